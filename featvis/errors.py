@@ -1,0 +1,71 @@
+"""Everything featvis raises on purpose.
+
+A :class:`UserError` is a mistake that its message teaches to mend: what was expected, what came,
+and the nearest right thing. The command line prints it as one line and exits with code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FeatvisError(Exception):
+    """The base of every error that featvis raises on purpose."""
+
+
+class UserError(FeatvisError):
+    """A request that cannot be carried out as it stands; the message says how to mend it."""
+
+
+class TargetError(UserError):
+    """An address (``layer:units@row,column``) that does not parse or names nothing."""
+
+
+class RecipeError(UserError):
+    """A recipe, config or option that is unknown, of the wrong type or out of range."""
+
+
+class ModelError(UserError):
+    """A network that is unknown, does not load, or cannot be used as asked."""
+
+
+class WeightsError(ModelError):
+    """Weights that are missing, damaged, unsafe to read, or do not fit the network."""
+
+
+class CanvasError(UserError):
+    """A canvas that the network cannot take; the message names the smallest valid size."""
+
+
+class OutputError(UserError):
+    """A place that cannot be written, or a file that is not one of ours."""
+
+
+def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
+    """Return up to ``count`` of ``names`` that look most like ``name``, best first.
+
+    >>> nearest("fetures.28", ["features.28", "features.2", "classifier.0"], count=1)
+    ['features.28']
+    """
+    choices = list(dict.fromkeys(names))
+    lowered: dict[str, str] = {choice.lower(): choice for choice in reversed(choices)}
+    found = difflib.get_close_matches(name.lower(), list(lowered), n=count, cutoff=0.5)
+    if not found and name:
+        found = [choice for choice in lowered if name.lower() in choice][:count]
+    return [lowered[choice] for choice in found]
+
+
+def unknown(what: str, name: str, names: Iterable[str], hint: str = "") -> str:
+    """Compose the sentence for an unknown name: what it is, the nearest right ones, a hint.
+
+    >>> unknown("recipe", "portait", ["portrait", "channel"])
+    "unknown recipe 'portait'; did you mean 'portrait'?"
+    """
+    close = nearest(name, names)
+    sentence = f"unknown {what} {name!r}"
+    if close:
+        sentence += "; did you mean " + " or ".join(repr(choice) for choice in close) + "?"
+    if hint:
+        sentence += f" ({hint})" if close else f"; {hint}"
+    return sentence

@@ -1,0 +1,84 @@
+"""Jobs one after another on this machine: dead units tried again, memory that runs out met with fewer lanes."""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from featvis.jobs import Job, Wanted, Watch, plan, run, with_fewer_lanes
+from featvis.models.handle import ModelHandle
+from featvis.pictures import Picture
+
+
+def execute(
+    wanted: Sequence[Wanted],
+    model: ModelHandle,
+    weights: str,
+    *,
+    watch: Watch | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Iterator[Picture]:
+    """Render pictures and yield each as soon as its job is done.
+
+    A dead unit is tried again from other starts, up to the recipe's ``attempts``; the last attempt is
+    yielded with status ``dead``. Where memory runs out, the lanes are halved and the job done again.
+
+    Args:
+        wanted: what to render.
+        model: the network.
+        weights: its fingerprint.
+        watch: called with every step.
+        say: called with a line whenever something is worth one.
+    """
+    jobs = deque(plan(wanted))
+    again: list[Wanted] = []
+    while jobs or again:
+        if not jobs:
+            jobs, again = deque(plan(again)), []
+        job = jobs.popleft()
+        try:
+            pictures = run(job, model, weights, watch)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or job.recipe.lanes == 1:
+                raise
+            pictures = []
+            jobs = deque(plan([with_fewer_lanes(one, job.recipe.lanes // 2) for one in _left(job, jobs)]) + _others(job, jobs))
+            if say is not None:
+                say(f"out of memory with {job.recipe.lanes} lanes; going on with {job.recipe.lanes // 2}")
+        if not pictures:
+            _free(model.device)
+        for one, picture in zip(job.wanted, pictures, strict=False):
+            if picture.status == "dead" and one.attempt + 1 < one.recipe.attempts:
+                again.append(replace(one, attempt=one.attempt + 1))
+                if say is not None:
+                    say(f"{one.name} has no gradient from this start; trying another")
+            else:
+                yield picture
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the CPU or the GPU; no other error is swallowed."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return "can't allocate memory" in text or "not enough memory" in text or "out of memory" in text
+
+
+def _left(job: Job, jobs: Sequence[Job]) -> list[Wanted]:
+    """The pictures of this job and of the waiting ones that share its recipe."""
+    same = [other for other in jobs if other.recipe == job.recipe]
+    return [one for each in (job, *same) for one in each.wanted]
+
+
+def _others(job: Job, jobs: Sequence[Job]) -> list[Job]:
+    return [other for other in jobs if other.recipe != job.recipe]
+
+
+def _free(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -1,0 +1,1 @@
+"""Image spaces: learnable parameterizations of images, one file each."""

@@ -1,0 +1,63 @@
+"""What every image space is: parameters without bounds, decoded into images in [0, 1]."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from featvis.errors import CanvasError
+
+Parameters = dict[str, Tensor]
+"""The learnable tensors of a batch of images, each with the lanes as its first axis."""
+
+
+class ImageSpace(ABC):
+    """A learnable parameterization of images ``(B, C, H, W)``, float in [0, 1].
+
+    A space holds no parameters itself: :meth:`draw` and :meth:`fit` make those of one picture
+    (without the batch axis), :meth:`decode` turns a batch of them into images.
+    """
+
+    size: tuple[int, int] | None
+    channels: int
+    part_name: ClassVar[str]
+    fits: ClassVar[bool] = True
+    """Whether :meth:`fit` reproduces any image; a space that cannot says so here."""
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """(height, width) of the images."""
+        if self.size is None:
+            raise CanvasError(f"{type(self).__name__} has no size yet; give size=(height, width)")
+        return self.size
+
+    @abstractmethod
+    def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:
+        """Draw the parameters of one picture's start, near a uniform grey.
+
+        Args:
+            generator: the picture's own chance, on the CPU.
+            spread: how many times wider than usual; later attempts at a dead unit start wider.
+        """
+
+    @abstractmethod
+    def fit(self, image: Tensor) -> Parameters:
+        """Return the parameters whose image is ``image`` ``(C, H, W)``, to within half an 8-bit level."""
+
+    @abstractmethod
+    def decode(self, parameters: Parameters) -> Tensor:
+        """Return the images ``(B, C, H, W)`` in [0, 1]; differentiable in every parameter."""
+
+    def check_image(self, image: Tensor) -> Tensor:
+        """Return ``image`` as float, or raise :class:`CanvasError` if it does not fit the canvas."""
+        expected = (self.channels, *self.canvas)
+        if tuple(image.shape) != expected:
+            raise CanvasError(f"a start image of shape {expected} is expected, got {tuple(image.shape)}")
+        if not torch.is_floating_point(image):
+            raise CanvasError(f"a start image is float in [0, 1], got {image.dtype}")
+        if not bool(((image >= 0) & (image <= 1)).all()):
+            raise CanvasError("a start image has values in [0, 1]; this one goes beyond")
+        return image.float()

@@ -1,0 +1,46 @@
+"""Colour decorrelation: a linear map between RGB and channels that vary independently in photographs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+RGB_FROM_DECORRELATED = (
+    (0.56282858, 0.19482528, 0.04329451),
+    (0.58447583, 0.00000000, -0.10823626),
+    (0.58447583, -0.19482528, 0.06494176),
+)
+"""The square root of ImageNet's RGB covariance over its largest column norm (Lucid; FIELD section 2).
+
+Column vectors: ``rgb = C @ z`` with z = (luminance, red - blue, green - magenta)."""
+
+EDGE = 1e-3
+"""Images are clamped this far from 0 and 1 before the logit: a quarter of an 8-bit level."""
+
+
+@lru_cache
+def color_matrix(channels: int, decorrelate: bool, device: torch.device) -> Tensor | None:
+    """Return the matrix ``(C, C)`` from decorrelated channels to the image's, or None for identity.
+
+    Only RGB has known statistics; any other number of channels is left as it is.
+    """
+    if not decorrelate or channels != 3:
+        return None
+    return torch.tensor(RGB_FROM_DECORRELATED, device=device)
+
+
+def to_unit_range(raw: Tensor, matrix: Tensor | None) -> Tensor:
+    """Mix the channels of ``raw`` ``(B, C, H, W)`` by ``matrix`` and squash into (0, 1)."""
+    if matrix is not None:
+        raw = torch.nn.functional.conv2d(raw, matrix[:, :, None, None])
+    return torch.sigmoid(raw)
+
+
+def from_unit_range(image: Tensor, matrix: Tensor | None) -> Tensor:
+    """Undo :func:`to_unit_range` for one image ``(C, H, W)``, exact to a quarter of an 8-bit level."""
+    raw = torch.logit(image.double(), eps=EDGE)
+    if matrix is not None:
+        raw = torch.einsum("ij,jhw->ihw", torch.linalg.inv(matrix.to(raw)), raw)
+    return raw

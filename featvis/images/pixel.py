@@ -1,0 +1,38 @@
+"""The pixel image space: every pixel its own parameter."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from featvis.images.base import ImageSpace, Parameters
+from featvis.images.color import color_matrix, from_unit_range, to_unit_range
+from featvis.options import AtLeastOne, Positive, Size
+from featvis.parts import part
+
+
+@part("pixel")
+class PixelImage(ImageSpace):
+    """sigmoid(C · z), z of the image's own shape (Lucid; FIELD 3.1).
+
+    Options: ``deviation`` of the start; ``decorrelate`` colours.
+    Parameters: ``pixels``, ``(B, C, H, W)``.
+    """
+
+    size: Size | None = None
+    channels: AtLeastOne = 3
+    deviation: Positive = 0.01
+    decorrelate: bool = True
+
+    def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
+        shape = (self.channels, *self.canvas)
+        return {"pixels": torch.randn(shape, generator=generator) * (self.deviation * spread)}
+
+    def fit(self, image: Tensor) -> Parameters:  # noqa: D102
+        image = self.check_image(image)
+        raw = from_unit_range(image, color_matrix(self.channels, self.decorrelate, image.device))
+        return {"pixels": raw.float()}
+
+    def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
+        pixels = parameters["pixels"]
+        return to_unit_range(pixels, color_matrix(self.channels, self.decorrelate, pixels.device))

@@ -1,0 +1,219 @@
+"""From wanted pictures to jobs of a fixed number of lanes, and from a job to finished pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featvis import draws, parts
+from featvis.ascent import Step, ascend, stack_parameters
+from featvis.images.base import ImageSpace
+from featvis.models.handle import ModelHandle
+from featvis.objectives.base import Objective, stack
+from featvis.pictures import Picture, to_levels
+from featvis.recipe import Recipe
+from featvis.transforms.warp import Warp
+
+Watch = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One picture that is asked for."""
+
+    objective: Objective
+    """Bound to the network."""
+    name: str
+    """The target's address or the objective's description: part of its key and of its chance."""
+    recipe: Recipe
+    seed: int = 0
+    attempt: int = 0
+    layer: str = ""
+    unit: int | None = None
+    label: str = ""
+    start: Tensor | None = None
+    asked: Recipe | None = None
+    """The recipe as it was asked for, where memory forced fewer lanes."""
+
+    def stream(self, purpose: str) -> torch.Generator:
+        """Return this picture's own generator for a purpose."""
+        return draws.stream(self.seed, self.name, self.attempt, purpose)
+
+    def key(self, weights: str) -> str:
+        """Return the picture's key."""
+        return self.recipe.key(self.name, self.seed, weights)
+
+    def asked_key(self, weights: str) -> str | None:
+        """Return the key of the recipe as asked for, if another one is used."""
+        return self.asked.key(self.name, self.seed, weights) if self.asked is not None else None
+
+
+@dataclass(frozen=True)
+class Job:
+    """Pictures that are computed together: up to ``recipe.lanes``, of one recipe and one kind."""
+
+    wanted: tuple[Wanted, ...]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of every picture in it."""
+        return self.wanted[0].recipe
+
+
+def settle(recipe: Recipe) -> Recipe:
+    """Return the recipe with what it leaves to the machine settled."""
+    return recipe if recipe.threads is not None else recipe.but(threads=torch.get_num_threads())
+
+
+def plan(wanted: Sequence[Wanted]) -> list[Job]:
+    """Group wanted pictures into jobs, in the order asked for within each kind."""
+    groups: dict[object, list[Wanted]] = {}
+    for one in wanted:
+        # Only objectives of one kind share a job, so that a score's sums never depend on the mates.
+        kind = (one.recipe.model_dump_json(), one.objective.stacks_with(), one.start is None)
+        groups.setdefault(kind, []).append(one)
+    jobs = []
+    for group in groups.values():
+        lanes = group[0].recipe.lanes
+        jobs += [Job(tuple(group[place : place + lanes])) for place in range(0, len(group), lanes)]
+    return jobs
+
+
+def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) -> list[Picture]:
+    """Render one job.
+
+    Args:
+        job: what to render.
+        model: the network; given back as it was, on every way out.
+        weights: the network's fingerprint.
+        watch: called with every step.
+    """
+    recipe = job.recipe
+    began = time.perf_counter()
+    # A short batch is padded: another width would change the last bits.
+    lanes = [job.wanted[min(lane, len(job.wanted) - 1)] for lane in range(recipe.lanes)]
+    space = space_of(recipe, model)
+    with threads(recipe.threads):
+        spread = 10.0 ** lanes[0].attempt
+        start = stack_parameters(
+            [
+                space.draw(one.stream("start"), spread) if one.start is None else space.fit(one.start)
+                for one in lanes
+            ]
+        )
+        with torch.no_grad():
+            started = to_levels(space.decode({k: v.to(model.device) for k, v in start.items()}))
+        objective = stack([one.objective for one in lanes])
+        climbed = objective
+        for penalty in recipe.penalties:
+            term = parts.make("objectives", penalty).beside(objective.layers)
+            climbed = climbed - penalty["weight"] * term
+        last = None
+        for last in ascend(
+            model,
+            climbed,
+            space,
+            steps=recipe.steps,
+            transforms=[parts.make("transforms", spec) for spec in recipe.transforms],
+            optimizer=recipe.optimizer,
+            learning_rate=recipe.learning_rate,
+            momentum=recipe.momentum,
+            second_momentum=recipe.second_momentum,
+            schedule=recipe.schedule,
+            # A retry of a dead unit is woken for longer.
+            redirect_steps=min(recipe.redirect_steps * 4 ** lanes[0].attempt, recipe.steps),
+            precision=recipe.precision,
+            seen=seen_size(recipe),
+            start=start,
+            streams=[one.stream for one in lanes],
+        ):
+            if watch is not None:
+                watch(last)
+        assert last is not None
+        levels = to_levels(last.images)
+        start_scores, _ = score(model, objective, started, recipe)
+        scores, slopes = score(model, objective, levels, recipe)
+    seconds = (time.perf_counter() - began) / len(job.wanted)
+    pictures = []
+    for lane, one in enumerate(job.wanted):
+        dead = slopes[lane] == 0 and scores[lane] <= start_scores[lane]
+        picture = Picture(
+            levels=levels[lane],
+            target=one.name,
+            seed=one.seed,
+            score=scores[lane],
+            start_score=start_scores[lane],
+            recipe=recipe.to_json(),
+            key=one.key(weights),
+            asked_key=one.asked_key(weights),
+            status="dead" if dead else "ok",
+            layer=one.layer,
+            unit=one.unit,
+            label=one.label,
+            seconds=seconds,
+            attempt=one.attempt,
+            model=model.name,
+            weights=weights,
+        )
+        pictures.append(picture)
+    return pictures
+
+
+def score(
+    model: ModelHandle, objective: Objective, levels: NDArray, recipe: Recipe  # type: ignore[type-arg]
+) -> tuple[list[float], list[float]]:
+    """Score 8-bit pictures ``(lanes, C, H, W)`` as they are saved: no transforms, no penalties.
+
+    Returns:
+        The score of each, and the largest absolute derivative of it by any of its pixels.
+    """
+    images = (torch.from_numpy(levels).to(model.device).float() / 255).requires_grad_()
+    seen = seen_size(recipe) or (levels.shape[2], levels.shape[3])
+    shown = images
+    if seen != tuple(levels.shape[2:]):
+        plain = Warp()
+        middle = torch.full((levels.shape[0], 1, plain.numbers), 0.5)
+        values = plain.prepare(middle, torch.zeros(1), (levels.shape[2], levels.shape[3]), seen)
+        shown = plain.apply(images, values[:, 0].to(images.device), None, seen)
+    with model.tap(objective.layers, size=seen, precision=recipe.precision) as activations:
+        scores = objective(activations(shown) if objective.layers else {}, images)
+        slopes = torch.zeros_like(scores)
+        if scores.requires_grad:
+            (gradient,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
+            slopes = slopes if gradient is None else gradient.abs().flatten(1).amax(1)
+    return scores.detach().tolist(), slopes.tolist()
+
+
+def space_of(recipe: Recipe, model: ModelHandle) -> ImageSpace:
+    """Build the recipe's image space for a network's channels."""
+    space: ImageSpace = parts.make("images", recipe.space, size=recipe.size, channels=model.channels)
+    return space
+
+
+def seen_size(recipe: Recipe) -> tuple[int, int]:
+    """Return (height, width) of what the network is shown."""
+    return recipe.input_size or recipe.size
+
+
+def with_fewer_lanes(wanted: Wanted, lanes: int) -> Wanted:
+    """Return the same wish with fewer lanes, remembering what was asked for."""
+    return replace(wanted, recipe=wanted.recipe.but(lanes=lanes), asked=wanted.asked or wanted.recipe)
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Compute with ``count`` CPU threads, and give back the number there was."""
+    before = torch.get_num_threads()
+    try:
+        if count is not None and count != before:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)

@@ -1,0 +1,279 @@
+"""ModelHandle: a network, what it expects of an image, and how it is borrowed and read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from featvis.errors import CanvasError, ModelError, TargetError, unknown
+from featvis.models import layers as measured
+from featvis.models.layers import LayerInfo
+from featvis.models.tap import INPUT_OF, Tap, borrowed
+
+Size = tuple[int, int]
+
+
+class ModelHandle:
+    """A network with its preprocessing; made by :func:`featvis.load_model`.
+
+    The network is borrowed: whatever featvis does with it, hooks, ``requires_grad``, train or eval
+    mode and memory format are afterwards exactly as they were.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        name: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        input_size: Size,
+        interpolation: str = "bilinear",
+        labels: Sequence[str] = (),
+        missing: Sequence[str] = (),
+        unit_axes: dict[str, int] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """Wrap ``module``.
+
+        Args:
+            module: the network.
+            name: how it was asked for; stands in manifests.
+            mean: subtracted from images in [0, 1], one number for each channel.
+            std: divides them afterwards.
+            input_size: (height, width) that it was trained for.
+            interpolation: how photographs are resized for it.
+            labels: names of its classes.
+            missing: names of parameters that have no weights.
+            unit_axes: the units' axis of layers where it cannot be told; key "" for every layer.
+            notes: what its user should know, each one line.
+        """
+        self.module = module
+        self.name = name
+        self.mean = tuple(float(value) for value in mean)
+        self.std = tuple(float(value) for value in std)
+        self.input_size = input_size
+        self.interpolation = interpolation
+        self.labels = tuple(labels)
+        self.missing = frozenset(missing)
+        self.unit_axes = dict(unit_axes or {})
+        self.notes = tuple(notes)
+        self._networks: dict[Size, NetworkAt] = {}
+        self._takes_one_size: bool | None = None
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ModelError(f"mean and std have one number for each channel, got {mean} and {std}")
+        if any(value <= 0 for value in self.std):
+            raise ModelError(f"std is above 0 in every channel, got {tuple(std)}")
+
+    @property
+    def channels(self) -> int:
+        """How many channels its images have."""
+        return len(self.mean)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        first = next(iter(self.module.parameters()), None)
+        return first.device if first is not None else torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its parameters."""
+        first = next((p for p in self.module.parameters() if p.is_floating_point()), None)
+        return first.dtype if first is not None else torch.float32
+
+    def at(self, size: Size) -> NetworkAt:
+        """Return what the network's layers are at this canvas, (height, width); measured once.
+
+        Raises:
+            CanvasError: it does not run at this canvas; the message names the smallest that it takes.
+        """
+        if size not in self._networks:
+            self._networks[size] = NetworkAt(self, size, self._measure(size))
+        return self._networks[size]
+
+    @property
+    def layers(self) -> list[LayerInfo]:
+        """Every layer that gives one tensor, in the order of :meth:`torch.nn.Module.named_modules`."""
+        return list(self.at(self.input_size).layers.values())
+
+    def layer(self, name: str) -> LayerInfo:
+        """Return the layer called ``name`` at the network's own input size."""
+        return self.at(self.input_size).layer(name)
+
+    @property
+    def output_layer(self) -> str:
+        """The layer that gives the network's output."""
+        return self.at(self.input_size).output_layer
+
+    @property
+    def takes_one_size(self) -> bool:
+        """Whether the network runs on images of its own input size only."""
+        if self._takes_one_size is None:
+            with borrowed(self.module):
+                larger = (self.input_size[0] * 2, self.input_size[1] * 2)
+                self._takes_one_size = self._runs_at(self.input_size) and not self._runs_at(larger)
+        return self._takes_one_size
+
+    def layers_with_receptive_fields(self, size: Size) -> list[LayerInfo]:
+        """Return the layers at this canvas with their receptive fields measured (seconds)."""
+        network = self.at(size)
+        with borrowed(self.module):
+            found = measured.receptive_fields(
+                network.layers, self.module, self.channels, size, self._run_plainly
+            )
+        return list(found.values())
+
+    @contextmanager
+    def tap(
+        self, layers: Sequence[str], *, size: Size | None = None, precision: str = "float32"
+    ) -> Iterator[Tap]:
+        """Borrow the network and read some of its layers: frozen, truncated, restored.
+
+        Within the context the value is a function from images ``(B, C, H, W)`` in [0, 1] to a dict of
+        activations. The forward pass ends when the last of ``layers`` has run.
+
+        Args:
+            layers: names, or ``input of NAME`` for what comes into a module.
+            size: the canvas that will be shown, by default the network's own.
+            precision: ``float32``, or ``bfloat16`` for autocast.
+        """
+        network = self.at(size or self.input_size)
+        calls = {}
+        for name in layers:
+            info = network.find(name.removeprefix(INPUT_OF))
+            calls[name] = info.calls
+        with borrowed(self.module, channels_last=True):
+            yield Tap(self.module, calls, self.mean, self.std, precision)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the weights that were loaded, the architecture's name and the preprocessing."""
+        digest = hashlib.sha256()
+        digest.update(type(self.module).__qualname__.encode())
+        digest.update(repr((self.mean, self.std)).encode())
+        for name, value in sorted(self.module.state_dict().items()):
+            if name in self.missing or not isinstance(value, Tensor):
+                continue
+            digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+            plain = value.detach().cpu().contiguous()
+            digest.update(plain.view(torch.uint8).numpy().tobytes() if plain.dim() else repr(plain.item()).encode())
+        return digest.hexdigest()
+
+    def _run_plainly(self, images: Tensor) -> None:
+        mean = torch.tensor(self.mean)[:, None, None]
+        std = torch.tensor(self.std)[:, None, None]
+        self.module(((images - mean) / std).to(device=self.device, dtype=self.dtype))
+
+    def _measure(self, size: Size) -> dict[str, LayerInfo]:
+        with borrowed(self.module):
+            try:
+                return self._measure_borrowed(size)
+            except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError, TypeError) as error:
+                raise CanvasError(self._canvas_message(size, error)) from error
+
+    def _measure_borrowed(self, size: Size) -> dict[str, LayerInfo]:
+        found = measured.measure(
+            self.module, self.channels, size, axes=self.unit_axes, fixed=False, run=self._run_plainly
+        )
+        named = {}
+        order = {name: place for place, (name, _) in enumerate(self.module.named_modules())}
+        for name in sorted(found, key=lambda name: order[name]):
+            layer = found[name]
+            has_names = layer.kind == "vector" and layer.units == len(self.labels)
+            named[name] = _with_labels(layer, self.labels) if has_names else layer
+        if not named:
+            raise ModelError(f"{self.name}: no layer gives a tensor with a batch axis")
+        return named
+
+    def _runs_at(self, size: Size) -> bool:
+        try:
+            with torch.no_grad():
+                self._run_plainly(torch.full((1, self.channels, *size), 0.5))
+        except Exception:
+            return False
+        return True
+
+    def _canvas_message(self, size: Size, error: Exception) -> str:
+        canvas = f"{size[0]}x{size[1]}"
+        side = measured.next_canvas(lambda side: self._runs_at((side, side)), min(size))
+        if side is not None:
+            return f"{self.name} does not run on a canvas of {canvas}; the smallest larger side that it takes is {side}"
+        height, width = self.input_size
+        if size != self.input_size and self._runs_at(self.input_size):
+            return f"{self.name} takes images of {height}x{width} only, not {canvas}"
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return f"{self.name} does not run on images of {canvas}: {reason[:200]}"
+
+    def __repr__(self) -> str:
+        height, width = self.input_size
+        return f"ModelHandle({self.name!r}, input {height}x{width}, {len(self.labels)} class names)"
+
+
+class NetworkAt:
+    """A network's layers at one canvas: where objectives find what they name."""
+
+    def __init__(self, handle: ModelHandle, size: Size, layers: dict[str, LayerInfo]) -> None:
+        self.handle, self.size, self.layers = handle, size, layers
+
+    @property
+    def output_layer(self) -> str:
+        """The layer that finishes last."""
+        return max(self.layers.values(), key=lambda layer: layer.order).name
+
+    def find(self, name: str) -> LayerInfo:
+        """Return the layer called ``name``, whatever its kind.
+
+        Raises:
+            TargetError: there is no such layer; names the nearest.
+        """
+        if name in self.layers:
+            return self.layers[name]
+        if name in dict(self.handle.module.named_modules()):
+            raise TargetError(f"layer {name!r} gives no single tensor in a plain forward pass; nothing to climb")
+        raise TargetError(
+            unknown("layer", name, self.layers, f"`featvis layers {self.handle.name}` lists all {len(self.layers)}")
+        )
+
+    def layer(self, name: str) -> LayerInfo:
+        """Return the layer called ``name`` if its units can be climbed.
+
+        Raises:
+            TargetError: unknown, its unit axis is unclear, or weights before it are missing.
+        """
+        layer = self.find(name)
+        if not layer.is_clear:
+            raise TargetError(f"layer {name!r}: {layer.kind.removeprefix('unclear: ')}")
+        if (lacking := self.first_without_weights(layer)) is not None:
+            raise TargetError(
+                f"layer {name!r} needs {lacking!r}, which has no weights in the file given; "
+                "choose an earlier layer"
+            )
+        return layer
+
+    def first_without_weights(self, layer: LayerInfo) -> str | None:
+        """Return the first module up to ``layer`` that lacks weights, or None."""
+        owners = {name.rpartition(".")[0] for name in self.handle.missing}
+        lacking = [
+            self.layers[owner] for owner in owners if owner in self.layers and self.layers[owner].order <= layer.order
+        ]
+        return min(lacking, key=lambda one: one.order).name if lacking else None
+
+    def batch_norms(self, until: Sequence[str]) -> list[str]:
+        """Return the names of the BatchNorm modules that run up to the deepest of ``until``, in order."""
+        deepest = max((self.find(name).order for name in until), default=0)
+        modules = dict(self.handle.module.named_modules())
+        found = [
+            layer
+            for layer in self.layers.values()
+            if isinstance(modules[layer.name], nn.BatchNorm2d) and layer.order <= deepest and layer.calls == 1
+        ]
+        return [layer.name for layer in sorted(found, key=lambda layer: layer.order)]
+
+
+def _with_labels(layer: LayerInfo, labels: tuple[str, ...]) -> LayerInfo:
+    return replace(layer, labels=labels)

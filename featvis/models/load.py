@@ -1,0 +1,141 @@
+"""load_model: from a name, a file or a module to a ModelHandle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from featvis.errors import ModelError, unknown
+from featvis.models.handle import ModelHandle
+from featvis.models.sources import embedded, file, from_timm, from_torchvision
+from featvis.models.sources.base import Loaded
+from featvis.models.weights import apply_weights, read_weights
+
+DEFAULT_MODEL = "efficientnet_lite0"
+
+
+def load_model(
+    source: str | nn.Module | ModelHandle = DEFAULT_MODEL,
+    *,
+    weights: str | Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    labels: Sequence[str] | None = None,
+    unit_axis: int | dict[str, int] | None = None,
+) -> ModelHandle:
+    """Load a network.
+
+    Args:
+        source: ``efficientnet_lite0`` (embedded, the default), ``…lite1``, ``…lite2``,
+            ``torchvision:NAME``, ``timm:NAME``, ``file:PATH.py:FUNCTION``, or any ``nn.Module`` (then
+            ``mean`` and ``std`` must be given).
+        weights: a file (safetensors, or a checkpoint that holds tensors only), ``"none"`` for random
+            weights (always the same ones), or None for the source's own pretrained ones.
+        mean: subtracted from images in [0, 1], one number for each channel; overrides the metadata.
+        std: divides them afterwards.
+        input_size: one side, or (height, width).
+        labels: names of the classes.
+        unit_axis: where a layer's output does not tell which axis holds its units: the axis, for
+            every layer or by the layer's name.
+
+    Raises:
+        ModelError: unknown, cannot be built, or its preprocessing is not known.
+        WeightsError: the weights are missing, damaged, unsafe, or do not fit.
+    """
+    if isinstance(source, ModelHandle):
+        return source
+    if isinstance(source, nn.Module):
+        loaded, name = _of_module(source), type(source).__name__
+        if weights == "none":
+            raise ModelError("weights='none' is for named sources; this module has its own weights")
+    else:
+        name = source
+        loaded = _of_name(source, pretrained=weights is None)
+    notes = list(loaded.notes)
+    missing: list[str] = []
+    if weights is not None and str(weights) != "none":
+        read = read_weights(Path(weights))
+        missing, extra = apply_weights(loaded.module, read)
+        told = read.preprocessing()
+        mean, std = mean or told.get("mean"), std or told.get("std")
+        if missing:
+            notes.append(_lacking(missing, len(loaded.module.state_dict()), str(weights)))
+        if extra:
+            notes.append(f"{weights}: {len(extra)} tensors are not part of this network, {extra[0]!r} the first")
+    used_mean, used_std = mean or loaded.mean, std or loaded.std
+    if used_mean is None or used_std is None:
+        raise ModelError(
+            f"{name}: its preprocessing is not known; give mean and std, one number for each channel "
+            "(for images in [0, 1] as they are: mean 0 and std 1)"
+        )
+    size = input_size or loaded.input_size or (224, 224)
+    return ModelHandle(
+        loaded.module,
+        name=name,
+        mean=used_mean,
+        std=used_std,
+        input_size=(size, size) if isinstance(size, int) else (int(size[0]), int(size[1])),
+        interpolation=loaded.interpolation,
+        labels=labels if labels is not None else loaded.labels,
+        missing=missing,
+        unit_axes={"": unit_axis} if isinstance(unit_axis, int) else unit_axis,
+        notes=notes,
+    )
+
+
+def list_models(search: str = "") -> list[tuple[str, str]]:
+    """Return (name, where its weights come from) of every network that can be named.
+
+    Args:
+        search: only names that hold this text.
+    """
+    found = [(name, "embedded (PyPI package)") for name in embedded.names()]
+    found += [(f"torchvision:{name}", "torchvision (download)") for name in from_torchvision.names()]
+    found += [(f"timm:{name}", "timm (download)") for name in from_timm.names()]
+    return [pair for pair in found if search.lower() in pair[0].lower()]
+
+
+def _of_name(source: str, *, pretrained: bool) -> Loaded:
+    kind, colon, name = source.partition(":")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # random weights are the same ones every time
+        if not colon:
+            if source not in embedded.names():
+                everywhere = [pair[0] for pair in list_models()]
+                hint = "embedded: " + ", ".join(embedded.names()) + "; or torchvision:NAME, timm:NAME, file:PATH.py:FUNCTION"
+                if f"torchvision:{source}" in everywhere:
+                    raise ModelError(f"unknown network {source!r}; did you mean 'torchvision:{source}'?")
+                if f"timm:{source}" in everywhere:
+                    raise ModelError(f"unknown network {source!r}; did you mean 'timm:{source}'?")
+                raise ModelError(unknown("network", source, embedded.names(), hint))
+            return embedded.load(source, pretrained)
+        if kind == "torchvision":
+            return from_torchvision.load(name, pretrained)
+        if kind == "timm":
+            return from_timm.load(name, pretrained)
+        if kind == "file":
+            return file.load(name)
+    raise ModelError(unknown("source of networks", kind, ("torchvision", "timm", "file"), f"in {source!r}"))
+
+
+def _of_module(module: nn.Module) -> Loaded:
+    config: dict[str, Any] = getattr(module, "pretrained_cfg", None) or {}
+    size = config.get("input_size")
+    return Loaded(
+        module,
+        mean=tuple(config["mean"]) if "mean" in config else None,
+        std=tuple(config["std"]) if "std" in config else None,
+        input_size=(int(size[1]), int(size[2])) if size else None,
+    )
+
+
+def _lacking(missing: list[str], total: int, weights: str) -> str:
+    parts = list(dict.fromkeys(name.partition(".")[0] for name in missing))
+    return f"{weights} covers {total - len(missing)} of {total} tensors; without weights: {', '.join(parts[:6])}"
+
+

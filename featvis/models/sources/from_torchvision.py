@@ -1,0 +1,55 @@
+"""``torchvision:NAME``: torchvision's classification and segmentation networks."""
+
+from __future__ import annotations
+
+from urllib.error import URLError
+
+from featvis.errors import ModelError, WeightsError, unknown
+from featvis.models.sources.base import Loaded
+from featvis.models.sources.imagenet import imagenet_labels
+
+
+def names() -> list[str]:
+    """Return the names that torchvision registers."""
+    from torchvision import models
+
+    found: list[str] = models.list_models(module=models)
+    return found + list(models.list_models(module=models.segmentation))
+
+
+def load(name: str, pretrained: bool) -> Loaded:
+    """Build a network; mean, std, size, interpolation and class names come from its weights' metadata.
+
+    Raises:
+        ModelError: no such network.
+        WeightsError: its weights could not be downloaded.
+    """
+    from torchvision import models
+
+    known = names()
+    if name not in known:
+        raise ModelError(unknown("torchvision network", name, known, "`featvis models --search TEXT` lists them"))
+    weights = models.get_model_weights(name).DEFAULT
+    try:
+        # Without weights the Inception family would spend minutes on SciPy's initialization.
+        extra = {"init_weights": False} if name in ("googlenet", "inception_v3") and not pretrained else {}
+        module = models.get_model(name, weights=weights if pretrained else None, **extra)
+    except (URLError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise WeightsError(
+            f"the weights of torchvision:{name} could not be downloaded ({reason}); "
+            "give --weights FILE, or --weights none for random ones"
+        ) from None
+    labels = tuple(weights.meta.get("categories") or ())
+    transforms = weights.transforms()
+    size = transforms.crop_size if hasattr(transforms, "crop_size") else transforms.resize_size
+    side = size[0] if isinstance(size, list | tuple) else size
+    return Loaded(
+        module,
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        input_size=(side, side),
+        interpolation=str(transforms.interpolation.value),
+        # The same 1000 classes with their synonyms, where the order is ImageNet's.
+        labels=imagenet_labels() if len(labels) == 1000 and labels[0] == "tench" else labels,
+    )

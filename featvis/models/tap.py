@@ -1,0 +1,129 @@
+"""Borrowing a network: frozen while we climb, read without hooks left behind, given back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featvis.errors import ModelError
+
+
+INPUT_OF = "input of "
+"""Before a module's name: what comes into it rather than what it gives."""
+
+
+class _Finished(BaseException):
+    """Ends the forward pass after the last wanted layer.
+
+    Not an Exception, so that a network's own ``except Exception`` does not swallow it.
+    """
+
+
+@contextmanager
+def borrowed(module: nn.Module, *, channels_last: bool = False) -> Iterator[None]:
+    """Freeze ``module`` and put it in eval mode; on every way out it is exactly as before.
+
+    Args:
+        module: the network.
+        channels_last: keep its convolutions' weights in channels_last meanwhile.
+    """
+    training = [(one, one.training) for one in module.modules()]
+    wanted_grad = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    storages: list[tuple[nn.Parameter, Tensor]] = []
+    try:
+        module.eval()
+        for parameter, _ in wanted_grad:
+            parameter.requires_grad_(False)
+            if channels_last and parameter.dim() == 4:
+                storages.append((parameter, parameter.data))
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        yield
+    finally:
+        for parameter, data in storages:
+            parameter.data = data
+        for parameter, wanted in wanted_grad:
+            parameter.requires_grad_(wanted)
+        for one, mode in training:
+            one.training = mode
+
+
+class Tap:
+    """Runs a borrowed network up to the deepest wanted layer and returns what the wanted layers gave.
+
+    Hooks exist only while a forward pass runs, so between two steps the network is free of them.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        calls: Mapping[str, int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        precision: str,
+    ) -> None:
+        self._module = module
+        self._calls = dict(calls)
+        self._modules = dict(module.named_modules())
+        self._precision = precision
+        first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
+        self._dtype = first.dtype
+        self._std = torch.tensor(std, device=first.device)[:, None, None]
+        self._mean = torch.tensor(mean, device=first.device)[:, None, None]
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the activations for ``images`` ``(B, C, H, W)`` in [0, 1]; float32 or the model's own type."""
+        given: dict[str, Tensor] = {}
+        left = dict(self._calls)
+        handles = []
+        shown = ((images - self._mean) / self._std).to(self._dtype)
+        shown = shown.contiguous(memory_format=torch.channels_last)
+        autocast: Any = nullcontext()
+        if self._precision == "bfloat16":
+            autocast = torch.autocast(images.device.type, dtype=torch.bfloat16)
+        try:
+            for name in self._calls:
+                handles.append(self._hook(name, given, left))
+            with autocast:
+                self._module(shown)
+        except _Finished:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        if any(count > 0 for count in left.values()):
+            never = [name for name, count in left.items() if count > 0]
+            raise ModelError(f"layer {never[0]!r} did not run in this forward pass as it did in the first")
+        return given
+
+    def _hook(self, name: str, given: dict[str, Tensor], left: dict[str, int]) -> Any:
+        def note(activation: Any) -> Any:
+            if isinstance(activation, tuple | list):
+                activation = activation[0]
+            left[name] -= 1
+            if left[name] == 0:
+                given[name] = activation
+                if all(count <= 0 for count in left.values()):
+                    raise _Finished
+                return True
+            return False
+
+        if name in self._modules:
+
+            def after(_: nn.Module, __: Any, output: Any) -> Any:
+                # What runs next may write in place (ReLU, +=): it gets a copy, ours stays true.
+                if not note(output):
+                    return None
+                if isinstance(output, tuple | list):
+                    return type(output)((output[0].clone(), *output[1:]))
+                return output.clone()
+
+            return self._modules[name].register_forward_hook(after)
+
+        def before(_: nn.Module, inputs: Any) -> None:
+            note(inputs)
+
+        return self._modules[name.removeprefix(INPUT_OF)].register_forward_pre_hook(before)

@@ -1,0 +1,1 @@
+"""Objectives and penalties: what is climbed, one file each."""

@@ -1,0 +1,237 @@
+"""What every objective is: one score for each picture, larger is better, and their algebra."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from featvis.errors import UserError
+
+Activations = Mapping[str, Tensor]
+"""What the wanted layers gave, by name, each with the lanes as its first axis."""
+
+
+class Layer(Protocol):
+    """What an objective must know of a layer; :class:`featvis.models.layers.LayerInfo` has it."""
+
+    name: str
+    kind: str
+    axis: int
+    units: int
+    prefix: int
+    shape: tuple[int, ...]
+    labels: tuple[str, ...]
+
+
+class Network(Protocol):
+    """Where an objective finds the layers that it names."""
+
+    def layer(self, name: str) -> Layer:
+        """Return the layer called ``name``, or raise with the nearest names."""
+        ...
+
+
+class Objective(ABC):
+    """A score ``(B,)`` for a batch of pictures, larger is better.
+
+    Objectives add, subtract and scale: ``fv.channel("a", 5) + 0.5 * fv.direction("b", v) - 0.1 *
+    fv.total_variation()``. Sums are flat whatever their length; operands are never changed.
+    """
+
+    layers: tuple[str, ...] = ()
+    """The layers it reads; the forward pass ends at the deepest."""
+    coupled: ClassVar[bool] = False
+    """Whether a picture's score depends on its batch-mates (by design, as in diversity)."""
+
+    @abstractmethod
+    def score(self, activations: Activations, images: Tensor) -> Tensor:
+        """Return the scores ``(B,)``.
+
+        Args:
+            activations: of :attr:`layers`.
+            images: ``(B, C, H, W)`` in [0, 1], as the image space gives them, before the transforms.
+        """
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return a text that tells this objective from every other; part of a picture's key."""
+
+    def bind(self, network: Network) -> Objective:
+        """Return this objective with everything it must know of the network, or raise a UserError."""
+        for name in self.layers:
+            network.layer(name)
+        return self
+
+    def beside(self, layers: Sequence[str]) -> Objective:
+        """Return this penalty for a run whose target reads ``layers``; it may not look deeper than they."""
+        return self
+
+    @classmethod
+    def stack(cls, objectives: Sequence[Any]) -> Objective:
+        """Return one objective that scores lane b by ``objectives[b]``; slow unless overridden."""
+        return EachItsOwn(objectives)
+
+    def stacks_with(self) -> tuple[object, ...]:
+        """Return what must be equal for two objectives to be stacked into one fast one."""
+        return (id(self),)
+
+    def __call__(self, activations: Activations, images: Tensor) -> Tensor:
+        """Return the scores, checked to be one for each picture."""
+        scores = self.score(activations, images)
+        if not isinstance(scores, Tensor) or scores.shape != (images.shape[0],):
+            came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            raise UserError(
+                f"{self.describe()} must return one score for each picture, shape ({images.shape[0]},); "
+                f"it returned {came}"
+            )
+        return scores
+
+    def __repr__(self) -> str:
+        return self.describe()
+
+    def __add__(self, other: Objective | float) -> Objective:
+        if isinstance(other, int | float) and other == 0:
+            return self  # so that sum() works
+        if not isinstance(other, Objective):
+            return NotImplemented
+        return Sum((*_terms(self), *_terms(other)))
+
+    __radd__ = __add__
+
+    def __mul__(self, factor: float) -> Objective:
+        if isinstance(factor, bool) or not isinstance(factor, int | float):
+            return NotImplemented
+        if not math.isfinite(factor):
+            raise UserError(f"an objective's weight is a finite number, got {factor}")
+        return Sum(tuple((weight * factor, term) for weight, term in _terms(self)))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> Objective:
+        return self * (1 / divisor)
+
+    def __neg__(self) -> Objective:
+        return self * -1.0
+
+    def __sub__(self, other: Objective) -> Objective:
+        if not isinstance(other, Objective):
+            return NotImplemented
+        return self + other * -1.0
+
+
+def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:
+    return objective.terms if isinstance(objective, Sum) else ((1.0, objective),)
+
+
+class Sum(Objective):
+    """A weighted sum of objectives, flat."""
+
+    def __init__(self, terms: Sequence[tuple[float, Objective]]) -> None:
+        self.terms = tuple(terms)
+        self.layers = tuple(dict.fromkeys(layer for _, term in self.terms for layer in term.layers))
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        total = images.new_zeros(images.shape[0])
+        for weight, term in self.terms:
+            total = total + weight * term(activations, images)
+        return total
+
+    def describe(self) -> str:  # noqa: D102
+        return " + ".join(f"{weight:g}*{term.describe()}" for weight, term in self.terms)
+
+    def bind(self, network: Network) -> Objective:  # noqa: D102
+        return Sum([(weight, term.bind(network)) for weight, term in self.terms])
+
+    def stacks_with(self) -> tuple[object, ...]:  # noqa: D102
+        return (Sum, tuple((weight, term.stacks_with()) for weight, term in self.terms))
+
+    @classmethod
+    def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
+        columns = zip(*(objective.terms for objective in objectives), strict=True)
+        return Sum([(column[0][0], stack([term for _, term in column])) for column in columns])
+
+
+class EachItsOwn(Objective):
+    """Lane b is scored by the b-th objective, on its own activations alone."""
+
+    def __init__(self, objectives: Sequence[Objective]) -> None:
+        self.objectives = tuple(objectives)
+        self.layers = tuple(dict.fromkeys(layer for one in self.objectives for layer in one.layers))
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        scores = []
+        for lane, objective in enumerate(self.objectives):
+            own = {name: activations[name][lane : lane + 1] for name in objective.layers}
+            scores.append(objective(own, images[lane : lane + 1]))
+        return torch.cat(scores)
+
+    def describe(self) -> str:  # noqa: D102
+        return "[" + ", ".join(objective.describe() for objective in self.objectives) + "]"
+
+
+def stack(objectives: Sequence[Objective]) -> Objective:
+    """Return one objective that scores lane b by ``objectives[b]``, vectorized where they are alike."""
+    first = objectives[0]
+    if all(one is first for one in objectives):
+        return first
+    if all(one.stacks_with() == first.stacks_with() for one in objectives):
+        return type(first).stack(objectives)
+    return EachItsOwn(objectives)
+
+
+class Custom(Objective):
+    """A user's function of the activations (and, if it takes two arguments, of the images)."""
+
+    def __init__(self, function: Callable[..., Tensor], layers: Sequence[str], name: str) -> None:
+        self.function, self.layers, self.name = function, tuple(layers), name
+        code = getattr(function, "__code__", None)
+        self._takes_images = code is not None and code.co_argcount >= 2
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        if self._takes_images:
+            return self.function(activations, images)
+        return self.function(activations)
+
+    def describe(self) -> str:  # noqa: D102
+        return f"{self.name}({', '.join(self.layers)})"
+
+
+def objective(layers: Sequence[str] | str = (), name: str | None = None) -> Callable[[Callable[..., Tensor]], Custom]:
+    """Make an objective of a function: ``activations -> (B,)`` or ``(activations, images) -> (B,)``.
+
+    Args:
+        layers: the layers it reads; the function gets their activations by name.
+        name: what the picture's key and captions say; by default the function's name. Two functions
+            that differ need two names, for a function cannot be hashed.
+    """
+    if callable(layers):
+        raise UserError("write @fv.objective(layers=[...]), with the layers that the function reads")
+    wanted = (layers,) if isinstance(layers, str) else tuple(layers)
+
+    def wrap(function: Callable[..., Tensor]) -> Custom:
+        return Custom(function, wanted, name or getattr(function, "__name__", "objective"))
+
+    return wrap
+
+
+def copy_with(instance: Any, **changes: Any) -> Any:
+    """Return a shallow copy of an objective with some attributes changed."""
+    changed = copy.copy(instance)
+    for key, value in changes.items():
+        object.__setattr__(changed, key, value)
+    return changed
+
+
+def spread_over(layer: Layer, activation: Tensor) -> Tensor:
+    """Bring an activation to ``(B, units, positions)``, tokens that are no positions left out."""
+    moved = activation.movedim(layer.axis, 1)
+    flat = moved.flatten(2) if moved.dim() > 2 else moved[:, :, None]
+    return flat[:, :, layer.prefix :] if layer.prefix else flat
+
+

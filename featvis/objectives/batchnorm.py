@@ -1,0 +1,61 @@
+"""How far an image's activations are from what the network's BatchNorm layers saw in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featvis.errors import RecipeError
+from featvis.models.tap import INPUT_OF
+from featvis.objectives.base import Activations, Network, Objective, copy_with
+from featvis.parts import part
+
+
+@part("batchnorm")
+class BatchNormStatistics(Objective):
+    """Distance of each picture's channel statistics from the running ones, meant to be subtracted.
+
+    mean over layers of mean_c[(μ - m)² / v] + ¼ mean_c[ln²((s² + .001 v) / v)], with μ, s² the mean and
+    variance over the positions of one picture at a BatchNorm's input and m, v its running statistics
+    (FIELD 5.0; the statistics idea is DeepInversion's, arXiv 1912.08795, here for each picture alone).
+    Reads every BatchNorm2d up to the target's layer; none there is an error.
+    """
+
+    def beside(self, layers: Sequence[str]) -> Objective:  # noqa: D102
+        return copy_with(self, _until=tuple(layers))
+
+    def bind(self, network: Network) -> Objective:  # noqa: D102
+        place: Any = network
+        until = getattr(self, "_until", ()) or (place.output_layer,)
+        names = place.batch_norms(until)
+        if not names:
+            raise RecipeError(f"penalty batchnorm: no BatchNorm2d runs before {', '.join(until)}")
+        modules = dict(place.handle.module.named_modules())
+        layers = tuple(INPUT_OF + name for name in names)
+        return copy_with(self, layers=layers, _norms=tuple(modules[name] for name in names))
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        total = torch.zeros(images.shape[0], device=images.device)
+        for layer, norm in zip(self.layers, self._norms, strict=True):
+            total = total + distance(activations[layer], norm)
+        return total / len(self.layers)
+
+    def describe(self) -> str:  # noqa: D102
+        return "batchnorm()"
+
+    _norms = ()
+
+
+def distance(inputs: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    """Return one layer's distance for each picture, ``(B,)``; see :class:`BatchNormStatistics`."""
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        raise RecipeError("penalty batchnorm: this network's BatchNorm keeps no running statistics")
+    variance = variance + norm.eps
+    own_variance, own_mean = torch.var_mean(inputs.float(), dim=(2, 3), correction=0)
+    shift = ((own_mean - mean).square() / variance).mean(1)
+    spread = ((own_variance + 0.001 * variance) / variance).log().square().mean(1)
+    return shift + spread / 4

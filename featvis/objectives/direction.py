@@ -1,0 +1,71 @@
+"""A direction in the space of a layer's units."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from featvis.errors import TargetError
+from featvis.objectives.base import Activations, Layer, Network, Objective, copy_with, spread_over
+
+
+class Direction(Objective):
+    """mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid; FIELD section 4).
+
+    ``power`` p = 0 is the plain inner product; a larger p asks for the direction more than for strength.
+    """
+
+    def __init__(self, layer: str, vectors: Tensor, power: float = 0.0) -> None:
+        self.layers = (layer,)
+        self.vectors = vectors  # (1 or B, units)
+        self.power = power
+        self._info: Layer | None = None
+
+    def bind(self, network: Network) -> Objective:  # noqa: D102
+        info = network.layer(self.layers[0])
+        if self.vectors.shape[1] != info.units:
+            raise TargetError(
+                f"a direction of {info.name} has {info.units} components, got {self.vectors.shape[1]}"
+            )
+        return copy_with(self, _info=info)
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        if self._info is None:
+            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        spread = spread_over(self._info, activations[self.layers[0]]).float()  # (B, units, positions)
+        if self.vectors.device != spread.device:
+            self.vectors = self.vectors.to(spread.device)
+        vectors = self.vectors.expand(spread.shape[0], -1)
+        dot = torch.einsum("bup,bu->bp", spread, vectors)
+        if self.power == 0:
+            return dot.mean(1)
+        norms = (spread.norm(dim=1) + 1e-4) * (vectors.norm(dim=1) + 1e-4)[:, None]
+        return (dot * (dot / norms).clamp(min=0.1) ** self.power).mean(1)
+
+    def describe(self) -> str:  # noqa: D102
+        digest = hashlib.sha256(self.vectors.cpu().double().numpy().tobytes()).hexdigest()[:12]
+        power = f", power={self.power:g}" if self.power else ""
+        return f"direction({self.layers[0]}, {digest}{power})"
+
+    def stacks_with(self) -> tuple[object, ...]:  # noqa: D102
+        return (Direction, self.layers, self.power)
+
+    @classmethod
+    def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
+        return copy_with(objectives[0], vectors=torch.cat([one.vectors for one in objectives]))
+
+
+def direction(layer: str, vector: Tensor | Sequence[float], power: float = 0.0) -> Direction:
+    """Climb a direction: ``vector`` has one component for each unit of the layer."""
+    values = torch.as_tensor(vector).detach().float()
+    if values.dim() != 1:
+        raise TargetError(f"a direction is a vector, shape (units,), got shape {tuple(values.shape)}")
+    if not bool(torch.isfinite(values).all()) or not bool(values.any()):
+        raise TargetError("a direction is finite and not zero")
+    if power < 0:
+        raise TargetError(f"a direction's power is at least 0, got {power}")
+    return Direction(layer, values[None], power)

@@ -1,0 +1,151 @@
+"""One unit of a layer: channel (its mean over the map), neuron (one position), logit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from featvis.errors import TargetError
+from featvis.objectives.base import Activations, Layer, Network, Objective, copy_with, spread_over
+from featvis.target import Target, expand, parse_request
+
+
+class Unit(Objective):
+    """A unit's activation: averaged over its map or tokens, or at one position.
+
+    - channel: mean over all positions of A[u] (Lucid);
+    - neuron: A[u, row, column], by default row ⌊H/2⌋ and column ⌊W/2⌋;
+    - logit: A[u] of a ``(B, C)`` layer, before any softmax (a softmax rises by lowering the others).
+    """
+
+    def __init__(self, layer: str, units: Sequence[int], positions: Sequence[tuple[int, int] | None]) -> None:
+        self.layers = (layer,)
+        self.units = tuple(units)
+        self.positions = tuple(positions)
+        self._info: Layer | None = None
+        self._index: Tensor | None = None
+
+    @property
+    def layer(self) -> str:
+        """The layer's name."""
+        return self.layers[0]
+
+    def bind(self, network: Network) -> Objective:  # noqa: D102
+        info = network.layer(self.layer)
+        request = parse_request(self.layer + ":" + ",".join(map(str, self.units)))
+        expand(request, info.units)
+        positions = tuple(check_position(info, position) for position in self.positions)
+        return copy_with(self, _info=info, positions=positions)
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        if self._info is None:
+            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        activation = activations[self.layer]
+        lanes = activation.shape[0]
+        units = self.units if len(self.units) == lanes else self.units * lanes
+        if self._index is None or len(self._index) != lanes or self._index.device != activation.device:
+            self._index = torch.tensor(units, device=activation.device)
+        lane = torch.arange(lanes, device=activation.device)
+        if self.positions[0] is None:
+            return spread_over(self._info, activation)[lane, self._index].float().mean(1)
+        moved = activation.movedim(self._info.axis, 1)
+        positions = self.positions if len(self.positions) == lanes else self.positions * lanes
+        rows = torch.tensor([position[0] for position in positions if position], device=activation.device)
+        columns = torch.tensor([position[1] for position in positions if position], device=activation.device)
+        return moved[lane, self._index, rows, columns].float()
+
+    def describe(self) -> str:  # noqa: D102
+        return ",".join(str(target) for target in self.targets)
+
+    @property
+    def targets(self) -> list[Target]:
+        """The addresses, one for each lane."""
+        return [Target(self.layer, *pair) for pair in zip(self.units, self.positions, strict=True)]
+
+    @property
+    def label(self) -> str:
+        """The name of its class, if the layer's units have names."""
+        labels = self._info.labels if self._info is not None else ()
+        return labels[self.units[0]] if labels else ""
+
+    def stacks_with(self) -> tuple[object, ...]:  # noqa: D102
+        return (Unit, self.layer, self.positions[0] is None)
+
+    @classmethod
+    def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
+        units = [unit for one in objectives for unit in one.units]
+        positions = [position for one in objectives for position in one.positions]
+        return copy_with(objectives[0], units=tuple(units), positions=tuple(positions), _index=None)
+
+
+def of_target(target: Target) -> Unit:
+    """Return the objective that a target names."""
+    return Unit(target.layer, [target.unit], [target.position])
+
+
+def channel(layer: str, unit: int) -> Unit:
+    """Climb a channel: its mean over the map (over the tokens of a transformer)."""
+    return Unit(layer, [unit], [None])
+
+
+def neuron(layer: str, unit: int, position: tuple[int, int] | None = None) -> Unit:
+    """Climb one neuron of a map: at (row, column), by default the middle (⌊H/2⌋, ⌊W/2⌋)."""
+    return Unit(layer, [unit], [position if position is not None else MIDDLE])
+
+
+class Logit(Objective):
+    """A class by its number or its name; becomes a :class:`Unit` when it is bound."""
+
+    def __init__(self, wanted: int | str, layer: str | None = None) -> None:
+        self.wanted = wanted
+        self.layers = (layer,) if layer else ()
+
+    def bind(self, network: Network) -> Objective:  # noqa: D102
+        name = self.layers[0] if self.layers else last_layer(network)
+        info = network.layer(name)
+        if len(info.shape) != 2:
+            raise TargetError(f"logit: {name!r} gives a map, not (B, classes); name a classifier layer")
+        target = expand(parse_request(f"{name}:{self.wanted}"), info.units, info.labels)[0]
+        return of_target(target).bind(network)
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+
+    def describe(self) -> str:  # noqa: D102
+        return f"logit({self.wanted})"
+
+
+def logit(unit: int | str, layer: str | None = None) -> Logit:
+    """Climb a class logit, by index or by class name; by default of the network's last layer."""
+    return Logit(unit, layer)
+
+
+def last_layer(network: Any) -> str:
+    """Return the layer that gives the network's output."""
+    return str(network.output_layer)
+
+
+MIDDLE = (-1, -1)
+"""Stands for the middle of a map until the map's size is known."""
+
+
+def check_position(layer: Layer, position: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return a position inside the layer's map, or raise a TargetError that says the valid range."""
+    if position is None:
+        return None
+    if layer.kind not in ("map", "map_last"):
+        raise TargetError(f"{layer.name} has no map, so no position can be given; its shape is {layer.shape}")
+    spatial = [n for axis, n in enumerate(layer.shape) if axis not in (0, layer.axis)]
+    height, width = spatial
+    if tuple(position) == MIDDLE:
+        return (height // 2, width // 2)
+    row, column = position
+    if not (0 <= row < height and 0 <= column < width):
+        raise TargetError(
+            f"position @{row},{column} is outside the map of {layer.name}, {height} rows by {width} columns "
+            f"at this canvas (0,0 to {height - 1},{width - 1})"
+        )
+    return (row, column)

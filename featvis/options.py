@@ -1,0 +1,60 @@
+"""Types for the options of parts and recipes, with their ranges. No torch in here.
+
+A part's constructor is its config schema: its fields use these names and no others, so that
+:mod:`featvis.parts` can read a recipe without importing the part.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le
+from pydantic import BeforeValidator, PlainSerializer
+
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+Count = Annotated[int, Ge(0)]
+AtLeastOne = Annotated[int, Ge(1)]
+
+
+def _as_size(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return (value, value)
+    if isinstance(value, str):
+        parts = value.lower().replace("×", "x").replace(",", "x").split("x")
+        return tuple(parts * 2 if len(parts) == 1 else parts)
+    return value
+
+
+def _as_schedule(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return (float(value), float(value))
+    return value
+
+
+def _constant_as_number(value: tuple[float, float]) -> float | list[float]:
+    return value[0] if value[0] == value[1] else list(value)
+
+
+Size = Annotated[tuple[AtLeastOne, AtLeastOne], BeforeValidator(_as_size)]
+"""(height, width) in pixels; one number means a square, ``"96x160"`` is read too."""
+
+Schedule = Annotated[
+    tuple[float, float],
+    BeforeValidator(_as_schedule),
+    PlainSerializer(_constant_as_number, return_type=Any),
+]
+"""A number, or [start, end]: linear over the run."""
+
+PositiveSchedule = Annotated[
+    tuple[NonNegative, NonNegative],
+    BeforeValidator(_as_schedule),
+    PlainSerializer(_constant_as_number, return_type=Any),
+]
+"""A schedule of numbers that are not negative."""
+
+Range = Annotated[tuple[Positive, Positive], BeforeValidator(_as_schedule)]
+"""A number, or (least, greatest): drawn uniformly from between."""

@@ -1,0 +1,176 @@
+"""Picture: one finished result, saved as a PNG that carries its entry and its recipe."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+from featvis.errors import OutputError
+
+CHUNK = "featvis"
+"""The name of the PNG's text chunk."""
+
+
+@dataclass
+class Picture:
+    """One finished picture: its 8-bit values, what it is a picture of, and how it was made."""
+
+    levels: NDArray[np.uint8]
+    """``(C, H, W)``, the values that are saved and were scored."""
+    target: str
+    seed: int
+    score: float
+    """The target's score on the saved picture, without transforms or penalties."""
+    start_score: float
+    """The same for the picture that the run began with."""
+    recipe: dict[str, Any]
+    """The recipe as it was used, with lanes and threads settled."""
+    key: str
+    status: str = "ok"
+    """``ok``, or ``dead``: no start gave the unit any gradient, so this is no picture of it."""
+    layer: str = ""
+    unit: int | None = None
+    label: str = ""
+    seconds: float = 0.0
+    attempt: int = 0
+    model: str = ""
+    weights: str = ""
+    asked_key: str | None = None
+    """The key of the recipe as it was asked for, where memory forced fewer lanes."""
+    verdicts: list[str] = field(default_factory=list)
+
+    @property
+    def image(self) -> Tensor:
+        """The saved picture as a float tensor ``(C, H, W)``: 8-bit levels over 255."""
+        return torch.from_numpy(self.levels).float() / 255
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return int(self.levels.shape[1]), int(self.levels.shape[2])
+
+    @property
+    def pil(self) -> Image.Image:
+        """The picture as a PIL image; with other than 1 or 3 channels, the channels one below the other."""
+        if self.levels.shape[0] == 3:
+            return Image.fromarray(np.ascontiguousarray(self.levels.transpose(1, 2, 0)))
+        return Image.fromarray(np.ascontiguousarray(self.levels.reshape(-1, self.levels.shape[2])))
+
+    def entry(self, file: str | None = None) -> dict[str, Any]:
+        """Return what the manifest says of this picture."""
+        told = {
+            "file": file,
+            "target": self.target,
+            "layer": self.layer,
+            "unit": self.unit,
+            "label": self.label,
+            "seed": self.seed,
+            "key": self.key,
+            "score": self.score,
+            "start_score": self.start_score,
+            "steps": self.recipe.get("steps"),
+            "seconds": round(self.seconds, 3),
+            "status": self.status,
+            "verdicts": self.verdicts,
+            "attempt": self.attempt,
+        }
+        if self.asked_key is not None:
+            told["asked_key"] = self.asked_key
+        return told
+
+    def png(self) -> bytes:
+        """Return the PNG file's bytes: the same recipe gives the same bytes."""
+        # The seconds it took differ from run to run, so only the manifest tells them.
+        entry = {key: value for key, value in self.entry().items() if key not in ("file", "seconds")}
+        told = {**entry, "channels": int(self.levels.shape[0]), "model": self.model, "weights": self.weights}
+        told["recipe"] = self.recipe
+        info = PngImagePlugin.PngInfo()
+        info.add_text(CHUNK, json.dumps(told, sort_keys=True))
+        buffer = io.BytesIO()
+        self.pil.save(buffer, "PNG", pnginfo=info, compress_level=6)
+        return buffer.getvalue()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the PNG; it appears whole or not at all.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
+        return write_whole(Path(path), self.png())
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
+
+
+def load_picture(path: str | Path) -> Picture:
+    """Read a picture back from its PNG.
+
+    Raises:
+        OutputError: not there, damaged, or no picture of ours.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            text = opened.info.get(CHUNK)
+            array = np.asarray(opened)
+    except FileNotFoundError:
+        raise OutputError(f"no file {str(path)!r}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise OutputError(f"{path} is no readable PNG: {error}") from None
+    if text is None:
+        raise OutputError(f"{path} carries no recipe: it was not made by featvis, or its text was stripped")
+    try:
+        told = json.loads(text)
+        channels = int(told.pop("channels"))
+        levels = array.transpose(2, 0, 1) if channels == 3 else array.reshape(channels, -1, array.shape[1])
+        known = {name: told[name] for name in told if name in Picture.__dataclass_fields__}
+        return Picture(levels=np.array(levels, dtype=np.uint8), **known)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OutputError(f"{path}: what it tells of its recipe is damaged ({error})") from None
+
+
+def to_levels(images: Tensor) -> NDArray[np.uint8]:
+    """Round images in [0, 1] to 8-bit levels: no stretch, no clip beyond the range they have.
+
+    >>> to_levels(torch.tensor([0.0, 0.5, 1.0])).tolist()
+    [0, 128, 255]
+    """
+    # 127.5 rounds half to even, to 128.
+    levels: NDArray[np.uint8] = (images.detach() * 255).round().to(torch.uint8).cpu().numpy()
+    return levels
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file so that it appears whole or not at all.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+    return path

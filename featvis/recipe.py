@@ -1,0 +1,189 @@
+"""Recipe: everything that changes a picture. RunOptions: everything that must not. No torch in here.
+
+Both are pydantic models: they are the schema of config files and the defaults of the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+
+from featvis import parts
+from featvis.errors import RecipeError, unknown
+from featvis.options import AtLeastOne, Count, Fraction, Positive, Size
+
+PICTURE_VERSION = 1
+"""Raised whenever the same recipe would give other bytes; it is part of every picture's key."""
+
+
+class Recipe(BaseModel):
+    """Everything that changes a picture, and nothing else.
+
+    ``Recipe(steps=64)`` is the recipe ``channel`` with 64 steps; ``Recipe.load("portrait")`` reads a
+    named recipe or a TOML file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    size: Size = (224, 224)
+    """The canvas, (height, width) in pixels."""
+    input_size: Size | None = None
+    """What the network is shown; by default the canvas' own size."""
+    steps: AtLeastOne = 128
+    space: dict[str, Any] = {"name": "fourier"}
+    transforms: tuple[dict[str, Any], ...] = (
+        {"name": "warp", "scale": [0.6, 1.1], "degrees": 10.0, "shift": 0.07},
+        {"name": "noise", "sd": [0.3, 0.02]},
+    )
+    penalties: tuple[dict[str, Any], ...] = ()
+    """Objectives that are subtracted, each with its ``weight``."""
+    optimizer: Literal["adam", "nadam", "sgd"] = "adam"
+    learning_rate: Positive = 0.02
+    momentum: Fraction = 0.9
+    """Adam's and NAdam's first beta; SGD's momentum."""
+    second_momentum: Fraction = 0.99
+    """Adam's and NAdam's second beta; SGD has none."""
+    schedule: Literal["constant", "cosine", "linear", "warmup"] = "constant"
+    """Of the learning rate over the run; cosine and linear end at zero, warmup rises over a tenth."""
+    redirect_steps: Count = 16
+    """For so many steps, dead ReLUs pass the gradient that would wake them."""
+    attempts: AtLeastOne = 3
+    """How many starts a unit without any gradient gets before it is called dead."""
+    lanes: AtLeastOne = 8
+    """Pictures that one step computes together; fixed, for it changes the last bits."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads: AtLeastOne | None = None
+    """CPU threads, for their number changes the last bits; by default this machine's."""
+    start: str | None = None
+    """``sha256:…`` of the image that the run starts from; None for small noise."""
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _check_space(cls, value: Any) -> dict[str, Any]:
+        return parts.check("images", value)
+
+    @field_validator("transforms", mode="before")
+    @classmethod
+    def _check_transforms(cls, value: Any) -> tuple[dict[str, Any], ...]:
+        return tuple(parts.check("transforms", entry) for entry in _sequence("transforms", value))
+
+    @field_validator("penalties", mode="before")
+    @classmethod
+    def _check_penalties(cls, value: Any) -> tuple[dict[str, Any], ...]:
+        checked = [
+            parts.check("objectives", entry, extra=("weight",)) for entry in _sequence("penalties", value)
+        ]
+        for entry in checked:
+            weight = entry.setdefault("weight", 1.0)
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
+                raise RecipeError(f"penalty {entry['name']}: weight is a number from 0 up, got {weight!r}")
+            entry["weight"] = float(weight)
+        return tuple(checked)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reject_unknown(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    known = ", ".join(cls.model_fields)
+                    raise RecipeError("recipe: " + unknown("key", str(key), cls.model_fields, f"keys: {known}"))
+        return data
+
+    @model_validator(mode="after")
+    def _learning(self) -> Recipe:
+        if self.momentum >= 1 or self.second_momentum >= 1:
+            raise RecipeError("recipe: momentum and second_momentum are below 1")
+        return self
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise RecipeError(parts.one_line(error, "recipe", list(type(self).model_fields))) from None
+
+    @classmethod
+    def load(cls, source: str | Path) -> Recipe:
+        """Read a recipe by name (``portrait``, ``channel``, ``fast`` …) or from a TOML file.
+
+        Raises:
+            RecipeError: no such recipe, not TOML, an unknown key or a value out of range.
+        """
+        path = Path(source)
+        named = recipe_files()
+        if str(source) in named:
+            path = named[str(source)]
+        elif not path.is_file():
+            if path.suffix == ".toml" or len(path.parts) > 1:
+                raise RecipeError(f"no recipe file {str(source)!r}; named recipes: {', '.join(named)}")
+            raise RecipeError(unknown("recipe", str(source), named, f"recipes: {', '.join(named)}, or a .toml file"))
+        try:
+            table = tomllib.loads(path.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise RecipeError(f"{source} does not read as TOML: {error}") from None
+        table.pop("about", None)
+        return cls(**table)
+
+    def but(self, **changes: Any) -> Recipe:
+        """Return this recipe with some fields changed, checked anew; None leaves a field alone."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        return Recipe(**{**self.to_json(), **given})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as plain data: what PNGs and manifests carry."""
+        return self.model_dump(mode="json")
+
+    def key(self, target: str, seed: int, weights: str) -> str:
+        """Return the key of one picture: 32 hexadecimal digits.
+
+        Args:
+            target: the target's address or the objective's description.
+            seed: the picture's seed.
+            weights: the fingerprint of the network's weights.
+        """
+        told = {
+            "recipe": self.to_json(),
+            "target": target,
+            "seed": seed,
+            "weights": weights,
+            "version": PICTURE_VERSION,
+        }
+        text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class RunOptions(BaseModel):
+    """Everything that must not change a picture: where to compute, where to write, what to say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: str = "auto"
+    """``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
+    out: Path | None = None
+    progress: bool = False
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise RecipeError(parts.one_line(error, "run options", list(type(self).model_fields))) from None
+
+
+def recipe_files() -> dict[str, Path]:
+    """Return the named recipes and their files: the repository's ``configs/recipes``, or the installed copy."""
+    here = Path(__file__).parent
+    for folder in (here / "configs" / "recipes", here.parent / "configs" / "recipes"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {}
+
+
+def _sequence(what: str, value: Any) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return list(value)
+    raise RecipeError(f"recipe: {what} is a list of tables, got {value!r}")

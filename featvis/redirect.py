@@ -1,0 +1,69 @@
+"""Gradients through dead ReLUs: an image that gets none at a ReLU is given the one that would wake it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+
+class _Redirected(torch.autograd.Function):
+    """Clamps to [0, ceiling]; the backward pass redirects an image's gradient where all of it is blocked."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, ceiling: float) -> Tensor:
+        ctx.save_for_backward(inputs)
+        ctx.ceiling = ceiling
+        return inputs.clamp(0.0, ceiling)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (inputs,) = ctx.saved_tensors
+        (gradient,) = gradients
+        plain = torch.ops.aten.hardtanh_backward(gradient, inputs, 0.0, ctx.ceiling)
+        alive = plain.flatten(1).any(1)
+        # On the CPU the common case, no image blocked, is known at once; a GPU is not made to wait for it.
+        if alive.device.type == "cpu" and bool(alive.all()):
+            return plain, None
+        nothing = torch.zeros((), dtype=gradient.dtype, device=gradient.device)
+        # The loop descends on minus the score: a negative gradient asks for a larger activation.
+        wakes = torch.where(gradient < 0, inputs <= ctx.ceiling, inputs >= 0)
+        redirected = torch.where(wakes, gradient, nothing)
+        shape = (-1, *[1] * (gradient.dim() - 1))
+        return torch.where(alive.view(shape), plain, redirected), None
+
+
+class RedirectedReLU(TorchFunctionMode):
+    """Within this context every ReLU and ReLU6, module or function, redirects blocked gradients.
+
+    Lucid's rule (FIELD section 7), for each image on its own and on both sides of a ReLU6: where the
+    usual gradient is zero for the whole image, an activation below 0 passes what would raise it and
+    one above 6 what would lower it.
+    """
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function in _RELU and args and args[0].requires_grad:
+            return _Redirected.apply(args[0], float("inf"))  # type: ignore[no-untyped-call]
+        if function in _RELU6 and args and args[0].requires_grad:
+            low, high = _bounds(function, args, kwargs)
+            if low == 0:
+                return _Redirected.apply(args[0], high)  # type: ignore[no-untyped-call]
+        return function(*args, **kwargs)
+
+
+_RELU = {functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
+_RELU6 = {functional.relu6, functional.hardtanh, functional.hardtanh_}
+
+
+def _bounds(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[float, float]:
+    if function is functional.relu6:
+        return 0.0, 6.0
+    named = dict(zip(("input", "min_val", "max_val"), args, strict=False)) | kwargs
+    return float(named.get("min_val", -1.0)), float(named.get("max_val", 1.0))

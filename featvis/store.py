@@ -1,0 +1,193 @@
+"""A folder of pictures: where each file goes, the manifest, what is done already."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from featvis.errors import OutputError
+from featvis.pictures import Picture, load_picture, write_whole
+from featvis.target import parse_request
+from featvis.version import __version__
+
+MANIFEST = "manifest.json"
+
+
+class Store:
+    """A folder that pictures are written to, one network's, and its manifest.
+
+    Files appear whole or not at all; the manifest is written anew after each batch and can be rebuilt
+    from the pictures.
+    """
+
+    def __init__(self, folder: Path, *, model: str, weights: str, recipe: dict[str, Any]) -> None:
+        """Open or begin a folder.
+
+        Raises:
+            OutputError: it cannot be written, or holds another network's pictures.
+        """
+        self.folder = folder
+        self.top: dict[str, Any] = {
+            "featvis": __version__,
+            "model": model,
+            "weights": weights,
+            "recipe": recipe,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        self.entries: dict[str, dict[str, Any]] = {}  # by name of the picture: target and seed
+        before = read_manifest(folder) if folder.exists() else None
+        if before is not None:
+            if before.get("pictures") and before.get("weights") != weights:
+                raise OutputError(
+                    f"{folder} holds pictures of {before.get('model')!r} with other weights; choose another --out"
+                )
+            self.top["created"] = before.get("created", self.top["created"])
+            self.entries = {_name(entry): entry for entry in before.get("pictures", [])}
+        check_writable(folder)
+
+    def done(self, key: str) -> Picture | None:
+        """Return the finished picture with this key, read from its file; None if it must be rendered."""
+        for entry in self.entries.values():
+            if key not in (entry.get("key"), entry.get("asked_key")):
+                continue
+            if entry.get("status") == "dead":
+                return _of_dead(entry, self.top)
+            try:
+                picture = load_picture(self.folder / str(entry.get("file")))
+            except OutputError:
+                return None
+            if key in (picture.key, picture.asked_key):
+                picture.seconds = float(entry.get("seconds") or 0.0)
+                return picture
+        return None
+
+    def add(self, picture: Picture) -> Path | None:
+        """Write a picture's file (none for a dead unit) and remember its entry."""
+        if picture.status == "dead":
+            path, name = None, None
+            (self.folder / file_name(picture)).unlink(missing_ok=True)  # of an earlier recipe
+        else:
+            name = file_name(picture)
+            path = picture.save(self.folder / name)
+        entry = picture.entry(name)
+        self.entries[_name(entry)] = entry
+        return path
+
+    def write_manifest(self) -> Path:
+        """Write the manifest with an entry for every picture."""
+        entries = sorted(self.entries.values(), key=_place)
+        text = json.dumps({**self.top, "pictures": entries}, indent=1, ensure_ascii=False)
+        return write_whole(self.folder / MANIFEST, (text + "\n").encode())
+
+
+def file_name(picture: Picture) -> str:
+    """Return where a picture's file goes below the folder: ``<layer>/<unit>[-seed<n>].png``."""
+    if picture.unit is None:
+        return f"objectives/{_safe(picture.target)[:60]}-{picture.key[:8]}.png"
+    name = f"{picture.unit:04d}"
+    position = parse_request(picture.target).position
+    if position is not None:
+        name += f"@{position[0]},{position[1]}"
+    if picture.seed:
+        name += f"-seed{picture.seed}"
+    return f"{_safe(picture.layer)}/{name}.png"
+
+
+def layer_folder(layer: str) -> str:
+    """Return the name of a layer's folder."""
+    return _safe(layer) if layer else "objectives"
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Read a folder's manifest; rebuild it from the pictures if it is damaged; None if there is neither."""
+    path = folder / MANIFEST
+    try:
+        loaded = json.loads(path.read_text("utf-8"))
+        if isinstance(loaded, dict) and isinstance(loaded.get("pictures"), list):
+            return loaded
+    except FileNotFoundError:
+        pass
+    except NotADirectoryError:
+        raise OutputError(f"{folder} is a file, not a folder") from None
+    except (ValueError, OSError):
+        pass
+    return rebuild_manifest(folder)
+
+
+def rebuild_manifest(folder: Path) -> dict[str, Any] | None:
+    """Make a manifest from the PNGs in a folder; None if none of them is ours."""
+    top: dict[str, Any] | None = None
+    entries = []
+    for path in sorted(folder.rglob("*.png")):
+        if path.name == "grid.png" or path.name.startswith("."):
+            continue
+        try:
+            picture = load_picture(path)
+        except OutputError:
+            continue
+        entries.append(picture.entry(path.relative_to(folder).as_posix()))
+        top = top or {
+            "featvis": __version__,
+            "model": picture.model,
+            "weights": picture.weights,
+            "recipe": picture.recipe,
+        }
+    return {**top, "pictures": entries} if top is not None else None
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder and write into it once; leave nothing behind if that fails.
+
+    Raises:
+        OutputError: it cannot be made or written.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".featvis-writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        remove_empty(missing)
+        raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of the folders that are empty, in the order given."""
+    for place in folders:
+        try:
+            place.rmdir()
+        except OSError:
+            return
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return f"{entry.get('target')} seed {entry.get('seed')}"
+
+
+def _place(entry: dict[str, Any]) -> tuple[str, int, str, int]:
+    return (
+        str(entry.get("layer")),
+        entry["unit"] if isinstance(entry.get("unit"), int) else -1,
+        str(entry.get("target")),
+        int(entry.get("seed") or 0),
+    )
+
+
+def _of_dead(entry: dict[str, Any], top: dict[str, Any]) -> Picture:
+    import numpy as np
+
+    recipe = entry.get("recipe") or top["recipe"]
+    known = {name: entry[name] for name in entry if name in Picture.__dataclass_fields__}
+    blank = np.full((3, 1, 1), 128, dtype=np.uint8)
+    return Picture(**{"levels": blank, "recipe": recipe, **known})
+
+
+def _safe(name: str) -> str:
+    # Module names may hold anything but dots as separators; a folder's name may not leave the folder.
+    safe = re.sub(r"[^\w.+@,=-]+", "_", name).strip(".")
+    return safe or "_"

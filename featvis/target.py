@@ -1,0 +1,204 @@
+"""The address grammar: which unit of which layer, and where. No torch in here.
+
+    layer:units[@row,column]
+
+``features.28:0:64``      units 0 to 63 (a Python slice; ``0:64:4`` every fourth)
+``blocks.4:3,17``         two units
+``classifier:263``        one unit
+``classifier:Pembroke``   a class by its name (any of its synonyms, upper or lower case)
+``features.28:7@4,6``     unit 7 at row 4, column 6 of the layer's map
+``blocks.2:all``          every unit; the same as ``blocks.2``
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from featvis.errors import TargetError, unknown
+
+_SLICE = re.compile(r"^(-?\d*):(-?\d*)(?::(-?\d*))?$")
+_NUMBER = re.compile(r"^[+-]?\d+$")
+_POSITION = re.compile(r"^\s*(-?\d+)\s*,\s*(-?\d+)\s*$")
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """One unit of one layer, at one position of its map or over the whole of it."""
+
+    layer: str
+    unit: int
+    position: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        """Write the address as the grammar reads it.
+
+        >>> str(Target("features.28", 7, (4, 6)))
+        'features.28:7@4,6'
+        """
+        where = "" if self.position is None else f"@{self.position[0]},{self.position[1]}"
+        return f"{self.layer}:{self.unit}{where}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """An address as it was written: a layer, its units not yet counted, perhaps a position."""
+
+    layer: str
+    units: str
+    position: tuple[int, int] | None = None
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the units are numbers or ranges, so that no class names are needed."""
+        return all(_is_number_or_slice(part.strip()) for part in self.units.split(","))
+
+
+def parse_request(text: str) -> Request:
+    """Read an address; numbers are checked against the layer later, by :func:`expand`.
+
+    Raises:
+        TargetError: the text is no address.
+
+    >>> parse_request("features.28:0:64")
+    Request(layer='features.28', units='0:64', position=None)
+    >>> parse_request("conv1")
+    Request(layer='conv1', units='all', position=None)
+    """
+    address = text.strip()
+    position: tuple[int, int] | None = None
+    if "@" in address:
+        address, where = address.rsplit("@", 1)
+        found = _POSITION.match(where)
+        if found is None:
+            raise TargetError(f"{text!r}: after '@' a position ROW,COLUMN is expected, got {where!r}")
+        position = (int(found[1]), int(found[2]))
+        if min(position) < 0:
+            raise TargetError(f"{text!r}: a position counts from 0, got {where!r}")
+    layer, colon, units = address.partition(":")
+    layer, units = layer.strip(), units.strip()
+    if not layer:
+        raise TargetError(f"{text!r} names no layer; an address is LAYER:UNITS, for instance 'blocks.3:0:8'")
+    if colon and not units:
+        raise TargetError(f"{text!r} names no units after ':'; write '{layer}:all' for all of them")
+    request = Request(layer, units or "all", position)
+    if request.units != "all" and request.is_numeric:
+        for part in request.units.split(","):
+            _check_slice(text, part.strip())
+    return request
+
+
+def expand(request: Request, units: int, labels: Sequence[str] = ()) -> list[Target]:
+    """Turn a request into targets, in the order written, each once.
+
+    Args:
+        request: what :func:`parse_request` returned.
+        units: how many units the layer has.
+        labels: names of the units (synonyms separated by commas), if the layer has names.
+
+    Raises:
+        TargetError: a unit out of range, an empty range, an unknown or ambiguous name.
+
+    >>> [str(t) for t in expand(parse_request("conv:4,0:6:2"), units=6)]
+    ['conv:4', 'conv:0', 'conv:2']
+    >>> [str(t) for t in expand(parse_request("fc:Corgi"), 3, ["cat", "Pembroke, corgi", "dog"])]
+    ['fc:1']
+    """
+    chosen: dict[int, None] = {}
+    for index in _indices(request, units, labels):
+        chosen.setdefault(index)
+    return [Target(request.layer, index, request.position) for index in chosen]
+
+
+def _indices(request: Request, units: int, labels: Sequence[str]) -> list[int]:
+    if request.units == "all":
+        return list(range(units))
+    if not request.is_numeric:
+        # Class names may hold commas themselves: the whole text is tried before its parts.
+        whole = _by_name(request, request.units, labels, required=False)
+        if whole is not None:
+            return [whole]
+    indices: list[int] = []
+    for raw in request.units.split(","):
+        part = raw.strip()
+        found = _SLICE.match(part)
+        if found is not None:
+            span = range(*slice(*(int(n) if n else None for n in found.groups())).indices(units))
+            stop = found[2]
+            if stop and int(stop) > units or not span:
+                what = "reaches past the last unit" if span else "holds no unit"
+                raise TargetError(
+                    f"{request.layer}:{part} {what}; {request.layer} has units 0 to {units - 1} "
+                    f"(write {request.layer}:0:{units} for all)"
+                )
+            indices.extend(span)
+        elif _NUMBER.match(part):
+            index = int(part)
+            if not 0 <= index < units:
+                raise TargetError(
+                    f"unit {index} is out of range; {request.layer} has units 0 to {units - 1}"
+                )
+            indices.append(index)
+        else:
+            named = _by_name(request, part, labels, required=True)
+            assert named is not None
+            indices.append(named)
+    return indices
+
+
+def _by_name(request: Request, name: str, labels: Sequence[str], *, required: bool) -> int | None:
+    if not labels:
+        if not required:
+            return None
+        raise TargetError(
+            f"{request.layer}:{name}: the units of {request.layer!r} have no names; "
+            "give numbers, for instance "
+            f"'{request.layer}:0:8'"
+        )
+    # As written first: ImageNet has 'cardigan' (a garment) and 'Cardigan' (a dog).
+    spelled, wanted = name.strip(), name.strip().casefold()
+    matches = (
+        [i for i, label in enumerate(labels) if label == spelled],
+        [i for i, label in enumerate(labels) if spelled in synonyms(label)],
+        [i for i, label in enumerate(labels) if wanted in synonyms(label.casefold())],
+        [i for i, label in enumerate(labels) if wanted in re.split(r"[^\w]+", label.casefold())],
+    )
+    for found in matches:
+        if len(found) == 1:
+            return found[0]
+        if found:
+            if not required:
+                return None
+            choices = ", ".join(f"{i} ({labels[i]})" for i in found[:6])
+            raise TargetError(f"class name {name!r} is ambiguous; give a number: {choices}")
+    if not required:
+        return None
+    every = [synonym for label in labels for synonym in synonyms(label)]
+    raise TargetError(unknown("class name", name, every, f"{request.layer} has {len(labels)} named units"))
+
+
+def synonyms(label: str) -> list[str]:
+    """Split a label into the names it gives.
+
+    >>> synonyms("Pembroke, Pembroke Welsh corgi")
+    ['Pembroke', 'Pembroke Welsh corgi']
+    """
+    return [part.strip() for part in label.split(",")]
+
+
+def _is_number_or_slice(part: str) -> bool:
+    return part == "all" or _NUMBER.match(part) is not None or _SLICE.match(part) is not None
+
+
+def _check_slice(text: str, part: str) -> None:
+    found = _SLICE.match(part)
+    if found is None:
+        return
+    start, stop, step = (int(n) if n else None for n in found.groups())
+    if step is not None and step <= 0:
+        raise TargetError(f"{text!r}: the step of a range is at least 1, got {step}")
+    if start is not None and stop is not None and 0 <= stop <= start:
+        raise TargetError(f"{text!r}: the range {part} holds no unit; a range is FIRST:END, END not included")
+    if (start or 0) < 0 or (stop or 0) < 0:
+        raise TargetError(f"{text!r}: units count from 0, got {part}")

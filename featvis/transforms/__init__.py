@@ -1,0 +1,1 @@
+"""Transforms: random differentiable changes of images, for robustness, one file each."""

@@ -1,0 +1,53 @@
+"""What every transform is: all its parameters computed before the run, applied step by step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+Size = tuple[int, int]
+
+
+class Transform(ABC):
+    """A random, differentiable change of images, each picture by its own draw.
+
+    Before a run :meth:`prepare` turns uniform numbers into the parameters of every step at once; in
+    the loop :meth:`apply` only reads them, so that a step draws nothing and waits for nothing.
+    """
+
+    part_name: ClassVar[str]
+    numbers: ClassVar[int]
+    """How many uniform numbers one step of one picture takes."""
+    resizes: ClassVar[bool] = False
+    """Whether it can turn images of one size into another."""
+
+    @abstractmethod
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+        """Return the parameters ``(lanes, steps, m)`` of every step.
+
+        Args:
+            uniform: ``(lanes, steps, numbers)``, uniform on [0, 1).
+            progress: ``(steps,)``, from 0 at the first step to 1 at the last.
+            canvas: (height, width) of the images that come in.
+            seen: (height, width) of the images that the network is shown.
+        """
+
+    def draw_field(self, generator: torch.Generator, channels: int, seen: Size) -> Tensor | None:
+        """Draw what a picture needs once for the whole run, without the batch axis; None for nothing."""
+        return None
+
+    @abstractmethod
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+        """Change ``images`` ``(B, C, H, W)`` by this step's ``values`` ``(B, m)``."""
+
+
+def between(schedule: tuple[float, float], progress: Tensor) -> Tensor:
+    """Return a schedule's value at each step: linear from its start to its end.
+
+    >>> between((1.0, 0.0), torch.tensor([0.0, 0.5, 1.0])).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    return schedule[0] + (schedule[1] - schedule[0]) * progress

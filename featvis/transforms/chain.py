@@ -1,0 +1,67 @@
+"""The transforms of a run in their order, with every picture's draws ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from featvis import draws
+from featvis.transforms.base import Size, Transform
+from featvis.transforms.warp import Warp
+
+
+class Chain:
+    """Transforms applied one after another; call it with images ``(B, C, H, W)`` and a step's number."""
+
+    def __init__(
+        self,
+        transforms: Sequence[Transform],
+        streams: Sequence[Callable[[str], torch.Generator]],
+        *,
+        steps: int,
+        channels: int,
+        canvas: Size,
+        seen: Size,
+        device: torch.device,
+    ) -> None:
+        """Draw everything that the run will need.
+
+        Args:
+            transforms: in their order.
+            streams: for each lane, a function from a purpose to the generator for it.
+            steps: how many steps the run has.
+            channels: of the images.
+            canvas: (height, width) of the images.
+            seen: (height, width) that the network is shown; a plain resample is put in front if no
+                transform resizes.
+            device: where the run takes place.
+        """
+        self.seen = seen
+        self.transforms = list(transforms)
+        if canvas != seen and not any(transform.resizes for transform in self.transforms):
+            self.transforms.insert(0, Warp())
+        progress = torch.linspace(0, 1, steps) if steps > 1 else torch.zeros(1)
+        self._values: list[Tensor] = []
+        self._fields: list[Tensor | None] = []
+        for place, transform in enumerate(self.transforms):
+            purpose = f"{place} {transform.part_name}"
+            numbers = torch.stack(
+                [draws.uniform(stream(purpose), steps, transform.numbers) for stream in streams]
+            )
+            # From here on images have the size that is seen if this transform resizes or one did before.
+            resized = any(earlier.resizes for earlier in self.transforms[: place + 1])
+            after = seen if resized else canvas
+            self._values.append(transform.prepare(numbers, progress, canvas, after).to(device))
+            fields = [transform.draw_field(stream(purpose + " field"), channels, after) for stream in streams]
+            drawn = [field for field in fields if field is not None]
+            self._fields.append(torch.stack(drawn).to(device) if drawn else None)
+            canvas = after
+
+    def __call__(self, images: Tensor, step: int) -> Tensor:
+        """Return the images that the network is shown at this step, ``(B, C, *seen)``."""
+        for transform, values, field in zip(self.transforms, self._values, self._fields, strict=True):
+            size = self.seen if transform.resizes else (images.shape[2], images.shape[3])
+            images = transform.apply(images, values[:, step], field, size)
+        return images

@@ -1,0 +1,47 @@
+"""Gaussian pixel noise whose strength may fall over the run."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from featvis.options import PositiveSchedule
+from featvis.parts import part
+from featvis.transforms.base import Size, Transform, between
+
+
+@part("noise")
+class Noise(Transform):
+    """Add normal noise of standard deviation ``sd`` (in units of the image's range) to what is seen.
+
+    Falling from strong to weak it makes early steps see large shapes only, so that whole objects
+    come before their detail (FIELD 5.0: measured in this project). Each picture has one field of
+    noise, rolled by a drawn amount along both axes and given a drawn sign at every step.
+    """
+
+    numbers = 3
+
+    sd: PositiveSchedule = (0.1, 0.1)
+
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+        """Return ``(lanes, steps, 3)``: rows and columns to roll by, signed standard deviation."""
+        rows = (uniform[..., 0] * seen[0]).floor().clamp(max=seen[0] - 1)
+        columns = (uniform[..., 1] * seen[1]).floor().clamp(max=seen[1] - 1)
+        sign = torch.where(uniform[..., 2] < 0.5, -1.0, 1.0)
+        return torch.stack((rows, columns, sign * between(self.sd, progress)), dim=-1)
+
+    def draw_field(self, generator: torch.Generator, channels: int, seen: Size) -> Tensor:
+        """Draw one picture's noise ``(C, H, W)``, standard normal."""
+        return torch.randn((channels, *seen), generator=generator)
+
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+        """Add each picture's rolled field."""
+        assert field is not None
+        lanes, channels, height, width = field.shape
+        device = images.device
+        rows = (torch.arange(height, device=device) + values[:, :1].long()) % height
+        columns = (torch.arange(width, device=device) + values[:, 1:2].long()) % width
+        lane = torch.arange(lanes, device=device)[:, None, None, None]
+        channel = torch.arange(channels, device=device)[None, :, None, None]
+        rolled = field[lane, channel, rows[:, None, :, None], columns[:, None, None, :]]
+        return images + rolled * values[:, 2, None, None, None]
