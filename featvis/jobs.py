@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -103,7 +104,10 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
         spread = 10.0 ** lanes[0].attempt
         start = stack_parameters(
             [
-                space.draw(one.stream("start"), spread) if one.start is None else space.fit(one.start)
+                # An image is known by its 8-bit levels, so the run starts from these.
+                space.draw(one.stream("start"), spread)
+                if one.start is None
+                else space.fit(torch.from_numpy(to_levels(one.start)).float() / 255)
                 for one in lanes
             ]
         )
@@ -166,7 +170,10 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
 
 
 def score(
-    model: ModelHandle, objective: Objective, levels: NDArray, recipe: Recipe  # type: ignore[type-arg]
+    model: ModelHandle,
+    objective: Objective,
+    levels: NDArray[np.uint8],
+    recipe: Recipe,
 ) -> tuple[list[float], list[float]]:
     """Score 8-bit pictures ``(lanes, C, H, W)`` as they are saved: no transforms, no penalties.
 

@@ -176,7 +176,11 @@ def _schema(name: str, node: ast.ClassDef) -> type[BaseModel]:
         if field.startswith("_") or field in _NOT_IN_RECIPES or annotation.startswith("ClassVar"):
             continue
         # Our own source, read as the interpreter would read it; nothing of a user's comes here.
-        kind = eval(annotation, {"__builtins__": {"float": float, "int": int, "bool": bool, "str": str, "tuple": tuple}}, space)  # noqa: E501
+        kind = eval(
+            annotation,
+            {"__builtins__": {"float": float, "int": int, "bool": bool, "str": str, "tuple": tuple}},
+            space,
+        )
         default = ... if line.value is None else ast.literal_eval(line.value)
         fields[field] = (kind, default)
     config = ConfigDict(extra="forbid", validate_default=True)

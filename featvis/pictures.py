@@ -140,6 +140,32 @@ def load_picture(path: str | Path) -> Picture:
         raise OutputError(f"{path}: what it tells of its recipe is damaged ({error})") from None
 
 
+def load_image(path: str | Path, channels: int, size: tuple[int, int] | None = None) -> Tensor:
+    """Read any image file as ``(C, H, W)`` in [0, 1], to start from.
+
+    Args:
+        path: the file.
+        channels: 1 or 3.
+        size: (height, width) to resize to, bicubic and antialiased; None for the image's own.
+
+    Raises:
+        OutputError: no readable image, or a number of channels that image files do not have.
+    """
+    if channels not in (1, 3):
+        raise OutputError(f"an image file has 1 or 3 channels, the network takes {channels}")
+    try:
+        with Image.open(path) as opened:
+            shown = opened.convert("RGB" if channels == 3 else "L")
+    except FileNotFoundError:
+        raise OutputError(f"no image {str(path)!r}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise OutputError(f"{path} is no readable image: {error}") from None
+    if size is not None and size != (shown.height, shown.width):
+        shown = shown.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    array = np.array(shown, dtype=np.float32) / 255
+    return torch.from_numpy(array[None] if channels == 1 else array.transpose(2, 0, 1).copy())
+
+
 def to_levels(images: Tensor) -> NDArray[np.uint8]:
     """Round images in [0, 1] to 8-bit levels: no stretch, no clip beyond the range they have.
 

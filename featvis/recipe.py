@@ -92,7 +92,9 @@ class Recipe(BaseModel):
             for key in data:
                 if key not in cls.model_fields:
                     known = ", ".join(cls.model_fields)
-                    raise RecipeError("recipe: " + unknown("key", str(key), cls.model_fields, f"keys: {known}"))
+                    raise RecipeError(
+                        "recipe: " + unknown("key", str(key), cls.model_fields, f"keys: {known}")
+                    )
         return data
 
     @model_validator(mode="after")
@@ -121,7 +123,9 @@ class Recipe(BaseModel):
         elif not path.is_file():
             if path.suffix == ".toml" or len(path.parts) > 1:
                 raise RecipeError(f"no recipe file {str(source)!r}; named recipes: {', '.join(named)}")
-            raise RecipeError(unknown("recipe", str(source), named, f"recipes: {', '.join(named)}, or a .toml file"))
+            raise RecipeError(
+                unknown("recipe", str(source), named, f"recipes: {', '.join(named)}, or a .toml file")
+            )
         try:
             table = tomllib.loads(path.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
@@ -175,7 +179,7 @@ class RunOptions(BaseModel):
 
 
 def recipe_files() -> dict[str, Path]:
-    """Return the named recipes and their files: the repository's ``configs/recipes``, or the installed copy."""
+    """Return the named recipes and their files: the repository's ``configs/recipes``, or its copy."""
     here = Path(__file__).parent
     for folder in (here / "configs" / "recipes", here.parent / "configs" / "recipes"):
         if folder.is_dir():

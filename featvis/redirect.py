@@ -15,26 +15,31 @@ class _Redirected(torch.autograd.Function):
     """Clamps to [0, ceiling]; the backward pass redirects an image's gradient where all of it is blocked."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, ceiling: float) -> Tensor:
-        ctx.save_for_backward(inputs)
+    def forward(ctx: Any, inputs: Tensor, ceiling: float, inplace: bool) -> Tensor:
         ctx.ceiling = ceiling
-        return inputs.clamp(0.0, ceiling)
+        if not inplace:
+            ctx.save_for_backward(inputs)
+            return inputs.clamp(0.0, ceiling)
+        # The caller may go on with the tensor it gave rather than with what is returned.
+        ctx.save_for_backward(inputs.clone())
+        ctx.mark_dirty(inputs)
+        return inputs.clamp_(0.0, ceiling)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (inputs,) = ctx.saved_tensors
         (gradient,) = gradients
         plain = torch.ops.aten.hardtanh_backward(gradient, inputs, 0.0, ctx.ceiling)
         alive = plain.flatten(1).any(1)
         # On the CPU the common case, no image blocked, is known at once; a GPU is not made to wait for it.
         if alive.device.type == "cpu" and bool(alive.all()):
-            return plain, None
+            return plain, None, None
         nothing = torch.zeros((), dtype=gradient.dtype, device=gradient.device)
         # The loop descends on minus the score: a negative gradient asks for a larger activation.
         wakes = torch.where(gradient < 0, inputs <= ctx.ceiling, inputs >= 0)
         redirected = torch.where(wakes, gradient, nothing)
         shape = (-1, *[1] * (gradient.dim() - 1))
-        return torch.where(alive.view(shape), plain, redirected), None
+        return torch.where(alive.view(shape), plain, redirected), None, None
 
 
 class RedirectedReLU(TorchFunctionMode):
@@ -49,21 +54,30 @@ class RedirectedReLU(TorchFunctionMode):
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if function in _RELU and args and args[0].requires_grad:
-            return _Redirected.apply(args[0], float("inf"))  # type: ignore[no-untyped-call]
-        if function in _RELU6 and args and args[0].requires_grad:
-            low, high = _bounds(function, args, kwargs)
+        tensor = args[0] if args else kwargs.get("input")
+        if function in _RELU | _RELU6 and isinstance(tensor, Tensor) and tensor.requires_grad:
+            named = dict(zip(_SIGNATURES.get(function, ()), args, strict=False)) | kwargs
+            low, high = _bounds(function, named)
             if low == 0:
-                return _Redirected.apply(args[0], high)  # type: ignore[no-untyped-call]
+                inplace = function in _IN_PLACE or bool(named.get("inplace", False))
+                return _Redirected.apply(tensor, high, inplace)  # type: ignore[no-untyped-call]
         return function(*args, **kwargs)
 
 
 _RELU = {functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
 _RELU6 = {functional.relu6, functional.hardtanh, functional.hardtanh_}
+_IN_PLACE = {functional.relu_, torch.relu_, Tensor.relu_, functional.hardtanh_}
+_SIGNATURES = {
+    functional.relu: ("input", "inplace"),
+    functional.relu6: ("input", "inplace"),
+    functional.hardtanh: ("input", "min_val", "max_val", "inplace"),
+    functional.hardtanh_: ("input", "min_val", "max_val"),
+}
 
 
-def _bounds(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[float, float]:
+def _bounds(function: Any, named: dict[str, Any]) -> tuple[float, float]:
+    if function in _RELU:
+        return 0.0, float("inf")
     if function is functional.relu6:
         return 0.0, 6.0
-    named = dict(zip(("input", "min_val", "max_val"), args, strict=False)) | kwargs
     return float(named.get("min_val", -1.0)), float(named.get("max_val", 1.0))

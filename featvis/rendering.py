@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from featvis import parts
+from featvis.ascent import Step
 from featvis.errors import CanvasError, ModelError, RecipeError, TargetError, UserError, unknown
 from featvis.execute.local import execute
-from featvis.sheets import grid
 from featvis.images.base import ImageSpace
-from featvis.jobs import Wanted, Watch, seen_size, settle
+from featvis.jobs import Wanted, Watch, plan, seen_size, settle
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import Logit, Unit, of_target
 from featvis.pictures import Picture, load_picture, to_levels, write_whole
 from featvis.recipe import Recipe
-from featvis.store import Store, layer_folder
+from featvis.sheets import grid
+from featvis.store import Store
 from featvis.target import Target, expand, parse_request
 from featvis.transforms.base import Transform
 
@@ -39,6 +40,22 @@ class Plan:
     wanted: list[Wanted]
 
 
+class Reporter(Protocol):
+    """Whoever is told how a run goes; :class:`featvis.progress.Report` shows it."""
+
+    def begin(self, total: int, done: int, steps: int) -> None:
+        """Hear how many pictures there are, how many are done, how many steps the rest takes."""
+
+    def step(self, step: Step) -> None:
+        """Hear of a step."""
+
+    def picture(self, picture: Picture) -> None:
+        """Hear of a finished picture."""
+
+    def say(self, line: str) -> None:
+        """Hear a line worth showing."""
+
+
 def render(
     model: ModelHandle | str,
     targets: Wish | Sequence[Wish],
@@ -49,7 +66,7 @@ def render(
     out: str | Path | None = None,
     start: Tensor | None = None,
     progress: bool = False,
-    space: ImageSpace | str | None = None,
+    space: ImageSpace | str | dict[str, Any] | None = None,
     transforms: Sequence[Transform] | None = None,
     penalties: Sequence[dict[str, Any]] | None = None,
     watch: Watch | None = None,
@@ -94,11 +111,10 @@ def render(
     )
     store = open_store(planned, Path(out)) if out is not None else None
     if progress:
-        from featvis.progress import shown
+        from featvis.progress import Report  # rich is needed only here
 
-        with shown(planned, store) as (seen, say):
-            both = seen if watch is None else (lambda step: (seen(step), watch(step)))  # type: ignore[func-returns-value]
-            return list(run_plan(planned, store, watch=both, say=say))
+        with Report() as report:
+            return list(run_plan(planned, store, watch=watch, report=report))
     return list(run_plan(planned, store, watch=watch))
 
 
@@ -110,7 +126,7 @@ def make_plan(
     seed: int = 0,
     seeds: int = 1,
     start: Tensor | None = None,
-    space: ImageSpace | str | None = None,
+    space: ImageSpace | str | dict[str, Any] | None = None,
     transforms: Sequence[Transform] | None = None,
     penalties: Sequence[dict[str, Any]] | None = None,
     **changes: Any,
@@ -160,9 +176,9 @@ def run_plan(
     store: Store | None = None,
     *,
     watch: Watch | None = None,
-    say: Callable[[str], None] | None = None,
+    report: Reporter | None = None,
 ) -> Iterator[Picture]:
-    """Render what a plan lacks and return all its pictures in the order asked for.
+    """Render what a plan lacks and yield all its pictures in the order asked for.
 
     Pictures are written to the store as soon as they are finished, so that an interruption loses
     nothing but the job under way; manifest and grids are written on every way out.
@@ -175,14 +191,28 @@ def run_plan(
             missing.append(one)
         else:
             finished[one.name, one.seed] = picture
+    if report is not None:
+        report.begin(len(planned.wanted), len(finished), sum(job.recipe.steps for job in plan(missing)))
+
+    def hear(step: Step) -> None:
+        if report is not None:
+            report.step(step)
+        if watch is not None:
+            watch(step)
+
+    say = report.say if report is not None else None
     try:
-        for picture in execute(missing, planned.model, planned.weights, watch=watch, say=say):
+        for picture in execute(missing, planned.model, planned.weights, watch=hear, say=say):
             if store is not None:
                 store.add(picture)
                 store.write_manifest()
+            if report is not None:
+                report.picture(picture)
             finished[picture.target, picture.seed] = picture
     finally:
-        if store is not None and finished:
+        if store is not None:
+            store.adopt()  # a file that was being entered when we were interrupted
+        if store is not None and store.entries:
             store.write_manifest()
             write_grids(store, [finished[key] for key in _order(planned) if key in finished])
     for key in _order(planned):
@@ -193,12 +223,12 @@ def write_grids(store: Store, pictures: Sequence[Picture]) -> list[Path]:
     """Write each layer's grid of the pictures given."""
     layers: dict[str, list[Picture]] = {}
     for picture in pictures:
-        layers.setdefault(layer_folder(picture.layer), []).append(picture)
+        layers.setdefault(picture.layer, []).append(picture)
     paths = []
     for layer, group in layers.items():
         buffer = io.BytesIO()
-        grid(group, title=f"{group[0].model}  {group[0].layer}").save(buffer, "PNG")
-        paths.append(write_whole(store.folder / layer / "grid.png", buffer.getvalue()))
+        grid(group, title=f"{group[0].model}  {layer}").save(buffer, "PNG")
+        paths.append(write_whole(store.grid_path(layer), buffer.getvalue()))
     return paths
 
 
@@ -280,7 +310,9 @@ def _wanted(bound: Objective, name: str, recipe: Recipe, seed: int, start: Tenso
 def _default_recipe(
     model: ModelHandle, objective: Objective, recipes: dict[str, Recipe], changes: dict[str, Any]
 ) -> Recipe:
-    is_class = isinstance(objective, Unit) and len(model.at(model.input_size).find(objective.layer).shape) == 2
+    is_class = (
+        isinstance(objective, Unit) and len(model.at(model.input_size).find(objective.layer).shape) == 2
+    )
     name = "portrait" if is_class else "channel"
     if name not in recipes:
         recipes[name] = Recipe.load(name).but(**changes)
@@ -313,13 +345,13 @@ def _check_parts(model: ModelHandle, recipe: Recipe, bound: Objective, start: Te
 
 def _with_parts(
     changes: dict[str, Any],
-    space: ImageSpace | str | None,
+    space: ImageSpace | str | dict[str, Any] | None,
     transforms: Sequence[Transform] | None,
     penalties: Sequence[dict[str, Any]] | None,
 ) -> dict[str, Any]:
     changes = dict(changes)
-    if isinstance(space, str):
-        changes["space"] = {"name": space}
+    if isinstance(space, str | dict):
+        changes["space"] = parts.check("images", space)
     elif space is not None:
         changes["space"] = parts.describe(space)
         if space.size is not None:

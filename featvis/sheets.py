@@ -74,7 +74,11 @@ def _caption(picture: Picture) -> tuple[str, str]:
     return name, "dead" if picture.status == "dead" else f"{picture.start_score:.2g} to {picture.score:.3g}"
 
 
-def _draw_dead(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> None:
+def _draw_dead(
+    draw: ImageDraw.ImageDraw,
+    box: tuple[int, int, int, int],
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+) -> None:
     left, top, right, bottom = box
     draw.rectangle((left, top, right - 1, bottom - 1), fill=_PAPER, outline=_FAINT)
     draw.line((left, top, right, bottom), fill=_FAINT)

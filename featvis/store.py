@@ -43,11 +43,31 @@ class Store:
         if before is not None:
             if before.get("pictures") and before.get("weights") != weights:
                 raise OutputError(
-                    f"{folder} holds pictures of {before.get('model')!r} with other weights; choose another --out"
+                    f"{folder} holds pictures of {before.get('model')!r} with other weights; "
+                    "choose another --out"
                 )
             self.top["created"] = before.get("created", self.top["created"])
             self.entries = {_name(entry): entry for entry in before.get("pictures", [])}
         check_writable(folder)
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Enter pictures of this network that lie in the folder without an entry.
+
+        A process that is ended between a picture and the manifest leaves such files.
+        """
+        known = {entry.get("file") for entry in self.entries.values()}
+        for path in _picture_files(self.folder):
+            name = path.relative_to(self.folder).as_posix()
+            if name in known:
+                continue
+            try:
+                picture = load_picture(path)
+            except OutputError:
+                continue
+            if picture.weights == self.top["weights"]:
+                entry = picture.entry(name)
+                self.entries.setdefault(_name(entry), entry)
 
     def done(self, key: str) -> Picture | None:
         """Return the finished picture with this key, read from its file; None if it must be rendered."""
@@ -77,6 +97,10 @@ class Store:
         self.entries[_name(entry)] = entry
         return path
 
+    def grid_path(self, layer: str) -> Path:
+        """Return where a layer's grid goes."""
+        return self.folder / (_safe(layer) if layer else "objectives") / "grid.png"
+
     def write_manifest(self) -> Path:
         """Write the manifest with an entry for every picture."""
         entries = sorted(self.entries.values(), key=_place)
@@ -95,11 +119,6 @@ def file_name(picture: Picture) -> str:
     if picture.seed:
         name += f"-seed{picture.seed}"
     return f"{_safe(picture.layer)}/{name}.png"
-
-
-def layer_folder(layer: str) -> str:
-    """Return the name of a layer's folder."""
-    return _safe(layer) if layer else "objectives"
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -122,9 +141,7 @@ def rebuild_manifest(folder: Path) -> dict[str, Any] | None:
     """Make a manifest from the PNGs in a folder; None if none of them is ours."""
     top: dict[str, Any] | None = None
     entries = []
-    for path in sorted(folder.rglob("*.png")):
-        if path.name == "grid.png" or path.name.startswith("."):
-            continue
+    for path in _picture_files(folder):
         try:
             picture = load_picture(path)
         except OutputError:
@@ -137,6 +154,14 @@ def rebuild_manifest(folder: Path) -> dict[str, Any] | None:
             "recipe": picture.recipe,
         }
     return {**top, "pictures": entries} if top is not None else None
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.glob("*/*.png"))
+        if path.name != "grid.png" and not path.name.startswith(".")
+    ]
 
 
 def check_writable(folder: Path) -> None:

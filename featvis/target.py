@@ -126,7 +126,7 @@ def _indices(request: Request, units: int, labels: Sequence[str]) -> list[int]:
         if found is not None:
             span = range(*slice(*(int(n) if n else None for n in found.groups())).indices(units))
             stop = found[2]
-            if stop and int(stop) > units or not span:
+            if (stop and int(stop) > units) or not span:
                 what = "reaches past the last unit" if span else "holds no unit"
                 raise TargetError(
                     f"{request.layer}:{part} {what}; {request.layer} has units 0 to {units - 1} "
@@ -136,9 +136,7 @@ def _indices(request: Request, units: int, labels: Sequence[str]) -> list[int]:
         elif _NUMBER.match(part):
             index = int(part)
             if not 0 <= index < units:
-                raise TargetError(
-                    f"unit {index} is out of range; {request.layer} has units 0 to {units - 1}"
-                )
+                raise TargetError(f"unit {index} is out of range; {request.layer} has units 0 to {units - 1}")
             indices.append(index)
         else:
             named = _by_name(request, part, labels, required=True)

@@ -1,4 +1,4 @@
-"""Jobs one after another on this machine: dead units tried again, memory that runs out met with fewer lanes."""
+"""Jobs one after another on this machine: dead units tried again, fewer lanes where memory runs out."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def execute(
             if not is_out_of_memory(error) or job.recipe.lanes == 1:
                 raise
             pictures = []
-            jobs = deque(plan([with_fewer_lanes(one, job.recipe.lanes // 2) for one in _left(job, jobs)]) + _others(job, jobs))
+            jobs = deque(
+                plan([with_fewer_lanes(one, job.recipe.lanes // 2) for one in _left(job, jobs)])
+                + _others(job, jobs)
+            )
             if say is not None:
                 say(f"out of memory with {job.recipe.lanes} lanes; going on with {job.recipe.lanes // 2}")
         if not pictures:

@@ -50,7 +50,7 @@ class FourierImage(ImageSpace):
         spectrum = parameters["spectrum"]
         gain = _gain(*self.canvas, self.exponent, spectrum.device, spectrum.dtype)
         scaled = torch.view_as_complex(spectrum * gain)
-        raw = torch.fft.irfft2(scaled, s=self.canvas, norm="ortho")
+        raw: Tensor = torch.fft.irfft2(scaled, s=self.canvas, norm="ortho")
         return to_unit_range(raw, color_matrix(self.channels, self.decorrelate, raw.device))
 
 
@@ -58,5 +58,5 @@ class FourierImage(ImageSpace):
 def _gain(height: int, width: int, exponent: float, device: torch.device, dtype: torch.dtype) -> Tensor:
     longer = max(height, width)
     amplitudes = falling_amplitudes(height, width, exponent)
-    gain = 0.25 * amplitudes * (REFERENCE_SIZE / longer) ** (exponent - 1)
+    gain: Tensor = 0.25 * amplitudes * (REFERENCE_SIZE / longer) ** (exponent - 1)
     return gain[..., None].to(device=device, dtype=dtype)

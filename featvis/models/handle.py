@@ -152,7 +152,7 @@ class ModelHandle:
             yield Tap(self.module, calls, self.mean, self.std, precision)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the weights that were loaded, the architecture's name and the preprocessing."""
+        """Return the SHA-256 of the weights that were loaded, the network's class and the preprocessing."""
         digest = hashlib.sha256()
         digest.update(type(self.module).__qualname__.encode())
         digest.update(repr((self.mean, self.std)).encode())
@@ -161,7 +161,9 @@ class ModelHandle:
                 continue
             digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
             plain = value.detach().cpu().contiguous()
-            digest.update(plain.view(torch.uint8).numpy().tobytes() if plain.dim() else repr(plain.item()).encode())
+            digest.update(
+                plain.view(torch.uint8).numpy().tobytes() if plain.dim() else repr(plain.item()).encode()
+            )
         return digest.hexdigest()
 
     def _run_plainly(self, images: Tensor) -> None:
@@ -173,7 +175,14 @@ class ModelHandle:
         with borrowed(self.module):
             try:
                 return self._measure_borrowed(size)
-            except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError, TypeError) as error:
+            except (
+                RuntimeError,
+                AssertionError,
+                ValueError,
+                IndexError,
+                ZeroDivisionError,
+                TypeError,
+            ) as error:
                 raise CanvasError(self._canvas_message(size, error)) from error
 
     def _measure_borrowed(self, size: Size) -> dict[str, LayerInfo]:
@@ -202,7 +211,10 @@ class ModelHandle:
         canvas = f"{size[0]}x{size[1]}"
         side = measured.next_canvas(lambda side: self._runs_at((side, side)), min(size))
         if side is not None:
-            return f"{self.name} does not run on a canvas of {canvas}; the smallest larger side that it takes is {side}"
+            return (
+                f"{self.name} does not run on a canvas of {canvas}; "
+                f"the smallest larger side that it takes is {side}"
+            )
         height, width = self.input_size
         if size != self.input_size and self._runs_at(self.input_size):
             return f"{self.name} takes images of {height}x{width} only, not {canvas}"
@@ -234,9 +246,16 @@ class NetworkAt:
         if name in self.layers:
             return self.layers[name]
         if name in dict(self.handle.module.named_modules()):
-            raise TargetError(f"layer {name!r} gives no single tensor in a plain forward pass; nothing to climb")
+            raise TargetError(
+                f"layer {name!r} gives no single tensor in a plain forward pass; nothing to climb"
+            )
         raise TargetError(
-            unknown("layer", name, self.layers, f"`featvis layers {self.handle.name}` lists all {len(self.layers)}")
+            unknown(
+                "layer",
+                name,
+                self.layers,
+                f"`featvis layers {self.handle.name}` lists all {len(self.layers)}",
+            )
         )
 
     def layer(self, name: str) -> LayerInfo:
@@ -259,7 +278,9 @@ class NetworkAt:
         """Return the first module up to ``layer`` that lacks weights, or None."""
         owners = {name.rpartition(".")[0] for name in self.handle.missing}
         lacking = [
-            self.layers[owner] for owner in owners if owner in self.layers and self.layers[owner].order <= layer.order
+            self.layers[owner]
+            for owner in owners
+            if owner in self.layers and self.layers[owner].order <= layer.order
         ]
         return min(lacking, key=lambda one: one.order).name if lacking else None
 

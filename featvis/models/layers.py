@@ -123,7 +123,9 @@ def receptive_fields(
     it reaches are the receptive field's height and width. A field that reaches the border of the
     map from the middle pixel is larger than the canvas and stays None.
     """
-    maps = {name: layer for name, layer in layers.items() if layer.kind in ("map", "map_last") and layer.stride}
+    maps = {
+        name: layer for name, layer in layers.items() if layer.kind in ("map", "map_last") and layer.stride
+    }
     if not maps:
         return layers
     period = min(max(max(layer.stride or (1, 1)) for layer in maps.values()), 64)
@@ -146,12 +148,13 @@ def receptive_fields(
             layer = maps[name]
             reached = output.isnan().any(dim=layer.axis)  # (offsets, H, W)
             for place, offset in enumerate(offsets):
-                down = reached[place].any(1)
-                across = reached[place].any(0)
-                whole[name] |= bool(down[0] | down[-1] | across[0] | across[-1])
                 assert layer.stride is not None
-                rows[name] += int(down.sum()) * (offset < layer.stride[0])
-                columns[name] += int(across.sum()) * (offset < layer.stride[1])
+                counts_down, counts_across = (offset < stride for stride in layer.stride)
+                down, across = reached[place].any(1), reached[place].any(0)
+                whole[name] |= counts_down and bool(down[0] | down[-1])
+                whole[name] |= counts_across and bool(across[0] | across[-1])
+                rows[name] += int(down.sum()) * counts_down
+                columns[name] += int(across.sum()) * counts_across
 
         _observe(module, run, images, look)
     return {
@@ -199,9 +202,7 @@ def _observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> d
     handles = []
     for name, one in module.named_modules():
         if name:
-            handles.append(
-                one.register_forward_hook(lambda m, _, out, name=name: note(name, m, out))  # type: ignore[misc]
-            )
+            handles.append(one.register_forward_hook(lambda m, _, out, name=name: note(name, m, out)))
     try:
         with torch.no_grad():
             run(images)
@@ -238,9 +239,7 @@ def _step(seen: dict[str, _Seen], size: tuple[int, int]) -> int:
     return step
 
 
-def _stride(
-    axis: int, small: tuple[int, ...], large: tuple[int, ...], step: int
-) -> tuple[int, int] | None:
+def _stride(axis: int, small: tuple[int, ...], large: tuple[int, ...], step: int) -> tuple[int, int] | None:
     spatial = [n for n in range(1, 4) if n != axis]
     grown = [large[n] - small[n] for n in spatial]
     if min(grown) <= 0:
@@ -277,7 +276,10 @@ def _kind(name: str, seen: _Seen, larger: _Seen | None, settled: int | None) -> 
         return "map", 1
     if dims == 4 and larger is None and shape[1] == shape[2] != shape[3]:
         return "map_last", 3
-    return f"unclear: shape {(1, *shape[1:])} does not tell which axis holds the units; say so with --unit-axis", 0
+    return (
+        f"unclear: shape {(1, *shape[1:])} does not tell which axis holds the units; say so with --unit-axis",
+        0,
+    )
 
 
 def _name_of(dims: int, axis: int) -> str:
@@ -299,7 +301,9 @@ def next_canvas(works: Callable[[int], bool], side: int) -> int | None:
     Networks ask for a least side or for a multiple of their patch, so multiples are tried first and
     the interval below the first that works is then halved.
     """
-    tried = sorted({math.ceil((side + 1) / unit) * unit for unit in (1, 2, 4, 7, 8, 14, 16, 32, 64, 128, 224)})
+    tried = sorted(
+        {math.ceil((side + 1) / unit) * unit for unit in (1, 2, 4, 7, 8, 14, 16, 32, 64, 128, 224)}
+    )
     high = next((candidate for candidate in tried if works(candidate)), None)
     if high is None:
         return None

@@ -15,6 +15,7 @@ from featvis.models.sources import embedded, file, from_timm, from_torchvision
 from featvis.models.sources.base import Loaded
 from featvis.models.weights import apply_weights, read_weights
 
+_DEVICES = ("auto", "cpu", "cuda", "cuda:1", "mps")
 DEFAULT_MODEL = "efficientnet_lite0"
 
 
@@ -27,6 +28,7 @@ def load_model(
     input_size: int | tuple[int, int] | None = None,
     labels: Sequence[str] | None = None,
     unit_axis: int | dict[str, int] | None = None,
+    device: str | torch.device | None = None,
 ) -> ModelHandle:
     """Load a network.
 
@@ -42,6 +44,8 @@ def load_model(
         labels: names of the classes.
         unit_axis: where a layer's output does not tell which axis holds its units: the axis, for
             every layer or by the layer's name.
+        device: where to put it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` for a GPU where there
+            is one. By default ``auto`` for networks that featvis builds; a module stays where it is.
 
     Raises:
         ModelError: unknown, cannot be built, or its preprocessing is not known.
@@ -66,7 +70,9 @@ def load_model(
         if missing:
             notes.append(_lacking(missing, len(loaded.module.state_dict()), str(weights)))
         if extra:
-            notes.append(f"{weights}: {len(extra)} tensors are not part of this network, {extra[0]!r} the first")
+            notes.append(
+                f"{weights}: {len(extra)} tensors are not part of this network, {extra[0]!r} the first"
+            )
     used_mean, used_std = mean or loaded.mean, std or loaded.std
     if used_mean is None or used_std is None:
         raise ModelError(
@@ -74,6 +80,8 @@ def load_model(
             "(for images in [0, 1] as they are: mean 0 and std 1)"
         )
     size = input_size or loaded.input_size or (224, 224)
+    if device is not None or not isinstance(source, nn.Module):
+        loaded.module.to(pick_device(device or "auto"))
     return ModelHandle(
         loaded.module,
         name=name,
@@ -86,6 +94,26 @@ def load_model(
         unit_axes={"": unit_axis} if isinstance(unit_axis, int) else unit_axis,
         notes=notes,
     )
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """Return the device meant; ``auto`` is a GPU where there is one.
+
+    Raises:
+        ModelError: there is no such device here.
+    """
+    if str(device) == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ModelError(unknown("device", str(device), _DEVICES, ", ".join(_DEVICES))) from None
+    known = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (chosen.index or 0) >= known.get(chosen.type, 0):
+        raise ModelError(f"no device {str(device)!r} on this machine; --device auto takes what there is")
+    return chosen
 
 
 def list_models(search: str = "") -> list[tuple[str, str]]:
@@ -107,7 +135,11 @@ def _of_name(source: str, *, pretrained: bool) -> Loaded:
         if not colon:
             if source not in embedded.names():
                 everywhere = [pair[0] for pair in list_models()]
-                hint = "embedded: " + ", ".join(embedded.names()) + "; or torchvision:NAME, timm:NAME, file:PATH.py:FUNCTION"
+                hint = (
+                    "embedded: "
+                    + ", ".join(embedded.names())
+                    + "; or torchvision:NAME, timm:NAME, file:PATH.py:FUNCTION"
+                )
                 if f"torchvision:{source}" in everywhere:
                     raise ModelError(f"unknown network {source!r}; did you mean 'torchvision:{source}'?")
                 if f"timm:{source}" in everywhere:
@@ -136,6 +168,6 @@ def _of_module(module: nn.Module) -> Loaded:
 
 def _lacking(missing: list[str], total: int, weights: str) -> str:
     parts = list(dict.fromkeys(name.partition(".")[0] for name in missing))
-    return f"{weights} covers {total - len(missing)} of {total} tensors; without weights: {', '.join(parts[:6])}"
-
-
+    return (
+        f"{weights} covers {total - len(missing)} of {total} tensors; without weights: {', '.join(parts[:6])}"
+    )

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from featvis.errors import ModelError
 
-
 INPUT_OF = "input of "
 """Before a module's name: what comes into it rather than what it gives."""
 
@@ -75,7 +74,7 @@ class Tap:
         self._mean = torch.tensor(mean, device=first.device)[:, None, None]
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the activations for ``images`` ``(B, C, H, W)`` in [0, 1]; float32 or the model's own type."""
+        """Return the activations for ``images`` ``(B, C, H, W)`` in [0, 1]."""
         given: dict[str, Tensor] = {}
         left = dict(self._calls)
         handles = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +39,11 @@ class WeightsFile:
         for name in ("mean", "std"):
             for key, text in self.metadata.items():
                 pattern = r"([\[(][^\])]*[\])]|[\d.]+)\s*(?:/\s*([\d.]+))?"
-                match = re.search(rf"\b{name}\b\s*[:=]?\s*{pattern}", text) if key != name else re.match(pattern, text)
+                match = (
+                    re.search(rf"\b{name}\b\s*[:=]?\s*{pattern}", text)
+                    if key != name
+                    else re.match(pattern, text)
+                )
                 if match is None:
                     continue
                 numbers = [float(number) for number in re.findall(r"-?\d*\.?\d+(?:[eE][-+]?\d+)?", match[1])]
@@ -103,18 +108,26 @@ def apply_weights(module: nn.Module, file: WeightsFile) -> tuple[list[str], list
 
 def _read_checkpoint(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on pickle protocols; what counts is raised
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        text = str(error)
-        if "Unsupported global" in text or "weights_only" in text.lower() and "GLOBAL" in text:
-            found = re.search(r"GLOBAL ([\w.]+)", text)
-            what = f" ({found[1]})" if found else ""
-            raise WeightsError(
-                f"{path} was not read: it holds more than tensors and would run code{what}; "
-                "save its state_dict as safetensors"
-            ) from None
-        raise WeightsError(f"{path} is no readable checkpoint: {_short(error)}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f" ({found[1]})" if found else ""
+        raise WeightsError(
+            f"{path} is no checkpoint that can be read: it is damaged, or holds more than tensors and "
+            f"would run code{what}; a state_dict saved as safetensors is safe"
+        ) from None
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ) as error:
         raise WeightsError(f"{path} is no readable checkpoint: {_short(error)}") from None
 
 

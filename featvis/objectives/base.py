@@ -6,35 +6,19 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from featvis.errors import UserError
+from featvis.models.handle import NetworkAt
+from featvis.models.layers import LayerInfo
+
+_Kind = TypeVar("_Kind")
 
 Activations = Mapping[str, Tensor]
 """What the wanted layers gave, by name, each with the lanes as its first axis."""
-
-
-class Layer(Protocol):
-    """What an objective must know of a layer; :class:`featvis.models.layers.LayerInfo` has it."""
-
-    name: str
-    kind: str
-    axis: int
-    units: int
-    prefix: int
-    shape: tuple[int, ...]
-    labels: tuple[str, ...]
-
-
-class Network(Protocol):
-    """Where an objective finds the layers that it names."""
-
-    def layer(self, name: str) -> Layer:
-        """Return the layer called ``name``, or raise with the nearest names."""
-        ...
 
 
 class Objective(ABC):
@@ -62,7 +46,7 @@ class Objective(ABC):
     def describe(self) -> str:
         """Return a text that tells this objective from every other; part of a picture's key."""
 
-    def bind(self, network: Network) -> Objective:
+    def bind(self, network: NetworkAt) -> Objective:
         """Return this objective with everything it must know of the network, or raise a UserError."""
         for name in self.layers:
             network.layer(name)
@@ -145,7 +129,7 @@ class Sum(Objective):
     def describe(self) -> str:  # noqa: D102
         return " + ".join(f"{weight:g}*{term.describe()}" for weight, term in self.terms)
 
-    def bind(self, network: Network) -> Objective:  # noqa: D102
+    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         return Sum([(weight, term.bind(network)) for weight, term in self.terms])
 
     def stacks_with(self) -> tuple[object, ...]:  # noqa: D102
@@ -202,7 +186,9 @@ class Custom(Objective):
         return f"{self.name}({', '.join(self.layers)})"
 
 
-def objective(layers: Sequence[str] | str = (), name: str | None = None) -> Callable[[Callable[..., Tensor]], Custom]:
+def objective(
+    layers: Sequence[str] | str = (), name: str | None = None
+) -> Callable[[Callable[..., Tensor]], Custom]:
     """Make an objective of a function: ``activations -> (B,)`` or ``(activations, images) -> (B,)``.
 
     Args:
@@ -215,12 +201,12 @@ def objective(layers: Sequence[str] | str = (), name: str | None = None) -> Call
     wanted = (layers,) if isinstance(layers, str) else tuple(layers)
 
     def wrap(function: Callable[..., Tensor]) -> Custom:
-        return Custom(function, wanted, name or getattr(function, "__name__", "objective"))
+        return Custom(function, wanted, name or str(getattr(function, "__name__", "objective")))
 
     return wrap
 
 
-def copy_with(instance: Any, **changes: Any) -> Any:
+def copy_with(instance: _Kind, **changes: Any) -> _Kind:
     """Return a shallow copy of an objective with some attributes changed."""
     changed = copy.copy(instance)
     for key, value in changes.items():
@@ -228,10 +214,8 @@ def copy_with(instance: Any, **changes: Any) -> Any:
     return changed
 
 
-def spread_over(layer: Layer, activation: Tensor) -> Tensor:
+def spread_over(layer: LayerInfo, activation: Tensor) -> Tensor:
     """Bring an activation to ``(B, units, positions)``, tokens that are no positions left out."""
     moved = activation.movedim(layer.axis, 1)
     flat = moved.flatten(2) if moved.dim() > 2 else moved[:, :, None]
     return flat[:, :, layer.prefix :] if layer.prefix else flat
-
-

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from featvis.errors import RecipeError
+from featvis.models.handle import NetworkAt
 from featvis.models.tap import INPUT_OF
-from featvis.objectives.base import Activations, Network, Objective, copy_with
+from featvis.objectives.base import Activations, Objective, copy_with
 from featvis.parts import part
 
 
@@ -27,13 +28,12 @@ class BatchNormStatistics(Objective):
     def beside(self, layers: Sequence[str]) -> Objective:  # noqa: D102
         return copy_with(self, _until=tuple(layers))
 
-    def bind(self, network: Network) -> Objective:  # noqa: D102
-        place: Any = network
-        until = getattr(self, "_until", ()) or (place.output_layer,)
-        names = place.batch_norms(until)
+    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
+        until = self._until or (network.output_layer,)
+        names = network.batch_norms(until)
         if not names:
             raise RecipeError(f"penalty batchnorm: no BatchNorm2d runs before {', '.join(until)}")
-        modules = dict(place.handle.module.named_modules())
+        modules = dict(network.handle.module.named_modules())
         layers = tuple(INPUT_OF + name for name in names)
         return copy_with(self, layers=layers, _norms=tuple(modules[name] for name in names))
 
@@ -46,7 +46,8 @@ class BatchNormStatistics(Objective):
     def describe(self) -> str:  # noqa: D102
         return "batchnorm()"
 
-    _norms = ()
+    _norms: ClassVar[tuple[nn.BatchNorm2d, ...]] = ()
+    _until: ClassVar[tuple[str, ...]] = ()
 
 
 def distance(inputs: Tensor, norm: nn.BatchNorm2d) -> Tensor:

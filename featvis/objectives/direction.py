@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from featvis.errors import TargetError
-from featvis.objectives.base import Activations, Layer, Network, Objective, copy_with, spread_over
+from featvis.models.handle import NetworkAt
+from featvis.models.layers import LayerInfo
+from featvis.objectives.base import Activations, Objective, copy_with, spread_over
 
 
 class Direction(Objective):
@@ -23,9 +25,9 @@ class Direction(Objective):
         self.layers = (layer,)
         self.vectors = vectors  # (1 or B, units)
         self.power = power
-        self._info: Layer | None = None
+        self._info: LayerInfo | None = None
 
-    def bind(self, network: Network) -> Objective:  # noqa: D102
+    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         info = network.layer(self.layers[0])
         if self.vectors.shape[1] != info.units:
             raise TargetError(
@@ -40,11 +42,12 @@ class Direction(Objective):
         if self.vectors.device != spread.device:
             self.vectors = self.vectors.to(spread.device)
         vectors = self.vectors.expand(spread.shape[0], -1)
-        dot = torch.einsum("bup,bu->bp", spread, vectors)
+        dot: Tensor = torch.einsum("bup,bu->bp", spread, vectors)
         if self.power == 0:
             return dot.mean(1)
         norms = (spread.norm(dim=1) + 1e-4) * (vectors.norm(dim=1) + 1e-4)[:, None]
-        return (dot * (dot / norms).clamp(min=0.1) ** self.power).mean(1)
+        towards: Tensor = (dot / norms).clamp(min=0.1) ** self.power
+        return (dot * towards).mean(1)
 
     def describe(self) -> str:  # noqa: D102
         digest = hashlib.sha256(self.vectors.cpu().double().numpy().tobytes()).hexdigest()[:12]
@@ -56,7 +59,8 @@ class Direction(Objective):
 
     @classmethod
     def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
-        return copy_with(objectives[0], vectors=torch.cat([one.vectors for one in objectives]))
+        first: Direction = objectives[0]
+        return copy_with(first, vectors=torch.cat([one.vectors for one in objectives]))
 
 
 def direction(layer: str, vector: Tensor | Sequence[float], power: float = 0.0) -> Direction:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from featvis.errors import TargetError
-from featvis.objectives.base import Activations, Layer, Network, Objective, copy_with, spread_over
+from featvis.models.handle import NetworkAt
+from featvis.models.layers import LayerInfo
+from featvis.objectives.base import Activations, Objective, copy_with, spread_over
 from featvis.target import Target, expand, parse_request
 
 
@@ -25,7 +27,7 @@ class Unit(Objective):
         self.layers = (layer,)
         self.units = tuple(units)
         self.positions = tuple(positions)
-        self._info: Layer | None = None
+        self._info: LayerInfo | None = None
         self._index: Tensor | None = None
 
     @property
@@ -33,7 +35,7 @@ class Unit(Objective):
         """The layer's name."""
         return self.layers[0]
 
-    def bind(self, network: Network) -> Objective:  # noqa: D102
+    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         info = network.layer(self.layer)
         request = parse_request(self.layer + ":" + ",".join(map(str, self.units)))
         expand(request, info.units)
@@ -76,9 +78,10 @@ class Unit(Objective):
 
     @classmethod
     def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
+        first: Unit = objectives[0]
         units = [unit for one in objectives for unit in one.units]
         positions = [position for one in objectives for position in one.positions]
-        return copy_with(objectives[0], units=tuple(units), positions=tuple(positions), _index=None)
+        return copy_with(first, units=tuple(units), positions=tuple(positions), _index=None)
 
 
 def of_target(target: Target) -> Unit:
@@ -103,8 +106,8 @@ class Logit(Objective):
         self.wanted = wanted
         self.layers = (layer,) if layer else ()
 
-    def bind(self, network: Network) -> Objective:  # noqa: D102
-        name = self.layers[0] if self.layers else last_layer(network)
+    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
+        name = self.layers[0] if self.layers else network.output_layer
         info = network.layer(name)
         if len(info.shape) != 2:
             raise TargetError(f"logit: {name!r} gives a map, not (B, classes); name a classifier layer")
@@ -123,16 +126,11 @@ def logit(unit: int | str, layer: str | None = None) -> Logit:
     return Logit(unit, layer)
 
 
-def last_layer(network: Any) -> str:
-    """Return the layer that gives the network's output."""
-    return str(network.output_layer)
-
-
 MIDDLE = (-1, -1)
 """Stands for the middle of a map until the map's size is known."""
 
 
-def check_position(layer: Layer, position: tuple[int, int] | None) -> tuple[int, int] | None:
+def check_position(layer: LayerInfo, position: tuple[int, int] | None) -> tuple[int, int] | None:
     """Return a position inside the layer's map, or raise a TargetError that says the valid range."""
     if position is None:
         return None

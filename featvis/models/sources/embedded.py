@@ -65,5 +65,7 @@ def _copy_by_position(module: nn.Module, path: Path) -> None:
         raise WeightsError(f"{path} has {len(theirs)} tensors, the network {len(own)}")
     for (name, mine), (other, value) in zip(own.items(), theirs.items(), strict=True):
         if mine.shape != value.shape or name.rpartition(".")[2] != other.rpartition(".")[2]:
-            raise WeightsError(f"{path}: {other!r} {tuple(value.shape)} does not fit {name!r} {tuple(mine.shape)}")
+            raise WeightsError(
+                f"{path}: {other!r} {tuple(value.shape)} does not fit {name!r} {tuple(mine.shape)}"
+            )
         mine.copy_(value)

@@ -34,7 +34,9 @@ def load(name: str, pretrained: bool) -> Loaded:
         module = _create(name, pretrained)
     except Exception as error:
         if not pretrained:
-            raise ModelError(f"timm:{name} could not be built: {' '.join(str(error).split())[:160]}") from None
+            raise ModelError(
+                f"timm:{name} could not be built: {' '.join(str(error).split())[:160]}"
+            ) from None
         raise WeightsError(
             f"the weights of timm:{name} could not be downloaded ({' '.join(str(error).split())[:120]}); "
             "give --weights FILE, or --weights none for random ones"

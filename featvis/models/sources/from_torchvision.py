@@ -28,7 +28,9 @@ def load(name: str, pretrained: bool) -> Loaded:
 
     known = names()
     if name not in known:
-        raise ModelError(unknown("torchvision network", name, known, "`featvis models --search TEXT` lists them"))
+        raise ModelError(
+            unknown("torchvision network", name, known, "`featvis models --search TEXT` lists them")
+        )
     weights = models.get_model_weights(name).DEFAULT
     try:
         # Without weights the Inception family would spend minutes on SciPy's initialization.

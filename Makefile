@@ -1,0 +1,56 @@
+# Every target sets up what it needs: a virtual environment in .venv with featvis and its dependencies.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all test-gpu test-browser check lint types format clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+demo: $(READY)  ## install, then render three layers and twelve classes of the embedded network
+	$(BIN)/featvis render blocks.1:0:16 blocks.3:0:16 blocks.5:0:16 --size 128 --out gallery/demo
+	$(BIN)/featvis render "classifier:Pembroke,flamingo,ladybug,goldfish,volcano,daisy,zebra,school bus,espresso,pirate,king penguin,lighthouse" --out gallery/demo
+	@echo "look at gallery/demo: one folder for each layer, each with its grid.png"
+
+test: $(READY_DEV)  ## the fast tests (under 4 minutes on 2 cores)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS)
+
+test-all: $(READY_DEV)  ## the slow tests too
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not gpu and not browser"
+
+test-gpu: $(READY_DEV)  ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -q -m gpu
+
+test-browser: $(READY_DEV)  ## the tests that need chromium
+	$(BIN)/python -m pytest -q -m browser
+
+check: lint types test  ## lint, types, tests: what CI runs
+
+lint: $(READY_DEV)  ## ruff: rules and format
+	$(BIN)/ruff check featvis tests
+	$(BIN)/ruff format --check featvis tests
+
+types: $(READY_DEV)  ## mypy --strict on featvis/
+	$(BIN)/mypy
+
+format: $(READY_DEV)  ## let ruff write the format and its safe fixes
+	$(BIN)/ruff format featvis tests
+	$(BIN)/ruff check --fix featvis tests
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(READY_DEV): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(READY)

@@ -1,0 +1,52 @@
+"""The command line: one file for each command; the only place that prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``featvis``; returns the exit code, and ends the process with it when called as a command.
+
+    A mistake of the user's is one line on stderr and exit code 2.
+    """
+    code = _run(list(sys.argv[1:] if arguments is None else arguments))
+    if arguments is None:
+        sys.exit(code)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    from featvis.errors import FeatvisError
+
+    try:
+        # What libraries have to say to programmers is not for the terminal of a user.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from featvis.cli.app import app
+
+            result = app(args=arguments, prog_name="featvis", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except FeatvisError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        # Typer carries Click or its own copy of it; its usage errors tell their message and exit code.
+        if type(error).__name__ == "Abort":
+            return _fail("interrupted", 130)
+        tell = getattr(error, "format_message", None)
+        if tell is None:
+            raise
+        return _fail(tell() or "see featvis --help")
+
+
+def _fail(message: str, code: int = 2) -> int:
+    print("featvis: " + " ".join(message.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,40 @@
+"""The commands by name. Nothing heavy is imported until a command runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from featvis.cli import layers, models, render, reproduce
+from featvis.version import __version__
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: rich would take longer to import than the help to print
+    pretty_exceptions_enable=False,
+    help="Feature visualization: what does each unit of a network look for?",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"featvis {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Feature visualization: what does each unit of a network look for?"""
+
+
+app.command("render")(render.render)
+app.command("layers")(layers.layers)
+app.command("models")(models.models)
+app.command("reproduce")(reproduce.reproduce)

@@ -1,0 +1,24 @@
+"""``featvis models``: which networks can be loaded, and from where."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from featvis.errors import ModelError
+
+
+def models(
+    search: Annotated[str, typer.Option("--search", "-s", help="Only names that hold this text.")] = "",
+) -> int:
+    """List the networks that can be loaded, and where their weights come from."""
+    from featvis.models.load import list_models
+
+    found = list_models(search)
+    if not found:
+        raise ModelError(f"no network's name holds {search!r}")
+    width = max(len(name) for name, _ in found)
+    for name, where in found:
+        print(f"{name.ljust(width)}  {where}")
+    return 0

@@ -1,0 +1,163 @@
+"""``featvis render``: pictures of units, classes, whole layers."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featvis.cli.network import Device, Mean, Model, Std, UnitAxis, Weights, check_network, load_network, note
+from featvis.errors import OutputError, RecipeError, TargetError
+
+if TYPE_CHECKING:
+    from featvis.rendering import Plan
+    from featvis.store import Store
+
+
+def render(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Addresses: blocks.3:0:8, classifier:263, classifier:Pembroke, features.28:7@4,6."
+        ),
+    ] = None,
+    model: Model = "efficientnet_lite0",
+    weights: Weights = None,
+    layer: Annotated[str | None, typer.Option("--layer", "-l", help="A layer, instead of addresses.")] = None,
+    units: Annotated[str, typer.Option("--units", "-u", help="Its units: 0:64, 3,17 or all.")] = "all",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            help="A recipe's name or TOML file; by default portrait for classes, else channel.",
+        ),
+    ] = None,
+    size: Annotated[str | None, typer.Option("--size", help="The canvas: 224, or HEIGHTxWIDTH.")] = None,
+    input_size: Annotated[
+        str | None, typer.Option("--input-size", help="What the network is shown, if not the canvas' size.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Ascent steps.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Of the optimizer.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of each picture's own chance.")] = 0,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Pictures of each target, from seeds SEED, SEED+1 …")
+    ] = 1,
+    lanes: Annotated[
+        int | None, typer.Option("--lanes", help="Pictures that one step computes together.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="float32 or bfloat16.")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="CPU threads (they change last bits).")
+    ] = None,
+    space: Annotated[str | None, typer.Option("--space", help="The image space: fourier or pixel.")] = None,
+    start: Annotated[
+        Path | None, typer.Option("--start", help="An image to start from instead of noise.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder to write to; by default gallery/MODEL.")
+    ] = None,
+    mean: Mean = None,
+    std: Std = None,
+    unit_axis: UnitAxis = None,
+    device: Device = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would do and cost; write nothing.")
+    ] = False,
+) -> int:
+    """Render what units look for; what the folder has already is not rendered again."""
+    from featvis.recipe import Recipe, RunOptions
+    from featvis.target import parse_request
+
+    # Everything that needs no network is checked before torch is even imported.
+    addresses = [*(targets or ())]
+    if layer is not None:
+        addresses.append(f"{layer}:{units}")
+    elif units != "all":
+        raise TargetError("--units needs --layer")
+    if not addresses:
+        raise TargetError("nothing to render: give addresses such as blocks.3:0:8, or --layer and --units")
+    for address in addresses:
+        parse_request(address)
+    changes: dict[str, Any] = {
+        "size": size,
+        "input_size": input_size,
+        "steps": steps,
+        "learning_rate": learning_rate,
+        "lanes": lanes,
+        "precision": precision,
+        "threads": threads,
+        "space": None if space is None else {"name": space},
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    chosen = Recipe.load(recipe) if recipe is not None else None
+    checked = (chosen or Recipe()).but(**changes)
+    # A start image is brought to the canvas that was asked for, or sets it.
+    canvas = checked.size if chosen is not None or size is not None else None
+    options = RunOptions(device=device, out=out)
+    if seed < 0 or seeds < 1:
+        raise RecipeError(f"--seed is at least 0 and --seeds at least 1, got {seed} and {seeds}")
+    numbers = check_network(model, mean, std)
+    if start is not None and not start.is_file():
+        raise OutputError(f"no image {str(start)!r} to start from")
+    folder = options.out or Path("gallery") / re.sub(r"[^\w.-]+", "_", model)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder")
+
+    handle = load_network(model, weights, numbers, unit_axis, options.device)
+    from featvis.pictures import load_image
+    from featvis.rendering import make_plan, open_store
+
+    image = None if start is None else load_image(start, handle.channels, canvas)
+    planned = make_plan(handle, addresses, recipe=chosen, seed=seed, seeds=seeds, start=image, **changes)
+    if dry_run:
+        _dry_run(planned, folder)
+        return 0
+    return _render(planned, open_store(planned, folder), folder)
+
+
+def _render(planned: Plan, store: Store, folder: Path) -> int:
+    from featvis.progress import Report, duration
+    from featvis.rendering import run_plan
+
+    began = time.perf_counter()
+    pictures = []
+    try:
+        with Report() as report:
+            pictures = list(run_plan(planned, store, report=report))
+    except KeyboardInterrupt:
+        finished = sum(store.done(one.key(planned.weights)) is not None for one in planned.wanted)
+        note(
+            f"interrupted: {finished} of {len(planned.wanted)} pictures are finished in {folder}; "
+            "the same command goes on from there"
+        )
+        return 130
+    dead = [picture.target for picture in pictures if picture.status == "dead"]
+    took = duration(time.perf_counter() - began)
+    print(f"{len(pictures) - len(dead)} pictures in {folder} ({took})")
+    if dead:
+        print(f"{len(dead)} dead units, no picture: {', '.join(dead[:8])}{' …' if len(dead) > 8 else ''}")
+    for path in dict.fromkeys(store.grid_path(picture.layer) for picture in pictures):
+        print(path)
+    return 0
+
+
+def _dry_run(planned: Plan, folder: Path) -> None:
+    from featvis.estimate import estimate
+    from featvis.progress import duration
+
+    costs, memory = estimate(planned.wanted, planned.model, planned.weights)
+    for cost in costs:
+        height, width = cost.canvas
+        print(
+            f"{cost.layer}: {cost.pictures} units in {cost.jobs} jobs of {cost.lanes} lanes, "
+            f"canvas {height}x{width}, {cost.steps} steps, about {duration(cost.seconds)}"
+        )
+    total = sum(cost.seconds for cost in costs)
+    print(
+        f"in all {len(planned.wanted)} pictures, about {total / 60:.1f} minutes on {planned.model.device}, "
+        f"memory {memory / 2**30:.1f} GiB; they would go to {folder}"
+    )

@@ -1,0 +1,75 @@
+"""What a plan will cost, from two timed steps of each kind of job."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from featvis.ascent import Step
+from featvis.jobs import Job, Wanted, plan, run
+from featvis.models.handle import ModelHandle
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one kind of job costs."""
+
+    layer: str
+    pictures: int
+    jobs: int
+    lanes: int
+    canvas: tuple[int, int]
+    steps: int
+    seconds: float
+
+
+def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[list[Cost], int]:
+    """Time two steps of each kind of job.
+
+    Returns:
+        The cost of each kind, and the peak memory in bytes (of the process, or of the GPU).
+    """
+    kinds: dict[object, list[Job]] = {}
+    for job in plan(wanted):
+        kinds.setdefault((job.recipe.model_dump_json(), job.wanted[0].objective.layers), []).append(job)
+    costs = []
+    for jobs in kinds.values():
+        first = jobs[0]
+        # One step to warm up and two to be timed; without the first steps' redirection, for most have none.
+        recipe = first.recipe.but(steps=3, redirect_steps=0)
+        times: list[float] = []
+
+        def watch(step: Step, times: list[float] = times) -> None:
+            float(step.scores.sum())  # wait for the device
+            times.append(time.perf_counter())
+
+        began = time.perf_counter()
+        run(Job(tuple(replace(one, recipe=recipe) for one in first.wanted)), model, weights, watch)
+        whole = time.perf_counter() - began
+        step_seconds = statistics.mean((times[1] - times[0], times[2] - times[1]))
+        around = max(0.0, whole - 3 * step_seconds)
+        costs.append(
+            Cost(
+                layer=", ".join(first.wanted[0].objective.layers),
+                pictures=sum(len(job.wanted) for job in jobs),
+                jobs=len(jobs),
+                lanes=first.recipe.lanes,
+                canvas=first.recipe.size,
+                steps=first.recipe.steps,
+                seconds=len(jobs) * (step_seconds * first.recipe.steps + around),
+            )
+        )
+    return costs, peak_memory(model.device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes used so far: of the GPU's memory, or of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,59 @@
+"""What every test has: one thread, nothing from the network, the same chance each time."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+# Before torch and huggingface_hub are imported, also by the processes that a test starts.
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    connect = socket.socket.connect
+
+    def refuse(self, address):
+        if self.family == socket.AF_UNIX or str(address[0]) in ("127.0.0.1", "localhost", "::1"):
+            return connect(self, address)
+        raise AssertionError(f"a test tried to reach {address}")
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket.socket, "connect", refuse)
+    yield
+    patch.undo()
+
+
+@pytest.fixture
+def chance():
+    import torch
+
+    return torch.Generator().manual_seed(20240229)
+
+
+@pytest.fixture(scope="session")
+def lite0():
+    import featvis as fv
+
+    return fv.load_model("efficientnet_lite0")
+
+
+@pytest.fixture(scope="session")
+def vgg16_weights():
+    path = SHARED / "models" / "vgg16_features.safetensors"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} beside the repository")
+    return path
