@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from featvis import draws
+from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective
+from featvis.recipe import Recipe
 from featvis.redirect import RedirectedReLU
 from featvis.transforms.base import Transform
 from featvis.transforms.chain import Chain
@@ -77,6 +79,22 @@ def ascend(
         start: the parameters to start from, with the lanes as first axis; by default drawn.
         streams: for each lane its chance, as :func:`featvis.draws.stream` makes it.
     """
+    # What may be asked for, and the one line that refuses the rest, stands in the recipe.
+    Recipe(
+        steps=steps,
+        lanes=lanes,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        second_momentum=second_momentum,
+        schedule=schedule,
+        redirect_steps=redirect_steps,
+        precision=precision,
+    )
+    if space.channels != model.channels:
+        raise CanvasError(
+            f"{model.name} takes images of {model.channels} channels, the image space has {space.channels}"
+        )
     seen = seen or space.canvas
     bound = objective.bind(model.at(seen))
     if streams is None:

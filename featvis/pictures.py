@@ -17,6 +17,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from featvis.errors import OutputError
+from featvis.recipe import recipe_id
 
 CHUNK = "featvis"
 """The name of the PNG's text chunk."""
@@ -79,6 +80,7 @@ class Picture:
             "key": self.key,
             "score": self.score,
             "start_score": self.start_score,
+            "recipe": recipe_id(self.recipe),
             "steps": self.recipe.get("steps"),
             "seconds": round(self.seconds, 3),
             "status": self.status,

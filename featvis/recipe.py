@@ -178,6 +178,12 @@ class RunOptions(BaseModel):
             raise RecipeError(parts.one_line(error, "run options", list(type(self).model_fields))) from None
 
 
+def recipe_id(recipe: dict[str, Any]) -> str:
+    """Return eight hexadecimal digits that tell a recipe's plain data from every other's."""
+    text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
 def recipe_files() -> dict[str, Path]:
     """Return the named recipes and their files: the repository's ``configs/recipes``, or its copy."""
     here = Path(__file__).parent

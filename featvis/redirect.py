@@ -60,7 +60,7 @@ class RedirectedReLU(TorchFunctionMode):
             low, high = _bounds(function, named)
             if low == 0:
                 inplace = function in _IN_PLACE or bool(named.get("inplace", False))
-                return _Redirected.apply(tensor, high, inplace)  # type: ignore[no-untyped-call]
+                return _Redirected.apply(tensor, high, inplace)
         return function(*args, **kwargs)
 
 

@@ -165,9 +165,7 @@ def make_plan(
 
 def open_store(planned: Plan, out: Path) -> Store:
     """Open the folder that a plan's pictures go to; see :class:`featvis.store.Store`."""
-    recipes = {one.recipe.model_dump_json(): one.recipe.to_json() for one in planned.wanted}
-    told = list(recipes.values())
-    recipe = told[0] if len(told) == 1 else {"several": told}
+    recipe = planned.wanted[0].recipe.to_json()
     return Store(out, model=planned.model.name, weights=planned.weights, recipe=recipe)
 
 

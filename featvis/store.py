@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from featvis.errors import OutputError
 from featvis.pictures import Picture, load_picture, write_whole
 from featvis.target import parse_request
@@ -37,6 +39,7 @@ class Store:
             "weights": weights,
             "recipe": recipe,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "recipes": {},
         }
         self.entries: dict[str, dict[str, Any]] = {}  # by name of the picture: target and seed
         before = read_manifest(folder) if folder.exists() else None
@@ -47,6 +50,7 @@ class Store:
                     "choose another --out"
                 )
             self.top["created"] = before.get("created", self.top["created"])
+            self.top["recipes"] = before.get("recipes", {})
             self.entries = {_name(entry): entry for entry in before.get("pictures", [])}
         check_writable(folder)
         self.adopt()
@@ -66,8 +70,7 @@ class Store:
             except OutputError:
                 continue
             if picture.weights == self.top["weights"]:
-                entry = picture.entry(name)
-                self.entries.setdefault(_name(entry), entry)
+                self._enter(picture, name, anew=False)
 
     def done(self, key: str) -> Picture | None:
         """Return the finished picture with this key, read from its file; None if it must be rendered."""
@@ -93,17 +96,24 @@ class Store:
         else:
             name = file_name(picture)
             path = picture.save(self.folder / name)
-        entry = picture.entry(name)
-        self.entries[_name(entry)] = entry
+        self._enter(picture, name, anew=True)
         return path
+
+    def _enter(self, picture: Picture, file: str | None, *, anew: bool) -> None:
+        entry = picture.entry(file)
+        if anew or _name(entry) not in self.entries:
+            self.entries[_name(entry)] = entry
+            self.top["recipes"][entry["recipe"]] = picture.recipe
 
     def grid_path(self, layer: str) -> Path:
         """Return where a layer's grid goes."""
         return self.folder / (_safe(layer) if layer else "objectives") / "grid.png"
 
     def write_manifest(self) -> Path:
-        """Write the manifest with an entry for every picture."""
+        """Write the manifest with an entry for every picture, and the recipes that they name."""
         entries = sorted(self.entries.values(), key=_place)
+        used = {entry.get("recipe") for entry in entries}
+        self.top["recipes"] = {name: one for name, one in self.top["recipes"].items() if name in used}
         text = json.dumps({**self.top, "pictures": entries}, indent=1, ensure_ascii=False)
         return write_whole(self.folder / MANIFEST, (text + "\n").encode())
 
@@ -141,17 +151,21 @@ def rebuild_manifest(folder: Path) -> dict[str, Any] | None:
     """Make a manifest from the PNGs in a folder; None if none of them is ours."""
     top: dict[str, Any] | None = None
     entries = []
+    recipes = {}
     for path in _picture_files(folder):
         try:
             picture = load_picture(path)
         except OutputError:
             continue
-        entries.append(picture.entry(path.relative_to(folder).as_posix()))
+        entry = picture.entry(path.relative_to(folder).as_posix())
+        entries.append(entry)
+        recipes[entry["recipe"]] = picture.recipe
         top = top or {
             "featvis": __version__,
             "model": picture.model,
             "weights": picture.weights,
             "recipe": picture.recipe,
+            "recipes": recipes,
         }
     return {**top, "pictures": entries} if top is not None else None
 
@@ -204,10 +218,8 @@ def _place(entry: dict[str, Any]) -> tuple[str, int, str, int]:
 
 
 def _of_dead(entry: dict[str, Any], top: dict[str, Any]) -> Picture:
-    import numpy as np
-
-    recipe = entry.get("recipe") or top["recipe"]
-    known = {name: entry[name] for name in entry if name in Picture.__dataclass_fields__}
+    recipe = top["recipes"].get(entry.get("recipe"), top["recipe"])
+    known = {name: entry[name] for name in entry if name in Picture.__dataclass_fields__ and name != "recipe"}
     blank = np.full((3, 1, 1), 128, dtype=np.uint8)
     return Picture(**{"levels": blank, "recipe": recipe, **known})
 

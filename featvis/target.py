@@ -173,6 +173,7 @@ def _by_name(request: Request, name: str, labels: Sequence[str], *, required: bo
     if not required:
         return None
     every = [synonym for label in labels for synonym in synonyms(label)]
+    every += [word for label in labels for word in re.split(r"[^\w]+", label) if len(word) > 3]
     raise TargetError(unknown("class name", name, every, f"{request.layer} has {len(labels)} named units"))
 
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 import featvis as fv
-from featvis.models.tap import INPUT_OF
-from tests.networks import Small, handle, seeded, small
+from featvis.objectives.batchnorm import BatchNormStatistics
+from tests.networks import Small, handle, scores_of, seeded, small
 
 OPTIONS = {"size": (17, 24), "steps": 5, "lanes": 2}
 
@@ -166,11 +166,11 @@ def test_t11_between_two_steps_the_network_has_no_hooks():
 
 def test_t13_only_the_wanted_layers_are_hooked():
     model, during = small(), []
-    model.at((17, 24))  # the dry pass looks at every layer
     spy = model.module.conv1.register_forward_hook(
         lambda *_: during.append({name for name, kinds in hooks_of(model.module).items() if any(kinds)})
     )
     with model.tap(["norm"]) as activations:
+        during.clear()  # what was run to get to know the network
         activations(torch.zeros(1, 3, 17, 24))
     spy.remove()
     assert during == [{"conv1", "norm"}], "the spy's own and the target's"
@@ -196,19 +196,25 @@ def test_t15_a_gradient_that_the_user_holds_is_left_alone():
         assert torch.equal(parameter.grad, before[name])
 
 
-def test_t17_no_module_after_the_target_runs():
+def test_t17_no_module_after_the_target_runs(monkeypatch):
     model, ran = small(), []
-    model.at((17, 24))  # the dry pass runs everything once
-    originals = {name: one.forward for name, one in model.module.named_modules()}
-    for name, one in model.module.named_modules():
-        if name:
-            # Not a hook: a hook would not see a module that is called and then fails.
-            one.forward = lambda *a, name=name, **k: (ran.append(name), originals[name](*a, **k))[1]
-    fv.render(model, ["norm:1", "conv1:2"], **OPTIONS)
-    assert set(ran) == {"conv1", "relu1", "conv2", "norm"}
+    wishes = ["norm:1", "conv1:2"], fv.channel("conv1", 1) + fv.channel("conv2", 1)
+    for wish in wishes:  # getting to know the network runs everything once; what counts is the climb
+        fv.render(model, wish, **OPTIONS)
+    names = {one: name for name, one in model.module.named_modules()}
+    call = nn.Module.__call__
+
+    def spy(self, *args, **kwargs):
+        # Not a hook: a hook would not see a module that is called and then fails.
+        ran.append(names.get(self))
+        return call(self, *args, **kwargs)
+
+    monkeypatch.setattr(nn.Module, "__call__", spy)
+    fv.render(model, wishes[0], **OPTIONS)
+    assert set(ran) == {"", "conv1", "relu1", "conv2", "norm"}
     ran.clear()
-    fv.render(model, fv.channel("conv1", 1) + fv.channel("conv2", 1), **OPTIONS)
-    assert set(ran) == {"conv1", "relu1", "conv2"}, "the deepest of several layers ends the pass"
+    fv.render(model, wishes[1], **OPTIONS)
+    assert set(ran) == {"", "conv1", "relu1", "conv2"}, "the deepest of several layers ends the pass"
 
 
 class Twice(nn.Module):
@@ -229,9 +235,9 @@ class Twice(nn.Module):
 def test_t18_a_module_called_twice_is_read_at_its_last_call():
     model = handle(seeded(Twice))
     assert model.layer("conv").calls == 2
-    before = model.module.ran
     images = torch.rand((2, 3, 17, 24), generator=torch.Generator().manual_seed(1))
     with model.tap(["conv"]) as activations:
+        before = model.module.ran
         found = activations(images)["conv"]
     assert model.module.ran == before, "the pass ends with the last call"
     once = model.module.conv(images * 2 - 1)
@@ -301,22 +307,26 @@ def test_t14_activations_before_an_in_place_change_are_true(resnet, photo, names
     with resnet.tap(names) as activations:
         found = activations(photo)
     for name in names:
-        torch.testing.assert_close(found[name].detach(), truth[name])
+        torch.testing.assert_close(found[name].detach(), truth[name], rtol=1e-4, atol=1e-4)
     if "bn1" in names:
         assert found["bn1"].min() < -0.1, "negatives, though the ReLU after it is in place"
 
 
-@pytest.mark.parametrize(
-    "names", [[INPUT_OF + "bn1", "bn1", "layer1.0.relu"], [INPUT_OF + "layer1.0.bn2", "layer1.0"]]
-)
-def test_t14_inputs_of_modules_are_true_too(resnet, photo, names):
-    truth = plain_activations(resnet, photo, ["conv1", "layer1.0.conv2", *names])
-    with resnet.tap(names) as activations:
-        found = activations(photo)
-    made_by = {"bn1": "conv1", "layer1.0.bn2": "layer1.0.conv2"}
-    for name in names:
-        source = made_by[name.removeprefix(INPUT_OF)] if name.startswith(INPUT_OF) else name
-        torch.testing.assert_close(found[name].detach(), truth[source])
+@pytest.mark.parametrize("target", ["bn1", "layer1.0.bn2", "layer1.1"])
+def test_t14_statistics_of_what_comes_into_a_batchnorm_are_true(resnet, photo, target):
+    # Beside a tapped layer, with in-place ReLUs and `out += identity` behind them.
+    norms = ["bn1", "layer1.0.bn1", "layer1.0.bn2", "layer1.1.bn1", "layer1.1.bn2"]
+    norms = norms[: {"bn1": 1, "layer1.0.bn2": 3, "layer1.1": 5}[target]]
+    made_by = [name.replace("bn", "conv") for name in norms]
+    truth = plain_activations(resnet, photo, made_by)
+    modules, expected = dict(resnet.module.named_modules()), 0.0
+    for name, source in zip(norms, made_by, strict=True):
+        mean, variance = truth[source].mean((2, 3)), truth[source].var((2, 3), correction=0)
+        m, v = modules[name].running_mean, modules[name].running_var + modules[name].eps
+        expected += ((mean - m) ** 2 / v).mean() + ((variance + 0.001 * v) / v).log().square().mean() / 4
+    penalty = fv.channel(target, 1) - BatchNormStatistics().beside((target,))
+    found = scores_of(resnet, penalty, photo) - scores_of(resnet, fv.channel(target, 1), photo)
+    torch.testing.assert_close(-found[0].detach(), expected / len(norms), rtol=1e-3, atol=1e-3)
 
 
 def test_t14_gradients_flow_through_a_tapped_layer_to_a_deeper_one(resnet, photo):
@@ -325,7 +335,7 @@ def test_t14_gradients_flow_through_a_tapped_layer_to_a_deeper_one(resnet, photo
         (together,) = torch.autograd.grad(activations(images)["layer1.0"][:, 3].mean(), images)
     with resnet.tap(["layer1.0"]) as activations:
         (alone,) = torch.autograd.grad(activations(images)["layer1.0"][:, 3].mean(), images)
-    torch.testing.assert_close(together, alone)
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-5)
     assert alone.abs().max() > 0
 
 

@@ -244,8 +244,12 @@ def test_what_changes_bits_stands_in_the_key(model, settled):
 
 
 def test_the_thread_count_is_settled_in_the_recipe_and_given_back(model):
-    before = torch.get_num_threads()
-    (picture,) = fv.render(model, "norm:1", **OPTIONS, threads=2)
+    before, during = torch.get_num_threads(), set()
+    assert before != 2, "else this test says nothing"
+    (picture,) = fv.render(
+        model, "norm:1", **OPTIONS, threads=2, watch=lambda _: during.add(torch.get_num_threads())
+    )
+    assert during == {2}
     assert picture.recipe["threads"] == 2
     assert torch.get_num_threads() == before
     (picture,) = fv.render(model, "norm:1", **OPTIONS)

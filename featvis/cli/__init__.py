@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     from featvis.errors import FeatvisError
 
+    # Large pages: a step allocates and frees the same big tensors, and without them the kernel's page
+    # faults took a fifth of it. Must be set before torch allocates; the process is our own.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         # What libraries have to say to programmers is not for the terminal of a user.
         with warnings.catch_warnings():

@@ -28,7 +28,8 @@ def color_matrix(channels: int, decorrelate: bool, device: torch.device) -> Tens
     """
     if not decorrelate or channels != 3:
         return None
-    return torch.tensor(RGB_FROM_DECORRELATED, device=device)
+    with torch.inference_mode(False):  # it is kept, and a later run climbs through it
+        return torch.tensor(RGB_FROM_DECORRELATED, dtype=torch.float32, device=device)
 
 
 def to_unit_range(raw: Tensor, matrix: Tensor | None) -> Tensor:

@@ -57,6 +57,7 @@ class FourierImage(ImageSpace):
 @lru_cache(maxsize=16)
 def _gain(height: int, width: int, exponent: float, device: torch.device, dtype: torch.dtype) -> Tensor:
     longer = max(height, width)
-    amplitudes = falling_amplitudes(height, width, exponent)
-    gain: Tensor = 0.25 * amplitudes * (REFERENCE_SIZE / longer) ** (exponent - 1)
-    return gain[..., None].to(device=device, dtype=dtype)
+    with torch.inference_mode(False):  # it is kept, and a later run climbs through it
+        amplitudes = falling_amplitudes(height, width, exponent)
+        gain: Tensor = 0.25 * amplitudes * (REFERENCE_SIZE / longer) ** (exponent - 1)
+        return gain[..., None].to(device=device, dtype=dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 
 from featvis.errors import CanvasError, ModelError, TargetError, unknown
 from featvis.models import layers as measured
+from featvis.models.fold import Pair, find_pairs, foldable
 from featvis.models.layers import LayerInfo
-from featvis.models.tap import INPUT_OF, Tap, borrowed
+from featvis.models.moments import MOMENTS_OF
+from featvis.models.tap import Tap, borrowed
 
 Size = tuple[int, int]
 
@@ -55,8 +58,7 @@ class ModelHandle:
         """
         self.module = module
         self.name = name
-        self.mean = tuple(float(value) for value in mean)
-        self.std = tuple(float(value) for value in std)
+        self.mean, self.std = _numbers("mean", mean), _numbers("std", std)
         self.input_size = input_size
         self.interpolation = interpolation
         self.labels = tuple(labels)
@@ -65,6 +67,7 @@ class ModelHandle:
         self.notes = tuple(notes)
         self._networks: dict[Size, NetworkAt] = {}
         self._takes_one_size: bool | None = None
+        self._pairs: list[Pair] | None = None
         if len(self.mean) != len(self.std) or not self.mean:
             raise ModelError(f"mean and std have one number for each channel, got {mean} and {std}")
         if any(value <= 0 for value in self.std):
@@ -139,17 +142,18 @@ class ModelHandle:
         activations. The forward pass ends when the last of ``layers`` has run.
 
         Args:
-            layers: names, or ``input of NAME`` for what comes into a module.
+            layers: names, or ``moments of NAME`` for the mean and mean square of what comes into it.
             size: the canvas that will be shown, by default the network's own.
             precision: ``float32``, or ``bfloat16`` for autocast.
         """
         network = self.at(size or self.input_size)
         calls = {}
         for name in layers:
-            info = network.find(name.removeprefix(INPUT_OF))
+            info = network.find(name.removeprefix(MOMENTS_OF))
             calls[name] = info.calls
-        with borrowed(self.module, channels_last=True):
-            yield Tap(self.module, calls, self.mean, self.std, precision)
+        fold = foldable(self._trusted_pairs(), self.module, layers)
+        with borrowed(self.module, channels_last=True, fold=fold):
+            yield Tap(self.module, calls, self.mean, self.std, precision, fold)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the weights that were loaded, the network's class and the preprocessing."""
@@ -165,6 +169,26 @@ class ModelHandle:
                 plain.view(torch.uint8).numpy().tobytes() if plain.dim() else repr(plain.item()).encode()
             )
         return digest.hexdigest()
+
+    def _trusted_pairs(self) -> list[Pair]:
+        """The convolutions that a BatchNorm can be folded into: measured once, and checked by the output."""
+        if self._pairs is None:
+            generator = torch.Generator().manual_seed(0)
+            images = torch.rand((1, self.channels, *self.input_size), generator=generator)
+            with borrowed(self.module), torch.no_grad():
+                pairs = find_pairs(self.module, lambda: self._run_plainly(images))
+                plain = self._output(images)
+            with borrowed(self.module, fold=pairs), torch.no_grad():
+                same = torch.allclose(
+                    self._output(images), plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max())
+                )
+            self._pairs = pairs if same else []
+        return self._pairs
+
+    def _output(self, images: Tensor) -> Tensor:
+        """What the layer that finishes last gives."""
+        calls = {self.at(self.input_size).output_layer: 1}
+        return next(iter(Tap(self.module, calls, self.mean, self.std, "float32")(images).values()))
 
     def _run_plainly(self, images: Tensor) -> None:
         mean = torch.tensor(self.mean)[:, None, None]
@@ -275,14 +299,19 @@ class NetworkAt:
         return layer
 
     def first_without_weights(self, layer: LayerInfo) -> str | None:
-        """Return the first module up to ``layer`` that lacks weights, or None."""
-        owners = {name.rpartition(".")[0] for name in self.handle.missing}
-        lacking = [
-            self.layers[owner]
-            for owner in owners
-            if owner in self.layers and self.layers[owner].order <= layer.order
-        ]
-        return min(lacking, key=lambda one: one.order).name if lacking else None
+        """Return the first module or parameter used up to ``layer`` that lacks weights, or None."""
+        lacking = []
+        for name in sorted(self.handle.missing):
+            owner = name.rpartition(".")[0]
+            below = owner + "." if owner else ""
+            children = [one.order for one in self.layers.values() if one.name.startswith(below)]
+            if children:
+                # A container may use its own parameter as soon as it begins.
+                lacking.append((min(children), name))
+            elif owner in self.layers:
+                lacking.append((self.layers[owner].order, owner))
+        used = [(order, name) for order, name in lacking if order <= layer.order]
+        return min(used)[1] if used else None
 
     def batch_norms(self, until: Sequence[str]) -> list[str]:
         """Return the names of the BatchNorm modules that run up to the deepest of ``until``, in order."""
@@ -294,6 +323,18 @@ class NetworkAt:
             if isinstance(modules[layer.name], nn.BatchNorm2d) and layer.order <= deepest and layer.calls == 1
         ]
         return [layer.name for layer in sorted(found, key=lambda layer: layer.order)]
+
+
+def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        numbers = (math.nan,)
+    if not all(math.isfinite(number) for number in numbers):
+        raise ModelError(
+            f"{name} has one number for each channel, for instance (0.5, 0.5, 0.5); got {values!r}"
+        )
+    return numbers
 
 
 def _with_labels(layer: LayerInfo, labels: tuple[str, ...]) -> LayerInfo:

@@ -82,21 +82,33 @@ def measure(
     """
     first = _observe(module, run, torch.full((2, channels, *size), 0.5))
     second: dict[str, _Seen] = {}
+    step = 0
     if not fixed:
-        step = _step(first, size)
-        try:
-            larger = (size[0] + step, size[1] + 2 * step)
-            second = _observe(module, run, torch.full((2, channels, *larger), 0.5))
-        except Exception:
-            second = {}  # it takes this size only; the modules must tell
-    prefix = int(getattr(module, "num_prefix_tokens", 0))
+        least = _step(first, size)
+        # Strides are powers of two almost always; other factors are tried until all divide the growth.
+        for factor in (1, 3, 5, 7):
+            larger = (size[0] + least * factor, size[1] + 2 * least * factor)
+            try:
+                found = _observe(module, run, torch.full((2, channels, *larger), 0.5))
+            except Exception:
+                break  # it takes this size only; the modules must tell
+            exact = all(
+                _divides(one.shape, found[name].shape, least * factor)
+                for name, one in first.items()
+                if name in found
+            )
+            if exact or not second:
+                second, step = found, least * factor
+            if exact:
+                break
+    prefix = _prefix_tokens(module)
     layers = {}
     for name, seen in first.items():
         kind, axis = _kind(name, seen, second.get(name), axes.get(name, axes.get("")))
         units = seen.shape[axis] if axis else 0
         stride = None
         if kind in ("map", "map_last") and (later := second.get(name)) is not None:
-            stride = _stride(axis, seen.shape, later.shape, step)
+            stride = _stride(seen.shape, later.shape, step)
         layers[name] = LayerInfo(
             name=name,
             module=seen.module,
@@ -239,12 +251,24 @@ def _step(seen: dict[str, _Seen], size: tuple[int, int]) -> int:
     return step
 
 
-def _stride(axis: int, small: tuple[int, ...], large: tuple[int, ...], step: int) -> tuple[int, int] | None:
-    spatial = [n for n in range(1, 4) if n != axis]
-    grown = [large[n] - small[n] for n in spatial]
-    if min(grown) <= 0:
+def _grown(small: tuple[int, ...], large: tuple[int, ...]) -> list[int]:
+    """How many positions more the larger canvas has, along the axes that grew, in their order."""
+    if len(small) != 4 or len(large) != 4 or small[0] != 2 or large[0] != 2:
+        return []
+    return [after - before for before, after in zip(small[1:], large[1:], strict=True) if after > before]
+
+
+def _divides(small: tuple[int, ...], large: tuple[int, ...], step: int) -> bool:
+    grown = _grown(small, large)
+    return len(grown) != 2 or (step % grown[0] == 0 and 2 * step % grown[1] == 0) or grown[0] > step
+
+
+def _stride(small: tuple[int, ...], large: tuple[int, ...], step: int) -> tuple[int, int] | None:
+    """Pixels from one position to the next, or None where the growth does not tell them."""
+    grown = _grown(small, large)
+    if len(grown) != 2 or step % grown[0] or 2 * step % grown[1]:
         return None
-    return (round(step / grown[0]), round(2 * step / grown[1]))
+    return (step // grown[0], 2 * step // grown[1])
 
 
 def _kind(name: str, seen: _Seen, larger: _Seen | None, settled: int | None) -> tuple[str, int]:
@@ -288,6 +312,15 @@ def _name_of(dims: int, axis: int) -> str:
     if dims == 3:
         return "tokens" if axis == 2 else "signal"
     return "vector"
+
+
+def _prefix_tokens(module: nn.Module) -> int:
+    """How many tokens stand before the patches': timm counts them; others are known by their parameters."""
+    counted = getattr(module, "num_prefix_tokens", None)
+    if counted is not None:
+        return int(counted)
+    names = ("class_token", "cls_token", "dist_token")
+    return sum(isinstance(getattr(module, name, None), Tensor) for name in names)
 
 
 def _prefix(kind: str, seen: _Seen, prefix: int) -> int:

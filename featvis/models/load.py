@@ -68,7 +68,10 @@ def load_model(
         told = read.preprocessing()
         mean, std = mean or told.get("mean"), std or told.get("std")
         if missing:
-            notes.append(_lacking(missing, len(loaded.module.state_dict()), str(weights)))
+            counted = [
+                name for name in loaded.module.state_dict() if not name.endswith("num_batches_tracked")
+            ]
+            notes.append(_lacking(missing, len(counted), str(weights)))
         if extra:
             notes.append(
                 f"{weights}: {len(extra)} tensors are not part of this network, {extra[0]!r} the first"

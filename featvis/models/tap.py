@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from featvis.errors import ModelError
-
-INPUT_OF = "input of "
-"""Before a module's name: what comes into it rather than what it gives."""
+from featvis.models.fold import Pair, folded, scale_and_offset
+from featvis.models.moments import MOMENTS_OF, Moments
 
 
 class _Finished(BaseException):
@@ -23,31 +22,28 @@ class _Finished(BaseException):
 
 
 @contextmanager
-def borrowed(module: nn.Module, *, channels_last: bool = False) -> Iterator[None]:
+def borrowed(module: nn.Module, *, channels_last: bool = False, fold: Sequence[Pair] = ()) -> Iterator[None]:
     """Freeze ``module`` and put it in eval mode; on every way out it is exactly as before.
 
     Args:
         module: the network.
         channels_last: keep its convolutions' weights in channels_last meanwhile.
+        fold: convolutions to fold the BatchNorm behind them into meanwhile.
     """
-    training = [(one, one.training) for one in module.modules()]
-    wanted_grad = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
-    storages: list[tuple[nn.Parameter, Tensor]] = []
-    try:
-        module.eval()
-        for parameter, _ in wanted_grad:
+    with ExitStack() as restore:
+        for one in module.modules():
+            restore.callback(setattr, one, "training", one.training)
+        for parameter in module.parameters():
+            restore.callback(parameter.requires_grad_, parameter.requires_grad)
             parameter.requires_grad_(False)
-            if channels_last and parameter.dim() == 4:
-                storages.append((parameter, parameter.data))
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        module.eval()
+        restore.enter_context(folded(module, fold))
+        if channels_last:
+            for parameter in module.parameters():
+                if parameter.dim() == 4:
+                    restore.callback(setattr, parameter, "data", parameter.data)
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         yield
-    finally:
-        for parameter, data in storages:
-            parameter.data = data
-        for parameter, wanted in wanted_grad:
-            parameter.requires_grad_(wanted)
-        for one, mode in training:
-            one.training = mode
 
 
 class Tap:
@@ -63,8 +59,10 @@ class Tap:
         mean: Sequence[float],
         std: Sequence[float],
         precision: str,
+        fold: Sequence[Pair] = (),
     ) -> None:
         self._module = module
+        self._folded = {pair.norm for pair in fold}
         self._calls = dict(calls)
         self._modules = dict(module.named_modules())
         self._precision = precision
@@ -122,7 +120,21 @@ class Tap:
 
             return self._modules[name].register_forward_hook(after)
 
-        def before(_: nn.Module, inputs: Any) -> None:
-            note(inputs)
+        norm = name.removeprefix(MOMENTS_OF)
+        is_folded = norm in self._folded
 
-        return self._modules[name.removeprefix(INPUT_OF)].register_forward_pre_hook(before)
+        def before(_: nn.Module, inputs: Any) -> Any:
+            passed, moments = Moments.apply(inputs[0], not is_folded)
+            note(_unfolded(moments, self._modules[norm]) if is_folded else moments)
+            return (passed, *inputs[1:])
+
+        return self._modules[norm].register_forward_pre_hook(before)
+
+
+def _unfolded(moments: Tensor, norm: Any) -> Tensor:
+    """Return the moments of what came into a BatchNorm from those of what its convolution now gives."""
+    scale, offset = scale_and_offset(norm)
+    mean, square = moments.unbind(1)
+    own_mean = (mean - offset) / scale
+    variance = (square - mean.square()) / scale.square()
+    return torch.stack((own_mean, variance + own_mean.square()), dim=1)

@@ -127,7 +127,7 @@ class Sum(Objective):
         return total
 
     def describe(self) -> str:  # noqa: D102
-        return " + ".join(f"{weight:g}*{term.describe()}" for weight, term in self.terms)
+        return " + ".join(f"{number(weight)}*{term.describe()}" for weight, term in self.terms)
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         return Sum([(weight, term.bind(network)) for weight, term in self.terms])
@@ -204,6 +204,16 @@ def objective(
         return Custom(function, wanted, name or str(getattr(function, "__name__", "objective")))
 
     return wrap
+
+
+def number(value: float) -> str:
+    """Write a number in a description: short, but never so short that two numbers look the same.
+
+    >>> number(0.5), number(1 / 3)
+    ('0.5', '0.3333333333333333')
+    """
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))
 
 
 def copy_with(instance: _Kind, **changes: Any) -> _Kind:

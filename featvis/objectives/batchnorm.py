@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from featvis.errors import RecipeError
 from featvis.models.handle import NetworkAt
-from featvis.models.tap import INPUT_OF
+from featvis.models.moments import MOMENTS_OF
 from featvis.objectives.base import Activations, Objective, copy_with
 from featvis.parts import part
 
@@ -20,7 +20,8 @@ class BatchNormStatistics(Objective):
     """Distance of each picture's channel statistics from the running ones, meant to be subtracted.
 
     mean over layers of mean_c[(μ - m)² / v] + ¼ mean_c[ln²((s² + .001 v) / v)], with μ, s² the mean and
-    variance over the positions of one picture at a BatchNorm's input and m, v its running statistics
+    variance over (a grid of) the positions of one picture at a BatchNorm's input and m, v its running
+    statistics
     (FIELD 5.0; the statistics idea is DeepInversion's, arXiv 1912.08795, here for each picture alone).
     Reads every BatchNorm2d up to the target's layer; none there is an error.
     """
@@ -34,7 +35,7 @@ class BatchNormStatistics(Objective):
         if not names:
             raise RecipeError(f"penalty batchnorm: no BatchNorm2d runs before {', '.join(until)}")
         modules = dict(network.handle.module.named_modules())
-        layers = tuple(INPUT_OF + name for name in names)
+        layers = tuple(MOMENTS_OF + name for name in names)
         return copy_with(self, layers=layers, _norms=tuple(modules[name] for name in names))
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
@@ -50,13 +51,14 @@ class BatchNormStatistics(Objective):
     _until: ClassVar[tuple[str, ...]] = ()
 
 
-def distance(inputs: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    """Return one layer's distance for each picture, ``(B,)``; see :class:`BatchNormStatistics`."""
+def distance(moments: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    """Return one layer's distance for each picture, ``(B,)``, from its moments ``(B, 2, C)``."""
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None:
         raise RecipeError("penalty batchnorm: this network's BatchNorm keeps no running statistics")
     variance = variance + norm.eps
-    own_variance, own_mean = torch.var_mean(inputs.float(), dim=(2, 3), correction=0)
+    own_mean, own_square = moments.unbind(1)
+    own_variance = (own_square - own_mean.square()).clamp(min=0)
     shift = ((own_mean - mean).square() / variance).mean(1)
     spread = ((own_variance + 0.001 * variance) / variance).log().square().mean(1)
     return shift + spread / 4

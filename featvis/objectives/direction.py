@@ -12,7 +12,7 @@ from torch import Tensor
 from featvis.errors import TargetError
 from featvis.models.handle import NetworkAt
 from featvis.models.layers import LayerInfo
-from featvis.objectives.base import Activations, Objective, copy_with, spread_over
+from featvis.objectives.base import Activations, Objective, copy_with, number, spread_over
 
 
 class Direction(Objective):
@@ -51,7 +51,7 @@ class Direction(Objective):
 
     def describe(self) -> str:  # noqa: D102
         digest = hashlib.sha256(self.vectors.cpu().double().numpy().tobytes()).hexdigest()[:12]
-        power = f", power={self.power:g}" if self.power else ""
+        power = f", power={number(self.power)}" if self.power else ""
         return f"direction({self.layers[0]}, {digest}{power})"
 
     def stacks_with(self) -> tuple[object, ...]:  # noqa: D102
@@ -65,7 +65,7 @@ class Direction(Objective):
 
 def direction(layer: str, vector: Tensor | Sequence[float], power: float = 0.0) -> Direction:
     """Climb a direction: ``vector`` has one component for each unit of the layer."""
-    values = torch.as_tensor(vector).detach().float()
+    values = torch.as_tensor(vector).detach().float().clone()  # the user may go on with theirs
     if values.dim() != 1:
         raise TargetError(f"a direction is a vector, shape (units,), got shape {tuple(values.shape)}")
     if not bool(torch.isfinite(values).all()) or not bool(values.any()):

@@ -12,7 +12,7 @@ from featvis.errors import TargetError
 from featvis.models.handle import NetworkAt
 from featvis.models.layers import LayerInfo
 from featvis.objectives.base import Activations, Objective, copy_with, spread_over
-from featvis.target import Target, expand, parse_request
+from featvis.target import Request, Target, expand, parse_request
 
 
 class Unit(Objective):
@@ -37,8 +37,8 @@ class Unit(Objective):
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         info = network.layer(self.layer)
-        request = parse_request(self.layer + ":" + ",".join(map(str, self.units)))
-        expand(request, info.units)
+        # Not by way of an address as text: a module's name may hold what the grammar cannot.
+        expand(Request(self.layer, ",".join(map(str, self.units))), info.units)
         positions = tuple(check_position(info, position) for position in self.positions)
         return copy_with(self, _info=info, positions=positions)
 

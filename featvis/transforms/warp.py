@@ -68,7 +68,9 @@ class Warp(Transform):
         # Where even the smallest window is much larger than what is seen, detail would alias: average it.
         shrink = int(min(self.scale) * min(images.shape[2] / seen[0], images.shape[3] / seen[1]))
         if shrink >= 2:
-            images = functional.avg_pool2d(images, shrink)
+            # Adaptive, so that a remainder of rows or columns is not cut off and nothing moves.
+            whole = (images.shape[2] // shrink, images.shape[3] // shrink)
+            images = functional.adaptive_avg_pool2d(images, whole)
         grid = functional.affine_grid(values.view(lanes, 2, 3), [lanes, channels, *seen], align_corners=False)
         if self.pad == "gray":
             shown = functional.grid_sample(images - 0.5, grid, padding_mode="zeros", align_corners=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.error import URLError
-
 from featvis.errors import ModelError, WeightsError, unknown
 from featvis.models.sources.base import Loaded
 from featvis.models.sources.imagenet import imagenet_labels
@@ -36,10 +34,13 @@ def load(name: str, pretrained: bool) -> Loaded:
         # Without weights the Inception family would spend minutes on SciPy's initialization.
         extra = {"init_weights": False} if name in ("googlenet", "inception_v3") and not pretrained else {}
         module = models.get_model(name, weights=weights if pretrained else None, **extra)
-    except (URLError, OSError, RuntimeError) as error:
+    except Exception as error:
         reason = " ".join(str(error).split())[:120]
+        if not pretrained:
+            raise ModelError(f"torchvision:{name} could not be built: {reason}") from None
+        how = "downloaded" if isinstance(error, OSError) else "read"
         raise WeightsError(
-            f"the weights of torchvision:{name} could not be downloaded ({reason}); "
+            f"the weights of torchvision:{name} could not be {how} ({reason}); "
             "give --weights FILE, or --weights none for random ones"
         ) from None
     labels = tuple(weights.meta.get("categories") or ())

@@ -1,0 +1,201 @@
+"""What every image space holds to; a new one is tested by being there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import featvis as fv
+from featvis import parts
+from tests.networks import small
+
+NAMES = parts.names("images")
+SIZES = [(17, 24), (24, 17), (8, 8), (33, 20), (1, 13), (13, 1), (2, 2), (1, 1), (2, 1)]
+CHANNELS = [1, 3, 4, 13]
+
+
+def space_of(name, size=(17, 24), channels=3, **options):
+    return parts.make("images", {"name": name, **options}, size=size, channels=channels)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def one(parameters):
+    """A batch of one picture's parameters."""
+    return {key: value[None].clone() for key, value in parameters.items()}
+
+
+def noisy(space, lanes=2):
+    """Parameters well away from the start, so that every part of the formula shows."""
+    drawn = [space.draw(generator(seed), 100.0) for seed in range(lanes)]
+    return {key: torch.stack([each[key] for each in drawn]) for key in drawn[0]}
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_t08_any_size_and_number_of_channels(name, size, channels):
+    space = space_of(name, size, channels)
+    images = space.decode(noisy(space))
+    assert images.shape == (2, channels, *size)
+    assert images.dtype == torch.float32
+    assert 0 <= images.min() <= images.max() <= 1
+    assert not torch.equal(images[0], images[1]), "two pictures start from two images"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_start_is_near_grey(name):
+    space = space_of(name, (33, 20))
+    image = space.decode(one(space.draw(generator())))
+    assert (image - 0.5).abs().mean() < 0.05
+    assert image.std() > 0
+    wider = space.decode(one(space.draw(generator(), 10.0)))
+    assert wider.std() > 2 * image.std(), "later attempts start wider"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_start_comes_from_its_own_generator_alone(name):
+    space = space_of(name)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first, again, other = (space.draw(generator(seed)) for seed in (5, 5, 6))
+    assert torch.equal(torch.get_rng_state(), before)
+    for key in first:
+        assert torch.equal(first[key], again[key])
+        assert not torch.equal(first[key], other[key])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_t21_a_picture_decodes_the_same_beside_any_mates(name):
+    space = space_of(name)
+    four, mates = noisy(space, 4), noisy(space, 4)
+    mates = {key: value.flip(0) for key, value in mates.items()}
+    for key in four:
+        mates[key][2] = four[key][2]
+    assert torch.equal(space.decode(four)[2], space.decode(mates)[2])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [(17, 24), (12, 9), (1, 13)], ids=str)
+def test_t31_every_parameter_gets_a_gradient(name, size, chance):
+    space = space_of(name, size)
+    parameters = {key: value.requires_grad_() for key, value in one(space.draw(generator())).items()}
+    images = space.decode(parameters)
+    (images * torch.rand(images.shape, generator=chance)).sum().backward()
+    for key, value in parameters.items():
+        assert value.grad is not None
+        reached = (value.grad != 0).float().mean()
+        # A real image's spectrum has a few imaginary parts that mean nothing.
+        assert reached > 0.75, f"{key}: only {reached:.0%} of it"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gradient_is_the_true_one(name, chance):
+    space = space_of(name, (5, 4))
+    parameters = noisy(space, 1)
+    keys, values = zip(*parameters.items(), strict=True)
+    parameters = dict(zip(keys, (value.requires_grad_() for value in values), strict=True))
+    weights = torch.randn((1, 3, 5, 4), generator=chance)
+    (space.decode(parameters) * weights).sum().backward()
+    for key, value in parameters.items():
+        step = 1e-2 * torch.sign(torch.randn(value.shape, generator=chance))
+        with torch.no_grad():
+            ends = [
+                (space.decode({**parameters, key: value + sign * step}) * weights).double().sum()
+                for sign in (0.5, -0.5)
+            ]
+        slope = float(ends[0] - ends[1])
+        assert float((value.grad * step).sum()) == pytest.approx(slope, rel=0.03, abs=1e-3)
+
+
+def photograph(chance, channels, size):
+    """Shapes of several scales, detail, and the extremes 0 and 255, as 8-bit levels."""
+    image = torch.zeros(channels, *size)
+    for side in (2, 4, 8, 32):
+        small_image = torch.randn((1, channels, side, side), generator=chance)
+        image += torch.nn.functional.interpolate(small_image, size, mode="bilinear")[0] / 2
+    levels = ((image + 0.5) * 255).round().clamp(0, 255).to(torch.uint8)
+    levels.flatten()[:6] = torch.tensor([0, 255, 1, 254, 128, 127], dtype=torch.uint8)[: levels.numel()]
+    return levels
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("size", [(17, 24), (33, 20), (64, 31), (1, 13), (13, 1)], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_t29_t30_a_start_image_comes_back_exactly(name, size, channels, chance):
+    space = space_of(name, size, channels)
+    if not space.fits:
+        pytest.skip(f"{name} says that it cannot start from an image")
+    levels = photograph(chance, channels, size)
+    if size == (17, 24):
+        assert {0, 255} <= set(levels.unique().tolist())
+    image = space.decode(one(space.fit(levels.float() / 255)))[0]
+    assert torch.equal((image * 255).round().to(torch.uint8), levels)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["black", "white", "checkers", "noise"])
+def test_t30_extreme_images_come_back_exactly(name, kind, chance):
+    space = space_of(name, (18, 25))
+    if not space.fits:
+        pytest.skip(f"{name} says that it cannot start from an image")
+    levels = {
+        "black": torch.zeros(3, 18, 25),
+        "white": torch.full((3, 18, 25), 255.0),
+        "checkers": 255.0 * ((torch.arange(18)[:, None] + torch.arange(25)) % 2).expand(3, 18, 25),
+        "noise": torch.randint(0, 256, (3, 18, 25), generator=chance).float(),
+    }[kind]
+    image = space.decode(one(space.fit(levels / 255)))[0]
+    assert torch.equal((image * 255).round(), levels)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (torch.zeros(3, 24, 17), "shape"),
+        (torch.zeros(1, 17, 24), "shape"),
+        (torch.zeros(17, 24), "shape"),
+        (torch.zeros(3, 17, 24, dtype=torch.uint8), "float"),
+        (torch.full((3, 17, 24), 1.1), "beyond"),
+        (torch.full((3, 17, 24), torch.nan), "beyond"),
+    ],
+)
+def test_a_start_image_that_does_not_fit_is_refused(name, image, says):
+    space = space_of(name)
+    if not space.fits:
+        pytest.skip(f"{name} says that it cannot start from an image")
+    with pytest.raises(fv.CanvasError, match=says):
+        space.fit(image)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_size_the_error_names_it(name):
+    with pytest.raises(fv.CanvasError, match="size="):
+        _ = parts.make("images", {"name": name}).canvas
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("options", [{"size": 0}, {"size": (4, -1)}, {"channels": 0}, {"colour": 1}])
+def test_a_wrong_option_is_refused_in_one_line(name, options):
+    with pytest.raises(fv.RecipeError) as caught:
+        parts.make("images", {"name": name}, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_number_means_a_square(name):
+    assert parts.make("images", {"name": name}, size=9).canvas == (9, 9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("channels", [1, 3, 4, 13])
+def test_a_network_of_any_number_of_channels_renders(name, channels):
+    model = small(channels, (11, 14))
+    (picture,) = fv.render(model, "norm:1", size=(11, 14), steps=8, lanes=1, space=name, transforms=[])
+    assert picture.levels.shape == (channels, 11, 14)
+    assert picture.levels.dtype == np.uint8
+    assert picture.score > picture.start_score

@@ -1,0 +1,67 @@
+"""What every registered objective (penalty) holds to; a new one is tested by being there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import featvis as fv
+from featvis import parts
+from tests.networks import scores_of, small
+
+NAMES = parts.names("objectives")
+SIZE = (17, 24)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small()
+
+
+def made(name):
+    return parts.make("objectives", {"name": name}).beside(("fc",))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_finite_score_for_each_picture(name, model, chance):
+    found = scores_of(model, made(name), torch.rand((3, 3, *SIZE), generator=chance))
+    assert found.shape == (3,)
+    assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_t21_no_picture_moves_anothers_score(name, model, chance):
+    objective = made(name)
+    if objective.coupled:
+        pytest.skip(f"{name} says that it couples pictures")
+    images = torch.rand((3, 3, *SIZE), generator=chance).requires_grad_()
+    (gradient,) = torch.autograd.grad(scores_of(model, objective, images)[1], images)
+    assert gradient[1].any()
+    assert not gradient[0].any()
+    assert not gradient[2].any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_t02_scoring_and_binding_change_nothing(name, model, chance):
+    objective = made(name)
+    before = dict(vars(objective))
+    images = torch.rand((2, 3, *SIZE), generator=chance)
+    first = scores_of(model, objective, images)
+    assert dict(vars(objective)) == before
+    assert torch.equal(scores_of(model, objective, images), first)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_can_hold_it_as_a_penalty(name):
+    recipe = fv.Recipe(penalties=[{"name": name, "weight": 0.5}])
+    assert recipe.penalties[0]["weight"] == 0.5
+    assert fv.Recipe(penalties=[name]).penalties[0]["weight"] == 1.0
+    with pytest.raises(fv.RecipeError, match="weight"):
+        fv.Recipe(penalties=[{"name": name, "weight": -1}])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_description_names_it_and_differs_from_the_others(name):
+    told = [made(other).describe() for other in NAMES]
+    assert len(set(told)) == len(NAMES)
+    assert name in made(name).describe()

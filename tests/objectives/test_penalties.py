@@ -1,0 +1,166 @@
+"""Penalties against formulas written out, each picture alone."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import featvis as fv
+from featvis.objectives.batchnorm import BatchNormStatistics
+from tests.networks import Small, activations_of, handle, scores_of, seeded, small
+
+
+@pytest.fixture
+def images(chance):
+    return torch.rand((3, 3, 5, 8), generator=chance)
+
+
+def slow_total_variation(image):
+    down = [
+        abs(a - b)
+        for one in image
+        for above, below in itertools.pairwise(one)
+        for a, b in zip(above, below, strict=True)
+    ]
+    across = [abs(a - b) for one in image for row in one for a, b in itertools.pairwise(row)]
+    return sum(down) / len(down) + sum(across) / len(across)
+
+
+SLOW = {
+    "total_variation": slow_total_variation,
+    "l1": lambda image: sum(abs(v - 0.5) for one in image for row in one for v in row) / 120,
+    "l2": lambda image: math.sqrt(
+        1e-6 + sum((v - 0.5) ** 2 for one in image for row in one for v in row) / 120
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_a_penalty_follows_its_formula(name, images):
+    found = getattr(fv, name)()({}, images)
+    assert found.tolist() == pytest.approx([SLOW[name](image) for image in images.tolist()], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_t21_a_picture_is_penalized_alone(name, images):
+    penalty = getattr(fv, name)()
+    alone = [penalty({}, images[lane : lane + 1])[0] for lane in range(3)]
+    torch.testing.assert_close(penalty({}, images), torch.stack(alone))
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_a_penalty_has_a_gradient_on_a_grey_image_or_none_but_never_nan(name):
+    images = torch.full((1, 3, 5, 8), 0.5, requires_grad=True)
+    getattr(fv, name)()({}, images).sum().backward()
+    assert images.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("size", [(1, 8), (5, 1), (1, 1)], ids=str)
+def test_t08_total_variation_of_a_canvas_of_one_row_or_column(size, chance):
+    images = torch.rand((2, 3, *size), generator=chance)
+    found = fv.total_variation()({}, images)
+    expected = sum(
+        images.diff(dim=axis).abs().flatten(1).mean(1) for axis in (2, 3) if images.shape[axis] > 1
+    )
+    torch.testing.assert_close(found, expected if isinstance(expected, torch.Tensor) else torch.zeros(2))
+
+
+def slow_distance(inputs, norm):
+    """FIELD 5.0, channel by channel."""
+    scores = []
+    for image in inputs.double():
+        shifts, spreads = [], []
+        for channel, m, v in zip(image, norm.running_mean.double(), norm.running_var.double(), strict=True):
+            v = float(v) + norm.eps
+            mean = float(channel.mean())
+            variance = float(((channel - mean) ** 2).mean())
+            shifts.append((mean - float(m)) ** 2 / v)
+            spreads.append(math.log((variance + 0.001 * v) / v) ** 2)
+        scores.append(sum(shifts) / len(shifts) + sum(spreads) / len(spreads) / 4)
+    return torch.tensor(scores, dtype=torch.float64)
+
+
+def distances(norm, inputs):
+    """The penalty of a network that is one BatchNorm, for inputs ``(B, C, H, W)``."""
+    channels = inputs.shape[1]
+    alone = nn.Sequential(norm)
+    model = handle(alone, tuple(inputs.shape[2:]), channels, mean=(0,) * channels, std=(1,) * channels)
+    return scores_of(model, BatchNormStatistics().beside(("0",)), inputs).detach()
+
+
+def test_batchnorm_distance_follows_its_formula(chance):
+    norm = seeded(Small).norm
+    inputs = torch.randn((3, 8, 4, 7), generator=chance) * 2
+    expected = slow_distance(inputs, norm).float()
+    torch.testing.assert_close(distances(norm, inputs), expected, rtol=1e-3, atol=1e-4)
+
+
+class TwoNorms(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+        self.b = nn.Sequential(nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5), nn.ReLU(inplace=True))
+        for norm in (self.a[1], self.b[1]):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+
+    def forward(self, images):
+        return self.b(self.a(images))
+
+
+@pytest.mark.parametrize(
+    ("layer", "read"), [("a.1", ["a"]), ("a", ["a"]), ("b.0", ["a"]), ("b.2", ["a", "b"])]
+)
+def test_the_penalty_is_the_mean_over_the_layers_up_to_the_target(layer, read, chance):
+    model = handle(seeded(TwoNorms), (12, 15))
+    images = torch.rand((2, 3, 12, 15), generator=chance)
+    found = scores_of(model, BatchNormStatistics().beside((layer,)), images)
+    each = [
+        slow_distance(activations_of(model, f"{name}.0", images), getattr(model.module, name)[1])
+        for name in read
+    ]
+    expected = (sum(each) / len(read)).float()
+    torch.testing.assert_close(found.detach(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_t21_the_batchnorm_penalty_does_not_mix_pictures(chance):
+    model = small()
+    images = torch.rand((3, 3, 17, 24), generator=chance)
+    penalty = BatchNormStatistics().beside(("norm",))
+    alone = torch.cat([scores_of(model, penalty, images[lane : lane + 1]) for lane in range(3)])
+    torch.testing.assert_close(scores_of(model, penalty, images), alone)
+
+
+def test_statistics_of_the_real_thing_are_nearer_than_others():
+    # Images whose activations have the running statistics themselves are at distance (almost) 0.
+    norm = seeded(Small).norm
+    inputs = torch.randn((2, 8, 20, 25), generator=torch.Generator().manual_seed(0))
+    inputs = (inputs - inputs.mean((2, 3), keepdim=True)) / inputs.std((2, 3), correction=0, keepdim=True)
+    fitting = inputs * norm.running_var.sqrt()[:, None, None] + norm.running_mean[:, None, None]
+    assert distances(norm, fitting).max() < 1e-4 < 0.01 < distances(norm, fitting * 2).min()
+
+
+def test_the_penalty_of_a_large_map_is_that_of_all_its_positions_nearly(chance):
+    # A map may be read on a grid; on noise that is smooth the moments hardly differ.
+    norm = seeded(Small).norm
+    coarse = torch.randn((2, 8, 20, 31), generator=chance)
+    inputs = nn.functional.interpolate(coarse, (140, 170), mode="bicubic")
+    torch.testing.assert_close(
+        distances(norm, inputs), slow_distance(inputs, norm).float(), rtol=0.1, atol=0.01
+    )
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2"])
+def test_a_target_before_any_batchnorm_is_refused_for_this_penalty(layer):
+    with pytest.raises(fv.RecipeError, match="no BatchNorm2d runs before"):
+        fv.render(small(), f"{layer}:0", size=(17, 24), steps=1, penalties=[{"name": "batchnorm"}])
+
+
+def test_a_batchnorm_without_statistics_is_refused():
+    net = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)))
+    with pytest.raises(fv.RecipeError, match="no running statistics"):
+        fv.render(handle(net), "1:0", size=(17, 24), steps=1, penalties=[{"name": "batchnorm"}])

@@ -1,0 +1,59 @@
+"""The labelled grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import featvis as fv
+from tests.networks import small
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return fv.render(small(), "norm:0:7", size=(17, 24), steps=2, lanes=4)
+
+
+def holds(sheet, picture):
+    """How often a picture stands in the sheet, pixel by pixel."""
+    pixels, tile = np.asarray(sheet), picture.levels.transpose(1, 2, 0)
+    windows = np.lib.stride_tricks.sliding_window_view(pixels, tile.shape)[:, :, 0]
+    return int((windows == tile).all((2, 3, 4)).sum())
+
+
+def test_every_picture_stands_in_the_grid_once_at_its_own_resolution(pictures):
+    sheet = fv.grid(pictures, columns=3, title="a layer")
+    assert [holds(sheet, picture) for picture in pictures] == [1] * 7
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(1, 7), (3, 3), (7, 1)])
+def test_it_has_so_many_columns(pictures, columns, rows):
+    sheet = fv.grid(pictures, columns=columns, captions=False)
+    assert sheet.width // 24 in (columns, columns + columns // 3)
+    assert sheet.width == columns * (24 + 6) + 6
+    assert sheet.height == rows * (17 + 6) + 6
+
+
+def test_the_order_is_row_by_row(pictures):
+    sheet = np.asarray(fv.grid(pictures, columns=3, captions=False))
+    for place, picture in enumerate(pictures):
+        top, left = 6 + place // 3 * 23, 6 + place % 3 * 30
+        assert np.array_equal(sheet[top : top + 17, left : left + 24], picture.levels.transpose(1, 2, 0))
+
+
+def test_captions_and_title_take_room_and_ink(pictures):
+    plain, told = (fv.grid(pictures, captions=captions, title="x" * captions) for captions in (False, True))
+    assert told.height > plain.height
+    assert told.width == plain.width
+
+
+def test_grey_pictures_and_other_channels_fit_in(pictures):
+    (many,) = fv.render(small(4), "norm:1", size=(17, 24), steps=1, lanes=1)
+    (grey,) = fv.render(small(1), "norm:1", size=(17, 24), steps=1, lanes=1)
+    assert fv.grid([pictures[0], many, grey]).height > 4 * 17
+
+
+@pytest.mark.parametrize("wrong", [{"pictures": []}, {"columns": 0}, {"columns": -2}])
+def test_a_grid_of_nothing_is_refused(pictures, wrong):
+    with pytest.raises(fv.UserError, match="at least one"):
+        fv.grid(**{"pictures": pictures, **wrong})
