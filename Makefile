@@ -5,16 +5,18 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 WORKERS ?= 2
+VGG16 ?= ../shared/models/vgg16_features.safetensors
+PORTRAITS := Pembroke,flamingo,ladybug,goldfish,volcano,daisy,zebra,school bus,espresso,pirate,king penguin,lighthouse
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-gpu test-browser check lint types format clean
+.PHONY: help demo gallery test test-all test-gpu test-browser check lint types format clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 demo: $(READY)  ## install, then render three layers and twelve classes of the embedded network
 	$(BIN)/featvis render blocks.1:0:16 blocks.3:0:16 blocks.5:0:16 --size 128 --out gallery/demo
-	$(BIN)/featvis render "classifier:Pembroke,flamingo,ladybug,goldfish,volcano,daisy,zebra,school bus,espresso,pirate,king penguin,lighthouse" --out gallery/demo
+	$(BIN)/featvis render "classifier:$(PORTRAITS)" --out gallery/demo
 	@echo "look at gallery/demo: one folder for each layer, each with its grid.png"
 
 test: $(READY_DEV)  ## the fast tests (under 4 minutes on 2 cores)
@@ -41,6 +43,12 @@ types: $(READY_DEV)  ## mypy --strict on featvis/
 format: $(READY_DEV)  ## let ruff write the format and its safe fixes
 	$(BIN)/ruff format featvis tests
 	$(BIN)/ruff check --fix featvis tests
+
+gallery: $(READY)  ## render what gallery/ shows; VGG16=FILE names the weights of its convolutions
+	$(BIN)/featvis render --model torchvision:vgg16 --weights $(VGG16) --size 160 --out gallery/vgg16 \
+	    features.2:0:32 features.7:0:32 features.14:0:32 features.21:0:32 features.28:0:32
+	$(BIN)/featvis render "classifier:$(PORTRAITS)" --out gallery/portraits
+	$(BIN)/python gallery/show.py gallery/vgg16 gallery/portraits
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist

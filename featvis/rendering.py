@@ -146,6 +146,8 @@ def make_plan(
         given = given.but(**changes)
     recipes: dict[str, Recipe] = {}
     wanted: dict[tuple[str, int], Wanted] = {}
+    if not isinstance(targets, str | Target | Objective | Sequence):
+        raise TargetError(f"targets are addresses or objectives, got {type(targets).__name__}")
     wishes = [targets] if isinstance(targets, str | Target | Objective) else list(targets)
     if not wishes:
         raise TargetError("nothing to render: no target was given")
@@ -260,8 +262,8 @@ def reproduce(
     recipe = Recipe(**old.recipe)
     network = _network(handle, recipe)
     if old.unit is not None:
-        target = expand(parse_request(old.target), network.find(old.layer).units)[0]
-        bound = of_target(target).bind(network)
+        position = parse_request("x:" + old.target.rpartition(":")[2]).position
+        bound = of_target(Target(old.layer, old.unit, position)).bind(network)
     elif objective is None:
         raise UserError(f"{path} is a picture of {old.target}; give that objective to reproduce it")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -80,7 +81,7 @@ class Store:
             if entry.get("status") == "dead":
                 return _of_dead(entry, self.top)
             try:
-                picture = load_picture(self.folder / str(entry.get("file")))
+                picture = load_picture(self.folder / str(entry["file"]))
             except OutputError:
                 return None
             if key in (picture.key, picture.asked_key):
@@ -136,8 +137,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     path = folder / MANIFEST
     try:
         loaded = json.loads(path.read_text("utf-8"))
-        if isinstance(loaded, dict) and isinstance(loaded.get("pictures"), list):
-            return loaded
+        pictures = loaded.get("pictures") if isinstance(loaded, dict) else None
+        # One entry that is none of ours, and nothing in the file is trusted.
+        if isinstance(pictures, list) and all(_is_entry(entry, folder) for entry in pictures):
+            return loaded  # type: ignore[no-any-return]
     except FileNotFoundError:
         pass
     except NotADirectoryError:
@@ -204,6 +207,18 @@ def remove_empty(folders: Iterable[Path]) -> None:
             return
 
 
+def _is_entry(entry: Any, folder: Path) -> bool:
+    """Whether a manifest's entry is one that we could have written, its file inside the folder."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("target"), str):
+        return False
+    if not isinstance(entry.get("seed"), int) or not isinstance(entry.get("key"), str):
+        return False
+    if entry.get("status") == "dead":
+        return True
+    file = entry.get("file")
+    return isinstance(file, str) and (folder / file).resolve().is_relative_to(folder.resolve())
+
+
 def _name(entry: dict[str, Any]) -> str:
     return f"{entry.get('target')} seed {entry.get('seed')}"
 
@@ -226,5 +241,8 @@ def _of_dead(entry: dict[str, Any], top: dict[str, Any]) -> Picture:
 
 def _safe(name: str) -> str:
     # Module names may hold anything but dots as separators; a folder's name may not leave the folder.
-    safe = re.sub(r"[^\w.+@,=-]+", "_", name).strip(".")
-    return safe or "_"
+    safe = re.sub(r"[^\w.+@,=-]+", "_", name).strip(".")[:100]
+    if safe == name:
+        return safe
+    # Names that look alike once they are safe still need two folders.
+    return f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

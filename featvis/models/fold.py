@@ -46,9 +46,9 @@ def find_pairs(module: nn.Module, run: Callable[[], Any]) -> list[Pair]:
             pairs.append(Pair(producer[0], name))
 
     for name, one in module.named_modules():
-        if isinstance(one, nn.Conv2d) and _is_plain(one):
+        if isinstance(one, nn.Conv2d):
             handles.append(one.register_forward_hook(lambda _, __, output, name=name: after(name, output)))
-        elif isinstance(one, nn.BatchNorm2d) and _stand_in(one) is not None:
+        elif isinstance(one, nn.BatchNorm2d):
             handles.append(one.register_forward_pre_hook(lambda _, inputs, name=name: before(name, inputs)))
     try:
         with torch.no_grad():
@@ -70,7 +70,9 @@ def foldable(pairs: Sequence[Pair], module: nn.Module, wanted: Sequence[str]) ->
     return [
         pair
         for pair in pairs
-        if not any(
+        if _stand_in(modules[pair.norm]) is not None
+        and _is_plain(modules[pair.convolution])
+        and not any(
             (_holds(name, pair.convolution) and not _holds(name, pair.norm))
             or (name == MOMENTS_OF + pair.norm and not tells_its_inputs(modules[pair.norm]))
             for name in wanted
@@ -118,14 +120,16 @@ def tells_its_inputs(norm: Any) -> bool:
     return norm.weight is None or not bool((norm.weight.detach().abs() < LEAST_SCALE).any())
 
 
-def _is_plain(convolution: nn.Conv2d) -> bool:
+def _is_plain(convolution: nn.Module) -> bool:
     # A parametrized weight is computed anew at each call; a user's hook must see the true output.
     return "weight" in convolution._parameters and not convolution._forward_hooks
 
 
-def _stand_in(norm: nn.BatchNorm2d) -> Callable[[Tensor], Tensor] | None:
+def _stand_in(norm: Any) -> Callable[[Tensor], Tensor] | None:
     """What a folded BatchNorm still does; None if it is of a kind that we do not know."""
-    if norm.running_mean is None or norm.running_var is None or "forward" in norm.__dict__:
+    if norm.running_mean is None or norm.running_var is None:
+        return None
+    if "forward" in norm.__dict__ or norm._forward_pre_hooks:  # a user's, who must see what comes in
         return None
     if type(norm) is nn.BatchNorm2d:
         return lambda inputs: inputs

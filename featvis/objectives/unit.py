@@ -11,7 +11,7 @@ from torch import Tensor
 from featvis.errors import TargetError
 from featvis.models.handle import NetworkAt
 from featvis.models.layers import LayerInfo
-from featvis.objectives.base import Activations, Objective, copy_with, spread_over
+from featvis.objectives.base import Activations, Objective, copy_with
 from featvis.target import Request, Target, expand, parse_request
 
 
@@ -28,7 +28,7 @@ class Unit(Objective):
         self.units = tuple(units)
         self.positions = tuple(positions)
         self._info: LayerInfo | None = None
-        self._index: Tensor | None = None
+        self._where: Tensor | None = None
 
     @property
     def layer(self) -> str:
@@ -45,19 +45,23 @@ class Unit(Objective):
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         if self._info is None:
             raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        activation = activations[self.layer]
+        activation = activations[self.layer].movedim(self._info.axis, 1)
         lanes = activation.shape[0]
-        units = self.units if len(self.units) == lanes else self.units * lanes
-        if self._index is None or len(self._index) != lanes or self._index.device != activation.device:
-            self._index = torch.tensor(units, device=activation.device)
-        lane = torch.arange(lanes, device=activation.device)
-        if self.positions[0] is None:
-            return spread_over(self._info, activation)[lane, self._index].float().mean(1)
-        moved = activation.movedim(self._info.axis, 1)
-        positions = self.positions if len(self.positions) == lanes else self.positions * lanes
-        rows = torch.tensor([position[0] for position in positions if position], device=activation.device)
-        columns = torch.tensor([position[1] for position in positions if position], device=activation.device)
-        return moved[lane, self._index, rows, columns].float()
+        if self._where is None or self._where.shape[1] != lanes or self._where.device != activation.device:
+            self._where = self._indices(lanes).to(activation.device)
+        lane, unit, *position = self._where
+        # The unit is picked first: the rest of a layer is never copied.
+        if self.positions[0] is not None:
+            return activation[lane, unit, position[0], position[1]].float()
+        picked = activation[lane, unit].float().flatten(1) if activation.dim() > 2 else activation[lane, unit]
+        return picked[:, self._info.prefix :].mean(1) if activation.dim() > 2 else picked.float()
+
+    def _indices(self, lanes: int) -> Tensor:
+        """Lane, unit, row and column of each lane's score, ``(4, lanes)``."""
+        times = lanes // len(self.units)
+        positions = [position or (0, 0) for position in self.positions] * times
+        rows, columns = zip(*positions, strict=True)
+        return torch.tensor([range(lanes), self.units * times, rows, columns])
 
     def describe(self) -> str:  # noqa: D102
         return ",".join(str(target) for target in self.targets)
@@ -81,7 +85,7 @@ class Unit(Objective):
         first: Unit = objectives[0]
         units = [unit for one in objectives for unit in one.units]
         positions = [position for one in objectives for position in one.positions]
-        return copy_with(first, units=tuple(units), positions=tuple(positions), _index=None)
+        return copy_with(first, units=tuple(units), positions=tuple(positions), _where=None)
 
 
 def of_target(target: Target) -> Unit:

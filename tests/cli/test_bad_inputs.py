@@ -151,8 +151,9 @@ def test_a_mistake_is_one_line_and_exit_code_2(name, files, tmp_path, capsys, mo
 
 
 def test_a_folder_of_another_network_is_refused(tmp_path, capsys):
+    entry = {"target": "a:1", "seed": 0, "key": "0" * 32, "file": "a/0001.png"}
     (tmp_path / "manifest.json").write_text(
-        json.dumps({"model": "other", "weights": "f00", "pictures": [{"target": "a:1", "seed": 0}]})
+        json.dumps({"model": "other", "weights": "f00", "pictures": [entry]})
     )
     assert main([*RENDER, "--out", str(tmp_path)]) == 2
     assert "other weights" in capsys.readouterr().err
