@@ -90,14 +90,15 @@ def folded(module: nn.Module, pairs: Sequence[Pair]) -> Iterator[None]:
             assert isinstance(convolution, nn.Conv2d)
             assert isinstance(norm, nn.BatchNorm2d)
             scale, offset = scale_and_offset(norm)
-            weight, bias = convolution.weight, convolution.bias
-            plain = weight.data
-            restore.callback(setattr, weight, "data", plain)
-            weight.data = (plain * scale[:, None, None, None]).to(plain.dtype)
+            # New parameters in place of the network's own, which stay untouched.
             owned: dict[str, Any] = convolution._parameters
-            restore.callback(owned.__setitem__, "bias", bias)
-            shifted = offset if bias is None else offset + bias.data * scale
-            owned["bias"] = nn.Parameter(shifted.to(plain.dtype), requires_grad=False)
+            weight, bias = convolution.weight.detach(), convolution.bias
+            for name, mine in owned.items():
+                restore.callback(owned.__setitem__, name, mine)
+            shifted = offset if bias is None else offset + bias.detach() * scale
+            weight = (weight * scale[:, None, None, None]).to(weight.dtype)
+            owned["weight"] = nn.Parameter(weight, requires_grad=False)
+            owned["bias"] = nn.Parameter(shifted.to(weight.dtype), requires_grad=False)
             stand_in = _stand_in(norm)
             restore.callback(norm.__dict__.pop, "forward", None)
             norm.__dict__["forward"] = stand_in

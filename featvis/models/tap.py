@@ -39,10 +39,12 @@ def borrowed(module: nn.Module, *, channels_last: bool = False, fold: Sequence[P
         module.eval()
         restore.enter_context(folded(module, fold))
         if channels_last:
-            for parameter in module.parameters():
-                if parameter.dim() == 4:
-                    restore.callback(setattr, parameter, "data", parameter.data)
-                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            for one in module.modules():
+                for name, mine in one._parameters.items():
+                    if mine is not None and mine.dim() == 4:
+                        restore.callback(one._parameters.__setitem__, name, mine)
+                        laid = mine.detach().contiguous(memory_format=torch.channels_last)
+                        one._parameters[name] = nn.Parameter(laid, requires_grad=False)
         yield
 
 

@@ -35,6 +35,8 @@ class BatchNormStatistics(Objective):
         if not names:
             raise RecipeError(f"penalty batchnorm: no BatchNorm2d runs before {', '.join(until)}")
         modules = dict(network.handle.module.named_modules())
+        if any(modules[name].running_var is None for name in names):
+            raise RecipeError("penalty batchnorm: this network's BatchNorm keeps no running statistics")
         layers = tuple(MOMENTS_OF + name for name in names)
         return copy_with(self, layers=layers, _norms=tuple(modules[name] for name in names))
 
@@ -54,8 +56,8 @@ class BatchNormStatistics(Objective):
 def distance(moments: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     """Return one layer's distance for each picture, ``(B,)``, from its moments ``(B, 2, C)``."""
     mean, variance = norm.running_mean, norm.running_var
-    if mean is None or variance is None:
-        raise RecipeError("penalty batchnorm: this network's BatchNorm keeps no running statistics")
+    assert mean is not None
+    assert variance is not None
     variance = variance + norm.eps
     own_mean, own_square = moments.unbind(1)
     own_variance = (own_square - own_mean.square()).clamp(min=0)
