@@ -37,7 +37,7 @@ class Recipe(BaseModel):
     steps: AtLeastOne = 128
     space: dict[str, Any] = {"name": "fourier"}
     transforms: tuple[dict[str, Any], ...] = (
-        {"name": "warp", "scale": [0.6, 1.1], "degrees": 10.0, "shift": 0.07},
+        {"name": "warp", "scale": [0.6, 1.1], "degrees": 10.0, "shift": 0.25},
         {"name": "noise", "sd": [0.3, 0.02]},
     )
     penalties: tuple[dict[str, Any], ...] = ()

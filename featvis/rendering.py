@@ -30,6 +30,9 @@ from featvis.transforms.base import Transform
 
 Wish = str | Target | Objective
 
+TEXTURE_STRIDE = 4
+"""Units of a map whose positions are so many pixels apart or fewer see little more than a texture."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -77,8 +80,8 @@ def render(
     Args:
         model: from :func:`featvis.load_model`, or a name that it takes.
         targets: addresses (``"blocks.3:0:8"``, ``"classifier:Pembroke"``), objectives, or a list of them.
-        recipe: a :class:`Recipe`, its name or file; by default ``portrait`` for classes and
-            ``channel`` for everything else.
+        recipe: a :class:`Recipe`, its name or file; by default ``portrait`` for classes,
+            ``texture`` for early layers (positions up to 4 pixels apart), ``channel`` for the rest.
         seed: of the chance of each picture.
         seeds: how many pictures of each target, from seeds ``seed``, ``seed + 1`` …
         out: a folder to write pictures, grids and manifest to; what is there already is not rendered again.
@@ -310,10 +313,13 @@ def _wanted(bound: Objective, name: str, recipe: Recipe, seed: int, start: Tenso
 def _default_recipe(
     model: ModelHandle, objective: Objective, recipes: dict[str, Recipe], changes: dict[str, Any]
 ) -> Recipe:
-    is_class = (
-        isinstance(objective, Unit) and len(model.at(model.input_size).find(objective.layer).shape) == 2
-    )
-    name = "portrait" if is_class else "channel"
+    name = "channel"
+    if isinstance(objective, Unit):
+        layer = model.at(model.input_size).find(objective.layer)
+        if len(layer.shape) == 2:
+            name = "portrait"
+        elif layer.stride is not None and max(layer.stride) <= TEXTURE_STRIDE:
+            name = "texture"
     if name not in recipes:
         recipes[name] = Recipe.load(name).but(**changes)
     return recipes[name]

@@ -33,7 +33,7 @@ def render(
         typer.Option(
             "--recipe",
             "-r",
-            help="A recipe's name or TOML file; by default portrait for classes, else channel.",
+            help="A recipe's name or TOML file; by default portrait, texture or channel, by the layer.",
         ),
     ] = None,
     size: Annotated[str | None, typer.Option("--size", help="The canvas: 224, or HEIGHTxWIDTH.")] = None,

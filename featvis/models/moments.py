@@ -10,7 +10,7 @@ from torch import Tensor
 MOMENTS_OF = "moments of "
 """Before a module's name: mean and mean square of what comes into it, ``(B, 2, C)``, not what it gives."""
 
-POSITIONS = 28
+POSITIONS = 56
 """At least so many rows and columns of a map are read; more would only cost time."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from featvis.options import PositiveSchedule
+from featvis.options import Positive, PositiveSchedule
 from featvis.parts import part
 from featvis.transforms.base import Size, Transform, between
 
@@ -15,20 +15,24 @@ class Noise(Transform):
     """Add normal noise of standard deviation ``sd`` (in units of the image's range) to what is seen.
 
     Falling from strong to weak it makes early steps see large shapes only, so that whole objects
-    come before their detail (FIELD 5.0: measured in this project). Each picture has one field of
-    noise, rolled by a drawn amount along both axes and given a drawn sign at every step.
+    come before their detail (FIELD 5.0: measured in this project). With ``power`` p the way from start
+    to end is (1 - t)^p, t from 0 to 1 over the run: above 1 the noise falls early, and more steps are
+    left for detail. Each picture has one field of noise, rolled by a drawn amount along both axes and
+    given a drawn sign at every step.
     """
 
     numbers = 3
 
     sd: PositiveSchedule = (0.1, 0.1)
+    power: Positive = 1.0
 
     def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
         """Return ``(lanes, steps, 3)``: rows and columns to roll by, signed standard deviation."""
         rows = (uniform[..., 0] * seen[0]).floor().clamp(max=seen[0] - 1)
         columns = (uniform[..., 1] * seen[1]).floor().clamp(max=seen[1] - 1)
         sign = torch.where(uniform[..., 2] < 0.5, -1.0, 1.0)
-        return torch.stack((rows, columns, sign * between(self.sd, progress)), dim=-1)
+        gone = 1 - (1 - progress) ** self.power
+        return torch.stack((rows, columns, sign * between(self.sd, gone)), dim=-1)
 
     def draw_field(self, generator: torch.Generator, channels: int, seen: Size) -> Tensor:
         """Draw one picture's noise ``(C, H, W)``, standard normal."""
