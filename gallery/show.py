@@ -2,7 +2,8 @@
 
     python gallery/show.py gallery/vgg16 gallery/portraits
 
-Writes FOLDER/<layer>.webp, and FOLDER/rows.webp with the first eight units of each layer.
+Writes FOLDER/<layer>.webp, and FOLDER/rows.webp with the first eight units of
+each, if there are several.
 """
 
 import json
@@ -26,8 +27,9 @@ def main(folders: list[str]) -> None:
         for layer in order:
             sheet = fv.grid(layers[layer], columns=8 if len(layers[layer]) > 12 else 4)
             sheet.save(folder / f"{layer}.webp", quality=88, method=6)
-        rows = [picture for layer in order for picture in layers[layer][:8]]
-        fv.grid(rows, columns=8, captions=False).save(folder / "rows.webp", quality=88, method=6)
+        if len(order) > 1:
+            rows = [picture for layer in order for picture in layers[layer][:8]]
+            fv.grid(rows, columns=8, captions=False).save(folder / "rows.webp", quality=88, method=6)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ LEVELS = [
     {"ascent"},
     {"pictures"},
     {"jobs"},
-    {"execute"},
+    {"execute", "planning"},
     {"store", "sheets", "progress"},
     {"rendering", "evaluate"},
     {"estimate", "pages", "bench"},

@@ -13,7 +13,7 @@ from featvis.cli.network import Device, Mean, Model, Std, UnitAxis, Weights, che
 from featvis.errors import OutputError, RecipeError, TargetError
 
 if TYPE_CHECKING:
-    from featvis.rendering import Plan
+    from featvis.planning import Plan
     from featvis.store import Store
 
 
@@ -109,7 +109,8 @@ def render(
 
     handle = load_network(model, weights, numbers, unit_axis, options.device)
     from featvis.pictures import load_image
-    from featvis.rendering import make_plan, open_store
+    from featvis.planning import make_plan
+    from featvis.rendering import open_store
 
     image = None if start is None else load_image(start, handle.channels, canvas)
     planned = make_plan(handle, addresses, recipe=chosen, seed=seed, seeds=seeds, start=image, **changes)

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from featvis.errors import CanvasError, ModelError, TargetError, unknown
+from featvis.errors import CanvasError, ModelError
 from featvis.models import layers as measured
 from featvis.models.fold import Pair, find_pairs, foldable
 from featvis.models.layers import LayerInfo
 from featvis.models.moments import MOMENTS_OF
+from featvis.models.network import NetworkAt
+from featvis.models.receptive import receptive_fields
 from featvis.models.tap import Tap, borrowed
 
 Size = tuple[int, int]
@@ -99,7 +101,7 @@ class ModelHandle:
             CanvasError: it does not run at this canvas; the message names the smallest that it takes.
         """
         if size not in self._networks:
-            self._networks[size] = NetworkAt(self, size, self._measure(size))
+            self._networks[size] = NetworkAt(self.name, self.module, size, self._measure(size), self.missing)
         return self._networks[size]
 
     @property
@@ -129,9 +131,7 @@ class ModelHandle:
         """Return the layers at this canvas with their receptive fields measured (seconds)."""
         network = self.at(size)
         with borrowed(self.module):
-            found = measured.receptive_fields(
-                network.layers, self.module, self.channels, size, self._run_plainly
-            )
+            found = receptive_fields(network.layers, self.module, self.channels, size, self._run_plainly)
         return list(found.values())
 
     @contextmanager
@@ -251,81 +251,6 @@ class ModelHandle:
     def __repr__(self) -> str:
         height, width = self.input_size
         return f"ModelHandle({self.name!r}, input {height}x{width}, {len(self.labels)} class names)"
-
-
-class NetworkAt:
-    """A network's layers at one canvas: where objectives find what they name."""
-
-    def __init__(self, handle: ModelHandle, size: Size, layers: dict[str, LayerInfo]) -> None:
-        self.handle, self.size, self.layers = handle, size, layers
-
-    @property
-    def output_layer(self) -> str:
-        """The layer that finishes last."""
-        return max(self.layers.values(), key=lambda layer: layer.order).name
-
-    def find(self, name: str) -> LayerInfo:
-        """Return the layer called ``name``, whatever its kind.
-
-        Raises:
-            TargetError: there is no such layer; names the nearest.
-        """
-        if name in self.layers:
-            return self.layers[name]
-        if name in dict(self.handle.module.named_modules()):
-            raise TargetError(
-                f"layer {name!r} gives no single tensor in a plain forward pass; nothing to climb"
-            )
-        raise TargetError(
-            unknown(
-                "layer",
-                name,
-                self.layers,
-                f"`featvis layers {self.handle.name}` lists all {len(self.layers)}",
-            )
-        )
-
-    def layer(self, name: str) -> LayerInfo:
-        """Return the layer called ``name`` if its units can be climbed.
-
-        Raises:
-            TargetError: unknown, its unit axis is unclear, or weights before it are missing.
-        """
-        layer = self.find(name)
-        if not layer.is_clear:
-            raise TargetError(f"layer {name!r}: {layer.kind.removeprefix('unclear: ')}")
-        if (lacking := self.first_without_weights(layer)) is not None:
-            raise TargetError(
-                f"layer {name!r} needs {lacking!r}, which has no weights in the file given; "
-                "choose an earlier layer"
-            )
-        return layer
-
-    def first_without_weights(self, layer: LayerInfo) -> str | None:
-        """Return the first module or parameter used up to ``layer`` that lacks weights, or None."""
-        lacking = []
-        for name in sorted(self.handle.missing):
-            owner = name.rpartition(".")[0]
-            below = owner + "." if owner else ""
-            children = [one.order for one in self.layers.values() if one.name.startswith(below)]
-            if children:
-                # A container may use its own parameter as soon as it begins.
-                lacking.append((min(children), name))
-            elif owner in self.layers:
-                lacking.append((self.layers[owner].order, owner))
-        used = [(order, name) for order, name in lacking if order <= layer.order]
-        return min(used)[1] if used else None
-
-    def batch_norms(self, until: Sequence[str]) -> list[str]:
-        """Return the names of the BatchNorm modules that run up to the deepest of ``until``, in order."""
-        deepest = max((self.find(name).order for name in until), default=0)
-        modules = dict(self.handle.module.named_modules())
-        found = [
-            layer
-            for layer in self.layers.values()
-            if isinstance(modules[layer.name], nn.BatchNorm2d) and layer.order <= deepest and layer.calls == 1
-        ]
-        return [layer.name for layer in sorted(found, key=lambda layer: layer.order)]
 
 
 def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:

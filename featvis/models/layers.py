@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from featvis.errors import ModelError
+from featvis.models.observe import Seen, observe
 
 KINDS = {
     "map": "(B, C, H, W)",
@@ -80,8 +81,8 @@ def measure(
         ModelError: an axis was settled that cannot be.
         Exception: whatever the network raises at this canvas.
     """
-    first = _observe(module, run, torch.full((2, channels, *size), 0.5))
-    second: dict[str, _Seen] = {}
+    first = observe(module, run, torch.full((2, channels, *size), 0.5))
+    second: dict[str, Seen] = {}
     step = 0
     if not fixed:
         least = _step(first, size)
@@ -89,7 +90,7 @@ def measure(
         for factor in (1, 3, 5, 7):
             larger = (size[0] + least * factor, size[1] + 2 * least * factor)
             try:
-                found = _observe(module, run, torch.full((2, channels, *larger), 0.5))
+                found = observe(module, run, torch.full((2, channels, *larger), 0.5))
             except Exception:
                 break  # it takes this size only; the modules must tell
             exact = all(
@@ -125,121 +126,7 @@ def measure(
     return layers
 
 
-def receptive_fields(
-    layers: dict[str, LayerInfo], module: nn.Module, channels: int, size: tuple[int, int], run: Any
-) -> dict[str, LayerInfo]:
-    """Measure the receptive field of every map by letting not-a-number spread from single pixels.
-
-    A pixel set to NaN makes NaN of exactly the positions that depend on it, through convolutions,
-    ReLUs and poolings alike. Summed over the pixels of one stride, the numbers of rows and columns
-    it reaches are the receptive field's height and width. A field that reaches the border of the
-    map from the middle pixel is larger than the canvas and stays None.
-    """
-    maps = {
-        name: layer for name, layer in layers.items() if layer.kind in ("map", "map_last") and layer.stride
-    }
-    if not maps:
-        return layers
-    period = min(max(max(layer.stride or (1, 1)) for layer in maps.values()), 64)
-    rows = dict.fromkeys(maps, 0)
-    columns = dict.fromkeys(maps, 0)
-    whole = dict.fromkeys(maps, False)
-    # The block of pixels lies in the middle, at multiples of the stride.
-    top = (size[0] // 2 // period) * period
-    left = (size[1] // 2 // period) * period
-
-    for start in range(0, period, 4):
-        offsets = range(start, min(start + 4, period))
-        images = torch.full((len(offsets), channels, *size), 0.5)
-        for place, offset in enumerate(offsets):
-            images[place, :, min(top + offset, size[0] - 1), min(left + offset, size[1] - 1)] = torch.nan
-
-        def look(name: str, output: Tensor, offsets: range = offsets) -> None:
-            if name not in maps or output.shape[0] != len(offsets):
-                return
-            layer = maps[name]
-            reached = output.isnan().any(dim=layer.axis)  # (offsets, H, W)
-            for place, offset in enumerate(offsets):
-                assert layer.stride is not None
-                counts_down, counts_across = (offset < stride for stride in layer.stride)
-                down, across = reached[place].any(1), reached[place].any(0)
-                whole[name] |= counts_down and bool(down[0] | down[-1])
-                whole[name] |= counts_across and bool(across[0] | across[-1])
-                rows[name] += int(down.sum()) * counts_down
-                columns[name] += int(across.sum()) * counts_across
-
-        _observe(module, run, images, look)
-    return {
-        name: replace(layer, receptive_field=(rows[name], columns[name]))
-        if name in maps and not whole[name] and rows[name]
-        else layer
-        for name, layer in layers.items()
-    }
-
-
-@dataclass
-class _Seen:
-    """What one run showed of one module."""
-
-    module: str
-    shape: tuple[int, ...]
-    order: int
-    calls: int
-    hint: int | None
-    """The axis on which the module that made this tensor puts its units, if it tells."""
-
-
-def _observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> dict[str, _Seen]:
-    seen: dict[str, _Seen] = {}
-    made: dict[int, int] = {}  # axis told by the module that last gave a tensor of this many units
-    clock = 0
-
-    def note(name: str, one: nn.Module, output: Any) -> None:
-        nonlocal clock
-        clock += 1
-        if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
-            output = output[0]
-        if not isinstance(output, Tensor) or not output.is_floating_point() or output.dim() < 2:
-            return
-        hint = _hint(one, output)
-        if hint is not None:
-            made[output.shape[hint]] = hint
-        else:
-            hint = next((axis for n, axis in made.items() if output.shape[axis % output.dim()] == n), None)
-        calls = seen[name].calls + 1 if name in seen else 1
-        seen[name] = _Seen(type(one).__name__, tuple(output.shape), clock, calls, hint)
-        if look is not None:
-            look(name, output)
-
-    handles = []
-    for name, one in module.named_modules():
-        if name:
-            handles.append(one.register_forward_hook(lambda m, _, out, name=name: note(name, m, out)))
-    try:
-        with torch.no_grad():
-            run(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
-
-
-def _hint(module: nn.Module, output: Tensor) -> int | None:
-    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.modules.batchnorm._BatchNorm):
-        return 1
-    if isinstance(module, nn.Linear):
-        return output.dim() - 1
-    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1:
-        # A LayerNorm for (B, C, H, W) moves the axis by itself; its output's shape tells.
-        n = module.normalized_shape[0]
-        if output.shape[-1] == n and output.shape[1] != n:
-            return output.dim() - 1
-        if output.shape[1] == n and output.shape[-1] != n:
-            return 1
-    return None
-
-
-def _step(seen: dict[str, _Seen], size: tuple[int, int]) -> int:
+def _step(seen: dict[str, Seen], size: tuple[int, int]) -> int:
     """How much larger the second canvas is: a multiple of every stride, so that strides divide out."""
     smallest = min(
         (min(one.shape[2:]) for one in seen.values() if len(one.shape) == 4 and min(one.shape[2:]) > 1),
@@ -271,7 +158,7 @@ def _stride(small: tuple[int, ...], large: tuple[int, ...], step: int) -> tuple[
     return (step // grown[0], 2 * step // grown[1])
 
 
-def _kind(name: str, seen: _Seen, larger: _Seen | None, settled: int | None) -> tuple[str, int]:
+def _kind(name: str, seen: Seen, larger: Seen | None, settled: int | None) -> tuple[str, int]:
     shape = seen.shape
     dims = len(shape)
     if shape[0] != 2:
@@ -323,7 +210,7 @@ def _prefix_tokens(module: nn.Module) -> int:
     return sum(isinstance(getattr(module, name, None), Tensor) for name in names)
 
 
-def _prefix(kind: str, seen: _Seen, prefix: int) -> int:
+def _prefix(kind: str, seen: Seen, prefix: int) -> int:
     # Pooled or class-only outputs have no patch tokens to tell apart.
     return prefix if kind == "tokens" and seen.shape[1] > prefix else 0
 

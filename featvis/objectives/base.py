@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from featvis.errors import UserError
-from featvis.models.handle import NetworkAt
 from featvis.models.layers import LayerInfo
+from featvis.models.network import NetworkAt
 
 _Kind = TypeVar("_Kind")
 

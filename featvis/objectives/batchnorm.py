@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from featvis.errors import RecipeError
-from featvis.models.handle import NetworkAt
 from featvis.models.moments import MOMENTS_OF
+from featvis.models.network import NetworkAt
 from featvis.objectives.base import Activations, Objective, copy_with
 from featvis.parts import part
 
@@ -34,7 +34,7 @@ class BatchNormStatistics(Objective):
         names = network.batch_norms(until)
         if not names:
             raise RecipeError(f"penalty batchnorm: no BatchNorm2d runs before {', '.join(until)}")
-        modules = dict(network.handle.module.named_modules())
+        modules = dict(network.module.named_modules())
         if any(modules[name].running_var is None for name in names):
             raise RecipeError("penalty batchnorm: this network's BatchNorm keeps no running statistics")
         layers = tuple(MOMENTS_OF + name for name in names)

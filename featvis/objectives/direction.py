@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from featvis.errors import TargetError
-from featvis.models.handle import NetworkAt
 from featvis.models.layers import LayerInfo
+from featvis.models.network import NetworkAt
 from featvis.objectives.base import Activations, Objective, copy_with, number, spread_over
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from featvis.errors import TargetError
-from featvis.models.handle import NetworkAt
 from featvis.models.layers import LayerInfo
+from featvis.models.network import NetworkAt
 from featvis.objectives.base import Activations, Objective, copy_with
 from featvis.target import Request, Target, expand, parse_request
 

@@ -10,7 +10,7 @@ import torch
 import featvis as fv
 from featvis.execute import local
 from featvis.jobs import plan
-from featvis.rendering import make_plan
+from featvis.planning import make_plan
 from tests.networks import small
 
 OPTIONS = {"size": (17, 24), "steps": 2, "lanes": 8}

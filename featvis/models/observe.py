@@ -1,0 +1,79 @@
+"""Running a network once and noting what every module gave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class Seen:
+    """What one run showed of one module."""
+
+    module: str
+    shape: tuple[int, ...]
+    order: int
+    calls: int
+    hint: int | None
+    """The axis on which the module that made this tensor puts its units, if it tells."""
+
+
+def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> dict[str, Seen]:
+    """Run the network and return what each module gave, by name.
+
+    Args:
+        module: the network.
+        run: a function that runs it on images.
+        images: to run it on, two of them, so that the batch axis shows.
+        look: called with every module's name and output.
+    """
+    seen: dict[str, Seen] = {}
+    made: dict[int, int] = {}  # axis told by the module that last gave a tensor of this many units
+    clock = 0
+
+    def note(name: str, one: nn.Module, output: Any) -> None:
+        nonlocal clock
+        clock += 1
+        if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
+            output = output[0]
+        if not isinstance(output, Tensor) or not output.is_floating_point() or output.dim() < 2:
+            return
+        hint = _hint(one, output)
+        if hint is not None:
+            made[output.shape[hint]] = hint
+        else:
+            hint = next((axis for n, axis in made.items() if output.shape[axis % output.dim()] == n), None)
+        calls = seen[name].calls + 1 if name in seen else 1
+        seen[name] = Seen(type(one).__name__, tuple(output.shape), clock, calls, hint)
+        if look is not None:
+            look(name, output)
+
+    handles = []
+    for name, one in module.named_modules():
+        if name:
+            handles.append(one.register_forward_hook(lambda m, _, out, name=name: note(name, m, out)))
+    try:
+        with torch.no_grad():
+            run(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def _hint(module: nn.Module, output: Tensor) -> int | None:
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.modules.batchnorm._BatchNorm):
+        return 1
+    if isinstance(module, nn.Linear):
+        return output.dim() - 1
+    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1:
+        # A LayerNorm for (B, C, H, W) moves the axis by itself; its output's shape tells.
+        n = module.normalized_shape[0]
+        if output.shape[-1] == n and output.shape[1] != n:
+            return output.dim() - 1
+        if output.shape[1] == n and output.shape[-1] != n:
+            return 1
+    return None

@@ -1,0 +1,185 @@
+"""From what is asked to what will be rendered: every mistake is found here, before any compute."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from featvis import parts
+from featvis.errors import CanvasError, RecipeError, TargetError, unknown
+from featvis.images.base import ImageSpace
+from featvis.jobs import Wanted, seen_size, settle
+from featvis.models.handle import ModelHandle
+from featvis.models.network import NetworkAt
+from featvis.objectives.base import Objective
+from featvis.objectives.unit import Logit, Unit, of_target
+from featvis.pictures import to_levels
+from featvis.recipe import Recipe
+from featvis.target import Target, expand, parse_request
+from featvis.transforms.base import Transform
+
+Wish = str | Target | Objective
+
+
+TEXTURE_STRIDE = 4
+"""Units of a map whose positions are so many pixels apart or fewer see little more than a texture."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a call of :func:`render` will do, settled and checked before the first second of compute."""
+
+    model: ModelHandle
+    weights: str
+    wanted: list[Wanted]
+
+
+def make_plan(
+    model: ModelHandle,
+    targets: Wish | Sequence[Wish],
+    *,
+    recipe: Recipe | str | None = None,
+    seed: int = 0,
+    seeds: int = 1,
+    start: Tensor | None = None,
+    space: ImageSpace | str | dict[str, Any] | None = None,
+    transforms: Sequence[Transform] | None = None,
+    penalties: Sequence[dict[str, Any]] | None = None,
+    **changes: Any,
+) -> Plan:
+    """Check everything that was asked and settle what will be rendered; see :func:`render`."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise RecipeError(f"a seed is a whole number from 0 up, got {seed!r}")
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        raise RecipeError(f"seeds counts pictures of each target, at least 1, got {seeds!r}")
+    changes = _with_parts(changes, space, transforms, penalties)
+    if start is not None:
+        # The start is the canvas, unless a size was asked for (which it must then have).
+        changes.setdefault("size", tuple(start.shape[-2:]))
+        changes["start"] = digest(start)
+    given = None if recipe is None else (recipe if isinstance(recipe, Recipe) else Recipe.load(recipe))
+    if given is not None:
+        given = given.but(**changes)
+    recipes: dict[str, Recipe] = {}
+    wanted: dict[tuple[str, int], Wanted] = {}
+    if not isinstance(targets, str | Target | Objective | Sequence):
+        raise TargetError(f"targets are addresses or objectives, got {type(targets).__name__}")
+    wishes = [targets] if isinstance(targets, str | Target | Objective) else list(targets)
+    if not wishes:
+        raise TargetError("nothing to render: no target was given")
+    for wish in wishes:
+        for objective, name in _objectives(model, wish):
+            used = given or _default_recipe(model, objective, recipes, changes)
+            used = _for_input(model, used)
+            network = network_for(model, used)
+            bound = objective.bind(network)
+            _check_parts(model, used, bound, start)
+            name = name or bound.describe()
+            for number in range(seed, seed + seeds):
+                one = wanted_of(bound, name, settle(used), number, start)
+                wanted.setdefault((name, number), one)
+    return Plan(model, model.fingerprint(), list(wanted.values()))
+
+
+def _objectives(model: ModelHandle, wish: Wish) -> Iterator[tuple[Objective, str | None]]:
+    """The objectives that a wish names, each with its address if it has one."""
+    if isinstance(wish, str):
+        request = parse_request(wish)
+        # Units and names do not depend on the canvas, so the network's own will do.
+        info = model.at(model.input_size).layer(request.layer)
+        for target in expand(request, info.units, info.labels):
+            yield of_target(target), str(target)
+    elif isinstance(wish, Target):
+        yield of_target(wish), str(wish)
+    elif isinstance(wish, Logit):
+        bound = wish.bind(model.at(model.input_size))
+        yield bound, bound.describe()
+    elif isinstance(wish, Objective):
+        yield wish, None
+    else:
+        raise TargetError(f"a target is an address or an objective, got {type(wish).__name__}")
+
+
+def wanted_of(bound: Objective, name: str, recipe: Recipe, seed: int, start: Tensor | None) -> Wanted:
+    """Return the wish for one picture of a bound objective."""
+    layer, unit, label = "", None, ""
+    if isinstance(bound, Unit):
+        layer, unit, label = bound.layer, bound.units[0], bound.label
+    return Wanted(bound, name, recipe, seed, layer=layer, unit=unit, label=label, start=start)
+
+
+def _default_recipe(
+    model: ModelHandle, objective: Objective, recipes: dict[str, Recipe], changes: dict[str, Any]
+) -> Recipe:
+    name = "channel"
+    if isinstance(objective, Unit):
+        layer = model.at(model.input_size).find(objective.layer)
+        if len(layer.shape) == 2:
+            name = "portrait"
+        elif layer.stride is not None and max(layer.stride) <= TEXTURE_STRIDE:
+            name = "texture"
+    if name not in recipes:
+        recipes[name] = Recipe.load(name).but(**changes)
+    return recipes[name]
+
+
+def _for_input(model: ModelHandle, recipe: Recipe) -> Recipe:
+    """Let a network that takes images of one size only look at a canvas of any size."""
+    if recipe.input_size is None and recipe.size != model.input_size and model.takes_one_size:
+        return recipe.but(input_size=model.input_size)
+    return recipe
+
+
+def network_for(model: ModelHandle, recipe: Recipe) -> NetworkAt:
+    """Return the network at the canvas that a recipe shows it."""
+    return model.at(seen_size(recipe))
+
+
+def _check_parts(model: ModelHandle, recipe: Recipe, bound: Objective, start: Tensor | None) -> None:
+    """Build every part once and let the penalties look at the network, so that mistakes show now."""
+    space: ImageSpace = parts.make("images", recipe.space, size=recipe.size, channels=model.channels)
+    for spec in recipe.transforms:
+        parts.make("transforms", spec)
+    for spec in recipe.penalties:
+        parts.make("objectives", spec).beside(bound.layers).bind(network_for(model, recipe))
+    if start is not None:
+        if not space.fits:
+            raise RecipeError(f"the image space {recipe.space['name']!r} cannot start from an image")
+        space.check_image(start)
+
+
+def _with_parts(
+    changes: dict[str, Any],
+    space: ImageSpace | str | dict[str, Any] | None,
+    transforms: Sequence[Transform] | None,
+    penalties: Sequence[dict[str, Any]] | None,
+) -> dict[str, Any]:
+    changes = dict(changes)
+    if isinstance(space, str | dict):
+        changes["space"] = parts.check("images", space)
+    elif space is not None:
+        changes["space"] = parts.describe(space)
+        if space.size is not None:
+            if changes.get("size") not in (None, space.size):
+                raise CanvasError(f"two canvases: size={changes['size']} and the image space's {space.size}")
+            changes["size"] = space.size
+    if transforms is not None:
+        for one in transforms:
+            if not isinstance(one, Transform):
+                raise RecipeError(f"transforms are fv.Warp(...), fv.Noise(...) …, got {type(one).__name__}")
+        changes["transforms"] = [parts.describe(one) for one in transforms]
+    if penalties is not None:
+        changes["penalties"] = list(penalties)
+    for name in changes:
+        if name not in Recipe.model_fields:
+            raise RecipeError(unknown("option", name, Recipe.model_fields, "a field of the recipe"))
+    return changes
+
+
+def digest(image: Tensor) -> str:
+    """Return what a recipe says of the image that a run starts from."""
+    return "sha256:" + hashlib.sha256(to_levels(image.clamp(0, 1)).tobytes()).hexdigest()[:32]
