@@ -18,7 +18,7 @@ from featvis.models.network import NetworkAt
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import Logit, Unit, of_target
 from featvis.pictures import to_levels
-from featvis.recipe import Recipe
+from featvis.recipe import Recipe, recipe_files
 from featvis.target import Target, expand, parse_request
 from featvis.transforms.base import Transform
 
@@ -61,6 +61,8 @@ def make_plan(
         # The start is the canvas, unless a size was asked for (which it must then have).
         changes.setdefault("size", tuple(start.shape[-2:]))
         changes["start"] = digest(start)
+    # Our own recipes must do for any network; what a user wrote is meant as it stands.
+    ours = "penalties" not in changes and (recipe is None or str(recipe) in recipe_files())
     given = None if recipe is None else (recipe if isinstance(recipe, Recipe) else Recipe.load(recipe))
     if given is not None:
         given = given.but(**changes)
@@ -77,6 +79,7 @@ def make_plan(
             used = _for_input(model, used)
             network = network_for(model, used)
             bound = objective.bind(network)
+            used = _for_network(network, used, bound) if ours else used
             _check_parts(model, used, bound, start)
             name = name or bound.describe()
             for number in range(seed, seed + seeds):
@@ -125,6 +128,14 @@ def _default_recipe(
     if name not in recipes:
         recipes[name] = Recipe.load(name).but(**changes)
     return recipes[name]
+
+
+def _for_network(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recipe:
+    """Leave out the BatchNorm penalty where no BatchNorm runs before what is climbed."""
+    kept = [penalty for penalty in recipe.penalties if penalty["name"] != "batchnorm"]
+    if len(kept) == len(recipe.penalties) or network.has_statistics(bound.layers):
+        return recipe
+    return recipe.but(penalties=kept)
 
 
 def _for_input(model: ModelHandle, recipe: Recipe) -> Recipe:

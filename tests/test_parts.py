@@ -97,9 +97,9 @@ def test_a_part_of_ones_own_can_be_used_by_its_class_and_by_its_name(monkeypatch
     assert len(keys) == 1, "the order of a table is no difference"
     options = {"size": (17, 24), "steps": 3, "lanes": 1}
     pictures = [
-        fv.render(small(), "norm:1", transforms=[UpsideDown()], **options)[0],
+        fv.render(small(), "norm:1", recipe=fv.Recipe(), transforms=[UpsideDown()], **options)[0],
         fv.render(small(), "norm:1", recipe=fv.Recipe(**options, transforms=["upside_down"]))[0],
-        fv.render(small(), "norm:1", transforms=[], **options)[0],
+        fv.render(small(), "norm:1", recipe=fv.Recipe(), transforms=[], **options)[0],
     ]
     assert (pictures[0].levels == pictures[1].levels).all()
     assert (pictures[0].levels != pictures[2].levels).any()

@@ -136,7 +136,14 @@ def planted(bias, weight=None):
     return handle(nn.Sequential(conv, nn.ReLU(inplace=True)), (12, 17))
 
 
-OPTIONS = {"size": (12, 17), "steps": 40, "learning_rate": 0.1, "lanes": 2, "transforms": []}
+OPTIONS = {
+    "recipe": "channel",
+    "size": (12, 17),
+    "steps": 40,
+    "learning_rate": 0.1,
+    "lanes": 2,
+    "transforms": [],
+}
 
 
 def test_a_unit_asleep_on_grey_is_woken():

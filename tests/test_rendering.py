@@ -54,10 +54,28 @@ def test_a_picture_says_what_it_is_of(model):
     assert picture.recipe["steps"] == 2
 
 
-def test_classes_and_channels_have_their_own_default_recipes(model):
+def test_textures_and_classes_have_their_own_default_recipes(model):
     inner, outer = render(model, ["norm:1", "fc:1"])
-    assert inner.recipe == fv.Recipe.load("channel").but(**OPTIONS, threads=1).to_json()
+    assert inner.recipe == fv.Recipe.load("texture").but(**OPTIONS, threads=1).to_json()
     assert outer.recipe == fv.Recipe.load("portrait").but(**OPTIONS, threads=1).to_json()
+
+
+def test_layers_whose_units_see_more_have_the_recipe_channel():
+    recipe = fv.Recipe.load("channel").but(size=(32, 48), steps=1, lanes=1, threads=1)
+    (picture,) = fv.render("efficientnet_lite0", "blocks.4:1", size=(32, 48), steps=1, lanes=1)
+    assert picture.recipe == recipe.to_json()
+
+
+def test_our_recipe_for_classes_does_for_networks_without_batchnorm():
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2)
+    )
+    plain = fv.load_model(module, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    for recipe in (None, "portrait"):
+        (picture,) = render(plain, "3:1", recipe=recipe)
+        assert picture.recipe["penalties"] == []
+    with pytest.raises(fv.RecipeError, match="no BatchNorm2d"):
+        render(plain, "3:1", penalties=[{"name": "batchnorm"}])
 
 
 def test_seeds_are_pictures_of_their_own(model):

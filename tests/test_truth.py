@@ -150,7 +150,7 @@ def parts_of(name, model, layer):
 
 def test_a_picture_of_a_class_is_a_picture_of_that_class_alone():
     model = small()
-    for picture in fv.render(model, "fc:all", size=(17, 24), steps=30, lanes=5, transforms=[]):
+    for picture in fv.render(model, "fc:all", size=(17, 24), steps=30, lanes=5, transforms=[], penalties=[]):
         with torch.no_grad():
             scores = model.module.eval()(picture.image[None] * 2 - 1)[0]
         assert scores[picture.unit] == pytest.approx(picture.score, abs=1e-4)

@@ -113,7 +113,7 @@ def render(
     from featvis.rendering import open_store
 
     image = None if start is None else load_image(start, handle.channels, canvas)
-    planned = make_plan(handle, addresses, recipe=chosen, seed=seed, seeds=seeds, start=image, **changes)
+    planned = make_plan(handle, addresses, recipe=recipe, seed=seed, seeds=seeds, start=image, **changes)
     if dry_run:
         _dry_run(planned, folder)
         return 0

@@ -81,6 +81,12 @@ class NetworkAt:
         used = [(order, name) for order, name in lacking if order <= layer.order]
         return min(used)[1] if used else None
 
+    def has_statistics(self, until: Sequence[str]) -> bool:
+        """Whether BatchNorm modules with running statistics run up to the deepest of ``until``."""
+        modules = dict(self.module.named_modules())
+        names = self.batch_norms(until)
+        return bool(names) and all(modules[name].running_var is not None for name in names)
+
     def batch_norms(self, until: Sequence[str]) -> list[str]:
         """Return the names of the BatchNorm modules that run up to the deepest of ``until``, in order."""
         deepest = max((self.find(name).order for name in until), default=0)

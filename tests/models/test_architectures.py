@@ -119,7 +119,8 @@ def test_units_of_every_kind_of_layer_render(name):
     chosen = [*list(layers)[1:3], list(layers)[-1]]
     wishes = [f"{layer}:{unit}" for layer in chosen for unit in (0, layers[layer][1] - 1)]
     # Before transforms, so that what is scored is what is climbed; random networks are flat.
-    for picture in fv.render(loaded(name), wishes, size=size, transforms=[], learning_rate=0.05, **SMALL):
+    options = {**SMALL, "transforms": [], "penalties": [], "learning_rate": 0.05}
+    for picture in fv.render(loaded(name), wishes, size=size, **options):
         assert picture.levels.shape == (3, *size)
         assert picture.status == "ok"
         assert picture.score > picture.start_score
