@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,50 +98,19 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
     """
     recipe = job.recipe
     began = time.perf_counter()
-    # A short batch is padded: another width would change the last bits.
-    lanes = [job.wanted[min(lane, len(job.wanted) - 1)] for lane in range(recipe.lanes)]
     space = space_of(recipe, model)
     with threads(recipe.threads):
-        spread = 10.0 ** lanes[0].attempt
-        start = stack_parameters(
-            [
-                # An image is known by its 8-bit levels, so the run starts from these.
-                space.draw(one.stream("start"), spread)
-                if one.start is None
-                else space.fit(torch.from_numpy(to_levels(one.start)).float() / 255)
-                for one in lanes
-            ]
-        )
+        settings = settings_of(job, space)
         with torch.no_grad():
-            started = to_levels(space.decode({k: v.to(model.device) for k, v in start.items()}))
-        objective = stack([one.objective for one in lanes])
-        climbed = objective
-        for penalty in recipe.penalties:
-            term = parts.make("objectives", penalty).beside(objective.layers)
-            climbed = climbed - penalty["weight"] * term
+            start = {name: value.to(model.device) for name, value in settings["start"].items()}
+            started = to_levels(space.decode(start))
         last = None
-        for last in ascend(
-            model,
-            climbed,
-            space,
-            steps=recipe.steps,
-            transforms=[parts.make("transforms", spec) for spec in recipe.transforms],
-            optimizer=recipe.optimizer,
-            learning_rate=recipe.learning_rate,
-            momentum=recipe.momentum,
-            second_momentum=recipe.second_momentum,
-            schedule=recipe.schedule,
-            # A retry of a dead unit is woken for longer.
-            redirect_steps=min(recipe.redirect_steps * 4 ** lanes[0].attempt, recipe.steps),
-            precision=recipe.precision,
-            seen=seen_size(recipe),
-            start=start,
-            streams=[one.stream for one in lanes],
-        ):
+        for last in ascend(model, climbed_objective(job), space, **settings):
             if watch is not None:
                 watch(last)
         assert last is not None
         levels = to_levels(last.images)
+        objective = stack([one.objective for one in lanes_of(job)])
         start_scores, _ = score(model, objective, started, recipe)
         scores, slopes = score(model, objective, levels, recipe)
     seconds = (time.perf_counter() - began) / len(job.wanted)
@@ -167,6 +137,49 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
         )
         pictures.append(picture)
     return pictures
+
+
+def lanes_of(job: Job) -> list[Wanted]:
+    """Return the wish of each lane: a short batch is padded, for another width would change the last bits."""
+    return [job.wanted[min(lane, len(job.wanted) - 1)] for lane in range(job.recipe.lanes)]
+
+
+def climbed_objective(job: Job) -> Objective:
+    """Return what a job climbs: each lane its own target, less the recipe's penalties."""
+    climbed = stack([one.objective for one in lanes_of(job)])
+    layers = climbed.layers
+    for penalty in job.recipe.penalties:
+        term = parts.make("objectives", penalty).beside(layers)
+        climbed = climbed - penalty["weight"] * term
+    return climbed
+
+
+def settings_of(job: Job, space: ImageSpace) -> dict[str, Any]:
+    """Return what :func:`featvis.ascend` is told for a job, the start of each lane included."""
+    recipe, lanes = job.recipe, lanes_of(job)
+    attempt = lanes[0].attempt
+    start = [
+        # An image is known by its 8-bit levels, so the run starts from these.
+        space.draw(one.stream("start"), 10.0**attempt)
+        if one.start is None
+        else space.fit(torch.from_numpy(to_levels(one.start)).float() / 255)
+        for one in lanes
+    ]
+    return {
+        "steps": recipe.steps,
+        "transforms": [parts.make("transforms", spec) for spec in recipe.transforms],
+        "optimizer": recipe.optimizer,
+        "learning_rate": recipe.learning_rate,
+        "momentum": recipe.momentum,
+        "second_momentum": recipe.second_momentum,
+        "schedule": recipe.schedule,
+        # A retry of a dead unit is woken for longer.
+        "redirect_steps": min(recipe.redirect_steps * 4**attempt, recipe.steps),
+        "precision": recipe.precision,
+        "seen": seen_size(recipe),
+        "start": stack_parameters(start),
+        "streams": [one.stream for one in lanes],
+    }
 
 
 def score(

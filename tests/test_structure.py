@@ -26,7 +26,8 @@ LEVELS = [
     {"execute", "planning"},
     {"store", "sheets", "progress"},
     {"rendering", "evaluate"},
-    {"estimate", "pages", "bench"},
+    {"estimate", "pages"},
+    {"bench"},
     {"cli"},
 ]
 """From the bottom up; what is on one level does not import its neighbours, but for BESIDE."""

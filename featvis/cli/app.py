@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featvis.cli import layers, models, render, reproduce
+from featvis.cli import bench, layers, models, render, reproduce
 from featvis.version import __version__
 
 app = typer.Typer(
@@ -37,4 +37,5 @@ def _options(
 app.command("render")(render.render)
 app.command("layers")(layers.layers)
 app.command("models")(models.models)
+app.command("bench")(bench.bench)
 app.command("reproduce")(reproduce.reproduce)

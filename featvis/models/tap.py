@@ -75,14 +75,21 @@ class Tap:
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Return the activations for ``images`` ``(B, C, H, W)`` in [0, 1]."""
+        return self.read(self.prepare(images))
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Return images in [0, 1] as the network takes them: normalized, of its type, channels_last."""
+        shown = ((images - self._mean) / self._std).to(self._dtype)
+        return shown.contiguous(memory_format=torch.channels_last)
+
+    def read(self, shown: Tensor) -> dict[str, Tensor]:
+        """Return the activations for prepared images."""
         given: dict[str, Tensor] = {}
         left = dict(self._calls)
         handles = []
-        shown = ((images - self._mean) / self._std).to(self._dtype)
-        shown = shown.contiguous(memory_format=torch.channels_last)
         autocast: Any = nullcontext()
         if self._precision == "bfloat16":
-            autocast = torch.autocast(images.device.type, dtype=torch.bfloat16)
+            autocast = torch.autocast(shown.device.type, dtype=torch.bfloat16)
         try:
             for name in self._calls:
                 handles.append(self._hook(name, given, left))

@@ -9,6 +9,7 @@ import torch
 
 import featvis as fv
 from featvis import draws
+from featvis.transforms import noise as noise_module
 from featvis.transforms.base import between
 from featvis.transforms.chain import Chain
 
@@ -99,3 +100,24 @@ def test_it_rolls_over_the_whole_field_on_a_size_that_is_not_square():
 def test_a_negative_deviation_is_refused():
     with pytest.raises(fv.RecipeError, match="greater than or equal to 0"):
         fv.Noise(sd=-0.1)
+
+
+@pytest.mark.parametrize("size", [(17, 24), (1, 5), (8, 8)])
+def test_the_cpus_way_to_roll_is_the_gpus(size):
+    noise = fv.Noise(sd=(0.3, 0.1))
+    drawn = torch.rand((3, 6, 3), generator=torch.Generator().manual_seed(4))
+    values = noise.prepare(drawn, torch.linspace(0, 1, 6), size, size)
+    field = torch.stack([noise.draw_field(torch.Generator().manual_seed(n), 3, size) for n in range(3)])
+    for step in range(6):
+        rolled = noise_module._rolled(field, values[:, step])
+        assert torch.equal(rolled, noise_module._rolled_by_index(field, values[:, step]))
+        for lane, (row, column, strength) in enumerate(values[:, step].tolist()):
+            slow = torch.roll(field[lane], (-int(row), -int(column)), (1, 2)) * strength
+            torch.testing.assert_close(rolled[lane], slow)
+
+
+def test_power_lets_the_noise_fall_early():
+    progress = torch.linspace(0, 1, 5)
+    drawn = torch.rand((1, 5, 3), generator=torch.Generator().manual_seed(4))
+    strengths = fv.Noise(sd=(0.5, 0.1), power=2).prepare(drawn, progress, (4, 4), (4, 4))[0, :, 2].abs()
+    torch.testing.assert_close(strengths, 0.1 + 0.4 * (1 - progress) ** 2)

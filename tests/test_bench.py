@@ -1,0 +1,65 @@
+"""The bench measures the real engine beside the bare pass and leaves the network as it was."""
+
+import importlib
+import json
+
+import pytest
+
+import featvis as fv
+from featvis.bench import bench
+from featvis.cli import main
+from tests.networks import small
+
+
+@pytest.fixture(scope="module")
+def found():
+    return bench(small(), "norm", rounds=3, size=(24, 32), lanes=2, steps=10)
+
+
+def test_the_figures_fit_together(found):
+    assert found.efficiency == pytest.approx(found.bare_ms / found.step_ms)
+    assert found.pictures_per_minute == pytest.approx(60_000 / (found.step_ms * 10))
+    assert 0 < found.bare_ms < found.step_ms
+    assert found.peak_mb > 1
+    assert found.device == "cpu, 1 threads"
+    assert (found.size, found.lanes, found.steps) == ((24, 32), 2, 10)
+
+
+def test_the_breakdown_has_every_part(found):
+    parts = {"image space", "transforms", "forward", "objective", "backward", "optimizer", "host"}
+    assert set(found.breakdown) == parts
+    assert all(value >= 0 for value in found.breakdown.values())
+    assert sum(found.breakdown.values()) == pytest.approx(found.step_ms, rel=2)
+
+
+def test_the_network_is_given_back_and_the_clock_taken_down():
+    model = small()
+    before = [(parameter.requires_grad, parameter.data_ptr()) for parameter in model.module.parameters()]
+    bench(model, "norm", rounds=1, size=(24, 32), lanes=2)
+    assert [(p.requires_grad, p.data_ptr()) for p in model.module.parameters()] == before
+    assert not any(module._forward_hooks for module in model.module.modules())
+    hooks = importlib.import_module("torch.optim.optimizer")
+    assert not hooks._global_optimizer_pre_hooks
+    assert not hooks._global_optimizer_post_hooks
+
+
+def test_penalties_are_timed_too():
+    measured = bench(small(), "fc", rounds=1, recipe=fv.Recipe.load("portrait"), size=(24, 32), lanes=2)
+    assert measured.step_ms > 0
+
+
+def test_the_command_writes_its_figures(tmp_path, capsys):
+    path = tmp_path / "bench.json"
+    typed = ["bench", "--layer", "blocks.0", "--size", "32x48", "--lanes", "2", "--rounds", "2"]
+    assert main([*typed, "--json", str(path)]) == 0
+    assert "efficiency" in capsys.readouterr().out
+    told = json.loads(path.read_text())
+    keys = {"bare_ms", "step_ms", "efficiency", "pictures_per_minute", "peak_mb", "device", "breakdown"}
+    assert keys <= set(told)
+    assert told["size"] == [32, 48]
+
+
+@pytest.mark.parametrize("typed", [["--rounds", "0"], ["--layer", "blokcs.0"], ["--lanes", "0"]])
+def test_mistakes_are_one_line(typed, capsys):
+    assert main(["bench", *typed]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
