@@ -23,8 +23,8 @@ from featvis.planning import make_plan
 from featvis.recipe import Recipe
 from featvis.transforms.base import Size, Transform
 
-WARM_UP = 3
-"""Rounds that are not counted."""
+BLOCK = 5
+"""Steps in a row before the other's turn; the first of them finds cold caches and is not counted."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ def _time(
     job: jobs.Job, model: ModelHandle, rounds: int
 ) -> tuple[list[float], list[float], dict[str, list[float]]]:
     recipe = job.recipe
-    count = WARM_UP + rounds
+    blocks = -(-rounds // (BLOCK - 1)) + 1  # the first block of each is a warm-up
+    count = blocks * BLOCK + 1
     bare: list[float] = []
     whole: list[float] = []
     clock = _Clock(model.device)
@@ -128,15 +129,19 @@ def _time(
     next(plain_steps)  # from here on the network is borrowed and folded
     with model.tap(objective.layers, size=seen, precision=recipe.precision) as activations:
         shown = activations.prepare(images)
-        for _ in range(count - 1):
-            began = clock.now()
+
+        def bare_pass() -> None:
             leaf = shown.detach().requires_grad_()
             scores = objective(activations.read(leaf), images)
             torch.autograd.grad(scores.sum(), leaf)
-            bare.append(clock.now() - began)
-            began = clock.now()
-            next(plain_steps)
-            whole.append(clock.now() - began)
+
+        for block in range(blocks):
+            for run, times in ((bare_pass, bare), (lambda: next(plain_steps), whole)):
+                for place in range(BLOCK):
+                    began = clock.now()
+                    run()
+                    if block and place:
+                        times.append(clock.now() - began)
     plain_steps.close()  # type: ignore[attr-defined]
     hooks = (
         register_optimizer_step_pre_hook(lambda *_: clock.hand_over("backward", "optimizer")),
@@ -148,7 +153,7 @@ def _time(
     finally:
         for hook in hooks:
             hook.remove()
-    return bare[WARM_UP - 1 :], whole[WARM_UP - 1 :], {k: v[WARM_UP:] for k, v in clock.times.items()}
+    return bare, whole, {name: times[BLOCK:] for name, times in clock.times.items()}
 
 
 class _Clock:

@@ -64,7 +64,8 @@ class Tap:
         fold: Sequence[Pair] = (),
     ) -> None:
         self._module = module
-        self._folded = {pair.norm for pair in fold}
+        norms: dict[str, Any] = {pair.norm: module.get_submodule(pair.norm) for pair in fold}
+        self._folded = {name: scale_and_offset(norm) for name, norm in norms.items()}
         self._calls = dict(calls)
         self._modules = dict(module.named_modules())
         self._precision = precision
@@ -130,19 +131,18 @@ class Tap:
             return self._modules[name].register_forward_hook(after)
 
         norm = name.removeprefix(MOMENTS_OF)
-        is_folded = norm in self._folded
+        did = self._folded.get(norm)
 
         def before(_: nn.Module, inputs: Any) -> Any:
-            passed, moments = Moments.apply(inputs[0], not is_folded)
-            note(_unfolded(moments, self._modules[norm]) if is_folded else moments)
+            passed, moments = Moments.apply(inputs[0], did is None)
+            note(moments if did is None else _unfolded(moments, *did))
             return (passed, *inputs[1:])
 
         return self._modules[norm].register_forward_pre_hook(before)
 
 
-def _unfolded(moments: Tensor, norm: Any) -> Tensor:
+def _unfolded(moments: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     """Return the moments of what came into a BatchNorm from those of what its convolution now gives."""
-    scale, offset = scale_and_offset(norm)
     mean, square = moments.unbind(1)
     own_mean = (mean - offset) / scale
     variance = (square - mean.square()) / scale.square()

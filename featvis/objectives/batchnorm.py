@@ -38,29 +38,31 @@ class BatchNormStatistics(Objective):
         if any(modules[name].running_var is None for name in names):
             raise RecipeError("penalty batchnorm: this network's BatchNorm keeps no running statistics")
         layers = tuple(MOMENTS_OF + name for name in names)
-        return copy_with(self, layers=layers, _norms=tuple(modules[name] for name in names))
+        return copy_with(self, layers=layers, _trained=_trained([modules[name] for name in names]))
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        total = torch.zeros(images.shape[0], device=images.device)
-        for layer, norm in zip(self.layers, self._norms, strict=True):
-            total = total + distance(activations[layer], norm)
-        return total / len(self.layers)
+        # All layers' channels in one row: a few operations instead of a few for each of fifty layers.
+        own_mean, own_square = torch.cat([activations[name] for name in self.layers], dim=2).unbind(1)
+        mean, variance, share = self._trained.to(own_mean.device)
+        own_variance = (own_square - own_mean.square()).clamp(min=0)
+        shift = (own_mean - mean).square() / variance
+        spread = ((own_variance + 0.001 * variance) / variance).log().square()
+        distances: Tensor = (shift + spread / 4) @ share
+        return distances
 
     def describe(self) -> str:  # noqa: D102
         return "batchnorm()"
 
-    _norms: ClassVar[tuple[nn.BatchNorm2d, ...]] = ()
+    _trained: ClassVar[Tensor] = torch.zeros(3, 0)
     _until: ClassVar[tuple[str, ...]] = ()
 
 
-def distance(moments: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    """Return one layer's distance for each picture, ``(B,)``, from its moments ``(B, 2, C)``."""
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None
-    assert variance is not None
-    variance = variance + norm.eps
-    own_mean, own_square = moments.unbind(1)
-    own_variance = (own_square - own_mean.square()).clamp(min=0)
-    shift = ((own_mean - mean).square() / variance).mean(1)
-    spread = ((own_variance + 0.001 * variance) / variance).log().square().mean(1)
-    return shift + spread / 4
+def _trained(norms: Sequence[nn.BatchNorm2d]) -> Tensor:
+    """Running mean, running variance and share in the mean of every channel of every layer, ``(3, ΣC)``."""
+    rows = []
+    for norm in norms:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        share = torch.full_like(norm.running_mean, 1 / (len(norms) * len(norm.running_mean)))
+        rows.append(torch.stack((norm.running_mean, norm.running_var + norm.eps, share)).detach().float())
+    return torch.cat(rows, dim=1)
