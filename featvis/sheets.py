@@ -53,7 +53,7 @@ def grid(
         left = _GAP + place % count * (width + _GAP)
         upper = top + _GAP + place // count * (height + strip + _GAP)
         if picture.status == "dead":
-            _draw_dead(draw, (left, upper, left + tile.width, upper + tile.height), font)
+            _draw_dead(draw, (left, upper, left + width, upper + height), font)
         else:
             sheet.paste(tile, (left, upper))
         if captions:

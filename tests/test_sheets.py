@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,3 +59,11 @@ def test_grey_pictures_and_other_channels_fit_in(pictures):
 def test_a_grid_of_nothing_is_refused(pictures, wrong):
     with pytest.raises(fv.UserError, match="at least one"):
         fv.grid(**{"pictures": pictures, **wrong})
+
+
+def test_a_dead_unit_read_from_a_manifest_has_a_cell_of_full_size(pictures):
+    blank = np.full((3, 1, 1), 128, dtype=np.uint8)  # a dead unit has no file, so no pixels either
+    dead = replace(pictures[2], levels=blank, status="dead")
+    fresh = replace(pictures[2], status="dead")
+    sheets = [fv.grid([pictures[0], one, pictures[1]], columns=3, captions=False) for one in (dead, fresh)]
+    assert (np.asarray(sheets[0]) == np.asarray(sheets[1])).all()
