@@ -162,14 +162,13 @@ class Recipe(BaseModel):
 
 
 class RunOptions(BaseModel):
-    """Everything that must not change a picture: where to compute, where to write, what to say."""
+    """Everything that must not change a picture: where to compute, where to write."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: str = "auto"
     """``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
     out: Path | None = None
-    progress: bool = False
 
     def __init__(self, **given: Any) -> None:
         try:
