@@ -65,7 +65,10 @@ class Tap:
     ) -> None:
         self._module = module
         norms: dict[str, Any] = {pair.norm: module.get_submodule(pair.norm) for pair in fold}
-        self._folded = {name: scale_and_offset(norm) for name, norm in norms.items()}
+        # Moments are float32 whatever the network's type.
+        self._folded = {
+            name: [value.float() for value in scale_and_offset(norm)] for name, norm in norms.items()
+        }
         self._calls = dict(calls)
         self._modules = dict(module.named_modules())
         self._precision = precision
