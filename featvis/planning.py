@@ -67,6 +67,7 @@ def make_plan(
     if given is not None:
         given = given.but(**changes)
     recipes: dict[str, Recipe] = {}
+    checked: set[tuple[str, tuple[str, ...]]] = set()
     wanted: dict[tuple[str, int], Wanted] = {}
     if not isinstance(targets, str | Target | Objective | Sequence):
         raise TargetError(f"targets are addresses or objectives, got {type(targets).__name__}")
@@ -80,7 +81,10 @@ def make_plan(
             network = network_for(model, used)
             bound = objective.bind(network)
             used = _for_network(network, used, bound) if ours else used
-            _check_parts(model, used, bound, start)
+            kind = (used.model_dump_json(), bound.layers)
+            if kind not in checked:  # a thousand classes share one recipe and one layer
+                _check_parts(model, used, bound, start)
+                checked.add(kind)
             name = name or bound.describe()
             for number in range(seed, seed + seeds):
                 one = wanted_of(bound, name, settle(used), number, start)
