@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -126,8 +127,14 @@ def _time(
     )
     seen = jobs.seen_size(recipe)
     images = torch.rand((recipe.lanes, model.channels, *seen), device=model.device)
+    bare_model = copy.copy(model)
+    bare_model.module = copy.deepcopy(
+        model.module
+    )  # its modules as they are, whatever the engine makes of them
     next(plain_steps)  # from here on the network is borrowed and folded
-    with model.tap(objective.layers, size=seen, precision=recipe.precision) as activations:
+    with bare_model.tap(
+        objective.layers, size=seen, precision=recipe.precision, cheaper=False
+    ) as activations:
         shown = activations.prepare(images)
 
         def bare_pass() -> None:
@@ -216,6 +223,9 @@ class _TimedTransform(Transform):
 
     def draw_field(self, generator: torch.Generator, channels: int, seen: Size) -> Tensor | None:
         return self._transform.draw_field(generator, channels, seen)
+
+    def keep_fields(self, fields: Tensor) -> Tensor:
+        return self._transform.keep_fields(fields)
 
     def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
         with self._clock.part("transforms"):

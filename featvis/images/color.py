@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 RGB_FROM_DECORRELATED = (
     (0.56282858, 0.19482528, 0.04329451),
@@ -34,9 +36,27 @@ def color_matrix(channels: int, decorrelate: bool, device: torch.device) -> Tens
 
 def to_unit_range(raw: Tensor, matrix: Tensor | None) -> Tensor:
     """Mix the channels of ``raw`` ``(B, C, H, W)`` by ``matrix`` and squash into (0, 1)."""
-    if matrix is not None:
-        raw = torch.nn.functional.conv2d(raw, matrix[:, :, None, None])
-    return torch.sigmoid(raw)
+    if matrix is None:
+        return torch.sigmoid(raw)
+    images: Tensor = _Mixed.apply(raw, matrix)
+    return images
+
+
+class _Mixed(torch.autograd.Function):
+    """sigmoid(C · raw), keeping only the result: two passes over memory each way."""
+
+    @staticmethod
+    def forward(ctx: Any, raw: Tensor, matrix: Tensor) -> Tensor:
+        images = torch.matmul(matrix, raw.flatten(2)).sigmoid_().view(raw.shape)
+        ctx.save_for_backward(images, matrix)
+        return images
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        images, matrix = ctx.saved_tensors
+        mixed = torch.ops.aten.sigmoid_backward(gradients[0].contiguous(), images)
+        return torch.matmul(matrix.mT, mixed.flatten(2)).view(images.shape), None
 
 
 def from_unit_range(image: Tensor, matrix: Tensor | None) -> Tensor:

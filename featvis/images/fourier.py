@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from featvis.images.base import ImageSpace, Parameters
 from featvis.images.color import color_matrix, from_unit_range, to_unit_range
@@ -49,8 +51,7 @@ class FourierImage(ImageSpace):
     def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
         spectrum = parameters["spectrum"]
         gain = _gain(*self.canvas, self.exponent, spectrum.device, spectrum.dtype)
-        scaled = torch.view_as_complex(spectrum * gain)
-        raw: Tensor = torch.fft.irfft2(scaled, s=self.canvas, norm="ortho")
+        raw: Tensor = _Inverse.apply(spectrum, gain, self.canvas)
         return to_unit_range(raw, color_matrix(self.channels, self.decorrelate, raw.device))
 
 
@@ -60,4 +61,34 @@ def _gain(height: int, width: int, exponent: float, device: torch.device, dtype:
     with torch.inference_mode(False):  # it is kept, and a later run climbs through it
         amplitudes = falling_amplitudes(height, width, exponent)
         gain: Tensor = 0.25 * amplitudes * (REFERENCE_SIZE / longer) ** (exponent - 1)
-        return gain[..., None].to(device=device, dtype=dtype)
+        # Once for the real and once for the imaginary part: a product without stretched axes is vectorized.
+        return gain[..., None].repeat(1, 1, 2).to(device=device, dtype=dtype)
+
+
+class _Inverse(torch.autograd.Function):
+    """irfft2(gain · spectrum), orthonormal; the backward pass is one rfft2 and one product.
+
+    Every bin but those of column 0 (and, for an even width, the last) stands for itself and for its
+    mirror image, so its derivative counts twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, spectrum: Tensor, gain: Tensor, canvas: tuple[int, int]) -> Tensor:
+        ctx.width = canvas[1]
+        ctx.save_for_backward(gain)
+        raw: Tensor = torch.fft.irfft2(torch.view_as_complex(spectrum * gain), s=canvas, norm="ortho")
+        return raw
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gain,) = ctx.saved_tensors
+        bins = torch.view_as_real(torch.fft.rfft2(gradients[0], norm="ortho"))
+        return bins.mul_(gain * _counts(gain, ctx.width)), None, None
+
+
+def _counts(gain: Tensor, width: int) -> Tensor:
+    """How often each column of a half spectrum stands in the whole one, ``(W // 2 + 1, 1)``."""
+    columns = torch.arange(gain.shape[1], device=gain.device)
+    mirrored = (columns > 0) & (columns * 2 != width)
+    return (1 + mirrored.to(gain.dtype))[:, None]

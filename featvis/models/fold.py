@@ -121,6 +121,37 @@ def tells_its_inputs(norm: Any) -> bool:
     return norm.weight is None or not bool((norm.weight.detach().abs() < LEAST_SCALE).any())
 
 
+def sends_back_its_own(norm: Any) -> bool:
+    """Whether the gradient that a folded BatchNorm sends back is its own: an activation makes it anew."""
+    return not isinstance(getattr(norm, "act", nn.Identity()), nn.Identity)
+
+
+class Rest:
+    """What is left of a folded BatchNorm with an activation: that activation."""
+
+    def __init__(self, drop: nn.Module, act: nn.Module) -> None:
+        self._drop, self._act = drop, act
+        self.done = False
+        """Set by whoever has applied the activation for the call that is under way."""
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """What the activation clamps to, in place; None if it does something else, or a user watches it."""
+        act: Any = self._act
+        watched = any(one._forward_hooks or one._forward_pre_hooks for one in (self._drop, act))
+        if type(act) is not nn.ReLU6 or type(self._drop) is not nn.Identity or watched or not act.inplace:
+            return None
+        return float(act.min_val), float(act.max_val)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Do the activation, unless that has been done."""
+        if self.done:
+            self.done = False
+            return inputs
+        activation: Tensor = self._act(self._drop(inputs))
+        return activation
+
+
 def _is_plain(convolution: nn.Module) -> bool:
     # A parametrized weight is computed anew at each call; a user's hook must see the true output.
     return "weight" in convolution._parameters and not convolution._forward_hooks
@@ -136,7 +167,7 @@ def _stand_in(norm: Any) -> Callable[[Tensor], Tensor] | None:
         return lambda inputs: inputs
     drop, act = getattr(norm, "drop", None), getattr(norm, "act", None)
     if type(norm).__name__ == "BatchNormAct2d" and isinstance(drop, nn.Module) and isinstance(act, nn.Module):
-        return lambda inputs: act(drop(inputs))
+        return Rest(drop, act)
     return None
 
 

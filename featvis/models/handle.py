@@ -136,7 +136,12 @@ class ModelHandle:
 
     @contextmanager
     def tap(
-        self, layers: Sequence[str], *, size: Size | None = None, precision: str = "float32"
+        self,
+        layers: Sequence[str],
+        *,
+        size: Size | None = None,
+        precision: str = "float32",
+        cheaper: bool = True,
     ) -> Iterator[Tap]:
         """Borrow the network and read some of its layers: frozen, truncated, restored.
 
@@ -147,6 +152,8 @@ class ModelHandle:
             layers: names, or ``moments of NAME`` for the mean and mean square of what comes into it.
             size: the canvas that will be shown, by default the network's own.
             precision: ``float32``, or ``bfloat16`` for autocast.
+            cheaper: run modules in cheaper forms that give the same activations; the bench's bare pass
+                runs them as they are.
         """
         network = self.at(size or self.input_size)
         calls = {}
@@ -154,7 +161,7 @@ class ModelHandle:
             info = network.find(name.removeprefix(MOMENTS_OF))
             calls[name] = info.calls
         fold = foldable(self._trusted_pairs(), self.module, layers)
-        with borrowed(self.module, channels_last=True, fold=fold):
+        with borrowed(self.module, channels_last=True, fold=fold, cheaper=cheaper):
             yield Tap(self.module, calls, self.mean, self.std, precision, fold)
 
     def fingerprint(self) -> str:

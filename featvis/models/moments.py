@@ -10,7 +10,7 @@ from torch import Tensor
 MOMENTS_OF = "moments of "
 """Before a module's name: mean and mean square of what comes into it, ``(B, 2, C)``, not what it gives."""
 
-POSITIONS = 56
+POSITIONS = 16
 """At least so many rows and columns of a map are read; more would only cost time."""
 
 
@@ -22,43 +22,57 @@ class Moments(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, alone: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, inputs: Tensor, written: bool, owned: bool, bounds: tuple[float, float] | None
+    ) -> tuple[Tensor, Tensor]:
         """Return the inputs, and the moments ``(B, 2, C)``.
 
         Args:
             ctx: autograd's.
             inputs: ``(B, C, H, W)``.
-            alone: whether a BatchNorm is the one reader of what is passed on: it writes nothing in place,
-                and the gradient that it sends back is nobody else's. A folded one hands on both to whatever
-                comes behind it.
+            written: whether a reader of what is passed on may write into it. A BatchNorm does not; a folded
+                one hands it on to whatever comes behind.
+            owned: whether the gradient that comes back is nobody else's, so that it may be written into.
+            bounds: clamp to them what is passed on: an activation's work done in the same visit.
         """
         stride = max(1, min(inputs.shape[2:]) // POSITIONS)
         sample = inputs[:, :, ::stride, ::stride].float()
-        if alone:
-            passed = inputs.view_as(inputs)
-        else:
+        if written:
             sample = sample.clone(memory_format=torch.channels_last)
             ctx.mark_dirty(inputs)
             passed = inputs
-        ctx.alone, ctx.stride, ctx.shape = alone, stride, inputs.shape
-        ctx.save_for_backward(sample)
+        else:
+            passed = inputs.view_as(inputs)
+        ctx.owned, ctx.stride, ctx.shape, ctx.bounds = owned, stride, inputs.shape, bounds
+        if bounds is not None:
+            passed.clamp_(*bounds)
+            ctx.save_for_backward(sample, passed)
+        else:
+            ctx.save_for_backward(sample)
         ctx.set_materialize_grads(False)
-        return passed, torch.stack((sample.mean((2, 3)), (sample * sample).mean((2, 3))), dim=1)
+        rows = sample.permute(0, 2, 3, 1).flatten(1, 2)  # (B, positions, C): a view where C is innermost
+        return passed, torch.stack((rows.sum(1), (rows * rows).sum(1)), dim=1).div_(rows.shape[1])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None, None, None]:
         """Add the moments' share to the gradient of the inputs."""
         passed, moments = gradients
+        sample, *bounded = ctx.saved_tensors
+        if bounded and passed is not None:
+            passed = torch.ops.aten.hardtanh_backward(passed, bounded[0], *ctx.bounds)
         if moments is None:
-            return passed, None
-        (sample,) = ctx.saved_tensors
+            return passed, None, None, None
         positions = sample.shape[2] * sample.shape[3]
-        mean, square = (moments[:, row, :, None, None] / positions for row in (0, 1))
-        share = torch.addcmul(mean, sample, 2 * square)
+        mean = moments[:, 0, :, None, None] / positions
+        square = moments[:, 1, :, None, None] * (2 / positions)
         stride = ctx.stride
         if passed is None:  # nothing behind the module is climbed
             passed = sample.new_zeros(ctx.shape)
-        elif not ctx.alone:
-            passed = passed.clone()
-        passed[:, :, ::stride, ::stride] += share.to(passed.dtype)
-        return passed, None
+        elif not ctx.owned and not bounded:
+            passed = passed.clone(memory_format=torch.preserve_format)
+        there = passed[:, :, ::stride, ::stride]
+        if passed.dtype == sample.dtype:
+            there.addcmul_(sample, square).add_(mean)
+        else:
+            there += torch.addcmul(mean, sample, square).to(passed.dtype)
+        return passed, None, None, None

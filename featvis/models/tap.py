@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import has_torch_function
 
 from featvis.errors import ModelError
-from featvis.models.fold import Pair, folded, scale_and_offset
+from featvis.models.fold import Pair, Rest, folded, scale_and_offset, sends_back_its_own
+from featvis.models.lean import lean
 from featvis.models.moments import MOMENTS_OF, Moments
 
 
@@ -22,13 +24,16 @@ class _Finished(BaseException):
 
 
 @contextmanager
-def borrowed(module: nn.Module, *, channels_last: bool = False, fold: Sequence[Pair] = ()) -> Iterator[None]:
+def borrowed(
+    module: nn.Module, *, channels_last: bool = False, fold: Sequence[Pair] = (), cheaper: bool = False
+) -> Iterator[None]:
     """Freeze ``module`` and put it in eval mode; on every way out it is exactly as before.
 
     Args:
         module: the network.
         channels_last: keep its convolutions' weights in channels_last meanwhile.
         fold: convolutions to fold the BatchNorm behind them into meanwhile.
+        cheaper: let modules do their work as :func:`featvis.models.lean.lean` says.
     """
     with ExitStack() as restore:
         for one in module.modules():
@@ -45,6 +50,8 @@ def borrowed(module: nn.Module, *, channels_last: bool = False, fold: Sequence[P
                         restore.callback(one._parameters.__setitem__, name, mine)
                         laid = mine.detach().contiguous(memory_format=torch.channels_last)
                         one._parameters[name] = nn.Parameter(laid, requires_grad=False)
+        if cheaper:
+            restore.enter_context(lean(module))
         yield
 
 
@@ -66,16 +73,20 @@ class Tap:
         self._module = module
         norms: dict[str, Any] = {pair.norm: module.get_submodule(pair.norm) for pair in fold}
         # Moments are float32 whatever the network's type.
-        self._folded = {
-            name: [value.float() for value in scale_and_offset(norm)] for name, norm in norms.items()
-        }
+        read = {name: norms[norm] for name in calls if (norm := name.removeprefix(MOMENTS_OF)) in norms}
+        read = {name: norm for name, norm in read.items() if name.startswith(MOMENTS_OF)}
+        self._folded = tuple(read)
+        both = [torch.stack(scale_and_offset(norm)).float() for norm in read.values()]
+        self._folded_by = torch.cat(both, dim=1) if both else None
         self._calls = dict(calls)
         self._modules = dict(module.named_modules())
         self._precision = precision
         first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
         self._dtype = first.dtype
-        self._std = torch.tensor(std, device=first.device)[:, None, None]
-        self._mean = torch.tensor(mean, device=first.device)[:, None, None]
+        # (x - mean) / std as one product and sum.
+        exact_mean, exact_std = (torch.tensor(n, dtype=torch.float64)[:, None, None] for n in (mean, std))
+        self._scale = (1 / exact_std).float().to(first.device)
+        self._offset = (-exact_mean / exact_std).float().to(first.device)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Return the activations for ``images`` ``(B, C, H, W)`` in [0, 1]."""
@@ -83,7 +94,7 @@ class Tap:
 
     def prepare(self, images: Tensor) -> Tensor:
         """Return images in [0, 1] as the network takes them: normalized, of its type, channels_last."""
-        shown = ((images - self._mean) / self._std).to(self._dtype)
+        shown = torch.addcmul(self._offset, images, self._scale).to(self._dtype)
         return shown.contiguous(memory_format=torch.channels_last)
 
     def read(self, shown: Tensor) -> dict[str, Tensor]:
@@ -107,6 +118,8 @@ class Tap:
         if any(count > 0 for count in left.values()):
             never = [name for name, count in left.items() if count > 0]
             raise ModelError(f"layer {never[0]!r} did not run in this forward pass as it did in the first")
+        if self._folded_by is not None:
+            given |= _unfolded({name: given[name] for name in self._folded}, self._folded_by)
         return given
 
     def _hook(self, name: str, given: dict[str, Tensor], left: dict[str, int]) -> Any:
@@ -134,19 +147,37 @@ class Tap:
             return self._modules[name].register_forward_hook(after)
 
         norm = name.removeprefix(MOMENTS_OF)
-        did = self._folded.get(norm)
+        plain = name not in self._folded
+        owned = plain or sends_back_its_own(self._modules[norm])
+        rest = self._modules[norm].__dict__.get("forward")
 
         def before(_: nn.Module, inputs: Any) -> Any:
-            passed, moments = Moments.apply(inputs[0], did is None)
-            note(moments if did is None else _unfolded(moments, *did))
+            bounds = None
+            # Whoever redirects gradients of dead units must see the plain function.
+            if isinstance(rest, Rest) and not plain and not has_torch_function((inputs[0],)):
+                bounds = rest.bounds
+                rest.done = bounds is not None
+            passed, moments = Moments.apply(inputs[0], not plain, owned, bounds)
+            note(moments)
             return (passed, *inputs[1:])
 
         return self._modules[norm].register_forward_pre_hook(before)
 
 
-def _unfolded(moments: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    """Return the moments of what came into a BatchNorm from those of what its convolution now gives."""
-    mean, square = moments.unbind(1)
+def _unfolded(moments: Mapping[str, Tensor], by: Tensor) -> dict[str, Tensor]:
+    """Return the moments of what came into BatchNorms from those of what their convolutions now give.
+
+    Of all layers at once: each alone would be many operations on a few numbers.
+
+    Args:
+        moments: ``(B, 2, C)`` by name.
+        by: scale and offset of every layer's channels in a row, ``(2, ΣC)``.
+    """
+    scale, offset = by
+    mean, square = torch.cat(list(moments.values()), dim=2).unbind(1)
     own_mean = (mean - offset) / scale
     variance = (square - mean.square()) / scale.square()
-    return torch.stack((own_mean, variance + own_mean.square()), dim=1)
+    own = torch.stack((own_mean, variance + own_mean.square()), dim=1)
+    return dict(
+        zip(moments, torch.split(own, [one.shape[2] for one in moments.values()], dim=2), strict=True)
+    )

@@ -39,6 +39,10 @@ class Transform(ABC):
         """Draw what a picture needs once for the whole run, without the batch axis; None for nothing."""
         return None
 
+    def keep_fields(self, fields: Tensor) -> Tensor:
+        """Arrange the fields of all lanes ``(B, …)`` for the device that they are on, once for a run."""
+        return fields
+
     @abstractmethod
     def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
         """Change ``images`` ``(B, C, H, W)`` by this step's ``values`` ``(B, m)``."""

@@ -56,7 +56,7 @@ class Chain:
             self._values.append(transform.prepare(numbers, progress, canvas, after).to(device))
             fields = [transform.draw_field(stream(purpose + " field"), channels, after) for stream in streams]
             drawn = [field for field in fields if field is not None]
-            self._fields.append(torch.stack(drawn).to(device) if drawn else None)
+            self._fields.append(transform.keep_fields(torch.stack(drawn).to(device)) if drawn else None)
             canvas = after
 
     def __call__(self, images: Tensor, step: int) -> Tensor:

@@ -110,7 +110,11 @@ def test_the_cpus_way_to_roll_is_the_gpus(size):
     field = torch.stack([noise.draw_field(torch.Generator().manual_seed(n), 3, size) for n in range(3)])
     for step in range(6):
         rolled = noise_module._rolled(field, values[:, step])
-        assert torch.equal(rolled, noise_module._rolled_by_index(field, values[:, step]))
+        images = torch.rand(field.shape, requires_grad=True)
+        shown = noise.apply(images, values[:, step], noise.keep_fields(field), size)
+        torch.testing.assert_close(shown, images + rolled)
+        (gradient,) = torch.autograd.grad((shown * rolled).sum(), images)
+        assert torch.equal(gradient, rolled)
         for lane, (row, column, strength) in enumerate(values[:, step].tolist()):
             slow = torch.roll(field[lane], (-int(row), -int(column)), (1, 2)) * strength
             torch.testing.assert_close(rolled[lane], slow)
