@@ -9,8 +9,13 @@ from pathlib import Path
 from featvis.errors import OutputError
 
 
-def write_whole(path: Path, content: bytes) -> Path:
+def write_whole(path: Path, content: bytes, *, sync: bool = True) -> Path:
     """Write a file so that it appears whole or not at all.
+
+    Args:
+        path: where to; folders on the way are made.
+        content: its bytes.
+        sync: whether to wait until it is on the disk; what can be made again in a moment need not.
 
     Raises:
         OutputError: the place cannot be written.
@@ -23,7 +28,8 @@ def write_whole(path: Path, content: bytes) -> Path:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())
+            if sync:
+                os.fsync(stream.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
