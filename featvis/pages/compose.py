@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -50,16 +50,10 @@ def make_pages(manifest: dict[str, Any], examples: dict[str, Any] | None = None)
     photographs = read_photographs(examples)
     layers = outline.layers
     for place, layer in enumerate(layers):
-        around = {
-            "previous": layers[place - 1] if place else None,
-            "next": (layers[place + 1 :] or [None])[0],
-        }
-        pages[layer.page] = site.page(layer.page, "layer.html", layer=layer, order=_order(layer), **around)
+        pages[layer.page] = site.page(
+            layer.page, "layer.html", layer=layer, order=_order(layer), **_around(layers, place)
+        )
         for at, unit in enumerate(layer.units):
-            around = {
-                "previous": layer.units[at - 1] if at else None,
-                "next": (layer.units[at + 1 :] or [None])[0],
-            }
             pages[unit.page] = site.page(
                 unit.page,
                 "unit.html",
@@ -68,7 +62,7 @@ def make_pages(manifest: dict[str, Any], examples: dict[str, Any] | None = None)
                 trace=make_trace(unit.lead.trace, unit.lead.steps, "trace"),
                 photographs=photographs.of(unit),
                 recipes=site.recipes_of(unit),
-                **around,
+                **_around(layer.units, at),
             )
     return pages
 
@@ -109,7 +103,8 @@ class _Site:
 
     def page(self, path: str, template: str, **told: Any) -> str:
         """Fill a template in; links in it lead from ``path``."""
-        return _template(template).render(**self.shared, **told, link=_linker(path), template=template)
+        text: str = _template(template).render(**self.shared, **told, link=_linker(path))
+        return text
 
     def recipes_of(self, unit: Unit) -> list[tuple[str, str]]:
         """Return the recipes of a unit's pictures, the leading one's first: (id, TOML)."""
@@ -118,7 +113,7 @@ class _Site:
         return [(name, read_text(to_toml(one))) for name, one in known if isinstance(one, dict)]
 
     def reproduce(self, entry: Entry) -> str:
-        """Return the command that gives the same bytes again; empty for an objective, which needs its code."""
+        """Return the command that gives the same bytes again; empty for an objective, which is code."""
         if entry.file is None or entry.unit is None:
             return ""
         return f"featvis reproduce {_quoted(entry.file)}"
@@ -151,6 +146,13 @@ def _environment() -> Environment:
 @cache
 def _template(name: str) -> Any:
     return _environment().get_template(name)
+
+
+def _around(items: Sequence[Any], place: int) -> dict[str, Any]:
+    return {
+        "previous": items[place - 1] if place else None,
+        "next": items[place + 1] if place + 1 < len(items) else None,
+    }
 
 
 def _linker(page: str) -> Callable[[str], str]:

@@ -28,7 +28,7 @@ def write_pages(folder: Path) -> list[Path]:
     A file that would not change is not touched, a page whose unit is gone is removed.
 
     Args:
-        folder: holds ``manifest.json`` (or pictures that it can be rebuilt from) and perhaps ``examples.json``.
+        folder: holds ``manifest.json``, or pictures that it can be rebuilt from; perhaps ``examples.json``.
 
     Returns:
         The files that were written this time, ``index.html`` first if it is one of them.
@@ -50,7 +50,7 @@ def write_pages(folder: Path) -> list[Path]:
     for name in contents:
         _check_place(folder / name, root, ours=name in before)
     _clear_leftovers({(folder / name).parent for name in (*contents, LIST)})
-    # Before anything new is written it is in the list: a run that is ended midway leaves no page behind for good.
+    # In the list before it is written: a run that is ended midway leaves no page behind for good.
     _write_list(folder, before | contents.keys())
     written = [folder / name for name in contents if _write(folder / name, contents[name])]
     gone = sorted(before - contents.keys(), reverse=True)
@@ -161,8 +161,8 @@ def _write(path: Path, content: bytes | None) -> bool:
         return False
     try:
         if path.read_bytes() == content:
-            # A small version that was older than its picture is so no longer.
-            path.touch()
+            if path.suffix == ".webp":
+                path.touch()  # it was older than its picture; now it is not
             return False
     except OSError:
         pass

@@ -37,8 +37,9 @@ def make_trace(scores: Sequence[float], steps: int | None, name: str) -> Markup:
     points = " ".join(f"{column(i / (len(scores) - 1))},{row(one)}" for i, one in enumerate(scores))
     grid = [
         Markup(
-            '<line x1="{0}" x2="{1}" y1="{2}" y2="{2}"/><text x="{3}" y="{2}" dy="4" text-anchor="end">{4}</text>'
-        ).format(_LEFT, _WIDTH - _RIGHT, row(tick), _LEFT - 6, say_number(tick))
+            '<line x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>'
+            '<text x="{3}" y="{2}" dy="4" text-anchor="end">{4}</text>'
+        ).format(_LEFT, _WIDTH - _RIGHT, row(tick), _LEFT - 6, f"{tick:g}".replace("-", "−"))
         for tick in ticks
     ]
     foot = _HEIGHT - _BOTTOM + 16
@@ -58,7 +59,8 @@ def make_trace(scores: Sequence[float], steps: int | None, name: str) -> Markup:
         '<title id="{name}-title">Score over the steps</title><desc id="{name}-desc">{told}</desc>'
         '<g class="grid">{grid}</g>'
         '<text class="axis" x="{middle}" y="{bottom}" text-anchor="middle">step</text>'
-        '<text class="axis" x="12" y="{centre}" text-anchor="middle" transform="rotate(-90 12 {centre})">score</text>'
+        '<text class="axis" x="12" y="{centre}" text-anchor="middle" '
+        'transform="rotate(-90 12 {centre})">score</text>'
         '<polyline points="{points}"/></svg>'
     ).format(
         width=_WIDTH,
