@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from featvis.errors import OutputError
+from featvis.files import write_whole as write_whole  # pictures are not the only files
 from featvis.recipe import recipe_id
 
 CHUNK = "featvis"
@@ -177,28 +176,3 @@ def to_levels(images: Tensor) -> NDArray[np.uint8]:
     # 127.5 rounds half to even, to 128.
     levels: NDArray[np.uint8] = (images.detach() * 255).round().to(torch.uint8).cpu().numpy()
     return levels
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file so that it appears whole or not at all.
-
-    Raises:
-        OutputError: the place cannot be written.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-    return path

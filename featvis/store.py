@@ -8,14 +8,16 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from featvis.errors import OutputError
-from featvis.pictures import Picture, load_picture, write_whole
+from featvis.files import write_whole
 from featvis.target import parse_request
 from featvis.version import __version__
+
+# Pictures come with torch, which a sound manifest is read without: imported where a picture is needed.
+if TYPE_CHECKING:
+    from featvis.pictures import Picture
 
 MANIFEST = "manifest.json"
 
@@ -52,7 +54,7 @@ class Store:
                 )
             self.top["created"] = before.get("created", self.top["created"])
             self.top["recipes"] = before.get("recipes", {})
-            self.entries = {_name(entry): entry for entry in before.get("pictures", [])}
+            self.entries = {picture_name(entry): entry for entry in before.get("pictures", [])}
         check_writable(folder)
         self.adopt()
 
@@ -61,6 +63,8 @@ class Store:
 
         A process that is ended between a picture and the manifest leaves such files.
         """
+        from featvis.pictures import load_picture
+
         known = {entry.get("file") for entry in self.entries.values()}
         for path in _picture_files(self.folder):
             name = path.relative_to(self.folder).as_posix()
@@ -75,6 +79,8 @@ class Store:
 
     def done(self, key: str) -> Picture | None:
         """Return the finished picture with this key, read from its file; None if it must be rendered."""
+        from featvis.pictures import load_picture
+
         for entry in self.entries.values():
             if key not in (entry.get("key"), entry.get("asked_key")):
                 continue
@@ -102,13 +108,13 @@ class Store:
 
     def _enter(self, picture: Picture, file: str | None, *, anew: bool) -> None:
         entry = picture.entry(file)
-        if anew or _name(entry) not in self.entries:
-            self.entries[_name(entry)] = entry
+        if anew or picture_name(entry) not in self.entries:
+            self.entries[picture_name(entry)] = entry
             self.top["recipes"][entry["recipe"]] = picture.recipe
 
     def grid_path(self, layer: str) -> Path:
         """Return where a layer's grid goes."""
-        return self.folder / (_safe(layer) if layer else "objectives") / "grid.png"
+        return self.folder / (safe_name(layer) if layer else "objectives") / "grid.png"
 
     def write_manifest(self) -> Path:
         """Write the manifest with an entry for every picture, and the recipes that they name."""
@@ -122,14 +128,14 @@ class Store:
 def file_name(picture: Picture) -> str:
     """Return where a picture's file goes below the folder: ``<layer>/<unit>[-seed<n>].png``."""
     if picture.unit is None:
-        return f"objectives/{_safe(picture.target)[:60]}-{picture.key[:8]}.png"
+        return f"objectives/{safe_name(picture.target)[:60]}-{picture.key[:8]}.png"
     name = f"{picture.unit:04d}"
     position = parse_request(picture.target).position
     if position is not None:
         name += f"@{position[0]},{position[1]}"
     if picture.seed:
         name += f"-seed{picture.seed}"
-    return f"{_safe(picture.layer)}/{name}.png"
+    return f"{safe_name(picture.layer)}/{name}.png"
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -152,6 +158,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 def rebuild_manifest(folder: Path) -> dict[str, Any] | None:
     """Make a manifest from the PNGs in a folder; None if none of them is ours."""
+    from featvis.pictures import load_picture
+
     top: dict[str, Any] | None = None
     entries = []
     recipes = {}
@@ -213,13 +221,14 @@ def _is_entry(entry: Any, folder: Path) -> bool:
         return False
     if not isinstance(entry.get("seed"), int) or not isinstance(entry.get("key"), str):
         return False
-    if entry.get("status") == "dead":
+    if entry.get("status") in ("dead", "failed"):  # no picture of them
         return True
     file = entry.get("file")
     return isinstance(file, str) and (folder / file).resolve().is_relative_to(folder.resolve())
 
 
-def _name(entry: dict[str, Any]) -> str:
+def picture_name(entry: dict[str, Any]) -> str:
+    """Return what tells a picture from the folder's others: its target and seed."""
     return f"{entry.get('target')} seed {entry.get('seed')}"
 
 
@@ -233,13 +242,18 @@ def _place(entry: dict[str, Any]) -> tuple[str, int, str, int]:
 
 
 def _of_dead(entry: dict[str, Any], top: dict[str, Any]) -> Picture:
+    import numpy as np
+
+    from featvis.pictures import Picture
+
     recipe = top["recipes"].get(entry.get("recipe"), top["recipe"])
     known = {name: entry[name] for name in entry if name in Picture.__dataclass_fields__ and name != "recipe"}
     blank = np.full((3, 1, 1), 128, dtype=np.uint8)
     return Picture(**{"levels": blank, "recipe": recipe, **known})
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
+    """Return a name that is safe for a file or folder, another one for every name."""
     # Module names may hold anything but dots as separators; a folder's name may not leave the folder.
     safe = re.sub(r"[^\w.+@,=-]+", "_", name).strip(".")[:100]
     if safe == name:

@@ -16,7 +16,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "configs" not in path.p
 
 LEVELS = [
     {"errors", "options", "version"},
-    {"target", "parts"},
+    {"target", "parts", "files"},
     {"recipe"},
     {"draws", "redirect", "models"},
     {"images", "transforms", "objectives"},
@@ -124,7 +124,8 @@ def test_every_public_name_is_there():
 
 
 @pytest.mark.parametrize(
-    "module", ["featvis", "featvis.recipe", "featvis.target", "featvis.parts", "featvis.errors"]
+    "module",
+    ["featvis", "featvis.recipe", "featvis.target", "featvis.parts", "featvis.errors", "featvis.store"],
 )
 def test_t45_importing_it_loads_no_torch_and_touches_no_device(module):
     code = f"import sys, {module}; print('torch' in sys.modules)"

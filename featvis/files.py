@@ -1,0 +1,40 @@
+"""Files that appear whole or not at all. No torch in here."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from featvis.errors import OutputError
+
+
+def write_whole(path: Path, content: bytes, *, sync: bool = True) -> Path:
+    """Write a file so that it appears whole or not at all.
+
+    Args:
+        path: where to; folders on the way are made.
+        content: its bytes.
+        sync: whether to wait until it is on the disk; what can be made again in a moment need not.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            if sync:
+                os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,177 @@
+"""What a manifest says of one picture, every value of the type that a page expects.
+
+A manifest may be anybody's: text stays text, a number is finite or nothing, a path stays in the folder.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+PICTURE_SUFFIXES = (".png",)
+CROP_SUFFIXES = (".webp", ".png", ".jpg", ".jpeg")
+_VARIANTS = ("picture", "negative", "diverse")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_LARGEST_UNIT = 10**9
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture, or one that there is none of and why."""
+
+    target: str
+    seed: int
+    layer: str = ""
+    unit: int | None = None
+    label: str = ""
+    key: str = ""
+    score: float | None = None
+    start_score: float | None = None
+    recipe: str = ""
+    """The id of its recipe."""
+    steps: int | None = None
+    seconds: float | None = None
+    status: str = "ok"
+    """``ok``, ``dead``, ``failed``, or ``missing``: there should be a file."""
+    reason: str = ""
+    verdicts: tuple[str, ...] = ()
+    attempt: int = 0
+    variant: str = "picture"
+    trace: tuple[float, ...] = ()
+    """Scores over the run."""
+    stale: bool = False
+    """Made by an earlier recipe of the gallery's config."""
+    file: str | None = None
+    """Where the PNG lies below the folder; None if there is none to show."""
+    size: tuple[int, int] | None = None
+    """(height, width) in pixels, where known."""
+
+    @property
+    def where(self) -> str:
+        """The position that the target names, such as ``4,6``; empty for the whole map.
+
+        >>> Entry("features.28:7@4,6", 0, "features.28", 7).where
+        '4,6'
+        """
+        return self.target.rpartition(":")[2].partition("@")[2] if self.unit is not None else ""
+
+    @property
+    def thumbnail(self) -> str | None:
+        """Where its small picture lies below the folder.
+
+        >>> Entry("conv1:3", 0, file="conv1/0003.png").thumbnail
+        'conv1/thumbs/0003.webp'
+        """
+        if self.file is None:
+            return None
+        folder, slash, name = self.file.rpartition("/")
+        return f"{folder}{slash}thumbs/{name.rpartition('.')[0]}.webp"
+
+
+def read_entry(raw: dict[str, Any], recipes: dict[str, Any]) -> Entry:
+    """Read one entry of a manifest; what is of the wrong type counts as not there.
+
+    Args:
+        raw: the entry.
+        recipes: the manifest's recipes by id, which tell the size of the canvas.
+    """
+    recipe = read_text(raw.get("recipe"))
+    status = raw.get("status")
+    status = status if status in ("ok", "dead", "failed") else "failed"
+    reason, file = read_text(raw.get("reason")), None
+    if status == "ok":
+        file = read_path(raw.get("file"), PICTURE_SUFFIXES)
+        if file is None:
+            status = "missing"
+            if raw.get("file") is not None:
+                reason = "what the manifest names as its file is no PNG inside this folder"
+    unit, variant = raw.get("unit"), raw.get("variant")
+    layer = read_text(raw.get("layer"))
+    known = isinstance(unit, int) and not isinstance(unit, bool) and 0 <= unit < _LARGEST_UNIT and layer
+    made = recipes.get(recipe)
+    size = read_size(raw.get("size")) or (read_size(made.get("size")) if isinstance(made, dict) else None)
+    verdicts, trace = raw.get("verdicts"), raw.get("trace")
+    scores = [read_number(one) for one in trace] if isinstance(trace, list) else []
+    return Entry(
+        target=read_text(raw.get("target")),
+        seed=read_whole(raw.get("seed")) or 0,
+        layer=layer if known else "",
+        unit=unit if known else None,
+        label=read_text(raw.get("label")),
+        key=read_text(raw.get("key")),
+        score=read_number(raw.get("score")),
+        start_score=read_number(raw.get("start_score")),
+        recipe=recipe,
+        steps=read_whole(raw.get("steps")),
+        seconds=read_number(raw.get("seconds")),
+        status=status,
+        reason=reason,
+        verdicts=tuple(read_text(one) for one in verdicts) if isinstance(verdicts, list) else (),
+        attempt=read_whole(raw.get("attempt")) or 0,
+        variant=variant if variant in _VARIANTS else "picture",
+        trace=tuple(one for one in scores if one is not None),
+        stale=raw.get("stale") is True,
+        file=file,
+        size=size,
+    )
+
+
+def read_text(value: Any) -> str:
+    """Return a text that can be written as UTF-8; what is no text or number is empty.
+
+    >>> read_text("a\\x00b\\ud800"), read_text(3), read_text(None)
+    ('a b?', '3', '')
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return _CONTROL.sub(" ", str(value)).encode("utf-8", "replace").decode("utf-8")
+
+
+def read_number(value: Any) -> float | None:
+    """Return a finite number, or None.
+
+    >>> read_number(2), read_number(float("nan")), read_number("2")
+    (2.0, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number beyond every float
+        return None
+
+
+def read_whole(value: Any) -> int | None:
+    """Return a whole number that a page can show, or None."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    return value if whole else None
+
+
+def read_size(value: Any) -> tuple[int, int] | None:
+    """Return (height, width), or None."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return None
+    height, width = (read_whole(side) for side in value)
+    if height is None or width is None or not (0 < height < 10**5 and 0 < width < 10**5):
+        return None
+    return height, width
+
+
+def read_path(value: Any, suffixes: tuple[str, ...]) -> str | None:
+    """Return a path that stays inside the folder and ends in one of the suffixes, or None.
+
+    >>> read_path("conv1/0003.png", (".png",))
+    'conv1/0003.png'
+    >>> [read_path(path, (".png",)) for path in ("../x.png", "/x.png", "a//x.png", "C:x.png", "x.html")]
+    [None, None, None, None, None]
+    """
+    if not isinstance(value, str) or not value.lower().endswith(suffixes):
+        return None
+    # Our own names hold no colon and no backslash; elsewhere they are drives, schemes and separators.
+    if read_text(value) != value or ":" in value or "\\" in value or "\n" in value:
+        return None
+    if any(part in ("", ".", "..") for part in value.split("/")):
+        return None
+    return value

@@ -1,0 +1,188 @@
+"""The pages of a folder: what changed is written, what is gone is removed, what is not ours is left alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from featvis.errors import OutputError
+from featvis.files import write_whole
+from featvis.pages.compose import make_pages, thumbnail_size
+from featvis.pages.entries import CROP_SUFFIXES, PICTURE_SUFFIXES, Entry, read_path
+from featvis.pages.thumbnails import is_outdated, make_thumbnail, read_picture_size
+from featvis.store import MANIFEST, read_manifest, remove_empty
+
+EXAMPLES = "examples.json"
+LIST = "site/pages.json"
+"""What write_pages wrote, and may therefore remove."""
+_GENERATOR = b'<meta name="generator" content="featvis">'
+_SUFFIXES = (".html", ".css", ".js", ".webp")
+_LEFTOVER = re.compile(r"^\..+\.(html|css|js|json|webp)\.\w+\.part$")
+
+
+def write_pages(folder: Path) -> list[Path]:
+    """Write the pages of a folder of pictures, and small versions of the pictures; needs no torch.
+
+    A file that would not change is not touched, a page whose unit is gone is removed.
+
+    Args:
+        folder: holds ``manifest.json``, or pictures that it can be rebuilt from; perhaps ``examples.json``.
+
+    Returns:
+        The files that were written this time, ``index.html`` first if it is one of them.
+
+    Raises:
+        OutputError: no pictures there, ``examples.json`` is damaged, a page would replace a file that is not
+            ours or lie outside the folder, or the folder cannot be written.
+    """
+    if not folder.is_dir():
+        raise OutputError(f"no folder {str(folder)!r}" if not folder.exists() else f"{folder} is a file")
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise OutputError(f"{folder} holds no pictures: neither {MANIFEST} nor a PNG that featvis wrote")
+    root, before = folder.resolve(), _read_list(folder)
+    thumbnails: dict[str, bytes | None] = {}  # None: as it lies there
+    present = {**manifest, "pictures": [_look(raw, folder, root, thumbnails) for raw in manifest["pictures"]]}
+    texts = make_pages(present, _present(_read_examples(folder), root))
+    contents = {**{name: text.encode() for name, text in texts.items()}, **thumbnails}
+    for name in contents:
+        _check_place(folder / name, root, ours=name in before)
+    _clear_leftovers({(folder / name).parent for name in (*contents, LIST)})
+    # In the list before it is written: a run that is ended midway leaves no page behind for good.
+    _write_list(folder, before | contents.keys())
+    written = [folder / name for name in contents if _write(folder / name, contents[name])]
+    gone = sorted(before - contents.keys(), reverse=True)
+    for name in gone:
+        _remove(folder / name, root)
+    _write_list(folder, set(contents))
+    return sorted(written, key=lambda path: (path.name != "index.html" or path.parent != folder, path))
+
+
+def _look(
+    raw: dict[str, Any], folder: Path, root: Path, thumbnails: dict[str, bytes | None]
+) -> dict[str, Any]:
+    """Return an entry as it really is: without its file if that is gone or damaged, else with its size."""
+    name = read_path(raw.get("file"), PICTURE_SUFFIXES)
+    if raw.get("status") != "ok" or name is None:
+        return raw
+    path = folder / name
+    if not path.resolve().is_relative_to(root):
+        return {**raw, "file": None, "reason": "its file lies outside this folder"}
+    if not path.is_file():
+        return {**raw, "file": None}
+    size = read_picture_size(path)
+    small = Entry("", 0, file=name).thumbnail
+    content = None
+    if size is not None and small is not None:
+        if is_outdated(folder / small, path):
+            content = make_thumbnail(path, thumbnail_size(size))
+            size = size if content is not None else None
+        if size is not None:
+            thumbnails[small] = content
+            return {**raw, "size": list(size)}
+    return {**raw, "file": None, "reason": "its file is damaged; the same command as before renders it again"}
+
+
+def _read_examples(folder: Path) -> dict[str, Any] | None:
+    try:
+        loaded = json.loads((folder / EXAMPLES).read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{folder / EXAMPLES} does not read: {error}; delete it or make it anew") from None
+    if not isinstance(loaded, dict):
+        raise OutputError(f"{folder / EXAMPLES} holds no table; delete it or make it anew")
+    return loaded
+
+
+def _present(examples: dict[str, Any] | None, root: Path) -> dict[str, Any] | None:
+    """Return the examples without the files that are not in the folder."""
+    if examples is None or not isinstance(examples.get("units"), dict):
+        return examples
+    units = {}
+    for unit, told in examples["units"].items():
+        if isinstance(told, dict) and isinstance(told.get("examples"), list):
+            crops = [one for one in told["examples"] if isinstance(one, dict)]
+            told = {**told, "examples": [{**one, "file": _crop(one.get("file"), root)} for one in crops]}
+        units[unit] = told
+    return {**examples, "units": units}
+
+
+def _crop(value: Any, root: Path) -> str | None:
+    name = read_path(value, CROP_SUFFIXES)
+    if name is None:
+        return None
+    path = (root / name).resolve()
+    return name if path.is_relative_to(root) and path.is_file() else None
+
+
+def _read_list(folder: Path) -> set[str]:
+    """Return what we wrote before; a list that is damaged or names anything else removes nothing."""
+    try:
+        loaded = json.loads((folder / LIST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return set()
+    files = loaded.get("files") if isinstance(loaded, dict) else None
+    names = {read_path(name, _SUFFIXES) for name in files} if isinstance(files, list) else set()
+    return {name for name in names if name is not None and _could_be_ours(name)}
+
+
+def _could_be_ours(name: str) -> bool:
+    parts = name.split("/")
+    if name.endswith(".webp"):
+        return parts[-2:-1] == ["thumbs"]
+    return name.endswith(".html") or parts[0] == "site"
+
+
+def _write_list(folder: Path, names: set[str]) -> None:
+    text = json.dumps({"files": sorted(names)}, indent=1, ensure_ascii=False) + "\n"
+    _write(folder / LIST, text.encode())
+
+
+def _check_place(path: Path, root: Path, *, ours: bool) -> None:
+    if not path.parent.resolve().is_relative_to(root):
+        raise OutputError(f"{path.parent} leads out of {root}; nothing was written")
+    if path.suffix == ".html" and not ours and path.exists() and not _is_page(path):
+        raise OutputError(f"{path} was not made by featvis; move it away, a page of the gallery goes there")
+
+
+def _is_page(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return _GENERATOR in stream.read(1000)
+    except OSError:
+        return False
+
+
+def _write(path: Path, content: bytes | None) -> bool:
+    if content is None:
+        return False
+    try:
+        if path.read_bytes() == content:
+            if path.suffix == ".webp":
+                path.touch()  # it was older than its picture; now it is not
+            return False
+    except OSError:
+        pass
+    write_whole(path, content, sync=False)
+    return True
+
+
+def _remove(path: Path, root: Path) -> None:
+    if not path.parent.resolve().is_relative_to(root) or (path.suffix == ".html" and not _is_page(path)):
+        return
+    path.unlink(missing_ok=True)
+    if path.parent.resolve() != root:
+        remove_empty([path.parent])
+        if path.parent.name == "thumbs" and path.parent.parent.resolve() != root:
+            remove_empty([path.parent.parent])
+
+
+def _clear_leftovers(folders: set[Path]) -> None:
+    """Remove what a run that was ended in the middle of writing a page left behind."""
+    for folder in folders:
+        for path in folder.glob(".*.part"):
+            if _LEFTOVER.match(path.name):
+                path.unlink(missing_ok=True)

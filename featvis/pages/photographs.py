@@ -1,0 +1,86 @@
+"""Photographs that units respond to most, as ``examples.json`` tells of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from featvis.pages.entries import CROP_SUFFIXES, read_number, read_path, read_text, read_whole
+from featvis.pages.outline import Unit
+from featvis.pages.words import compare_to_best, place_among
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The part of a photograph that a unit responds to."""
+
+    image: str
+    value: float | None
+    position: tuple[int, int] | None
+    """(row, column) on the layer's map; None for a class."""
+    size: tuple[int, int] | None
+    """(height, width) of the crop."""
+    file: str | None
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """One unit's best photographs, best first, and what its picture's score is beside them."""
+
+    crops: tuple[Crop, ...] = ()
+    multiple: str = ""
+    percentile: str = ""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Those of every unit."""
+
+    images: int = 0
+    units: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, unit: Unit) -> Photographs:
+        """Return a unit's photographs."""
+        told = self.units.get(f"{unit.lead.layer}:{unit.number}") if unit.number is not None else None
+        if not isinstance(told, dict):
+            return Photographs()
+        raws, quantiles = told.get("examples"), []
+        crops = tuple(
+            _read_crop(raw) for raw in (raws if isinstance(raws, list) else []) if isinstance(raw, dict)
+        )
+        for pair in told.get("quantiles") or [] if isinstance(told.get("quantiles"), list) else []:
+            if isinstance(pair, list) and len(pair) == 2:
+                fraction, value = read_number(pair[0]), read_number(pair[1])
+                if fraction is not None and value is not None and 0 <= fraction <= 1:
+                    quantiles.append((fraction, value))
+        # A picture of one position, or an objective's, is not measured as the photographs were.
+        lead = unit.lead
+        score = lead.score if lead.file is not None and not lead.where and lead.variant == "picture" else None
+        best = max((crop.value for crop in crops if crop.value is not None), default=None)
+        return Photographs(
+            crops, compare_to_best(score, best), place_among(score, sorted(quantiles), self.images)
+        )
+
+
+def read_photographs(raw: dict[str, Any] | None) -> Examples:
+    """Read what ``examples.json`` holds; what is of the wrong type counts as not there."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("units"), dict):
+        return Examples()
+    return Examples(max(0, read_whole(raw.get("images")) or 0), raw["units"])
+
+
+def _read_crop(raw: dict[str, Any]) -> Crop:
+    box = raw.get("box")
+    sides = [read_whole(one) for one in box] if isinstance(box, list) and len(box) == 4 else []
+    size = None
+    if sides and sides[2] is not None and sides[3] is not None:
+        size = (sides[2], sides[3]) if min(sides[2], sides[3]) > 0 else None
+    position = raw.get("position")
+    place = [read_whole(one) for one in position] if isinstance(position, list) and len(position) == 2 else []
+    return Crop(
+        image=read_text(raw.get("image")),
+        value=read_number(raw.get("value")),
+        position=(place[0], place[1]) if place and place[0] is not None and place[1] is not None else None,
+        size=size,
+        file=read_path(raw.get("file"), CROP_SUFFIXES),
+    )

@@ -1,0 +1,41 @@
+"""Small versions of pictures, for pages that show hundreds of them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+_DAMAGED = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def read_picture_size(path: Path) -> tuple[int, int] | None:
+    """Return a file's (height, width) from its first bytes; None if it does not read as a picture."""
+    try:
+        with Image.open(path) as opened:
+            return opened.height, opened.width
+    except _DAMAGED:
+        return None
+
+
+def make_thumbnail(path: Path, size: tuple[int, int]) -> bytes | None:
+    """Make a WebP of (height, width) ``size``; None if the file does not read as a picture."""
+    try:
+        with Image.open(path) as opened:
+            shown = opened.convert("RGB")
+    except _DAMAGED:
+        return None
+    if (shown.height, shown.width) != size:
+        shown = shown.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    shown.save(buffer, "WEBP", quality=80, method=4)
+    return buffer.getvalue()
+
+
+def is_outdated(thumbnail: Path, picture: Path) -> bool:
+    """Whether a small version is not there, or older than its picture."""
+    try:
+        return thumbnail.stat().st_mtime_ns < picture.stat().st_mtime_ns
+    except OSError:
+        return True

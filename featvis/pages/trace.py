@@ -1,0 +1,93 @@
+"""The score over a run as an inline SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from featvis.pages.words import say_number
+
+_WIDTH, _HEIGHT = 380, 190
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 12, 40
+
+
+def make_trace(scores: Sequence[float], steps: int | None, name: str) -> Markup:
+    """Draw scores, evenly spread over a run of so many steps; nothing for fewer than two, or for absurd ones.
+
+    Args:
+        scores: finite numbers, first to last.
+        steps: how many steps the run had; None counts the scores.
+        name: a word for the ids in the SVG, letters and digits, another for each drawing of a page.
+    """
+    if len(scores) < 2 or max(map(abs, scores)) > 1e200:
+        return Markup("")
+    last = steps if steps is not None and steps > 0 else len(scores)
+    ticks = _ticks(min(scores), max(scores))
+    low, high = min(ticks[0], *scores), max(ticks[-1], *scores)
+    across, down = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+
+    def column(fraction: float) -> str:
+        return f"{_LEFT + across * fraction:.1f}"
+
+    def row(value: float) -> str:
+        return f"{_TOP + down * (1 - (value - low) / (high - low)):.1f}"
+
+    points = " ".join(f"{column(i / (len(scores) - 1))},{row(one)}" for i, one in enumerate(scores))
+    grid = [
+        Markup(
+            '<line x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>'
+            '<text x="{3}" y="{2}" dy="4" text-anchor="end">{4}</text>'
+        ).format(_LEFT, _WIDTH - _RIGHT, row(tick), _LEFT - 6, f"{tick:g}".replace("-", "−"))
+        for tick in ticks
+    ]
+    foot = _HEIGHT - _BOTTOM + 16
+    marks = [(0.0, 0, "start"), (0.5, last // 2, "middle"), (1.0, last, "end")]
+    grid += [
+        Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(column(part), foot, anchor, step)
+        for part, step, anchor in marks
+        if part != 0.5 or last > 3
+    ]
+    told = (
+        f"A line from {say_number(scores[0])} at the first step to {say_number(scores[-1])} at step {last}; "
+        f"lowest {say_number(min(scores))}, highest {say_number(max(scores))}."
+    )
+    return Markup(
+        '<svg class="trace" viewBox="0 0 {width} {height}" role="img" '
+        'aria-labelledby="{name}-title {name}-desc" xmlns="http://www.w3.org/2000/svg">'
+        '<title id="{name}-title">Score over the steps</title><desc id="{name}-desc">{told}</desc>'
+        '<g class="grid">{grid}</g>'
+        '<text class="axis" x="{middle}" y="{bottom}" text-anchor="middle">step</text>'
+        '<text class="axis" x="12" y="{centre}" text-anchor="middle" '
+        'transform="rotate(-90 12 {centre})">score</text>'
+        '<polyline points="{points}"/></svg>'
+    ).format(
+        width=_WIDTH,
+        height=_HEIGHT,
+        name=name,
+        told=told,
+        grid=Markup("").join(grid),
+        middle=_LEFT + across / 2,
+        bottom=_HEIGHT - 6,
+        centre=_TOP + down / 2,
+        points=points,
+    )
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return three to six round numbers that cover a range.
+
+    >>> _ticks(-0.4, 31.0)
+    [-10.0, 0.0, 10.0, 20.0, 30.0, 40.0]
+    >>> _ticks(2.0, 2.0)
+    [1.9, 2.0, 2.1]
+    """
+    if high - low <= max(1e-9 * max(abs(low), abs(high)), 1e-200):
+        room = max(0.05 * abs(low), 1e-6)
+        low, high = low - room, high + room
+    rough = (high - low) / 4
+    scale = 10.0 ** math.floor(math.log10(rough))
+    step = next(scale * one for one in (1, 2, 5, 10) if scale * one >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [float(f"{step * number:.6g}") for number in range(first, last + 1)]
