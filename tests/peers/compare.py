@@ -1,6 +1,6 @@
 """featvis beside Lucent and Horama: the same units of the same network, one table.
 
-``make bench-peers`` runs it; ``ARGS="--quick"`` and the other options pass through make. See the README beside it.
+``make bench-peers ARGS="--quick"`` passes options on. See the README beside this file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from featvis.models.handle import ModelHandle
 
 PARTS = ("speed", "quality", "featvis")
 
@@ -48,8 +52,8 @@ def parse(typed: list[str]) -> argparse.Namespace:
     add("--markdown", type=Path, help="write the tables to this file")
     asked = parser.parse_args(typed)
     for name in ("units", "steps", "rounds", "size", "classes", "lucent_steps", "horama_steps"):
-        if getattr(asked, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} is at least 1, got {getattr(asked, name)}")
+        if getattr(asked, name) < (2 if name == "lucent_steps" else 1):
+            parser.error(f"--{name.replace('_', '-')} is too small: {getattr(asked, name)}")
     try:
         asked.curve = sorted({int(steps) for steps in asked.curve.split(",")})
     except ValueError:
@@ -82,43 +86,93 @@ def main(typed: list[str] | None = None) -> int:
         return 2
 
 
-def _compare(asked: argparse.Namespace, model) -> int:
-    from tests.peers import speed, with_horama, with_lucent
+def _compare(asked: argparse.Namespace, model: ModelHandle) -> int:
+    from featvis.pictures import write_whole
+    from tests.peers import with_horama
 
-    spectrum = with_horama.make_spectrum(asked.out / with_horama.SPECTRUM)
+    with_horama.make_spectrum(asked.out / with_horama.SPECTRUM)
     about = machine(model)
-    told, found = [f"{asked.model} on {about['device']}; " + ", ".join(about["versions"])], {"about": about}
-    print(told[0])
-    if asked.only != "quality":
-        wanted = speed.Asked(
-            layer=asked.layer,
-            size=asked.size,
-            units=tuple(range(asked.units)),
-            counted=asked.steps,
-            rounds=asked.rounds,
-            canvas=asked.horama_canvas,
-            recipe={"steps": 8} if asked.quick else {},
-            spectrum=spectrum,
-        )
-        observed = with_lucent.observe(model, asked.layer)
-        print("seen in Lucent: " + ", ".join(f"{name} {value}" for name, value in observed.items()))
-        rows = speed.measure(model, wanted, _say)
-        told += [
-            f"Speed: {asked.units} channels of {asked.layer}; medians of {asked.rounds} rounds in turn, in each "
-            f"{asked.steps} counted steps of every peer's picture ({max(2, asked.steps // 2)} of Horama's) and a "
-            "whole call of featvis. In brackets: least and greatest of the rounds.",
-            speed.show(rows),
-        ]
-        found["speed"], found["observed"] = speed.to_json(rows), observed
-        print("\n" + "\n\n".join(told[-2:]))
+    title = f"{asked.model} on {about['device']} ({about['processor']}); " + ", ".join(about["versions"])
+    told, found = [title], {"about": about}
+    print(title)
+    for part, measure in (("speed", _speed), ("quality", _quality)):
+        if asked.only in (None, "featvis", part):
+            lines, figures = measure(asked, model)
+            print("\n" + "\n\n".join(lines), flush=True)
+            told += lines
+            found[part] = figures
     if asked.markdown is not None:
-        asked.markdown.write_text("\n\n".join(told) + "\n", "utf-8")
+        write_whole(asked.markdown, ("\n\n".join(told) + "\n").encode())
     if asked.json is not None:
-        asked.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        write_whole(asked.json, (json.dumps(found, indent=1) + "\n").encode())
     return 0
 
 
-def machine(model) -> dict[str, object]:
+def _speed(asked: argparse.Namespace, model: ModelHandle) -> tuple[list[str], dict[str, object]]:
+    from tests.peers import speed, with_horama, with_lucent
+
+    wanted = speed.Asked(
+        layer=asked.layer,
+        size=asked.size,
+        units=tuple(range(asked.units)),
+        counted=asked.steps,
+        rounds=asked.rounds,
+        canvas=asked.horama_canvas,
+        recipe={"steps": 8} if asked.quick else {},
+        spectrum=asked.out / with_horama.SPECTRUM,
+    )
+    observed = with_lucent.observe(model, asked.layer)
+    rows = speed.measure(model, wanted, _say)
+    lines = [
+        f"Speed: {asked.units} channels of {asked.layer}; medians of {asked.rounds} rounds in turn. A round "
+        f"has {asked.steps} counted steps of each picture of Lucent, {speed.horama_counted(wanted)} of "
+        "Horama's, and a whole call of featvis. In brackets: least and greatest of the rounds.",
+        speed.show(rows),
+        "Seen in Lucent's steps: " + ", ".join(f"{name} {value}" for name, value in observed.items()) + ".",
+    ]
+    return lines, {"rows": speed.to_json(rows), "lucent": observed}
+
+
+def _quality(asked: argparse.Namespace, model: ModelHandle) -> tuple[list[str], dict[str, object]]:
+    import featvis as fv
+    from tests.peers import judging, quality, report
+    from tests.peers.clock import turn
+
+    units = model.layer(model.output_layer).units
+    wanted = quality.Asked(
+        classes=quality.draw_classes(units, asked.classes, asked.seed),
+        seed=asked.seed,
+        curve=tuple(asked.curve),
+        recipe=asked.recipe,
+        lucent_steps=asked.lucent_steps,
+        horama_steps=asked.horama_steps,
+        horama_canvas=asked.horama_canvas,
+        horama_classes=asked.horama_classes,
+        out=asked.out,
+        only_featvis=asked.only == "featvis",
+    )
+    methods = quality.render(model, wanted, _say)
+    verdicts = {}
+    for name in asked.judges.split(","):
+        judge = fv.load_model(name, device=model.device)
+        with turn():
+            verdicts[name] = {
+                of: judging.ask(judge, method.files, method.classes) for of, method in methods.items()
+            }
+    theirs = f"lucent-{asked.lucent_steps}"
+    found = report.reaches(methods, verdicts, theirs)
+    picture = quality.sheet(methods.values(), wanted.classes, asked.out / "sheet.png")
+    lines = [
+        f"Quality: {asked.classes} of {units} classes (seed {asked.seed}); what judges see in the saved "
+        "8-bit PNGs. Lucent's seconds are its steps as timed beside featvis' jobs.",
+        report.quality_table(methods, verdicts, theirs),
+        "\n".join(f"- {report.reach_line(judge, reach, theirs)}" for judge, reach in found.items()),
+        f"All pictures side by side: {picture}",
+    ]
+    return lines, report.to_json(methods, verdicts, found)
+
+
+def machine(model: ModelHandle) -> dict[str, object]:
     """Say what the figures were measured on."""
     from importlib.metadata import version
 

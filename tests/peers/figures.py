@@ -71,7 +71,9 @@ class Curve:
         for place in range(1, len(means)):
             if means[place] >= level:
                 share = (level - means[place - 1]) / (means[place] - means[place - 1])
-                return self.seconds[place - 1] + float(share) * (self.seconds[place] - self.seconds[place - 1])
+                return self.seconds[place - 1] + float(share) * (
+                    self.seconds[place] - self.seconds[place - 1]
+                )
         return math.inf
 
 
@@ -131,5 +133,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ]
         return "| " + " | ".join(padded) + " |"
 
-    rule = "|" + "|".join("-" * (w + 1) + ":" if p else ":" + "-" * (w + 1) for p, w in enumerate(widths)) + "|"
+    rule = (
+        "|" + "|".join("-" * (w + 1) + ":" if p else ":" + "-" * (w + 1) for p, w in enumerate(widths)) + "|"
+    )
     return "\n".join([line(head), rule, *(line(row) for row in rows)])

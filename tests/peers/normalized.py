@@ -9,7 +9,7 @@ from featvis.models.handle import ModelHandle
 
 
 class Normalized(nn.Module):
-    """The very network that featvis holds, with its own preprocessing in front: the peers know one or none."""
+    """The network that featvis holds, with its preprocessing in front: the peers know one or none."""
 
     def __init__(self, model: ModelHandle) -> None:
         super().__init__()

@@ -90,9 +90,7 @@ def _round(
         times = [
             seconds
             for unit in share
-            for seconds in with_lucent.time_steps(
-                model, layer, unit, counted=counted, canvas=size, seen=seen
-            )
+            for seconds in with_lucent.time_steps(model, layer, unit, counted=counted, canvas=size, seen=seen)
         ]
         rows[name].rounds.append(median_ms(times))
     with tempfile.TemporaryDirectory() as folder:
@@ -106,10 +104,15 @@ def _round(
             share[0],
             method=method,
             spectrum=asked.spectrum,
-            counted=max(2, counted // 2),
+            counted=horama_counted(asked),
             canvas=asked.canvas,
         )
         rows[name].rounds.append(median_ms(times))
+
+
+def horama_counted(asked: Asked) -> int:
+    """Return how many of Horama's steps count: it takes six passes of the network for each."""
+    return max(2, asked.counted // 2)
 
 
 def show(rows: dict[str, Row]) -> str:
