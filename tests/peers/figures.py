@@ -23,6 +23,21 @@ def median_ms(seconds: Sequence[float], pictures: int = 1) -> float:
     return statistics.median(seconds) * 1000 / pictures
 
 
+def undisturbed(gaps: Sequence[float]) -> tuple[float, int]:
+    """Return the sum of steps of like length as if nothing else had used the machine, and how many it mended.
+
+    A step of more than three times the median counts as the median.
+
+    >>> undisturbed([2.0, 2.0, 3.0, 40.0])
+    (9.5, 1)
+    """
+    if not gaps:
+        return 0.0, 0
+    middle = statistics.median(gaps)
+    far = sum(gap > 3 * middle for gap in gaps)
+    return sum(gap if gap <= 3 * middle else middle for gap in gaps), far
+
+
 def ratio_by_round(theirs: Sequence[float], ours: Sequence[float]) -> tuple[float, float, float]:
     """Return the median, the least and the greatest of the ratios of rounds measured in turn.
 

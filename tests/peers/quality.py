@@ -20,6 +20,8 @@ from tests.peers.shelf import Shelf
 
 COUNTED = 6
 """Steps of Lucent that are timed beside each of featvis' jobs."""
+LARGE = 224
+"""The canvas of featvis' portraits, given to Lucent, too."""
 Say = Callable[[str], None]
 
 
@@ -74,55 +76,57 @@ def draw_classes(count: int, classes: int, seed: int) -> tuple[int, ...]:
 
 
 def render(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Method]:
-    """Make the pictures that are not there yet."""
-    methods = {**_lucent(model, asked, say), **_horama(model, asked, say)}
+    """Make the pictures that are not there yet; what matters most comes first, should it be interrupted."""
+    shipped = _lucent(model, asked, say)
     ours, beside = _featvis(model, asked, say)
-    for name in (f"lucent-{asked.lucent_steps}", f"lucent-{asked.half}"):
-        methods[name].beside = beside
-    return {**methods, **ours}
+    for method in shipped.values():
+        method.beside = beside
+    return {**shipped, **_lucent_large(model, asked, say), **_horama(model, asked, say), **ours}
 
 
 def _lucent(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Method]:
-    full, half, layer = asked.lucent_steps, asked.half, model.output_layer
-    small, large = with_lucent.CANVAS, 224
+    """Lucent as it ships, and the same run at half its steps."""
+    full, half, canvas = asked.lucent_steps, asked.half, with_lucent.CANVAS
     shelves = {
-        name: Shelf(asked.out / name, {"canvas": canvas, "steps": steps, "seed": asked.seed})
-        for name, canvas, steps in (
-            (f"lucent-{full}", small, full),
-            (f"lucent-{half}", small, half),
-            (f"lucent-{large}-{half}", large, half),
-        )
+        steps: Shelf(asked.out / f"lucent-{steps}", {"canvas": canvas, "steps": steps, "seed": asked.seed})
+        for steps in (full, half)
     }
-    shipped, halfway, equal = shelves.values()
-    missing = [unit for unit in asked.classes if shipped.find(unit) is None or halfway.find(unit) is None]
+    missing = [unit for unit in asked.classes if any(shelf.find(unit) is None for shelf in shelves.values())]
     for unit in _turns(missing, "Lucent, as it ships", asked, say):
         clock = Clock(model.device)
         began = clock.now()
         pictures = with_lucent.render(
-            model, layer, unit, steps=(half, full), seed=asked.seed + unit, clock=clock
+            model, model.output_layer, unit, steps=(half, full), seed=asked.seed + unit, clock=clock
         )
         took = clock.now() - began
         with_lucent.tidy(model)
-        halfway.put(unit, pictures[0], seconds=clock.stamps[half] - began)
-        shipped.put(unit, pictures[1], seconds=took)
-    missing = [unit for unit in asked.classes if equal.find(unit) is None]
-    for unit in _turns(missing, f"Lucent, canvas {large}", asked, say):
+        shelves[half].put(unit, pictures[0], seconds=clock.stamps[half] - began)
+        shelves[full].put(unit, pictures[1], seconds=took)
+    words = {full: f"Lucent as it ships, canvas {canvas}, {full} steps"}
+    return {
+        f"lucent-{steps}": _gather(
+            shelf, Method(words.get(steps, f"Lucent, canvas {canvas}, {steps} steps"), steps, asked.classes)
+        )
+        for steps, shelf in shelves.items()
+    }
+
+
+def _lucent_large(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Method]:
+    """Lucent with featvis' canvas and number of evaluations."""
+    steps, canvas = asked.half, LARGE
+    name = f"lucent-{canvas}-{steps}"
+    shelf = Shelf(asked.out / name, {"canvas": canvas, "steps": steps, "seed": asked.seed})
+    missing = [unit for unit in asked.classes if shelf.find(unit) is None]
+    for unit in _turns(missing, f"Lucent, canvas {canvas}", asked, say):
         clock = Clock(model.device)
         began = clock.now()
         (picture,) = with_lucent.render(
-            model, layer, unit, steps=(half,), canvas=large, seed=asked.seed + unit
+            model, model.output_layer, unit, steps=(steps,), canvas=canvas, seed=asked.seed + unit
         )
-        equal.put(unit, picture, seconds=clock.now() - began)
+        took = clock.now() - began
         with_lucent.tidy(model)
-    told = (
-        f"Lucent as it ships, canvas {small}, {full} steps",
-        f"Lucent, canvas {small}, {half} steps",
-        f"Lucent, canvas {large}, {half} steps",
-    )
-    return {
-        name: _gather(shelf, Method(words, shelf.settings["steps"], asked.classes))
-        for (name, shelf), words in zip(shelves.items(), told, strict=True)
-    }
+        shelf.put(unit, picture, seconds=took)
+    return {name: _gather(shelf, Method(f"Lucent, canvas {canvas}, {steps} steps", steps, asked.classes))}
 
 
 def _horama(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Method]:
@@ -183,7 +187,12 @@ def _featvis(model: ModelHandle, asked: Asked, say: Say) -> tuple[dict[str, Meth
                     run = with_featvis.run(
                         model, layer, units, out=folder / job, recipe=recipe, seed=asked.seed
                     )
-                told = {"seconds": run.seconds, "lucent_steps": times}
+                told = {
+                    "seconds": run.seconds,
+                    "wall_seconds": run.wall_seconds,
+                    "mended": run.mended,
+                    "lucent_steps": times,
+                }
                 shelf.note(job, **told)
                 each, theirs = run.seconds / len(units), statistics.median(times) * 1000
                 say(f"featvis, {steps} steps: {each:.2f} s a picture; a step of Lucent {theirs:.0f} ms")

@@ -76,11 +76,11 @@ def reach_line(judge: str, reach: Mapping[str, Any], theirs: str) -> str:
     if reach["ratio"] == 0:
         return f"{_short(judge)}: featvis does not reach the {reach['level']:.3f} of {theirs}."
     sooner = "at the most" if reach["bound"] else "about"
-    least = "at least " if reach["bound"] else ""
+    times = ("at least " if reach["bound"] else "") + f"{reach['ratio']:.1f}"
     return (
         f"{_short(judge)}: the {reach['level']:.3f} of {theirs} ({reach['their_seconds']:.1f} s a picture) "
-        f"is reached by featvis after {sooner} {reach['seconds']:.2f} s a picture: {least}{reach['ratio']:.1f} "
-        f"times sooner (95 % {low:.1f} to {high:.1f}, bootstrap over classes)."
+        f"is reached by featvis after {sooner} {reach['seconds']:.2f} s a picture: {times} times "
+        f"sooner (95 % {low:.1f} to {high:.1f}, bootstrap over classes)."
     )
 
 

@@ -12,6 +12,7 @@ import featvis as fv
 from featvis.ascent import Step
 from featvis.models.handle import ModelHandle
 from tests.peers.clock import Clock
+from tests.peers.figures import undisturbed
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,11 @@ class Run:
     step_seconds: list[float]
     """Of each step, for all its lanes together; no start, no scoring, no PNG."""
     seconds: float
-    """Of the whole call: plan, draws, steps, scores, PNGs, grid and manifest."""
+    """Of the whole call: plan, draws, steps, scores, PNGs, grid and manifest; disturbed steps are mended."""
+    wall_seconds: float
+    """The same as the clock showed it."""
+    mended: int
+    """Steps that something else on the machine made far longer than the rest."""
 
     @property
     def picture_steps(self) -> int:
@@ -56,7 +61,16 @@ def run(
     pictures = fv.render(model, f"{layer}:{','.join(map(str, units))}", out=out, watch=watch, **changes)
     seconds = clock.now() - began
     recipe = pictures[0].recipe
-    return Run(len(pictures), recipe["steps"], recipe["lanes"], gaps, seconds)
+    whole, mended = undisturbed(gaps)
+    return Run(
+        pictures=len(pictures),
+        steps=recipe["steps"],
+        lanes=recipe["lanes"],
+        step_seconds=gaps,
+        seconds=seconds - sum(gaps) + whole,
+        wall_seconds=seconds,
+        mended=mended,
+    )
 
 
 def lanes_for(recipe: str | None, pictures: int) -> int:
