@@ -54,10 +54,13 @@ def parse(typed: list[str]) -> argparse.Namespace:
     for name in ("units", "steps", "rounds", "size", "classes", "lucent_steps", "horama_steps"):
         if getattr(asked, name) < (2 if name == "lucent_steps" else 1):
             parser.error(f"--{name.replace('_', '-')} is too small: {getattr(asked, name)}")
+    typed_curve = asked.curve
     try:
         asked.curve = sorted({int(steps) for steps in asked.curve.split(",")})
+        if asked.curve[0] < 1:
+            raise ValueError
     except ValueError:
-        parser.error(f"--curve is numbers of steps such as 24,48,96, got {asked.curve!r}")
+        parser.error(f"--curve is numbers of steps such as 24,48,96, got {typed_curve!r}")
     if asked.quick:
         asked.units, asked.classes, asked.horama_classes, asked.rounds = 2, 2, 1, 2
         asked.curve, asked.lucent_steps, asked.horama_steps = [4, 8], 8, 8
