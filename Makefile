@@ -6,10 +6,11 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 WORKERS ?= 2
 VGG16 ?= ../shared/models/vgg16_features.safetensors
+PEERS := .peers/packages
 PORTRAITS := Pembroke,flamingo,ladybug,goldfish,volcano,daisy,zebra,school bus,espresso,pirate,king penguin,lighthouse
 
 .DEFAULT_GOAL := help
-.PHONY: help demo gallery test test-all test-gpu test-browser check lint types format clean
+.PHONY: help demo gallery test test-all test-gpu test-browser bench-peers check lint types format clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -31,6 +32,9 @@ test-gpu: $(READY_DEV)  ## the tests that need a CUDA device
 test-browser: $(READY_DEV)  ## the tests that need chromium
 	$(BIN)/python -m pytest -q -m browser
 
+bench-peers: $(PEERS)/.ready  ## featvis beside Lucent and Horama (an hour on 2 cores); ARGS="--quick" for a try
+	PYTHONPATH=$(PEERS) $(BIN)/python -m tests.peers.compare $(ARGS)
+
 check: lint types test  ## lint, types, tests: what CI runs
 
 lint: $(READY_DEV)  ## ruff: rules and format
@@ -51,7 +55,7 @@ gallery: $(READY)  ## render what gallery/ shows; VGG16=FILE names the weights o
 	$(BIN)/python gallery/show.py gallery/vgg16 gallery/portraits
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache build dist
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -62,3 +66,9 @@ $(READY_DEV): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ $(READY)
+
+# What .venv has already, torch above all, is not installed a second time.
+$(PEERS)/.ready: tests/peers/requirements.txt | $(READY_DEV)
+	rm -rf $(PEERS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(PEERS) -r $<
+	touch $@
