@@ -108,7 +108,7 @@ class Store:
 
     def grid_path(self, layer: str) -> Path:
         """Return where a layer's grid goes."""
-        return self.folder / (_safe(layer) if layer else "objectives") / "grid.png"
+        return self.folder / (safe_name(layer) if layer else "objectives") / "grid.png"
 
     def write_manifest(self) -> Path:
         """Write the manifest with an entry for every picture, and the recipes that they name."""
@@ -122,14 +122,14 @@ class Store:
 def file_name(picture: Picture) -> str:
     """Return where a picture's file goes below the folder: ``<layer>/<unit>[-seed<n>].png``."""
     if picture.unit is None:
-        return f"objectives/{_safe(picture.target)[:60]}-{picture.key[:8]}.png"
+        return f"objectives/{safe_name(picture.target)[:60]}-{picture.key[:8]}.png"
     name = f"{picture.unit:04d}"
     position = parse_request(picture.target).position
     if position is not None:
         name += f"@{position[0]},{position[1]}"
     if picture.seed:
         name += f"-seed{picture.seed}"
-    return f"{_safe(picture.layer)}/{name}.png"
+    return f"{safe_name(picture.layer)}/{name}.png"
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -239,7 +239,8 @@ def _of_dead(entry: dict[str, Any], top: dict[str, Any]) -> Picture:
     return Picture(**{"levels": blank, "recipe": recipe, **known})
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
+    """Return a name that is safe for a file or folder, another one for every name."""
     # Module names may hold anything but dots as separators; a folder's name may not leave the folder.
     safe = re.sub(r"[^\w.+@,=-]+", "_", name).strip(".")[:100]
     if safe == name:
