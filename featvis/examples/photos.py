@@ -160,7 +160,8 @@ def _as_8_bit(levels: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
         numbers = numbers / 257  # 65535 / 255
     elif mode == "F" and top <= 1:
         numbers = numbers * 255
-    return np.clip(np.rint(numbers), 0, 255).astype(np.uint8)
+    eight_bit: NDArray[np.uint8] = np.clip(np.rint(numbers), 0, 255).astype(np.uint8)
+    return eight_bit
 
 
 def resampling(interpolation: str) -> Image.Resampling:

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from featvis.models.layers import LayerInfo
 
+GRIDDED = ("map", "map_last", "tokens")
+"""The kinds of layers whose positions lie in rows and columns."""
+
 _ROW = 2**20
 """A place is one number: the row times this, plus the column."""
 

@@ -18,11 +18,10 @@ from featvis.examples.fields import Fields
 from featvis.examples.framing import Frame, Size, frame_middle, frame_whole, least_multiple
 from featvis.examples.photos import Listing, read_ahead, read_photo, resampling
 from featvis.examples.record import crop_name, key_of
-from featvis.examples.responses import position_of, read_responses
+from featvis.examples.responses import GRIDDED, position_of, read_responses
 from featvis.examples.topk import Best, Sampling, Spread
 from featvis.models.handle import ModelHandle
 from featvis.models.layers import LayerInfo
-from featvis.models.network import NetworkAt
 from featvis.models.tap import Tap
 
 VALUE_SHARES = (0.5, 0.9, 0.99, 1.0)
@@ -65,17 +64,27 @@ def look_through(
     Raises:
         UserError: no file is a photograph.
     """
-    network = model.at(size)
-    fixed = model.takes_one_size
+    layers = model.at(size).layers
+    one = _Pass(model, layers, wanted, size=size, count=count)
     with model.tap(list(wanted), size=size) as tap:
-        step = None if fixed else least_multiple(lambda canvas: _runs(tap, model, canvas), min(size))
-        one = _Pass(model, network, tap, wanted, size=size, multiple=step, count=count)
-        one.run(listing, batch, say)
-        if not one.images:
-            raise UserError(
-                f"{listing.folder} holds no photograph that can be read ({one.skipped:,} files were skipped)"
-            )
-        return Found(one.images, one.skipped, one.entries(listing))
+        one.run(tap, listing, batch, say)
+    if not one.images:
+        raise UserError(
+            f"{listing.folder} holds no photograph that can be read ({one.skipped:,} files were skipped)"
+        )
+    gridded = [name for name in wanted if layers[name].kind in GRIDDED]
+    if not gridded:
+        return Found(one.images, one.skipped, one.entries(listing, None))
+    # Another tap, which ends at the deepest layer that has positions.
+    with model.tap(gridded, size=size) as tap:
+        fields = Fields(
+            lambda images: _activations(tap, model, images),
+            layers,
+            gridded,
+            channels=model.channels,
+            multiple=one.multiple,
+        )
+        return Found(one.images, one.skipped, one.entries(listing, fields))
 
 
 class _Kept:
@@ -107,25 +116,24 @@ class _Pass:
     def __init__(
         self,
         model: ModelHandle,
-        network: NetworkAt,
-        tap: Tap,
+        layers: Mapping[str, LayerInfo],
         wanted: Mapping[str, Sequence[int]],
         *,
         size: Size,
-        multiple: int | None,
         count: int,
     ) -> None:
         self.images = self.skipped = 0
-        self._model, self._tap, self._size, self._multiple = model, tap, size, multiple
-        self._kept = [_Kept(network.layer(name), units, count) for name, units in wanted.items()]
+        self.multiple: int | None = None
+        """The longer side of a canvas may grow by this; None if the network takes one size."""
+        self._model, self._size = model, size
+        self._kept = [_Kept(layers[name], units, count) for name, units in wanted.items()]
         self._sampling = Sampling()
         self._sizes: NDArray[np.int32] = np.zeros((0, 2), dtype=np.int32)
-        self._fields = Fields(
-            self._activations, network.layers, list(wanted), channels=model.channels, multiple=multiple
-        )
 
-    def run(self, listing: Listing, batch: int, say: Callable[[str], None] | None) -> None:
+    def run(self, tap: Tap, listing: Listing, batch: int, say: Callable[[str], None] | None) -> None:
         """Read and show all files."""
+        if not self._model.takes_one_size:
+            self.multiple = least_multiple(lambda canvas: _runs(tap, self._model, canvas), min(self._size))
         self._sizes = np.zeros((len(listing.names), 2), dtype=np.int32)
         how, total = resampling(self._model.interpolation), len(listing.names)
 
@@ -144,19 +152,19 @@ class _Pass:
                 self.images += 1
                 self._sizes[number] = got[0]
                 for full in batches.add(number, got[1]):
-                    self._show(full)
+                    self._show(tap, full)
             if say is not None and time.monotonic() - spoken > _SECONDS_BETWEEN_WORDS:
                 spoken = time.monotonic()
                 say(f"{number + 1:,} of {total:,} photographs{self._left_out()}")
         for last in batches.rest():
-            self._show(last)
+            self._show(tap, last)
         if say is not None:
             say(f"{self.images:,} photographs{self._left_out()}")
 
-    def entries(self, listing: Listing) -> dict[str, dict[str, Any]]:
+    def entries(self, listing: Listing, fields: Fields | None) -> dict[str, dict[str, Any]]:
         """Return the result's entries."""
         return {
-            key_of(kept.layer.name, unit): self._entry(listing, kept, unit, place)
+            key_of(kept.layer.name, unit): self._entry(listing, fields, kept, unit, place)
             for kept in self._kept
             for place, unit in enumerate(kept.units)
         }
@@ -165,22 +173,20 @@ class _Pass:
         return f", {self.skipped:,} files skipped" if self.skipped else ""
 
     def _frame(self, photo: Size) -> Frame:
-        if self._multiple is None:
+        if self.multiple is None:
             return frame_middle(photo, self._size)
-        return frame_whole(photo, min(self._size), self._multiple)
+        return frame_whole(photo, min(self._size), self.multiple)
 
-    def _activations(self, images: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():
-            return self._tap(images.to(self._model.device))
-
-    def _show(self, batch: Batch) -> None:
-        activations = self._activations(torch.from_numpy(batch.levels).float() / 255)
+    def _show(self, tap: Tap, batch: Batch) -> None:
+        activations = _activations(tap, self._model, torch.from_numpy(batch.levels).float() / 255)
         rows = self._sampling.rows(batch.numbers)
         canvas = (batch.levels.shape[2], batch.levels.shape[3])
         for kept in self._kept:
             kept.add(activations[kept.layer.name], canvas, batch.numbers, rows)
 
-    def _entry(self, listing: Listing, kept: _Kept, unit: int, place: int) -> dict[str, Any]:
+    def _entry(
+        self, listing: Listing, fields: Fields | None, kept: _Kept, unit: int, place: int
+    ) -> dict[str, Any]:
         key, filled = key_of(kept.layer.name, unit), self._sampling.filled
         examples: list[dict[str, Any]] = []
         best = kept.best
@@ -198,7 +204,7 @@ class _Pass:
                     "image": listing.names[number],
                     "value": _number(value),
                     "position": list(position) if position else None,
-                    "box": self._box(kept.layer.name, position, number),
+                    "box": self._box(fields, kept.layer.name, position, number),
                     "file": crop_name(key, len(examples)),
                 }
             )
@@ -216,18 +222,21 @@ class _Pass:
             },
         }
 
-    def _box(self, layer: str, position: Size | None, number: int) -> list[int] | None:
-        if position is None:
+    def _box(self, fields: Fields | None, layer: str, position: Size | None, number: int) -> list[int] | None:
+        if position is None or fields is None:
             return None
         frame = self._frame((int(self._sizes[number, 0]), int(self._sizes[number, 1])))
-        return list(frame.box(*self._fields.of(layer, position, frame.canvas)))
+        return list(frame.box(*fields.of(layer, position, frame.canvas)))
+
+
+def _activations(tap: Tap, model: ModelHandle, images: Tensor) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return tap(images.to(model.device))
 
 
 def _runs(tap: Tap, model: ModelHandle, canvas: Size) -> bool:
-    images = torch.full((1, model.channels, *canvas), 0.5, device=model.device)
     try:
-        with torch.no_grad():
-            tap(images)
+        _activations(tap, model, torch.full((1, model.channels, *canvas), 0.5))
     except Exception:  # networks refuse a canvas in whatever way they like
         return False
     return True
