@@ -25,7 +25,7 @@ LEVELS = [
     {"jobs"},
     {"execute", "planning"},
     {"store", "sheets", "progress"},
-    {"rendering", "evaluate"},
+    {"rendering", "evaluate", "examples"},
     {"estimate", "pages"},
     {"bench"},
     {"cli"},
