@@ -24,6 +24,9 @@ from featvis.transforms.warp import Warp
 
 Watch = Callable[[Step], None]
 
+TRACE = 64
+"""The most scores of a run that a picture tells."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -104,11 +107,15 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
         with torch.no_grad():
             start = {name: value.to(model.device) for name, value in settings["start"].items()}
             started = to_levels(space.decode(start))
-        last = None
+        last, told = None, set(trace_steps(recipe.steps))
+        kept = []
         for last in ascend(model, climbed_objective(job), space, **settings):
+            if last.number in told:
+                kept.append(last.scores)  # read at the end only, so that no step waits for the device
             if watch is not None:
                 watch(last)
         assert last is not None
+        traces = torch.stack(kept, 1).tolist()
         levels = to_levels(last.images)
         objective = stack([one.objective for one in lanes_of(job)])
         start_scores, _ = score(model, objective, started, recipe)
@@ -123,6 +130,7 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
             seed=one.seed,
             score=scores[lane],
             start_score=start_scores[lane],
+            trace=[float(f"{value:.4g}") for value in traces[lane]],
             recipe=recipe.to_json(),
             key=one.key(weights),
             asked_key=one.asked_key(weights),
@@ -137,6 +145,17 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
         )
         pictures.append(picture)
     return pictures
+
+
+def trace_steps(steps: int) -> list[int]:
+    """Return the steps whose scores a picture tells: evenly spread, the first and the last among them.
+
+    >>> trace_steps(4), len(trace_steps(500)), trace_steps(500)[-1]
+    ([0, 1, 2, 3], 64, 499)
+    """
+    if steps <= TRACE:
+        return list(range(steps))
+    return [round(place * (steps - 1) / (TRACE - 1)) for place in range(TRACE)]
 
 
 def lanes_of(job: Job) -> list[Wanted]:

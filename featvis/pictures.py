@@ -49,6 +49,8 @@ class Picture:
     asked_key: str | None = None
     """The key of the recipe as it was asked for, where memory forced fewer lanes."""
     verdicts: list[str] = field(default_factory=list)
+    trace: list[float] = field(default_factory=list)
+    """Up to 64 scores over the run, of what the network was shown: with transforms and penalties."""
 
     @property
     def image(self) -> Tensor:
@@ -84,6 +86,7 @@ class Picture:
             "seconds": round(self.seconds, 3),
             "status": self.status,
             "verdicts": self.verdicts,
+            "trace": self.trace,
             "attempt": self.attempt,
         }
         if self.asked_key is not None:

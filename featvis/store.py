@@ -121,8 +121,14 @@ class Store:
         entries = sorted(self.entries.values(), key=_place)
         used = {entry.get("recipe") for entry in entries}
         self.top["recipes"] = {name: one for name, one in self.top["recipes"].items() if name in used}
-        text = json.dumps({**self.top, "pictures": entries}, indent=1, ensure_ascii=False)
-        return write_whole(self.folder / MANIFEST, (text + "\n").encode())
+        return write_whole(self.folder / MANIFEST, _to_text(self.top, entries).encode())
+
+
+def _to_text(top: dict[str, Any], entries: list[dict[str, Any]]) -> str:
+    """Write a manifest: one line for each picture, so that a large gallery's can be read and compared."""
+    head = json.dumps(top, indent=1, ensure_ascii=False).removesuffix("\n}")
+    lines = ",\n".join("  " + json.dumps(entry, ensure_ascii=False) for entry in entries)
+    return f'{head},\n "pictures": [\n{lines}\n ]\n}}\n'
 
 
 def file_name(picture: Picture) -> str:
