@@ -43,6 +43,7 @@ class Wanted:
     unit: int | None = None
     label: str = ""
     start: Tensor | None = None
+    variant: str = "picture"
     asked: Recipe | None = None
     """The recipe as it was asked for, where memory forced fewer lanes."""
 
@@ -138,6 +139,7 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
             layer=one.layer,
             unit=one.unit,
             label=one.label,
+            variant=one.variant,
             seconds=seconds,
             attempt=one.attempt,
             model=model.name,

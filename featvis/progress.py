@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from featvis.ascent import Step
-from featvis.pictures import Picture
+# Durations are also said of what needs no torch.
+if TYPE_CHECKING:
+    from featvis.ascent import Step
+    from featvis.pictures import Picture
 
 EVERY = 10.0
 """Seconds between two plain lines."""
