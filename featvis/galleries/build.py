@@ -29,7 +29,7 @@ from featvis.rendering import Reporter
 from featvis.sheets import grid
 
 PAGES_EVERY = 300.0
-"""Seconds between two writings of the pages while pictures are made, so that a long build can be looked at."""
+"""Seconds between two writings of the pages during a build, so that a long one can be looked at."""
 _SHEET = 112
 """The longest side of a picture on a layer's contact sheet, in pixels."""
 

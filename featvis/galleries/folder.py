@@ -38,18 +38,18 @@ class GalleryFolder(Store):
         """Return what must be rendered; enter finished pictures whose entry a kill has lost."""
         missing = []
         for one in self.plan.pictures.values():
-            entry = self.entries.get(one.name)
-            found = finished(self.folder, entry, one, say)
+            known = self.entries.get(one.name)
+            found = finished(self.folder, known, one, say)
             if found is None:
                 missing.append(one)
-            elif isinstance(found, Picture) and (entry is None or not _is_of(entry, found)):
+            elif isinstance(found, Picture) and (known is None or not _is_of(known, found)):
                 self._enter(found, file_name(one), anew=True)
         return missing
 
     def add_failure(self, one: Wanted, reason: str) -> None:
         """Record that a picture could not be made, and why."""
         recipe = one.recipe.to_json()
-        entry = {
+        entry: dict[str, Any] = {
             "file": None,
             "target": one.name,
             "layer": one.layer,

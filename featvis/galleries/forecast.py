@@ -57,7 +57,8 @@ def make_forecast(
     planned = plan_gallery(request.gallery, model)
     missing = find_missing(request.folder, planned)[:limit]
     before = time.perf_counter() - began
-    costs, memory = [], 0
+    costs: list[Cost] = []
+    memory = 0
     if missing:
         _warm_up(missing, model, planned.weights)
         costs, memory = estimate([one.wanted for one in missing], model, planned.weights)
