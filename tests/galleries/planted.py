@@ -86,4 +86,4 @@ def pngs(folder):
 
 
 def strays(folder):
-    return [path for path in Path(folder).rglob(".*")]
+    return sorted(Path(folder).rglob(".*"))

@@ -236,7 +236,7 @@ def test_a_dry_run_writes_nothing(built, tmp_path, capsys):
 def test_a_mistake_that_the_network_shows_leaves_nothing_behind(tmp_path, capsys):
     config = write_config(tmp_path, section(["conv9:0"]))
     assert main(["gallery", "build", str(config), "--out", str(tmp_path / "deep/out")]) == 2
-    assert "did you mean 'conv1'" in capsys.readouterr().err
+    assert "did you mean 'conv2' or 'conv1'?" in capsys.readouterr().err
     assert not (tmp_path / "deep").exists()
 
 

@@ -13,7 +13,7 @@ import featvis as fv
 from tests.galleries.planted import RECIPE, manifest, pngs, section, strays, write_config
 from tests.galleries.test_config import REPOSITORY
 
-PICTURES = section(["conv1:0:20"], title="One") + section(
+PICTURES = section(["conv1:6:24"], title="One") + section(
     ["conv2:0:16"], title="Two", variants=["picture", "negative"]
 )
 
@@ -47,7 +47,7 @@ def test_nothing_is_lost_torn_or_rendered_twice(tmp_path, kills, seed):
     assert (told["code"], told["last"]) == (0, 0)
     assert len(told["killed_at"]) == kills
     assert set(told["ended"]) <= {0}
-    assert len(pngs(whole)) == 20 + 2 * 16
+    assert len(pngs(whole)) == 18 + 2 * 16
     assert pngs(killed) == pngs(whole), "byte for byte"
     assert strays(killed) == [], "no temporary file, no lock"
     assert without_seconds(killed) == without_seconds(whole)
