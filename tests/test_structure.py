@@ -16,10 +16,11 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "configs" not in path.p
 
 LEVELS = [
     {"errors", "options", "version"},
-    {"target", "parts", "files"},
+    {"target", "parts", "files", "stages"},
     {"recipe"},
     {"draws", "redirect", "models"},
     {"images", "transforms", "objectives"},
+    {"optimizers", "stepping"},
     {"ascent"},
     {"pictures"},
     {"jobs"},
