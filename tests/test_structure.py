@@ -26,6 +26,7 @@ LEVELS = [
     {"jobs"},
     {"execute", "planning"},
     {"store", "sheets", "progress"},
+    {"tuning"},
     {"rendering", "evaluate"},
     {"estimate", "pages"},
     {"bench"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -164,7 +164,12 @@ class ModelHandle:
             info = network.find(name.removeprefix(MOMENTS_OF))
             calls[name] = info.calls
         fold = foldable(self._trusted_pairs(), self.module, layers)
-        with borrowed(self.module, channels_last=True, fold=fold, cheaper=cheaper, only=only):
+        # The same bits twice on one GPU; TensorFloat-32 in convolutions, as PyTorch allows by default.
+        same = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True)
+        with (
+            same if self.device.type == "cuda" else nullcontext(),
+            borrowed(self.module, channels_last=True, fold=fold, cheaper=cheaper, only=only),
+        ):
             yield Tap(self.module, calls, self.mean, self.std, precision, fold)
 
     def can_gather(self, layer: str, layers: Sequence[str], size: Size) -> bool:
