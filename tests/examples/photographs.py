@@ -21,7 +21,7 @@ def shapes(count, seed=3):
     chance = np.random.default_rng(seed)
     often = [(40, 60), (60, 40), (48, 48)]
     return [
-        often[n % 3] if n % 2 else tuple(int(side) for side in chance.integers(20, 90, 2))
+        often[n % 3] if n % 2 else tuple(int(side) for side in chance.integers(24, 90, 2))
         for n in range(count)
     ]
 

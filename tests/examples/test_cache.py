@@ -179,7 +179,7 @@ def test_a_crop_that_is_gone_is_cut_again(find, folder, tmp_path):
         lambda record: "{",
         lambda record: "[]",
         lambda record: json.dumps({**record, "units": [1]}),
-        lambda record: json.dumps({**record, "units": dict.fromkeys(record["units"], {})}),
+        lambda record: json.dumps({**record, "units": {key: {} for key in record["units"]}}),
         lambda record: json.dumps({**record, "images": "many"}),
         lambda record: json.dumps({**record, "format": 0}),
     ],

@@ -151,7 +151,7 @@ def test_tokens_of_square_patches_have_a_position(folder):
     told = fv.find_examples(model, folder, {"norm_pre": [3], "blocks.0": [5]}, count=3, batch=4)
     for key, unit in told["units"].items():
         for example in unit["examples"]:
-            height, width = Image.open(folder / example["image"]).size[::-1]
+            width, height = read_photo(folder / example["image"], 3).size
             short, steps = min(height, width), 4 + round((max(height, width) / min(height, width) - 1) * 4)
             rows, columns = (4, steps) if height == short else (steps, 4)
             row, column = example["position"]
@@ -264,7 +264,7 @@ def test_photographs_of_every_kind_give_the_same(tmp_path):
     image.save(tmp_path / "photos" / "a.png")
     image.convert("L").save(tmp_path / "photos" / "grey.png")
     image.convert("RGBA").save(tmp_path / "photos" / "alpha.png")
-    image.convert("P").save(tmp_path / "photos" / "palette.png")
+    image.quantize(4).save(tmp_path / "photos" / "palette.png")
     image.convert("CMYK").save(tmp_path / "photos" / "cmyk.tif")
     grey = levels[:, :, 0].astype(np.uint16)
     Image.fromarray(grey * 257).save(tmp_path / "photos" / "sixteen.png")
@@ -276,14 +276,14 @@ def test_photographs_of_every_kind_give_the_same(tmp_path):
     )
     assert (told["images"], told["skipped"]) == (7, 0)
     for example in told["units"]["look:0"]["examples"]:
-        assert example["position"] == [6, 11] or example["position"] == [6, 10], example
+        assert example["position"] in ([6, 10], [6, 11]), example
         top, left, height, width = example["box"]
         assert (top, height, width) == (10, 5, 5)
         assert left in (18, 20)
         read = np.asarray(Image.open(tmp_path / "out" / example["file"]).convert("RGB"))
-        assert read[:, 5 - (5 if left == 20 else 3) :].min() > 215, example
+        assert read[:, 5 - (5 if left == 20 else 3) :].min() > 190, example
     values = [one["value"] for one in told["units"]["look:0"]["examples"]]
-    assert values == pytest.approx([values[0]] * 7, abs=0.7)
+    assert values == pytest.approx([values[0]] * 7, abs=0.05)
 
 
 def test_a_network_of_grey_images(tmp_path):
@@ -313,15 +313,16 @@ def test_a_value_that_is_not_finite_is_nobodys_best(tmp_path):
     for n, level in enumerate((0, 128, 255)):
         Image.new("RGB", (24, 24), (level,) * 3).save(tmp_path / f"{n}.png")
 
-    class Log(nn.Module):
+    class Fussy(nn.Module):
         def forward(self, images):
-            return images.log()
+            mean = images.mean((1, 2, 3), keepdim=True)
+            return torch.where(mean < -0.99, torch.nan, torch.where(mean > 0.99, torch.inf, images))
 
-    model = handle(nn.Sequential(Log()), (24, 24))
+    model = handle(nn.Sequential(Fussy()), (24, 24))
     told = fv.find_examples(model, tmp_path, {"0": [0]})["units"]["0:0"]
-    assert [one["image"] for one in told["examples"]] == ["2.png", "1.png"]  # log(-1) is not a number
-    assert told["quantiles"][3] == [1.0, 0.0]
-    assert told["scores"]["image"] == "2.png"
+    assert [one["image"] for one in told["examples"]] == ["1.png"]
+    assert told["quantiles"] == [[share, told["mean_value"]] for share in (0.5, 0.9, 0.99, 1.0)]
+    assert told["scores"]["image"] == "1.png"
 
 
 def test_the_network_is_borrowed(folder, model, tmp_path):
@@ -379,7 +380,7 @@ def test_it_says_how_far_it_is(folder, model, tmp_path, monkeypatch):
     monkeypatch.setattr("featvis.examples.stream._SECONDS_BETWEEN_WORDS", 0.0)
     said = []
     fv.find_examples(model, folder, {"conv1": [0]}, out=tmp_path, say=said.append)
-    assert said[0] == "1 of 64 photographs"
+    assert said[0] == "1 of 64 photographs, 1 files skipped"
     assert said[-2:] == [
         "60 photographs, 4 files skipped",
         "cutting 9 crops from 9 photographs",
