@@ -26,6 +26,7 @@ _HOMES = {
     "TargetError": "featvis.errors",
     "UserError": "featvis.errors",
     "WeightsError": "featvis.errors",
+    "find_examples": "featvis.examples.search",
     "grid": "featvis.sheets",
     "ImageSpace": "featvis.images.base",
     "FourierImage": "featvis.images.fourier",

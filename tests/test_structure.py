@@ -27,7 +27,7 @@ LEVELS = [
     {"execute", "planning"},
     {"store", "sheets", "progress"},
     {"tuning"},
-    {"rendering", "evaluate"},
+    {"rendering", "evaluate", "examples"},
     {"estimate", "pages"},
     {"bench"},
     {"cli"},

@@ -1,0 +1,185 @@
+"""The files of a folder, and reading one of them as a photograph, whatever it turns out to be."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from featvis.errors import UserError
+
+Read = TypeVar("Read")
+
+# Formats whose decoders only decode: an EPS file, for one, would be run by Ghostscript.
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a folder, sorted by relative path."""
+
+    folder: Path
+    names: tuple[str, ...]
+    """Relative paths with forward slashes."""
+    fingerprint: str
+    """SHA-256 of every file's relative path, size and time of last change in nanoseconds."""
+
+
+def list_files(folder: Path, out: Path | None = None) -> Listing:
+    """List the files of a folder and its sub-folders; hidden ones and our own output are left out.
+
+    The fingerprint is of paths, sizes and times, not of contents: a folder of a million photographs is
+    known again in seconds. A copy with new times counts as another folder, which costs a pass and no more.
+
+    Args:
+        folder: flat, or with a sub-folder for each class; links to folders are followed, each once.
+        out: where examples are written, which may lie within.
+
+    Raises:
+        UserError: no such folder, or it cannot be read.
+    """
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"the folder of photographs {str(folder)!r} {what}")
+    own = _own_output(folder, out)
+    digest, found, visited = hashlib.sha256(), [], set()
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse(folder)):
+        there = os.stat(place)
+        if (there.st_dev, there.st_ino) in visited:  # a link back to a folder above it
+            folders.clear()
+            continue
+        visited.add((there.st_dev, there.st_ino))
+        folders[:] = sorted(
+            name for name in folders if name[0] != "." and Path(place, name).resolve() not in own
+        )
+        for name in files:
+            path = Path(place, name)
+            if name[0] == "." or path.resolve() in own:
+                continue
+            try:
+                about = path.stat()
+            except OSError:
+                continue  # a link that leads nowhere
+            if stat.S_ISREG(about.st_mode):
+                found.append((path.relative_to(folder).as_posix(), about.st_size, about.st_mtime_ns))
+    for name, size, changed in sorted(found):
+        digest.update(f"{name}\0{size}\0{changed}\n".encode("utf-8", "surrogateescape"))
+    return Listing(folder, tuple(name for name, _, _ in sorted(found)), digest.hexdigest())
+
+
+def _own_output(folder: Path, out: Path | None) -> set[Path]:
+    if out is None:
+        return set()
+    own = {out.resolve() / "examples", out.resolve() / "examples.json"}
+    return own if out.resolve() == folder.resolve() else {*own, out.resolve()}
+
+
+def _refuse(folder: Path) -> Callable[[OSError], None]:
+    def refuse(error: OSError) -> None:
+        if Path(str(error.filename)) == folder:
+            raise UserError(f"cannot read the folder of photographs {folder}: {error.strerror or error}")
+
+    return refuse
+
+
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Within it no decoder warns: what cannot be read is counted, what can be read is read."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
+
+
+def read_photo(path: Path, channels: int) -> Image.Image | None:
+    """Read a photograph upright, as RGB or grey; None if the file is none that can be read.
+
+    The orientation that a camera wrote is applied. What is transparent is laid on white; 16-bit levels
+    become 8-bit ones; of an animation the first frame counts. A picture with more pixels than
+    Pillow's limit for decompression bombs is not decoded.
+
+    Args:
+        path: the file.
+        channels: 3 for RGB, 1 for grey.
+    """
+    try:
+        with Image.open(path, formats=_readable_formats()) as opened:
+            if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
+                return None
+            opened.load()
+            return _plain(_upright(opened), "RGB" if channels == 3 else "L")
+    except Exception:  # on broken files decoders raise whatever they like
+        return None
+
+
+def _readable_formats() -> list[str]:
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a damaged note on orientation does not make a picture unreadable
+        return image
+
+
+def _plain(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_as_8_bit(np.asarray(image), image.mode)).convert(mode)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert(mode)
+    return image.convert(mode)
+
+
+def _as_8_bit(levels: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
+    """Bring 16-bit or floating point levels to 0 … 255, by the range that they use."""
+    numbers: NDArray[np.floating] = np.nan_to_num(levels.astype(np.float32))
+    top = float(numbers.max(initial=0))
+    if mode.startswith("I;16") or top > 255:
+        numbers = numbers / 257  # 65535 / 255
+    elif mode == "F" and top <= 1:
+        numbers = numbers * 255
+    eight_bit: NDArray[np.uint8] = np.clip(np.rint(numbers), 0, 255).astype(np.uint8)
+    return eight_bit
+
+
+def resampling(interpolation: str) -> Image.Resampling:
+    """Return Pillow's filter for a network's way of resizing; all but ``nearest`` are antialiased."""
+    return _FILTERS.get(interpolation, Image.Resampling.BICUBIC)
+
+
+def read_ahead(read: Callable[[str], Read], names: Sequence[str], ahead: int) -> Iterator[Read]:
+    """Give what ``read`` returns for each name, in order, while threads read up to ``ahead`` further ones."""
+    waiting: deque[Future[Read]] = deque()
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1), "featvis-read") as threads:
+        try:
+            for name in names:
+                waiting.append(threads.submit(read, name))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()
