@@ -34,6 +34,7 @@ class Asked:
     curve: tuple[int, ...]
     recipe: str
     lucent_steps: int
+    equal_classes: int
     horama_steps: int
     horama_canvas: int
     horama_classes: int
@@ -114,9 +115,12 @@ def _lucent(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Method]:
 def _lucent_large(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Method]:
     """Lucent with featvis' canvas and number of evaluations."""
     steps, canvas = asked.half, LARGE
+    classes = asked.classes[: asked.equal_classes]
+    if not classes:
+        return {}
     name = f"lucent-{canvas}-{steps}"
     shelf = Shelf(asked.out / name, {"canvas": canvas, "steps": steps, "seed": asked.seed})
-    missing = [unit for unit in asked.classes if shelf.find(unit) is None]
+    missing = [unit for unit in classes if shelf.find(unit) is None]
     for unit in _turns(missing, f"Lucent, canvas {canvas}", asked, say):
         clock = Clock(model.device)
         began = clock.now()
@@ -126,7 +130,7 @@ def _lucent_large(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Metho
         took = clock.now() - began
         with_lucent.tidy(model)
         shelf.put(unit, picture, seconds=took)
-    return {name: _gather(shelf, Method(f"Lucent, canvas {canvas}, {steps} steps", steps, asked.classes))}
+    return {name: _gather(shelf, Method(f"Lucent, canvas {canvas}, {steps} steps", steps, classes))}
 
 
 def _horama(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Method]:
