@@ -102,14 +102,15 @@ def _compare(asked: argparse.Namespace, model: ModelHandle) -> int:
     with_horama.make_spectrum(asked.out / with_horama.SPECTRUM)
     about = machine(model)
     title = f"{asked.model} on {about['device']} ({about['processor']}); " + ", ".join(about["versions"])
-    told, found = [title], {"about": about}
     print(title)
-    for part, measure in (("speed", _speed), ("quality", _quality)):
+    lines: dict[str, list[str]] = {}
+    found: dict[str, object] = {"about": about}
+    # Quality first: it tells at once if pictures of the peers are missing that should be there.
+    for part, measure in (("quality", _quality), ("speed", _speed)):
         if asked.only in (None, "featvis", part):
-            lines, figures = measure(asked, model)
-            print("\n" + "\n\n".join(lines), flush=True)
-            told += lines
-            found[part] = figures
+            lines[part], found[part] = measure(asked, model)
+            print("\n" + "\n\n".join(lines[part]), flush=True)
+    told = [title, *lines.get("speed", []), *lines.get("quality", [])]
     if asked.markdown is not None:
         write_whole(asked.markdown, ("\n\n".join(told) + "\n").encode())
     if asked.json is not None:
