@@ -1,4 +1,4 @@
-"""What makes the comparison resumable and polite: records beside pictures, and the lock. No peer is needed."""
+"""What makes the comparison resumable and polite: records beside pictures, and the lock. No peer needed."""
 
 import fcntl
 
