@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,8 +13,10 @@ from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective
+from featvis.optimizers import carry_state, make_optimizer, rate
 from featvis.recipe import Recipe
-from featvis.redirect import RedirectedReLU
+from featvis.stages import plan_stages
+from featvis.stepping import Body, Replaying, Stepping
 from featvis.transforms.base import Transform
 from featvis.transforms.chain import Chain
 
@@ -54,6 +54,7 @@ def ascend(
     redirect_steps: int = 16,
     precision: str = "float32",
     seen: tuple[int, int] | None = None,
+    stages: Sequence[tuple[tuple[int, int], float]] = (),
     start: Parameters | None = None,
     streams: Sequence[Callable[[str], torch.Generator]] | None = None,
 ) -> Iterator[Step]:
@@ -76,7 +77,9 @@ def ascend(
         redirect_steps: for so many steps dead ReLUs pass the gradient that would wake them.
         precision: ``float32`` or ``bfloat16``.
         seen: (height, width) that the network is shown; by default the canvas.
-        start: the parameters to start from, with the lanes as first axis; by default drawn.
+        stages: smaller canvases to begin with: (height, width) and the share of the run at which each ends.
+        start: the parameters to start from, with the lanes as first axis, on the first stage's canvas; by
+            default drawn.
         streams: for each lane its chance, as :func:`featvis.draws.stream` makes it.
     """
     # What may be asked for, and the one line that refuses the rest, stands in the recipe.
@@ -90,43 +93,105 @@ def ascend(
         schedule=schedule,
         redirect_steps=redirect_steps,
         precision=precision,
+        size=space.canvas,
+        stages=stages,
     )
     if space.channels != model.channels:
         raise CanvasError(
             f"{model.name} takes images of {model.channels} channels, the image space has {space.channels}"
         )
-    seen = seen or space.canvas
-    bound = objective.bind(model.at(seen))
+    parts = plan_stages(stages, space.canvas, steps)
+    bound = objective.bind(model.at(seen or space.canvas))
     if streams is None:
         told = bound.describe()
         streams = [_stream(seed + lane, told) for lane in range(lanes)]
-    device = model.device
+    smaller = space.resized(parts[0].size)
     if start is None:
-        start = stack_parameters([space.draw(stream("start")) for stream in streams])
+        start = stack_parameters([smaller.draw(stream("start")) for stream in streams])
+    device = model.device
     parameters = {name: value.to(device).requires_grad_() for name, value in start.items()}
-    climber = _optimizer(optimizer, list(parameters.values()), learning_rate, momentum, second_momentum)
-    chain = Chain(
-        transforms,
-        streams,
-        steps=steps,
-        channels=space.channels,
-        canvas=space.canvas,
-        seen=seen,
-        device=device,
-    )
-    with model.tap(bound.layers, size=seen, precision=precision) as activations:
-        for step in range(steps):
-            for group in climber.param_groups:
-                group["lr"] = learning_rate * rate(schedule, step, steps)
-            images = space.decode(parameters)
-            shown = chain(images, step)
-            with RedirectedReLU() if step < redirect_steps else nullcontext():
-                found = activations(shown) if bound.layers else {}
-            scores = bound(found, images)
-            (-scores.sum()).backward()  # type: ignore[no-untyped-call]
-            climber.step()
-            climber.zero_grad(set_to_none=True)
-            yield Step(step, scores.detach(), space, parameters)
+    rates = [learning_rate * rate(schedule, step, steps) for step in range(steps)]
+    replays = device.type == "cuda" and optimizer != "sgd"
+    climber: torch.optim.Optimizer | None = None
+    for part in parts:
+        here = space.resized(part.size)
+        if climber is not None:
+            before, parameters = parameters, _grown(smaller, here, parameters)
+            grow = partial(smaller.grow, larger=here)
+        new = make_optimizer(
+            optimizer, list(parameters.values()), learning_rate, momentum, second_momentum, capturable=replays
+        )
+        if climber is not None:
+            carry_state(climber, before, new, parameters, grow)
+        smaller, climber = here, new
+        shown_size = seen or part.size
+        bound = objective.bind(model.at(shown_size))
+        chain = Chain(
+            transforms,
+            streams,
+            steps=steps,
+            channels=space.channels,
+            canvas=part.size,
+            seen=shown_size,
+            device=device,
+        )
+        bound, only = _gather(bound, model, len(streams), shown_size)
+        with model.tap(bound.layers, size=shown_size, precision=precision, only=only) as activations:
+            body = _body(here, parameters, chain, activations, bound, new, rates)
+            take = Stepping(body, redirect_steps)
+            if replays:
+                take = Replaying(body, redirect_steps, part.first, device)
+            for step in range(part.first, part.last):
+                yield Step(step, take(step), here, parameters)
+
+
+def _body(
+    space: ImageSpace,
+    parameters: Parameters,
+    chain: Chain,
+    activations: Callable[[Tensor], dict[str, Tensor]],
+    bound: Objective,
+    climber: torch.optim.Optimizer,
+    rates: Sequence[float],
+) -> Body:
+    """Return the step that everybody should be able to recite."""
+    rates_there = None
+
+    def body(step: int | Tensor) -> Tensor:
+        nonlocal rates_there
+        for group in climber.param_groups:
+            if isinstance(group["lr"], Tensor):  # it lives on the device, where it is copied without a wait
+                if rates_there is None:
+                    rates_there = torch.tensor(rates, device=group["lr"].device)
+                group["lr"].copy_(rates_there[step].squeeze())
+            else:
+                group["lr"] = rates[int(step)]
+        images = space.decode(parameters)
+        shown = chain(images, step)
+        found = activations(shown) if bound.layers else {}
+        scores = bound(found, images)
+        (-scores.sum()).backward()  # type: ignore[no-untyped-call]
+        climber.step()
+        climber.zero_grad(set_to_none=True)
+        return scores.detach()
+
+    return body
+
+
+def _grown(smaller: ImageSpace, here: ImageSpace, parameters: Parameters) -> Parameters:
+    with torch.no_grad():
+        grown = smaller.grow({name: value.detach() for name, value in parameters.items()}, here)
+    return {name: value.contiguous().requires_grad_() for name, value in grown.items()}
+
+
+def _gather(
+    bound: Objective, model: ModelHandle, lanes: int, seen: tuple[int, int]
+) -> tuple[Objective, dict[str, tuple[int, ...]]]:
+    """Let the last layer compute only what is climbed, where that is exact."""
+    gathered, only = bound.gather(lanes)
+    if only and all(model.can_gather(layer, bound.layers, seen) for layer in only):
+        return gathered, only
+    return bound, {}
 
 
 def stack_parameters(each: Sequence[Parameters]) -> Parameters:
@@ -134,33 +199,5 @@ def stack_parameters(each: Sequence[Parameters]) -> Parameters:
     return {name: torch.stack([one[name] for one in each]) for name in each[0]}
 
 
-def rate(schedule: str, step: int, steps: int) -> float:
-    """Return the factor of the learning rate at a step.
-
-    >>> [round(rate("cosine", step, 4), 2) for step in range(4)]
-    [1.0, 0.85, 0.5, 0.15]
-    """
-    share = step / steps
-    if schedule == "cosine":
-        return (1 + math.cos(math.pi * share)) / 2
-    if schedule == "linear":
-        return 1 - share
-    if schedule == "warmup":
-        return min(1.0, (step + 1) / max(1, round(steps / 10)))
-    return 1.0
-
-
 def _stream(seed: int, told: str) -> Callable[[str], torch.Generator]:
     return lambda purpose: draws.stream(seed, told, 0, purpose)
-
-
-def _optimizer(
-    name: str, parameters: list[Tensor], learning_rate: float, momentum: float, second_momentum: float
-) -> torch.optim.Optimizer:
-    betas = (momentum, second_momentum)
-    if name == "adam":
-        return torch.optim.Adam(parameters, lr=learning_rate, betas=betas, fused=True)
-    if name == "nadam":
-        return torch.optim.NAdam(parameters, lr=learning_rate, betas=betas)
-    options: dict[str, Any] = {"momentum": momentum, "fused": True}
-    return torch.optim.SGD(parameters, lr=learning_rate, **options)

@@ -207,6 +207,9 @@ class _TimedSpace:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._space, name)
 
+    def resized(self, size: Size) -> _TimedSpace:
+        return _TimedSpace(self._space.resized(size), self._clock)
+
     def decode(self, parameters: Parameters) -> Tensor:
         with self._clock.part("image space"):
             return self._space.decode(parameters)
@@ -242,6 +245,10 @@ class _TimedObjective(Objective):
 
     def describe(self) -> str:
         return self._objective.describe()
+
+    def gather(self, lanes: int) -> tuple[Objective, dict[str, tuple[int, ...]]]:
+        found, only = self._objective.gather(lanes)
+        return _TimedObjective(found, self._clock), only
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:
         with self._clock.part("objective"):

@@ -42,6 +42,10 @@ class OutputError(UserError):
     """A place that cannot be written, or a file that is not one of ours."""
 
 
+class FeatvisWarning(UserWarning):
+    """Something a user should know that is no mistake; the command line shows it as one line."""
+
+
 def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
     """Return up to ``count`` of ``names`` that look most like ``name``, best first.
 

@@ -20,6 +20,7 @@ from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective, stack
 from featvis.pictures import Picture, to_levels
 from featvis.recipe import Recipe
+from featvis.stages import plan_stages
 from featvis.transforms.warp import Warp
 
 Watch = Callable[[Step], None]
@@ -107,7 +108,7 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
         settings = settings_of(job, space)
         with torch.no_grad():
             start = {name: value.to(model.device) for name, value in settings["start"].items()}
-            started = to_levels(space.decode(start))
+            started = to_levels(first_space(recipe, space).decode(start))
         last, told = None, set(trace_steps(recipe.steps))
         kept = []
         for last in ascend(model, climbed_objective(job), space, **settings):
@@ -178,6 +179,7 @@ def climbed_objective(job: Job) -> Objective:
 def settings_of(job: Job, space: ImageSpace) -> dict[str, Any]:
     """Return what :func:`featvis.ascend` is told for a job, the start of each lane included."""
     recipe, lanes = job.recipe, lanes_of(job)
+    space = first_space(recipe, space)
     attempt = lanes[0].attempt
     start = [
         # An image is known by its 8-bit levels, so the run starts from these.
@@ -197,7 +199,8 @@ def settings_of(job: Job, space: ImageSpace) -> dict[str, Any]:
         # A retry of a dead unit is woken for longer.
         "redirect_steps": min(recipe.redirect_steps * 4**attempt, recipe.steps),
         "precision": recipe.precision,
-        "seen": seen_size(recipe),
+        "seen": recipe.input_size,
+        "stages": recipe.stages,
         "start": stack_parameters(start),
         "streams": [one.stream for one in lanes],
     }
@@ -235,6 +238,11 @@ def space_of(recipe: Recipe, model: ModelHandle) -> ImageSpace:
     """Build the recipe's image space for a network's channels."""
     space: ImageSpace = parts.make("images", recipe.space, size=recipe.size, channels=model.channels)
     return space
+
+
+def first_space(recipe: Recipe, space: ImageSpace) -> ImageSpace:
+    """Return the image space on the canvas that the run begins with."""
+    return space.resized(plan_stages(recipe.stages, recipe.size, recipe.steps)[0].size)
 
 
 def seen_size(recipe: Recipe) -> tuple[int, int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from featvis import parts
@@ -19,6 +21,7 @@ from featvis.objectives.base import Objective
 from featvis.objectives.unit import Logit, Unit, of_target
 from featvis.pictures import to_levels
 from featvis.recipe import Recipe, recipe_files
+from featvis.stages import plan_stages
 from featvis.target import Target, expand, parse_request
 from featvis.transforms.base import Transform
 
@@ -157,6 +160,8 @@ def network_for(model: ModelHandle, recipe: Recipe) -> NetworkAt:
 def _check_parts(model: ModelHandle, recipe: Recipe, bound: Objective, start: Tensor | None) -> None:
     """Build every part once and let the penalties look at the network, so that mistakes show now."""
     space: ImageSpace = parts.make("images", recipe.space, size=recipe.size, channels=model.channels)
+    if recipe.stages:
+        _check_stages(model, recipe, bound, space, start)
     for spec in recipe.transforms:
         parts.make("transforms", spec)
     for spec in recipe.penalties:
@@ -165,6 +170,24 @@ def _check_parts(model: ModelHandle, recipe: Recipe, bound: Objective, start: Te
         if not space.fits:
             raise RecipeError(f"the image space {recipe.space['name']!r} cannot start from an image")
         space.check_image(start)
+
+
+def _check_stages(
+    model: ModelHandle, recipe: Recipe, bound: Objective, space: ImageSpace, start: Tensor | None
+) -> None:
+    if start is not None:
+        raise RecipeError("a run that starts from an image begins on the whole canvas; leave out stages")
+    if isinstance(bound, Unit) and bound.positions[0] is not None:
+        raise RecipeError(
+            f"{bound.describe()} is one position of the whole canvas' map, which smaller canvases have not; "
+            "leave out stages"
+        )
+    planned = plan_stages(recipe.stages, recipe.size, recipe.steps)
+    for stage, later in itertools.pairwise(planned):
+        here = space.resized(stage.size)
+        drawn = here.draw(torch.Generator().manual_seed(0))
+        here.grow({name: value[None] for name, value in drawn.items()}, space.resized(later.size))
+        model.at(recipe.input_size or stage.size)
 
 
 def _with_parts(

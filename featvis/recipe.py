@@ -17,7 +17,7 @@ from featvis import parts
 from featvis.errors import RecipeError, unknown
 from featvis.options import AtLeastOne, Count, Fraction, Positive, Size
 
-PICTURE_VERSION = 3
+PICTURE_VERSION = 4
 """Raised whenever the same recipe would give other bytes; it is part of every picture's key."""
 
 
@@ -34,6 +34,9 @@ class Recipe(BaseModel):
     """The canvas, (height, width) in pixels."""
     input_size: Size | None = None
     """What the network is shown; by default the canvas' own size."""
+    stages: tuple[tuple[Size, Fraction], ...] = ()
+    """Smaller canvases to begin with: ``[[64, 0.25], [128, 0.5]]`` is 64 pixels for the first quarter of the
+    steps, then 128 up to the half, then ``size``."""
     steps: AtLeastOne = 128
     space: dict[str, Any] = {"name": "fourier"}
     transforms: tuple[dict[str, Any], ...] = (
@@ -96,6 +99,18 @@ class Recipe(BaseModel):
                         "recipe: " + unknown("key", str(key), cls.model_fields, f"keys: {known}")
                     )
         return data
+
+    @model_validator(mode="after")
+    def _growing(self) -> Recipe:
+        last, until = (0, 0), 0.0
+        for canvas, share in (*self.stages, (self.size, 1.0)):
+            if canvas[0] < last[0] or canvas[1] < last[1] or share < until:
+                raise RecipeError(
+                    "recipe: stages are smaller canvases first, each with the share of the run at which it "
+                    f"ends, up to size {self.size[0]}x{self.size[1]}; got {list(map(list, self.stages))}"
+                )
+            last, until = canvas, share
+        return self
 
     @model_validator(mode="after")
     def _learning(self) -> Recipe:

@@ -26,6 +26,7 @@ from featvis.sheets import grid
 from featvis.store import Store
 from featvis.target import Target, parse_request
 from featvis.transforms.base import Transform
+from featvis.tuning import settle_auto, take_auto
 
 
 class Reporter(Protocol):
@@ -76,7 +77,9 @@ def render(
         transforms: instead of the recipe's.
         penalties: instead of the recipe's, for instance ``[{"name": "l2", "weight": 0.1}]``.
         watch: called with every :class:`Step`.
-        **changes: any other field of the recipe: ``size``, ``steps``, ``lanes``, ``learning_rate`` …
+        **changes: any other field of the recipe: ``size``, ``steps``, ``lanes``, ``learning_rate`` …;
+            ``lanes="auto"`` and ``precision="auto"`` choose by a short measurement, and a folder keeps
+            its first choice.
 
     Returns:
         The pictures, in the order of the targets.
@@ -85,6 +88,7 @@ def render(
         UserError: anything wrong in what was asked, before any compute.
     """
     handle = load_model(model)
+    auto = take_auto(changes)
     planned = make_plan(
         handle,
         targets,
@@ -98,6 +102,7 @@ def render(
         **changes,
     )
     store = open_store(planned, Path(out)) if out is not None else None
+    planned, _ = settle_auto(planned, auto, store)
     if progress:
         from featvis.progress import Report  # rich is needed only here
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from featvis.errors import OutputError
 from featvis.files import write_whole
+from featvis.recipe import Recipe
 from featvis.target import parse_request
 from featvis.version import __version__
 
@@ -102,6 +103,21 @@ class Store:
             if key in (picture.key, picture.asked_key):
                 picture.seconds = float(entry.get("seconds") or 0.0)
                 return picture
+        return None
+
+    def made_with(self, layer: str, recipe: Recipe, but: Collection[str]) -> dict[str, Any] | None:
+        """Return the recipe by which the folder's first picture of a layer was made, if it is this one.
+
+        Args:
+            layer: the layer's name.
+            recipe: the recipe that is asked for.
+            but: its fields that may differ.
+        """
+        asked = {name: value for name, value in recipe.to_json().items() if name not in but}
+        for entry in sorted(self.entries.values(), key=_place):
+            made: dict[str, Any] = self.top["recipes"].get(entry.get("recipe"), {})
+            if entry.get("layer") == layer and {n: v for n, v in made.items() if n not in but} == asked:
+                return made
         return None
 
     def add(self, picture: Picture) -> Path | None:

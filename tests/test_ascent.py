@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import featvis as fv
-from featvis.ascent import rate
+from featvis.optimizers import rate
 from tests.networks import handle, layouts, small
 
 SIZE = (17, 24)

@@ -43,3 +43,25 @@ def test_batch_mates_change_nothing():
     together = fv.render(model, "blocks.2:0:6", size=(48, 64), steps=12, lanes=4)
     alone = fv.render(model, "blocks.2:5", size=(48, 64), steps=12, lanes=4)
     assert abs(together[5].levels.astype(int) - alone[0].levels.astype(int)).mean() < 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("target", ["blocks.3:0:4", "classifier:263,7"])
+def test_the_same_bytes_twice(target, precision):
+    model = fv.load_model(device="cuda")
+    options = {"size": (64, 80), "steps": 40, "precision": precision, "lanes": 4}
+    once, twice = (fv.render(model, target, **options) for _ in (0, 1))
+    assert [picture.png() for picture in once] == [picture.png() for picture in twice]
+
+
+def test_a_step_is_replayed(monkeypatch):
+    from featvis.stepping import Replaying
+
+    recorded = []
+    record = Replaying._record
+    monkeypatch.setattr(Replaying, "_record", lambda self: recorded.append(self) or record(self))
+    model = fv.load_model(device="cuda")
+    picture, = fv.render(model, "blocks.3:1", size=(64, 80), steps=40, redirect_steps=4)  # fmt: skip
+    assert len(recorded) == 1
+    assert not recorded[0]._refused
+    assert picture.score > picture.start_score

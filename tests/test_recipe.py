@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 CHANGES = {
     "size": (17, 24),
     "input_size": (32, 48),
+    "stages": [[(17, 24), 0.5]],
     "steps": 9,
     "space": {"name": "fourier", "exponent": 0.9},
     "transforms": [{"name": "noise", "sd": 0.1}],

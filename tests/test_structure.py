@@ -16,15 +16,17 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "configs" not in path.p
 
 LEVELS = [
     {"errors", "options", "version"},
-    {"target", "parts", "files"},
+    {"target", "parts", "files", "stages"},
     {"recipe"},
     {"draws", "redirect", "models"},
     {"images", "transforms", "objectives"},
+    {"optimizers", "stepping"},
     {"ascent"},
     {"pictures"},
     {"jobs"},
     {"execute", "planning"},
     {"store", "sheets", "progress"},
+    {"tuning"},
     {"rendering", "evaluate", "examples"},
     {"estimate", "pages"},
     {"galleries"},

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from featvis.errors import FeatvisError
+    from featvis.errors import FeatvisError, FeatvisWarning
 
     # Large pages: a step allocates and frees the same big tensors, and without them the kernel's page
     # faults took a fifth of it. Must be set before torch allocates; the process is our own.
@@ -29,6 +29,8 @@ def _run(arguments: list[str]) -> int:
         # What libraries have to say to programmers is not for the terminal of a user.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            warnings.simplefilter("always", FeatvisWarning)
+            warnings.showwarning = _show
             from featvis.cli.app import app
 
             result = app(args=arguments, prog_name="featvis", standalone_mode=False)
@@ -48,6 +50,10 @@ def _run(arguments: list[str]) -> int:
         if tell is None:
             raise
         return _fail(tell() or "see featvis --help")
+
+
+def _show(message: Warning | str, *_: object, **__: object) -> None:
+    print("featvis: " + " ".join(str(message).split()), file=sys.stderr)
 
 
 def _fail(message: str, code: int = 2) -> int:

@@ -47,9 +47,10 @@ def render(
         int, typer.Option("--seeds", help="Pictures of each target, from seeds SEED, SEED+1 …")
     ] = 1,
     lanes: Annotated[
-        int | None, typer.Option("--lanes", help="Pictures that one step computes together.")
+        str | None,
+        typer.Option("--lanes", help="Pictures that one step computes together; auto measures what is fast."),
     ] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="float32 or bfloat16.")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="float32, bfloat16 or auto.")] = None,
     threads: Annotated[
         int | None, typer.Option("--threads", help="CPU threads (they change last bits).")
     ] = None,
@@ -93,8 +94,9 @@ def render(
         "space": None if space is None else {"name": space},
     }
     changes = {name: value for name, value in changes.items() if value is not None}
+    plain = {name: value for name, value in changes.items() if value != "auto"}
     chosen = Recipe.load(recipe) if recipe is not None else None
-    checked = (chosen or Recipe()).but(**changes)
+    checked = (chosen or Recipe()).but(**plain)
     # A start image is brought to the canvas that was asked for, or sets it.
     canvas = checked.size if chosen is not None or size is not None else None
     options = RunOptions(device=device, out=out)
@@ -113,11 +115,21 @@ def render(
     from featvis.rendering import open_store
 
     image = None if start is None else load_image(start, handle.channels, canvas)
+    from featvis.tuning import settle_auto, take_auto
+
+    auto = take_auto(changes)
     planned = make_plan(handle, addresses, recipe=recipe, seed=seed, seeds=seeds, start=image, **changes)
+    # A dry run writes nothing, but what the folder holds is what a run would go on with.
+    store = open_store(planned, folder) if not dry_run or folder.is_dir() else None
+    planned, choices = settle_auto(planned, auto, store)
+    for name, choice in choices.items():
+        tried = ", ".join(f"{kind} {took:.3g} ms" for kind, took in choice.measured.items())
+        note(f"{name}: {choice.lanes} lanes, {choice.precision} ({tried} a picture and step)")
     if dry_run:
         _dry_run(planned, folder)
         return 0
-    return _render(planned, open_store(planned, folder), folder)
+    assert store is not None
+    return _render(planned, store, folder)
 
 
 def _render(planned: Plan, store: Store, folder: Path) -> int:

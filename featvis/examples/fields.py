@@ -22,15 +22,15 @@ _WIDEST_PERIOD = 256
 class Fields:
     """The receptive fields of the positions of some layers.
 
-    A pixel that is not a number makes NaN of exactly the positions that depend on it. Where layers repeat
+    Pixels that are not a number make NaN of exactly the positions that depend on them. Where layers repeat
     themselves every so many pixels (the least common multiple of all strides), position r of a layer
     with stride s sees rows r·s + first to r·s + last, and first and last depend only on r modulo the
-    period and on the canvas modulo the period (padding "same" shifts by its remainder). ``first`` shows in
-    the pixels of one period at the upper left corner, ``last`` in those at the lower right: of every
-    kind of position exactly one begins in the former and one ends in the latter. So padding,
-    dilation and skip connections between strides need no arithmetic of ours.
+    period and on the canvas modulo the period (padding "same" shifts by its remainder). A block of NaN
+    that grows from the upper left corner over one period newly reaches one position of each kind, with
+    its first pixel; a block at the lower right corner does so with its last. So padding, dilation and
+    skip connections between strides need no arithmetic of ours.
 
-    A network that takes one size is scanned pixel by pixel along the diagonal instead.
+    A network that takes one size is scanned row by row and column by column instead.
     """
 
     def __init__(
@@ -91,10 +91,15 @@ class Fields:
             side + period * max(0, math.ceil((6 * period - side) / period))
             for side, period in zip(canvas, self._period, strict=True)
         ]
-        longest = max(self._period)
-        starts = [(p, p) for p in range(longest)]
-        ends = [(size[0] - 1 - p, size[1] - 1 - p) for p in range(longest)]
-        first, last = self._reached(starts, (size[0], size[1])), self._reached(ends, (size[0], size[1]))
+        height, width = size
+        # From one period of pixels to two: within the first, some are seen by no position of any kind.
+        grown = range(max(self._period) + 1)
+        down, across = self._period
+        first = self._reached([(slice(down + n), slice(across + n)) for n in grown], (height, width))
+        last = self._reached(
+            [(slice(height - down - n, None), slice(width - across - n, None)) for n in grown],
+            (height, width),
+        )
         for axis in (0, 1):
             period, edges = self._period[axis], dict[str, _Edges | None]()
             for name, layer in self._wanted.items():
@@ -105,30 +110,39 @@ class Fields:
                 edges[name] = None
                 if name in first and stride and period % stride == 0:
                     edges[name] = _Edges(
-                        first[name][axis][:period], last[name][axis][:period], side=size[axis], stride=stride
+                        first[name][axis][: period + 1],
+                        last[name][axis][: period + 1],
+                        side=size[axis],
+                        stride=stride,
                     )
             self._known[axis, size[axis] % period] = edges
 
     def _scan(self, canvas: Size) -> dict[str, list[list[Interval | None]]]:
-        corners = self._reached([(0, 0), (canvas[0] - 1, canvas[1] - 1)], canvas)
-        local = [name for name, (down, across) in corners.items() if not (down.all() and across.all())]
-        diagonal = [(min(p, canvas[0] - 1), min(p, canvas[1] - 1)) for p in range(max(canvas))]
-        reached = self._reached(diagonal, canvas) if local else {}
+        height, width = canvas
+        everything = slice(None)
+        corners = self._reached([(slice(1), slice(1)), (slice(-1, None), slice(-1, None))], canvas)
+        lines = [[(slice(row, row + 1), everything) for row in range(height)]]
+        lines.append([(everything, slice(column, column + 1)) for column in range(width)])
+        is_global = {name: bool(down.all() and across.all()) for name, (down, across) in corners.items()}
+        local = not all(is_global.values())
+        reached = [self._reached(along, canvas) if local else {} for along in lines]
         return {
             name: [
-                [_span(pixels[: canvas[axis]]) if name in reached else None for pixels in side.T]
-                for axis, side in enumerate(reached.get(name, ends))
+                [_span(pixels) if local and not is_global[name] else None for pixels in side.T]
+                for side in (reached[axis][name][axis] if local else corners[name][axis] for axis in (0, 1))
             ]
-            for name, ends in corners.items()
+            for name in corners
         }
 
-    def _reached(self, pixels: Sequence[Size], canvas: Size) -> dict[str, tuple[Tensor, Tensor]]:
-        """For each layer with a grid: which of its rows, and of its columns, each pixel reaches."""
+    def _reached(
+        self, blocks: Sequence[tuple[slice, slice]], canvas: Size
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """For each layer with a grid: which of its rows, and of its columns, each block of pixels reaches."""
         found: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
-        for start in range(0, len(pixels), 4):
-            images = torch.full((min(4, len(pixels) - start), self._channels, *canvas), 0.5)
-            for image, (row, column) in zip(images, pixels[start:], strict=False):
-                image[:, row, column] = torch.nan
+        for start in range(0, len(blocks), 4):
+            images = torch.full((min(4, len(blocks) - start), self._channels, *canvas), 0.5)
+            for image, (rows, columns) in zip(images, blocks[start:], strict=False):
+                image[:, rows, columns] = torch.nan
             # cuDNN's fast algorithms spread NaN over whole tiles.
             with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
                 given = self._activations(images)
@@ -138,10 +152,10 @@ class Fields:
                     continue
                 spread = given[name].isnan().any(layer.axis).flatten(1)[:, layer.prefix :]
                 spread = spread.reshape(len(images), *grid)
-                rows, columns = found.setdefault(name, ([], []))
-                rows.append(spread.any(2).cpu())
-                columns.append(spread.any(1).cpu())
-        return {name: (torch.cat(rows), torch.cat(columns)) for name, (rows, columns) in found.items()}
+                down, across = found.setdefault(name, ([], []))
+                down.append(spread.any(2).cpu())
+                across.append(spread.any(1).cpu())
+        return {name: (torch.cat(down), torch.cat(across)) for name, (down, across) in found.items()}
 
 
 class _Edges:
@@ -151,28 +165,26 @@ class _Edges:
     """
 
     def __init__(self, starts: Tensor, ends: Tensor, *, side: int, stride: int) -> None:
-        """Read them off what the first and the last pixels of an axis reach, ``(period, positions)``."""
-        period, positions = starts.shape
-        kinds = period // stride
-        reached, left = starts.nonzero().tolist(), ends.nonzero().tolist()
-        first, last = [side] * kinds, [-side] * kinds
-        for pixel, position in reached:
-            first[position % kinds] = min(first[position % kinds], pixel - position * stride)
-        for pixel, position in left:
-            from_start = side - 1 - pixel
-            last[position % kinds] = max(last[position % kinds], from_start - position * stride)
-        self._stride = stride
-        self._edges: list[Interval | None] = [
-            # Where the outermost position is reached from the far side, the field is larger than can be seen.
-            None
-            if kind >= positions
-            or first[kind] == side
-            or last[kind] == -side
-            or bool(starts[:, kind::kinds][:, -1].any())
-            or bool(ends[:, kind].any())
-            else (first[kind], last[kind])
-            for kind in range(kinds)
-        ]
+        """Read them off what growing blocks reach.
+
+        Args:
+            starts: ``(period + 1, positions)``, reached by the first period + n pixels.
+            ends: the same for the last pixels.
+            side: how many pixels there are.
+            stride: pixels from one position to the next.
+        """
+        period = len(starts) - 1
+        self._stride, kinds = stride, period // stride
+        first = [_newly(starts[:, kind::kinds], outermost=-1) for kind in range(kinds)]
+        last = [_newly(ends[:, kind::kinds], outermost=0) for kind in range(kinds)]
+        self._edges: list[Interval | None] = []
+        for kind, (begun, ended) in enumerate(zip(first, last, strict=True)):
+            if begun is None or ended is None:
+                self._edges.append(None)
+                continue
+            begins = (begun[1] * kinds + kind) * stride
+            ends_at = (ended[1] * kinds + kind) * stride
+            self._edges.append((period + begun[0] - begins, side - 1 - period - ended[0] - ends_at))
 
     def seen_by(self, position: int, side: int) -> Interval | None:
         """Rows or columns that a position sees; None if there are more of them than the canvas has."""
@@ -180,6 +192,21 @@ class _Edges:
         if edge is None or edge[1] - edge[0] >= side:
             return None
         return position * self._stride + edge[0], position * self._stride + edge[1] + 1
+
+
+def _newly(reached: Tensor, *, outermost: int) -> tuple[int, int] | None:
+    """Return by how much a block had grown when it newly reached a position, and which position that is.
+
+    Of several (through the gaps of a dilated field) it is the one that is farthest from the block. None
+    where the outermost position is reached, too: then the field is larger than can be seen.
+    """
+    if reached.shape[1] == 0 or bool(reached[-1, outermost]):
+        return None
+    newly = (reached[1:] & ~reached[:-1]).nonzero().tolist()
+    if not newly:
+        return None
+    grown, position = (max if outermost else min)(newly, key=lambda pair: pair[1])
+    return grown, position
 
 
 def _span(reaching: Tensor) -> Interval | None:

@@ -69,7 +69,7 @@ def frame_whole(photo: Size, short: int, multiple: int = 1) -> Frame:
     height, width = photo
     scale = short / min(photo)
     length = min(max(photo) * scale, LONGEST * short)
-    long = short + multiple * round((length - short) / multiple)
+    long = round(length) if multiple == 1 else short + multiple * round((length - short) / multiple)
     if height == width:
         return Frame(photo, (short, short), 0, 0, height, width)
     shown = min(float(max(photo)), LONGEST * min(photo))

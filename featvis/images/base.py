@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from featvis.errors import CanvasError
+
+_Space = TypeVar("_Space", bound="ImageSpace")
 
 Parameters = dict[str, Tensor]
 """The learnable tensors of a batch of images, each with the lanes as its first axis."""
@@ -33,6 +36,22 @@ class ImageSpace(ABC):
         if self.size is None:
             raise CanvasError(f"{type(self).__name__} has no size yet; give size=(height, width)")
         return self.size
+
+    def resized(self: _Space, size: tuple[int, int]) -> _Space:
+        """Return this space with another canvas, (height, width)."""
+        if size == self.size:
+            return self
+        changed = copy.copy(self)
+        object.__setattr__(changed, "size", size)
+        return changed
+
+    def grow(self, parameters: Parameters, larger: ImageSpace) -> Parameters:
+        """Return the parameters of a batch on ``larger``'s canvas that show the same images.
+
+        Raises:
+            CanvasError: this space cannot.
+        """
+        raise CanvasError(f"the image space {self.part_name!r} cannot grow its canvas; leave out stages")
 
     @abstractmethod
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:

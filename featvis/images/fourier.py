@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.images.color import color_matrix, from_unit_range, to_unit_range
 from featvis.images.spectrum import falling_amplitudes
@@ -47,6 +49,35 @@ class FourierImage(ImageSpace):
         gain = _gain(*self.canvas, self.exponent, image.device, torch.float64)
         spectrum = torch.view_as_real(torch.fft.rfft2(raw, norm="ortho") / gain[..., 0])
         return {"spectrum": spectrum.float().contiguous()}
+
+    def grow(self, parameters: Parameters, larger: ImageSpace) -> Parameters:
+        """Carry every wave over; the new, shorter waves are still.
+
+        Exact: a canvas twice as high and wide shows the same values at every other pixel.
+        """
+        spectrum = parameters["spectrum"]
+        (height, width), (tall, wide) = self.canvas, larger.canvas
+        if tall < height or wide < width:
+            raise CanvasError(f"a canvas grows, {height}x{width} to {tall}x{wide} does not")
+        exponent = larger.exponent if isinstance(larger, FourierImage) else self.exponent
+        per_pixel = math.sqrt(tall * wide / (height * width))  # orthonormal waves are lower on more pixels
+        here = _gain(height, width, self.exponent, spectrum.device, spectrum.dtype)
+        there = _gain(tall, wide, exponent, spectrum.device, spectrum.dtype)
+        waves = spectrum * here * per_pixel
+        grown = spectrum.new_zeros((*spectrum.shape[:2], tall, wide // 2 + 1, 2))
+        up, columns = (height + 1) // 2, waves.shape[3]
+        grown[:, :, :up, :columns] = waves[:, :, :up]
+        down = height - up
+        if down:
+            grown[:, :, tall - down :, :columns] = waves[:, :, up:]
+        if width % 2 == 0 and wide > width:
+            # The shortest wave of an even width stood for itself and its mirror image.
+            grown[:, :, :, columns - 1] /= 2
+        if height % 2 == 0 and tall > height:
+            half = grown[:, :, tall - down, :columns] / 2
+            grown[:, :, tall - down, :columns] = half
+            grown[:, :, up, :columns] = half
+        return {"spectrum": grown / there}
 
     def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
         spectrum = parameters["spectrum"]

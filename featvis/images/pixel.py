@@ -33,6 +33,13 @@ class PixelImage(ImageSpace):
         raw = from_unit_range(image, color_matrix(self.channels, self.decorrelate, image.device))
         return {"pixels": raw.float()}
 
+    def grow(self, parameters: Parameters, larger: ImageSpace) -> Parameters:
+        """Resize bicubically, centre on centre."""
+        resized = torch.nn.functional.interpolate(
+            parameters["pixels"], larger.canvas, mode="bicubic", align_corners=False
+        )
+        return {"pixels": resized}
+
     def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
         pixels = parameters["pixels"]
         return to_unit_range(pixels, color_matrix(self.channels, self.decorrelate, pixels.device))

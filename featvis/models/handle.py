@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from featvis.errors import CanvasError, ModelError
 from featvis.models import layers as measured
 from featvis.models.fold import Pair, find_pairs, foldable
+from featvis.models.gather import can_gather
 from featvis.models.layers import LayerInfo
 from featvis.models.moments import MOMENTS_OF
 from featvis.models.network import NetworkAt
@@ -142,6 +143,7 @@ class ModelHandle:
         size: Size | None = None,
         precision: str = "float32",
         cheaper: bool = True,
+        only: Mapping[str, Sequence[int]] | None = None,
     ) -> Iterator[Tap]:
         """Borrow the network and read some of its layers: frozen, truncated, restored.
 
@@ -154,6 +156,7 @@ class ModelHandle:
             precision: ``float32``, or ``bfloat16`` for autocast.
             cheaper: run modules in cheaper forms that give the same activations; the bench's bare pass
                 runs them as they are.
+            only: for a layer that :meth:`can_gather`, the units that it computes, in this order.
         """
         network = self.at(size or self.input_size)
         calls = {}
@@ -161,8 +164,24 @@ class ModelHandle:
             info = network.find(name.removeprefix(MOMENTS_OF))
             calls[name] = info.calls
         fold = foldable(self._trusted_pairs(), self.module, layers)
-        with borrowed(self.module, channels_last=True, fold=fold, cheaper=cheaper):
+        # The same bits twice on one GPU; TensorFloat-32 in convolutions, as PyTorch allows by default.
+        same = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True)
+        with (
+            same if self.device.type == "cuda" else nullcontext(),
+            borrowed(self.module, channels_last=True, fold=fold, cheaper=cheaper, only=only),
+        ):
             yield Tap(self.module, calls, self.mean, self.std, precision, fold)
+
+    def can_gather(self, layer: str, layers: Sequence[str], size: Size) -> bool:
+        """Whether ``layer``, read with the others of ``layers``, may compute some of its units only.
+
+        It must be a convolution or a linear layer that runs once and is the last that is needed.
+        """
+        network = self.at(size)
+        info = network.find(layer)
+        others = [network.find(name.removeprefix(MOMENTS_OF)).order for name in layers if name != layer]
+        last = info.calls == 1 and info.order > max(others, default=-1)
+        return last and can_gather(dict(self.module.named_modules()).get(layer))
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the weights that were loaded, the network's class and the preprocessing."""

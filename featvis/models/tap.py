@@ -12,6 +12,7 @@ from torch.overrides import has_torch_function
 
 from featvis.errors import ModelError
 from featvis.models.fold import Pair, Rest, folded, scale_and_offset, sends_back_its_own
+from featvis.models.gather import gathered
 from featvis.models.lean import lean
 from featvis.models.moments import MOMENTS_OF, Moments
 
@@ -25,7 +26,12 @@ class _Finished(BaseException):
 
 @contextmanager
 def borrowed(
-    module: nn.Module, *, channels_last: bool = False, fold: Sequence[Pair] = (), cheaper: bool = False
+    module: nn.Module,
+    *,
+    channels_last: bool = False,
+    fold: Sequence[Pair] = (),
+    cheaper: bool = False,
+    only: Mapping[str, Sequence[int]] | None = None,
 ) -> Iterator[None]:
     """Freeze ``module`` and put it in eval mode; on every way out it is exactly as before.
 
@@ -34,6 +40,7 @@ def borrowed(
         channels_last: keep its convolutions' weights in channels_last meanwhile.
         fold: convolutions to fold the BatchNorm behind them into meanwhile.
         cheaper: let modules do their work as :func:`featvis.models.lean.lean` says.
+        only: layers that compute some units only; see :func:`featvis.models.gather.gathered`.
     """
     with ExitStack() as restore:
         for one in module.modules():
@@ -43,6 +50,7 @@ def borrowed(
             parameter.requires_grad_(False)
         module.eval()
         restore.enter_context(folded(module, fold))
+        restore.enter_context(gathered(module, only or {}))
         if channels_last:
             for one in module.modules():
                 for name, mine in one._parameters.items():

@@ -56,6 +56,13 @@ class Objective(ABC):
         """Return this penalty for a run whose target reads ``layers``; it may not look deeper than they."""
         return self
 
+    def gather(self, lanes: int) -> tuple[Objective, dict[str, tuple[int, ...]]]:
+        """Return this bound objective for layers that compute only the units it reads, and those units.
+
+        Lane b then reads the b-th of a layer's units. Without any such layer, the objective itself.
+        """
+        return self, {}
+
     @classmethod
     def stack(cls, objectives: Sequence[Any]) -> Objective:
         """Return one objective that scores lane b by ``objectives[b]``; slow unless overridden."""
@@ -131,6 +138,19 @@ class Sum(Objective):
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         return Sum([(weight, term.bind(network)) for weight, term in self.terms])
+
+    def gather(self, lanes: int) -> tuple[Objective, dict[str, tuple[int, ...]]]:  # noqa: D102
+        readers = [layer for _, term in self.terms for layer in term.layers]
+        terms, units = [], {}
+        for weight, term in self.terms:
+            found, only = term.gather(lanes)
+            # What another term reads whole, or in another order, stays whole.
+            if only and all(readers.count(layer) == 1 for layer in only):
+                terms.append((weight, found))
+                units.update(only)
+            else:
+                terms.append((weight, term))
+        return Sum(terms), units
 
     def stacks_with(self) -> tuple[object, ...]:  # noqa: D102
         return (Sum, tuple((weight, term.stacks_with()) for weight, term in self.terms))

@@ -56,6 +56,12 @@ class Unit(Objective):
         picked = activation[lane, unit].float().flatten(1) if activation.dim() > 2 else activation[lane, unit]
         return picked[:, self._info.prefix :].mean(1) if activation.dim() > 2 else picked.float()
 
+    def gather(self, lanes: int) -> tuple[Objective, dict[str, tuple[int, ...]]]:  # noqa: D102
+        units = self.units * (lanes // len(self.units))
+        positions = self.positions * (lanes // len(self.units))
+        read = copy_with(self, units=tuple(range(lanes)), positions=positions, _where=None)
+        return read, {self.layer: units}
+
     def _indices(self, lanes: int) -> Tensor:
         """Lane, unit, row and column of each lane's score, ``(4, lanes)``."""
         times = lanes // len(self.units)

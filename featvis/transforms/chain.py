@@ -59,9 +59,15 @@ class Chain:
             self._fields.append(transform.keep_fields(torch.stack(drawn).to(device)) if drawn else None)
             canvas = after
 
-    def __call__(self, images: Tensor, step: int) -> Tensor:
-        """Return the images that the network is shown at this step, ``(B, C, *seen)``."""
+    def __call__(self, images: Tensor, step: int | Tensor) -> Tensor:
+        """Return the images that the network is shown at this step, ``(B, C, *seen)``.
+
+        Args:
+            images: ``(B, C, H, W)``.
+            step: its number; as a tensor ``(1,)`` on the device it is read there.
+        """
         for transform, values, field in zip(self.transforms, self._values, self._fields, strict=True):
             size = self.seen if transform.resizes else (images.shape[2], images.shape[3])
-            images = transform.apply(images, values[:, step], field, size)
+            now = values[:, step] if isinstance(step, int) else values.index_select(1, step).squeeze(1)
+            images = transform.apply(images, now, field, size)
         return images

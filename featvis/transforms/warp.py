@@ -12,6 +12,7 @@ from torch.nn import functional
 from featvis.options import Fraction, PositiveSchedule, Range
 from featvis.parts import part
 from featvis.transforms.base import Size, Transform, between
+from featvis.transforms.resample import resample
 
 
 @part("warp")
@@ -70,26 +71,4 @@ class Warp(Transform):
             # Adaptive, so that a remainder of rows or columns is not cut off and nothing moves.
             whole = (images.shape[2] // shrink, images.shape[3] // shrink)
             images = functional.adaptive_avg_pool2d(images, whole)
-        grid = _grid(values, seen)
-        if self.pad == "gray":
-            shown = functional.grid_sample(images - 0.5, grid, padding_mode="zeros", align_corners=False)
-            return shown + 0.5
-        mode = "reflection" if self.pad == "reflect" else "border"
-        return functional.grid_sample(images, grid, padding_mode=mode, align_corners=False)
-
-
-def _grid(values: Tensor, seen: Size) -> Tensor:
-    """Return where each pixel that is seen looks, ``(B, *seen, 2)``, as ``grid_sample`` wants it.
-
-    The same as ``functional.affine_grid``, by sums of a row's and a column's share instead of a
-    product of small matrices, which on a CPU takes longer than the resample itself.
-    """
-    rows, columns = (
-        (torch.arange(side, device=values.device, dtype=values.dtype) * 2 + (1 - side)) / side
-        for side in seen
-    )
-    grid = values.new_empty((values.shape[0], *seen, 2))
-    for axis in (0, 1):
-        across, down, offset = values[:, 3 * axis : 3 * axis + 3, None].unbind(1)
-        torch.add((down * rows + offset)[:, :, None], (across * columns)[:, None, :], out=grid[..., axis])
-    return grid
+        return resample(images, values, seen, self.pad)

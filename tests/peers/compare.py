@@ -38,9 +38,15 @@ def parse(typed: list[str]) -> argparse.Namespace:
     add("--curve", default="24,32,48,64,96,128,256", help="featvis' numbers of steps, for quality")
     add("--recipe", default="portrait", help="featvis' recipe, for quality: a name or a TOML file")
     add("--lucent-steps", type=int, default=512, help="for quality; half of them is looked at, too")
+    add("--equal-classes", type=int, default=16, help="as --horama-classes, for Lucent at 224 px")
     add("--horama-steps", type=int, default=64, help="for quality; Horama's own 1000 take very long on a CPU")
     add("--horama-canvas", type=int, default=1280, help="side of Horama's canvas")
-    add("--horama-classes", type=int, default=4, help="for quality, the first of the classes")
+    add(
+        "--horama-classes",
+        type=int,
+        default=4,
+        help="for quality: the first so many of the classes, 0 for none",
+    )
     add("--seed", type=int, default=0, help="of the classes and of every picture")
     add("--model", default="efficientnet_lite0", help="as featvis names networks")
     add("--weights", help="a file of weights, or none")
@@ -96,14 +102,15 @@ def _compare(asked: argparse.Namespace, model: ModelHandle) -> int:
     with_horama.make_spectrum(asked.out / with_horama.SPECTRUM)
     about = machine(model)
     title = f"{asked.model} on {about['device']} ({about['processor']}); " + ", ".join(about["versions"])
-    told, found = [title], {"about": about}
     print(title)
-    for part, measure in (("speed", _speed), ("quality", _quality)):
+    lines: dict[str, list[str]] = {}
+    found: dict[str, object] = {"about": about}
+    # Quality first: it tells at once if pictures of the peers are missing that should be there.
+    for part, measure in (("quality", _quality), ("speed", _speed)):
         if asked.only in (None, "featvis", part):
-            lines, figures = measure(asked, model)
-            print("\n" + "\n\n".join(lines), flush=True)
-            told += lines
-            found[part] = figures
+            lines[part], found[part] = measure(asked, model)
+            print("\n" + "\n\n".join(lines[part]), flush=True)
+    told = [title, *lines.get("speed", []), *lines.get("quality", [])]
     if asked.markdown is not None:
         write_whole(asked.markdown, ("\n\n".join(told) + "\n").encode())
     if asked.json is not None:
@@ -148,9 +155,10 @@ def _quality(asked: argparse.Namespace, model: ModelHandle) -> tuple[list[str], 
         curve=tuple(asked.curve),
         recipe=asked.recipe,
         lucent_steps=asked.lucent_steps,
+        equal_classes=max(0, asked.equal_classes),
         horama_steps=asked.horama_steps,
         horama_canvas=asked.horama_canvas,
-        horama_classes=asked.horama_classes,
+        horama_classes=max(0, asked.horama_classes),
         out=asked.out,
         only_featvis=asked.only == "featvis",
     )

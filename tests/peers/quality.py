@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class Asked:
     curve: tuple[int, ...]
     recipe: str
     lucent_steps: int
+    equal_classes: int
     horama_steps: int
     horama_canvas: int
     horama_classes: int
@@ -81,7 +82,8 @@ def render(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Method]:
     ours, beside = _featvis(model, asked, say)
     for method in shipped.values():
         method.beside = beside
-    return {**shipped, **_lucent_large(model, asked, say), **_horama(model, asked, say), **ours}
+    methods = {**shipped, **_lucent_large(model, asked, say), **_horama(model, asked, say), **ours}
+    return {name: method for name, method in methods.items() if method.classes}
 
 
 def _lucent(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Method]:
@@ -114,9 +116,12 @@ def _lucent(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Method]:
 def _lucent_large(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Method]:
     """Lucent with featvis' canvas and number of evaluations."""
     steps, canvas = asked.half, LARGE
+    classes = asked.classes[: asked.equal_classes]
+    if not classes:
+        return {}
     name = f"lucent-{canvas}-{steps}"
     shelf = Shelf(asked.out / name, {"canvas": canvas, "steps": steps, "seed": asked.seed})
-    missing = [unit for unit in asked.classes if shelf.find(unit) is None]
+    classes, missing = _there(shelf, classes, asked)
     for unit in _turns(missing, f"Lucent, canvas {canvas}", asked, say):
         clock = Clock(model.device)
         began = clock.now()
@@ -126,7 +131,7 @@ def _lucent_large(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Metho
         took = clock.now() - began
         with_lucent.tidy(model)
         shelf.put(unit, picture, seconds=took)
-    return {name: _gather(shelf, Method(f"Lucent, canvas {canvas}, {steps} steps", steps, asked.classes))}
+    return {name: _gather(shelf, Method(f"Lucent, canvas {canvas}, {steps} steps", steps, classes))}
 
 
 def _horama(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Method]:
@@ -137,7 +142,7 @@ def _horama(model: ModelHandle, asked: Asked, say: Say) -> dict[str, Method]:
     name = f"horama-maco-{steps}"
     spectrum = asked.out / with_horama.SPECTRUM
     shelf = Shelf(asked.out / name, {"canvas": canvas, "steps": steps, "seed": asked.seed})
-    missing = [unit for unit in classes if shelf.find(unit) is None]
+    classes, missing = _there(shelf, classes, asked)
     for unit in _turns(missing, "Horama", asked, say):
         clock = Clock(model.device)
         began = clock.now()
@@ -203,7 +208,15 @@ def _featvis(model: ModelHandle, asked: Asked, say: Say) -> tuple[dict[str, Meth
     return methods, beside
 
 
-def _turns(missing: list[int], who: str, asked: Asked, say: Say) -> Iterator[int]:
+def _there(shelf: Shelf, classes: tuple[int, ...], asked: Asked) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The classes to show and those still to be made; beside featvis alone, what there is must do."""
+    missing = tuple(unit for unit in classes if shelf.find(unit) is None)
+    if not asked.only_featvis:
+        return classes, missing
+    return tuple(unit for unit in classes if unit not in missing), ()
+
+
+def _turns(missing: Sequence[int], who: str, asked: Asked, say: Say) -> Iterator[int]:
     """Yield the classes that are missing, each in its own turn on the machine."""
     if missing and asked.only_featvis:
         raise OutputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -107,7 +108,11 @@ def to_json(
             }
             for name, method in methods.items()
         },
-        "time_to_reach": found,
+        # JSON knows no infinity: a level that is never reached has no seconds.
+        "time_to_reach": {
+            judge: {**reach, "seconds": reach["seconds"] if math.isfinite(reach["seconds"]) else None}
+            for judge, reach in found.items()
+        },
     }
 
 

@@ -1,0 +1,94 @@
+"""Optimizers of a run, their learning rates over it, and their state carried over to a larger canvas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from featvis.images.base import Parameters
+
+
+def make_optimizer(
+    name: str,
+    parameters: list[Tensor],
+    learning_rate: float,
+    momentum: float,
+    second_momentum: float,
+    *,
+    capturable: bool = False,
+) -> torch.optim.Optimizer:
+    """Return ``adam``, ``nadam`` or ``sgd`` over the parameters.
+
+    Args:
+        name: which.
+        parameters: the learnable tensors.
+        learning_rate: at factor 1 of the schedule.
+        momentum: Adam's first beta, SGD's momentum.
+        second_momentum: Adam's second beta.
+        capturable: for a step that is recorded once and replayed: rate and step count live on the device.
+    """
+    betas = (momentum, second_momentum)
+    rate_now: Any = learning_rate
+    if capturable:
+        rate_now = torch.tensor(learning_rate, device=parameters[0].device)
+    if name == "adam":
+        return torch.optim.Adam(parameters, lr=rate_now, betas=betas, fused=True, capturable=capturable)
+    if name == "nadam":
+        return torch.optim.NAdam(parameters, lr=rate_now, betas=betas, capturable=capturable)
+    options: dict[str, Any] = {"momentum": momentum, "fused": True}
+    return torch.optim.SGD(parameters, lr=rate_now, **options)
+
+
+def rate(schedule: str, step: int, steps: int) -> float:
+    """Return the factor of the learning rate at a step.
+
+    >>> [round(rate("cosine", step, 4), 2) for step in range(4)]
+    [1.0, 0.85, 0.5, 0.15]
+    """
+    share = step / steps
+    if schedule == "cosine":
+        return (1 + math.cos(math.pi * share)) / 2
+    if schedule == "linear":
+        return 1 - share
+    if schedule == "warmup":
+        return min(1.0, (step + 1) / max(1, round(steps / 10)))
+    return 1.0
+
+
+def carry_state(
+    old: torch.optim.Optimizer,
+    before: Parameters,
+    new: torch.optim.Optimizer,
+    after: Parameters,
+    grow: Callable[[Parameters], Parameters],
+) -> None:
+    """Give ``new`` what ``old`` remembers of each parameter, grown as the parameters themselves were.
+
+    Args:
+        old: of the smaller canvas.
+        before: its parameters.
+        new: of the larger canvas; has taken no step yet.
+        after: its parameters.
+        grow: brings tensors of the shape of ``before`` to the shape of ``after``.
+    """
+    remembered = {name: old.state.get(value, {}) for name, value in before.items()}
+    shaped = {
+        key
+        for name, state in remembered.items()
+        for key, value in state.items()
+        if isinstance(value, Tensor) and value.shape == before[name].shape
+    }
+    for key in shaped:
+        grown = grow({name: state[key] for name, state in remembered.items()})
+        for name, value in grown.items():
+            # Squares stay squares, whatever an interpolation makes of them.
+            kept = value.clamp(min=0) if key.endswith("sq") else value
+            new.state[after[name]][key] = kept.to(after[name].dtype)
+    for name, state in remembered.items():
+        for key, value in state.items():
+            if key not in shaped:
+                new.state[after[name]][key] = value

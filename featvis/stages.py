@@ -1,0 +1,40 @@
+"""Canvas stages: a run that begins on a small canvas and grows it on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Steps ``first`` to ``last`` (not included) on one canvas."""
+
+    size: Size
+    first: int
+    last: int
+
+
+def plan_stages(stages: Sequence[tuple[Size, float]], size: Size, steps: int) -> list[Stage]:
+    """Return the stages of a run, the whole canvas last; those without a step are left out.
+
+    Args:
+        stages: (height, width) and the share of the run at which it ends.
+        size: the whole canvas.
+        steps: of the run.
+
+    >>> plan_stages([((64, 64), 0.25), ((128, 128), 0.5)], (224, 224), 8)[1]
+    Stage(size=(128, 128), first=2, last=4)
+    """
+    planned: list[Stage] = []
+    first = 0
+    for canvas, share in (*stages, (size, 1.0)):
+        last = min(steps, round(share * steps))
+        if canvas == size:
+            last = steps
+        if last > first:
+            planned.append(Stage(canvas, first, last))
+            first = last
+    return planned
