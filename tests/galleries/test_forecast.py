@@ -41,7 +41,7 @@ model = "efficientnet_lite0"
 size = 48
 steps = 6
 [[sections]]
-targets = ["blocks.1:0:32", "blocks.3:0:32"]
+targets = ["blocks.1:0:24", "blocks.3:0:32"]
 """,
 }
 
