@@ -27,6 +27,7 @@ _HOMES = {
     "UserError": "featvis.errors",
     "WeightsError": "featvis.errors",
     "find_examples": "featvis.examples.search",
+    "build_gallery": "featvis.galleries.build",
     "grid": "featvis.sheets",
     "ImageSpace": "featvis.images.base",
     "FourierImage": "featvis.images.fourier",

@@ -25,6 +25,9 @@ from featvis.transforms.warp import Warp
 
 Watch = Callable[[Step], None]
 
+TRACE = 64
+"""The most scores of a run that a picture tells."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -41,6 +44,7 @@ class Wanted:
     unit: int | None = None
     label: str = ""
     start: Tensor | None = None
+    variant: str = "picture"
     asked: Recipe | None = None
     """The recipe as it was asked for, where memory forced fewer lanes."""
 
@@ -83,7 +87,8 @@ def plan(wanted: Sequence[Wanted]) -> list[Job]:
         groups.setdefault(kind, []).append(one)
     jobs = []
     for group in groups.values():
-        lanes = group[0].recipe.lanes
+        # Where pictures stop early, freed lanes take the next one of the whole group.
+        lanes = len(group) if group[0].recipe.patience else group[0].recipe.lanes
         jobs += [Job(tuple(group[place : place + lanes])) for place in range(0, len(group), lanes)]
     return jobs
 
@@ -105,39 +110,90 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
         with torch.no_grad():
             start = {name: value.to(model.device) for name, value in settings["start"].items()}
             started = to_levels(first_space(recipe, space).decode(start))
-        last = None
+        last, told = None, set(trace_steps(recipe.steps))
+        kept = []
         for last in ascend(model, climbed_objective(job), space, **settings):
+            if last.number in told:
+                kept.append(last.scores)  # read at the end only, so that no step waits for the device
             if watch is not None:
                 watch(last)
         assert last is not None
+        traces = torch.stack(kept, 1).tolist()
         levels = to_levels(last.images)
         objective = stack([one.objective for one in lanes_of(job)])
         start_scores, _ = score(model, objective, started, recipe)
         scores, slopes = score(model, objective, levels, recipe)
     seconds = (time.perf_counter() - began) / len(job.wanted)
-    pictures = []
-    for lane, one in enumerate(job.wanted):
-        dead = slopes[lane] == 0 and scores[lane] <= start_scores[lane]
-        picture = Picture(
-            levels=levels[lane],
-            target=one.name,
-            seed=one.seed,
-            score=scores[lane],
-            start_score=start_scores[lane],
-            recipe=recipe.to_json(),
-            key=one.key(weights),
-            asked_key=one.asked_key(weights),
-            status="dead" if dead else "ok",
-            layer=one.layer,
-            unit=one.unit,
-            label=one.label,
+    return [
+        picture_of(
+            one,
+            levels[lane],
+            (start_scores[lane], scores[lane]),
+            slopes[lane],
+            traces[lane],
             seconds=seconds,
-            attempt=one.attempt,
-            model=model.name,
+            model=model,
             weights=weights,
         )
-        pictures.append(picture)
-    return pictures
+        for lane, one in enumerate(job.wanted)
+    ]
+
+
+def picture_of(
+    one: Wanted,
+    levels: NDArray[np.uint8],
+    scores: tuple[float, float],
+    slope: float,
+    trace: Sequence[float],
+    *,
+    seconds: float,
+    model: ModelHandle,
+    weights: str,
+) -> Picture:
+    """Return the finished picture of a wish.
+
+    Args:
+        one: what was asked for.
+        levels: ``(C, H, W)``, as they are saved.
+        scores: of the start and of the picture.
+        slope: the largest derivative of the score by a pixel; zero, without a rise, says the unit is dead.
+        trace: scores over the run.
+        seconds: that it took.
+        model: the network.
+        weights: its fingerprint.
+    """
+    dead = slope == 0 and scores[1] <= scores[0]
+    return Picture(
+        levels=levels,
+        target=one.name,
+        seed=one.seed,
+        score=scores[1],
+        start_score=scores[0],
+        trace=[float(f"{value:.4g}") for value in trace],
+        recipe=one.recipe.to_json(),
+        key=one.key(weights),
+        asked_key=one.asked_key(weights),
+        status="dead" if dead else "ok",
+        layer=one.layer,
+        unit=one.unit,
+        label=one.label,
+        variant=one.variant,
+        seconds=seconds,
+        attempt=one.attempt,
+        model=model.name,
+        weights=weights,
+    )
+
+
+def trace_steps(steps: int) -> list[int]:
+    """Return the steps whose scores a picture tells: evenly spread, the first and the last among them.
+
+    >>> trace_steps(4), len(trace_steps(500)), trace_steps(500)[-1]
+    ([0, 1, 2, 3], 64, 499)
+    """
+    if steps <= TRACE:
+        return list(range(steps))
+    return [round(place * (steps - 1) / (TRACE - 1)) for place in range(TRACE)]
 
 
 def lanes_of(job: Job) -> list[Wanted]:

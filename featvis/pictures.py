@@ -6,17 +6,19 @@ import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
-from torch import Tensor
 
 from featvis.errors import OutputError
 from featvis.files import write_whole as write_whole  # pictures are not the only files
 from featvis.recipe import recipe_id
+
+# A folder of pictures is read without torch; only what gives or takes tensors needs it.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK = "featvis"
 """The name of the PNG's text chunk."""
@@ -42,6 +44,8 @@ class Picture:
     layer: str = ""
     unit: int | None = None
     label: str = ""
+    variant: str = "picture"
+    """``picture``, or ``negative``: of the unit's objective times -1."""
     seconds: float = 0.0
     attempt: int = 0
     model: str = ""
@@ -49,10 +53,14 @@ class Picture:
     asked_key: str | None = None
     """The key of the recipe as it was asked for, where memory forced fewer lanes."""
     verdicts: list[str] = field(default_factory=list)
+    trace: list[float] = field(default_factory=list)
+    """Up to 64 scores over the run, of what the network was shown: with transforms and penalties."""
 
     @property
     def image(self) -> Tensor:
         """The saved picture as a float tensor ``(C, H, W)``: 8-bit levels over 255."""
+        import torch
+
         return torch.from_numpy(self.levels).float() / 255
 
     @property
@@ -75,6 +83,7 @@ class Picture:
             "layer": self.layer,
             "unit": self.unit,
             "label": self.label,
+            "variant": self.variant,
             "seed": self.seed,
             "key": self.key,
             "score": self.score,
@@ -84,6 +93,7 @@ class Picture:
             "seconds": round(self.seconds, 3),
             "status": self.status,
             "verdicts": self.verdicts,
+            "trace": self.trace,
             "attempt": self.attempt,
         }
         if self.asked_key is not None:
@@ -152,6 +162,8 @@ def load_image(path: str | Path, channels: int, size: tuple[int, int] | None = N
     Raises:
         OutputError: no readable image, or a number of channels that image files do not have.
     """
+    import torch
+
     if channels not in (1, 3):
         raise OutputError(f"an image file has 1 or 3 channels, the network takes {channels}")
     try:
@@ -170,9 +182,12 @@ def load_image(path: str | Path, channels: int, size: tuple[int, int] | None = N
 def to_levels(images: Tensor) -> NDArray[np.uint8]:
     """Round images in [0, 1] to 8-bit levels: no stretch, no clip beyond the range they have.
 
+    >>> import torch
     >>> to_levels(torch.tensor([0.0, 0.5, 1.0])).tolist()
     [0, 128, 255]
     """
+    import torch
+
     # 127.5 rounds half to even, to 128.
     levels: NDArray[np.uint8] = (images.detach() * 255).round().to(torch.uint8).cpu().numpy()
     return levels

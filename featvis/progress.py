@@ -1,17 +1,19 @@
-"""What is shown while pictures are made: a live bar on a terminal, plain lines elsewhere."""
+"""What is shown while pictures are made: a live bar on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
 from types import TracebackType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from featvis.ascent import Step
-from featvis.pictures import Picture
+# Durations are also said of what needs no torch.
+if TYPE_CHECKING:
+    from featvis.ascent import Step
+    from featvis.pictures import Picture
 
 EVERY = 10.0
 """Seconds between two plain lines."""
@@ -24,7 +26,7 @@ class Report:
         """Write to ``stream``, by default stderr."""
         self._stream = stream or sys.stderr
         self._console = Console(file=self._stream, highlight=False)
-        self._live = self._console.is_terminal
+        self._live = self._console.is_terminal and (not self._console.is_jupyter or _has_widgets())
         self._bar: Progress | None = None
         self._total = self._done = self._steps = self._steps_done = 0
         self._began = self._told = time.perf_counter()
@@ -94,6 +96,16 @@ class Report:
 
     def _pictures(self) -> str:
         return f"{self._done} of {self._total} pictures"
+
+
+def _has_widgets() -> bool:
+    """Whether a notebook can show a bar that moves; rich only warns where it cannot."""
+    try:
+        from IPython.display import display  # noqa: F401
+        from ipywidgets import Output  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def duration(seconds: float) -> str:

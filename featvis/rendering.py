@@ -210,6 +210,7 @@ def reproduce(
     if old.unit is not None:
         position = parse_request("x:" + old.target.rpartition(":")[2]).position
         bound = of_target(Target(old.layer, old.unit, position)).bind(network)
+        bound = -bound if old.variant == "negative" else bound
     elif objective is None:
         raise UserError(f"{path} is a picture of {old.target}; give that objective to reproduce it")
     else:
@@ -220,8 +221,15 @@ def reproduce(
         raise UserError(f"{path} started from an image ({recipe.start}); give that image")
     if start is not None and recipe.start != digest(start):
         raise UserError(f"{path} did not start from this image")
-    one = wanted_of(bound, old.target, recipe, old.seed, start)
-    pictures = execute([replace(one, attempt=old.attempt)], handle, weights)
+    one = replace(
+        wanted_of(bound, old.target, recipe, old.seed, start),
+        attempt=old.attempt,
+        layer=old.layer,
+        unit=old.unit,
+        label=old.label,
+        variant=old.variant,
+    )
+    pictures = execute([one], handle, weights)
     picture = next(iter(pictures))
     picture.asked_key = old.asked_key
     return picture

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from featvis.errors import OutputError
 from featvis.files import write_whole
@@ -46,7 +46,14 @@ class Store:
             "recipes": {},
         }
         self.entries: dict[str, dict[str, Any]] = {}  # by name of the picture: target and seed
-        before = read_manifest(folder) if folder.exists() else None
+        self.notes: list[str] = []
+        """What the user should know of the folder, each one line."""
+        sound = read_sound_manifest(folder) if folder.exists() else None
+        before = sound or (rebuild_manifest(folder) if folder.exists() else None)
+        if before is not None and sound is None:
+            what = "does not read" if (folder / MANIFEST).exists() else "is not there"
+            count = len(before["pictures"])
+            self.notes.append(f"{folder / MANIFEST} {what}: made anew from {count} pictures")
         if before is not None:
             if before.get("pictures") and before.get("weights") != weights:
                 raise OutputError(
@@ -55,6 +62,8 @@ class Store:
                 )
             self.top["created"] = before.get("created", self.top["created"])
             self.top["recipes"] = before.get("recipes", {})
+            if "gallery" in before:
+                self.top["gallery"] = before["gallery"]
             self.entries = {picture_name(entry): entry for entry in before.get("pictures", [])}
         check_writable(folder)
         self.adopt()
@@ -137,18 +146,43 @@ class Store:
         entries = sorted(self.entries.values(), key=_place)
         used = {entry.get("recipe") for entry in entries}
         self.top["recipes"] = {name: one for name, one in self.top["recipes"].items() if name in used}
-        text = json.dumps({**self.top, "pictures": entries}, indent=1, ensure_ascii=False)
-        return write_whole(self.folder / MANIFEST, (text + "\n").encode())
+        return write_whole(self.folder / MANIFEST, _to_text(self.top, entries).encode())
 
 
-def file_name(picture: Picture) -> str:
-    """Return where a picture's file goes below the folder: ``<layer>/<unit>[-seed<n>].png``."""
+def _to_text(top: dict[str, Any], entries: list[dict[str, Any]]) -> str:
+    """Write a manifest: one line for each picture, so that a large gallery's can be read and compared."""
+    head = json.dumps(top, indent=1, ensure_ascii=False).removesuffix("\n}")
+    lines = ",\n".join("  " + json.dumps(entry, ensure_ascii=False) for entry in entries)
+    return f'{head},\n "pictures": [\n{lines}\n ]\n}}\n'
+
+
+class Place(Protocol):
+    """What tells where a picture's file goes."""
+
+    @property
+    def target(self) -> str: ...  # noqa: D102
+    @property
+    def layer(self) -> str: ...  # noqa: D102
+    @property
+    def unit(self) -> int | None: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def variant(self) -> str: ...  # noqa: D102
+    @property
+    def key(self) -> str: ...  # noqa: D102
+
+
+def file_name(picture: Place) -> str:
+    """Return where a picture's file goes below the folder: ``<layer>/<unit>[-<variant>][-seed<n>].png``."""
     if picture.unit is None:
         return f"objectives/{safe_name(picture.target)[:60]}-{picture.key[:8]}.png"
     name = f"{picture.unit:04d}"
     position = parse_request(picture.target).position
     if position is not None:
         name += f"@{position[0]},{position[1]}"
+    if picture.variant != "picture":
+        name += f"-{picture.variant}"
     if picture.seed:
         name += f"-seed{picture.seed}"
     return f"{safe_name(picture.layer)}/{name}.png"
@@ -156,20 +190,40 @@ def file_name(picture: Picture) -> str:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Read a folder's manifest; rebuild it from the pictures if it is damaged; None if there is neither."""
+    return read_sound_manifest(folder) or rebuild_manifest(folder)
+
+
+def read_sound_manifest(folder: Path) -> dict[str, Any] | None:
+    """Read a folder's manifest; None if it is not there or damaged.
+
+    Raises:
+        OutputError: a later featvis wrote it, or the folder is none.
+    """
     path = folder / MANIFEST
     try:
         loaded = json.loads(path.read_text("utf-8"))
-        pictures = loaded.get("pictures") if isinstance(loaded, dict) else None
-        # One entry that is none of ours, and nothing in the file is trusted.
-        if isinstance(pictures, list) and all(_is_entry(entry, folder) for entry in pictures):
-            return loaded  # type: ignore[no-any-return]
-    except FileNotFoundError:
-        pass
     except NotADirectoryError:
         raise OutputError(f"{folder} is a file, not a folder") from None
     except (ValueError, OSError):
-        pass
-    return rebuild_manifest(folder)
+        return None
+    if not isinstance(loaded, dict):
+        return None
+    if _major(loaded.get("featvis")) not in (None, _major(__version__)):
+        raise OutputError(
+            f"{path} was written by featvis {loaded['featvis']}, this is {__version__}: use that version, "
+            "or delete the file and it is made anew from the pictures"
+        )
+    pictures = loaded.get("pictures")
+    # One entry that is none of ours, and nothing in the file is trusted.
+    if isinstance(pictures, list) and all(_is_entry(entry, folder) for entry in pictures):
+        return loaded
+    return None
+
+
+def _major(version: Any) -> int | None:
+    """Return a version's first number, None if it has none."""
+    first = version.partition(".")[0] if isinstance(version, str) else ""
+    return int(first) if first.isdecimal() else None
 
 
 def rebuild_manifest(folder: Path) -> dict[str, Any] | None:

@@ -178,3 +178,17 @@ def test_a_network_on_two_names_gives_the_same_weights_the_same_key(model):
     other = handle(seeded(type(model.module)), labels=LABELS)
     assert other.fingerprint() == model.fingerprint()
     assert render(other, "norm:1")[0].key == render(model, "norm:1")[0].key
+
+
+def test_a_picture_tells_its_scores_over_the_run_without_waiting_for_them(model):
+    heard = []
+    options = {"size": (17, 24), "steps": 5, "lanes": 2}
+    one, other = fv.render(
+        model, "norm:1:3", watch=lambda step: heard.append(step.scores.tolist()), **options
+    )
+    for lane, picture in enumerate((one, other)):
+        assert picture.trace == [pytest.approx(scores[lane], rel=6e-4) for scores in heard]
+        assert picture.trace == [float(f"{score:.4g}") for score in picture.trace]
+    long = fv.render(model, "norm:1", **{**options, "steps": 150})[0]
+    assert len(long.trace) == 64
+    assert one.entry()["trace"] == one.trace

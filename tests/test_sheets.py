@@ -67,3 +67,21 @@ def test_a_dead_unit_read_from_a_manifest_has_a_cell_of_full_size(pictures):
     fresh = replace(pictures[2], status="dead")
     sheets = [fv.grid([pictures[0], one, pictures[1]], columns=3, captions=False) for one in (dead, fresh)]
     assert (np.asarray(sheets[0]) == np.asarray(sheets[1])).all()
+
+
+def test_a_contact_sheet_shrinks_what_is_larger_and_keeps_the_rest(pictures):
+    sheet = fv.grid(pictures, columns=7, captions=False, cell=12)
+    assert sheet.size == (7 * (12 + 6) + 6, (8 if round(17 / 2) == 8 else 9) + 12)
+    assert fv.grid(pictures, cell=99, columns=3).tobytes() == fv.grid(pictures, columns=3).tobytes()
+    with pytest.raises(fv.UserError, match="at least one pixel"):
+        fv.grid(pictures, cell=0)
+
+
+def test_strips_begin_anew_with_each_layer(pictures):
+    others = [replace(picture, layer="other") for picture in pictures[:2]]
+    sheet = fv.grid([pictures[0], others[0], *pictures[1:], others[1]], by_layer=True, title="both")
+    first, second = fv.grid(pictures, 7, title="norm"), fv.grid(others, 7, title="other")
+    assert sheet.height == 30 + first.height + second.height
+    assert sheet.width == first.width
+    assert sheet.crop((0, 30, first.width, 30 + first.height)).tobytes() == first.tobytes()
+    assert [holds(sheet, picture) for picture in pictures] == [2, 2] + [1] * 5

@@ -29,6 +29,7 @@ LEVELS = [
     {"tuning"},
     {"rendering", "evaluate", "examples"},
     {"estimate", "pages"},
+    {"galleries"},
     {"bench"},
     {"cli"},
 ]
@@ -127,7 +128,16 @@ def test_every_public_name_is_there():
 
 @pytest.mark.parametrize(
     "module",
-    ["featvis", "featvis.recipe", "featvis.target", "featvis.parts", "featvis.errors", "featvis.store"],
+    [
+        "featvis",
+        "featvis.recipe",
+        "featvis.target",
+        "featvis.parts",
+        "featvis.errors",
+        "featvis.store",
+        "featvis.pictures",
+        "featvis.galleries.config",
+    ],
 )
 def test_t45_importing_it_loads_no_torch_and_touches_no_device(module):
     code = f"import sys, {module}; print('torch' in sys.modules)"

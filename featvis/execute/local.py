@@ -21,6 +21,7 @@ def execute(
     *,
     watch: Watch | None = None,
     say: Callable[[str], None] | None = None,
+    failed: Callable[[Wanted, str], None] | None = None,
 ) -> Iterator[Picture]:
     """Render pictures and yield each as soon as its job is done.
 
@@ -33,6 +34,8 @@ def execute(
         weights: its fingerprint.
         watch: called with every step.
         say: called with a line whenever something is worth one.
+        failed: called with each picture whose computation fails, and why, the rest goes on; by default the
+            error is raised.
     """
     jobs = deque(plan(wanted))
     again: list[Wanted] = []
@@ -44,7 +47,13 @@ def execute(
             pictures = run(job, model, weights, watch)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or job.recipe.lanes == 1:
-                raise
+                if failed is None:
+                    raise
+                if len(job.wanted) == 1:
+                    failed(job.wanted[0], " ".join(str(error).split()) or type(error).__name__)
+                else:  # one by one: a short job is padded, so that the others' bytes are the same
+                    jobs.extendleft(Job((one,)) for one in reversed(job.wanted))
+                continue
             pictures = []
             jobs = deque(
                 plan([with_fewer_lanes(one, job.recipe.lanes // 2) for one in _left(job, jobs)])

@@ -1,0 +1,183 @@
+"""``featvis gallery``: whole networks as a site that opens from disk."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from featvis.cli.network import Device, check_network, note
+from featvis.errors import OutputError
+
+if TYPE_CHECKING:
+    from featvis.galleries.build import Outcome
+    from featvis.galleries.request import BuildRequest
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Build, look after and pack galleries: whole networks as a site that opens from disk.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Folder = Annotated[Path, typer.Argument(help="A gallery's folder.")]
+
+
+@app.command("build")
+def build(
+    config: Annotated[Path, typer.Argument(help="A TOML file; configs/galleries has some.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder; by default gallery/NAME of the config.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="A weights file, instead of the config's.")
+    ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option("--examples", help="A folder of photographs to find those that units respond to."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Render at most so many pictures.")] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove pictures that the config no longer asks for.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would do and how long it takes; write nothing.")
+    ] = False,
+    device: Device = "auto",
+) -> int:
+    """Render what a gallery lacks and write its pages; ended at any moment, the same command goes on."""
+    began = time.perf_counter()
+    from featvis.galleries.request import make_request
+
+    request = make_request(config, out, weights=weights, examples=examples, limit=limit)
+    check_network(request.gallery.model, None, None)
+    if request.source.startswith("file:"):
+        note(f"running the code of {request.source.removeprefix('file:').rpartition(':')[0]}")
+    if dry_run:
+        return _dry_run(request, device, limit, began)
+    from featvis.galleries.lock import hold
+
+    try:
+        with hold(request.folder) as lock:  # refused before torch is imported
+            from featvis.galleries.build import run_build
+            from featvis.progress import Report, duration
+
+            with Report() as report:
+                outcome = run_build(
+                    request, lock, device=device, limit=limit, prune=prune, report=report, say=report.say
+                )
+    except KeyboardInterrupt:
+        note(f"interrupted; what is finished is in {request.folder}, the same command goes on from there")
+        return 130
+    print(_told(outcome, duration(time.perf_counter() - began)))
+    print(request.folder / "index.html")
+    if outcome.failed:
+        name, reason = next(iter(outcome.failed.items()))
+        note(
+            f"featvis: {len(outcome.failed)} of {outcome.total} pictures failed, {name} the first: {reason}; "
+            "the same command tries them again"
+        )
+        return 1
+    return 0
+
+
+@app.command("status")
+def status(
+    folder: Folder,
+    config: Annotated[
+        Path | None, typer.Argument(help="Its config, to be compared with the one it was built from.")
+    ] = None,
+) -> int:
+    """Say what a gallery holds and lacks, and how long the rest will take."""
+    from featvis.galleries.config import is_copy, load_gallery
+    from featvis.galleries.status import read_status
+    from featvis.progress import duration
+
+    if config is not None:
+        load_gallery(config)
+    told = read_status(folder)
+    kinds = ("done", "missing", "dead", "failed", "stale")
+    print(f"{folder}: " + ", ".join(f"{getattr(told, kind)} {kind}" for kind in kinds))
+    if told.planned is None:
+        print("what its config asks for is not told here: no build has planned it, or the manifest was lost")
+    elif told.seconds_left is not None and told.missing + told.failed:
+        print(f"about {duration(told.seconds_left)} left")
+    if config is not None and not is_copy(folder, config):
+        print(f"{config} is not what the folder was built from; build it with --dry-run to see what it lacks")
+    return 0
+
+
+@app.command("pages")
+def pages(folder: Folder) -> int:
+    """Write a gallery's pages anew from its manifest and pictures; needs no network."""
+    from featvis.galleries.lock import FolderLock
+    from featvis.pages import write_pages
+
+    if not folder.is_dir():
+        raise OutputError(f"no folder {str(folder)!r}")
+    with FolderLock(folder):  # not while a build is at work
+        written = write_pages(folder)
+    print(f"{len(written)} files written in {folder}")
+    print(folder / "index.html")
+    return 0
+
+
+@app.command("schema")
+def schema() -> int:
+    """Print the JSON Schema of a gallery's config."""
+    from featvis.galleries.config import make_schema
+
+    print(make_schema())
+    return 0
+
+
+@app.command("export")
+def export(
+    folder: Folder,
+    zip_file: Annotated[Path, typer.Option("--zip", help="The ZIP file to write.")],
+) -> int:
+    """Pack a gallery's pages and pictures into one ZIP file."""
+    from featvis.galleries.export import export_zip
+
+    path, count = export_zip(folder, zip_file)
+    print(f"{count} files in {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+    return 0
+
+
+def _dry_run(request: BuildRequest, device: str, limit: int | None, began: float) -> int:
+    from featvis.galleries.forecast import make_forecast
+    from featvis.progress import duration
+
+    told = make_forecast(request, device=device, limit=limit, began=began)
+    for cost in told.costs:
+        height, width = cost.canvas
+        print(
+            f"{cost.layer}: {cost.pictures} pictures in {cost.jobs} jobs of {cost.lanes} lanes, "
+            f"canvas {height}x{width}, {cost.steps} steps, about {duration(cost.seconds)}"
+        )
+    print(
+        f"{told.planned} pictures, {told.missing} of them to be rendered, about {duration(told.seconds)} "
+        f"in all on {told.device}, memory {told.memory / 2**30:.1f} GiB; they would go to {request.folder}"
+    )
+    if request.photographs is not None:
+        print(f"the time to look through {request.photographs} is not in it")
+    return 0
+
+
+def _told(outcome: Outcome, took: str) -> str:
+    parts = [f"{outcome.rendered} pictures rendered in {outcome.folder} ({took})"]
+    if outcome.there:
+        parts.append(f"{outcome.there} were there already")
+    if outcome.missing:
+        parts.append(f"{outcome.missing} are still missing: the same command without --limit renders them")
+    if outcome.dead:
+        names = ", ".join(outcome.dead[:8]) + (" …" if len(outcome.dead) > 8 else "")
+        parts.append(f"{len(outcome.dead)} dead, no picture: {names}")
+    if outcome.pruned:
+        parts.append(f"{outcome.pruned} that the config no longer asks for removed")
+    if outcome.stale:
+        parts.append(f"{outcome.stale} are of an earlier config (--prune removes what it no longer asks for)")
+    return "; ".join(parts)

@@ -1,0 +1,296 @@
+"""build_gallery: what a folder lacks of its config is rendered, then the pages are written."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from featvis.errors import FeatvisError, UserError
+from featvis.examples.search import find_examples
+from featvis.execute.local import execute
+from featvis.files import write_whole
+from featvis.galleries.config import COPY
+from featvis.galleries.folder import GalleryFolder
+from featvis.galleries.lock import FolderLock, hold
+from featvis.galleries.plan import GalleryPlan, Planned, plan_gallery
+from featvis.galleries.request import BuildRequest, make_request
+from featvis.jobs import Wanted, plan
+from featvis.models.handle import ModelHandle
+from featvis.models.load import load_model
+from featvis.pages import write_pages
+from featvis.pictures import Picture, load_picture
+from featvis.rendering import Reporter
+from featvis.sheets import grid
+
+PAGES_EVERY = 300.0
+"""Seconds between two writings of the pages during a build, so that a long one can be looked at."""
+_SHEET = 112
+"""The longest side of a picture on a layer's contact sheet, in pixels."""
+
+
+@dataclass
+class Outcome:
+    """What a build did."""
+
+    folder: Path
+    total: int = 0
+    """Pictures that the config asks for."""
+    rendered: int = 0
+    """Pictures that this call made."""
+    there: int = 0
+    """Pictures and dead units that were there already."""
+    missing: int = 0
+    """What ``limit`` left to do."""
+    dead: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why there is no picture, by its name."""
+    stale: int = 0
+    """Pictures in the folder that the config no longer asks for."""
+    pruned: int = 0
+
+
+def build_gallery(
+    config: str | Path,
+    *,
+    out: str | Path | None = None,
+    weights: str | None = None,
+    examples: str | Path | None = None,
+    device: str = "auto",
+    limit: int | None = None,
+    prune: bool = False,
+    progress: bool = False,
+) -> Outcome:
+    """Build a gallery from its config: a folder of pictures whose ``index.html`` opens in a browser.
+
+    What the folder has already is not rendered again; ended at any moment, the same call goes on.
+
+    Args:
+        config: a TOML file; ``featvis gallery schema`` says what it may hold.
+        out: the folder, by default ``gallery/<name of the config>``.
+        weights: instead of the config's.
+        examples: a folder of photographs to find those that the units respond to, instead of the config's.
+        device: as for :func:`featvis.load_model`.
+        limit: how many pictures to render at most.
+        prune: remove pictures that the config no longer asks for, instead of marking them as stale.
+        progress: show a progress bar.
+
+    Raises:
+        UserError: anything wrong in what was asked, before any compute.
+        OutputError: the folder cannot be written, or another build is at work in it.
+    """
+    request = make_request(config, out, weights=weights, examples=examples, limit=limit)
+    with hold(request.folder) as lock:
+        if not progress:
+            return run_build(request, lock, device=device, limit=limit, prune=prune)
+        from featvis.progress import Report  # rich is needed only here
+
+        with Report() as report:
+            return run_build(
+                request, lock, device=device, limit=limit, prune=prune, report=report, say=report.say
+            )
+
+
+def load_network(request: BuildRequest, device: str) -> ModelHandle:
+    """Load a gallery's network under the name that the config gives it, wherever the config lies."""
+    gallery = request.gallery
+    model = load_model(
+        request.source,
+        weights=request.weights,
+        mean=gallery.mean,
+        std=gallery.std,
+        unit_axis=gallery.unit_axis,
+        device=device,
+    )
+    model.name = gallery.model
+    return model
+
+
+def run_build(
+    request: BuildRequest,
+    lock: FolderLock,
+    *,
+    device: str = "auto",
+    limit: int | None = None,
+    prune: bool = False,
+    report: Reporter | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Do what a request asks, in the folder that ``lock`` holds; see :func:`build_gallery`."""
+    tell = say if say is not None else _nothing
+    model = load_network(request, device)
+    for line in model.notes:
+        tell(line)
+    planned = plan_gallery(request.gallery, model)
+    folder = GalleryFolder(request.folder, planned, _told(request, planned))
+    for line in folder.notes:
+        tell(line)
+    return _fill(request, folder, lock, limit=limit, prune=prune, report=report, tell=tell)
+
+
+def _fill(
+    request: BuildRequest,
+    folder: GalleryFolder,
+    lock: FolderLock,
+    *,
+    limit: int | None,
+    prune: bool,
+    report: Reporter | None,
+    tell: Callable[[str], None],
+) -> Outcome:
+    planned = folder.plan
+    missing = folder.find_missing(tell)
+    chosen = missing[:limit]
+    total = len(planned.pictures)
+    outcome = Outcome(folder.folder, total=total, there=total - len(missing))
+    folder.mark_stale()
+    write_whole(folder.folder / COPY, request.text)
+    folder.write_manifest()
+    if report is not None:
+        report.begin(
+            len(planned.pictures), outcome.there, sum(job.recipe.steps for job in plan(_wishes(chosen)))
+        )
+    changed = _render(folder, lock, chosen, outcome, report, tell)
+    if prune:
+        outcome.pruned = len(folder.prune())
+    outcome.stale = folder.mark_stale()
+    outcome.missing = len(missing) - len(chosen)
+    folder.write_manifest()
+    late: UserError | None = None
+    try:
+        _find_examples(request, folder, planned, tell)
+    except UserError as error:  # the pictures are there; their pages need no photographs
+        late = error
+    write_sheets(folder, changed)
+    write_pages(folder.folder)
+    if late is not None:
+        raise late
+    outcome.dead = [
+        str(entry["target"])
+        for name, entry in folder.entries.items()
+        if entry.get("status") == "dead" and name in planned.pictures
+    ]
+    return outcome
+
+
+def _render(
+    folder: GalleryFolder,
+    lock: FolderLock,
+    chosen: list[Planned],
+    outcome: Outcome,
+    report: Reporter | None,
+    tell: Callable[[str], None],
+) -> set[str]:
+    """Render what was chosen into the folder; return the layers that changed."""
+    changed: set[str] = set()
+
+    def fail(one: Wanted, reason: str) -> None:
+        folder.add_failure(one, reason)
+        outcome.failed[one.name] = reason
+        tell(f"{one.name} failed, the rest goes on: {reason}")
+
+    pages_pause, pages_written = PAGES_EVERY, time.monotonic()
+    by_name = {one.name: one.wanted for one in chosen}
+    try:
+        pictures = execute(
+            _wishes(chosen),
+            folder.plan.model,
+            folder.plan.weights,
+            watch=report.step if report is not None else None,
+            say=tell,
+            failed=fail,
+        )
+        for picture in pictures:
+            lock.check()
+            if not _is_sound(picture):
+                fail(by_name[f"{picture.target} seed {picture.seed}"], f"its score is {picture.score}")
+                continue
+            folder.add(picture)
+            changed.add(picture.layer)
+            outcome.rendered += picture.status == "ok"
+            if report is not None:
+                report.picture(picture)
+            folder.write_now_and_then()
+            if time.monotonic() - pages_written > pages_pause:
+                began = time.monotonic()
+                folder.write_manifest()
+                write_pages(folder.folder)
+                pages_written = time.monotonic()
+                pages_pause = max(PAGES_EVERY, 30 * (pages_written - began))
+    except BaseException:
+        # On a full disk or in a folder that is gone this fails too; the pictures tell what is done.
+        with contextlib.suppress(FeatvisError):
+            lock.check()
+            folder.write_manifest()
+        raise
+    return changed
+
+
+def _find_examples(
+    request: BuildRequest, folder: GalleryFolder, planned: GalleryPlan, tell: Callable[[str], None]
+) -> None:
+    if request.photographs is None:
+        return
+    find_examples(
+        planned.model,
+        request.photographs,
+        planned.units,
+        out=folder.folder,
+        count=request.count,
+        say=tell,
+    )
+
+
+def write_sheets(folder: GalleryFolder, changed: set[str]) -> None:
+    """Write the contact sheet of each layer that changed or has none."""
+    layers: dict[str, list[dict[str, Any]]] = {}
+    for entry in folder.entries.values():
+        if entry.get("status") == "ok" and entry.get("layer"):
+            layers.setdefault(str(entry["layer"]), []).append(entry)
+    for layer, entries in layers.items():
+        path = folder.grid_path(layer)
+        if layer not in changed and path.exists():
+            continue
+        entries.sort(key=lambda entry: (entry["unit"], str(entry["file"])))
+        pictures = []
+        for entry in entries:
+            with contextlib.suppress(FeatvisError):
+                picture = load_picture(folder.folder / str(entry["file"]))
+                pictures.append(picture)
+        if pictures:
+            buffer = io.BytesIO()
+            sheet = grid(pictures, title=f"{folder.plan.model.name}  {layer}", cell=_SHEET)
+            sheet.save(buffer, "PNG")
+            write_whole(path, buffer.getvalue(), sync=False)
+
+
+def _told(request: BuildRequest, planned: GalleryPlan) -> dict[str, Any]:
+    """Return what the manifest says of the gallery."""
+    sections = [
+        {"title": section.title, "text": section.text, "pictures": names}
+        for section, names in planned.sections
+    ]
+    gallery = request.gallery
+    return {
+        "title": gallery.title,
+        "text": gallery.text,
+        "command": request.command,
+        "sections": sections,
+    }
+
+
+def _is_sound(picture: Picture) -> bool:
+    return math.isfinite(picture.score) and math.isfinite(picture.start_score)
+
+
+def _wishes(chosen: list[Planned]) -> list[Wanted]:
+    return [one.wanted for one in chosen]
+
+
+def _nothing(line: str) -> None:
+    """Say nothing."""

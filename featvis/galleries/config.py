@@ -1,0 +1,209 @@
+"""A gallery's config: what a TOML file may say, checked without torch."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from featvis.errors import RecipeError, TargetError, unknown
+from featvis.options import AtLeastOne, Count
+from featvis.recipe import Recipe
+from featvis.target import parse_request
+
+COPY = "gallery.toml"
+"""The copy of the config that a folder was built from."""
+
+
+def _as_table(value: Any) -> Any:
+    return {"base": value} if isinstance(value, str) else value
+
+
+def _recipe_schema() -> dict[str, Any]:
+    fields = Recipe.model_json_schema()["properties"]
+    base = {
+        "type": "string",
+        "description": "The recipe that the other fields change: a name or a TOML file.",
+    }
+    table = {"type": "object", "properties": {"base": base, **fields}, "additionalProperties": False}
+    return {"anyOf": [{"type": "string"}, table]}
+
+
+RecipeTable = Annotated[dict[str, Any], BeforeValidator(_as_table), WithJsonSchema(_recipe_schema())]
+"""A recipe's name or file, or a table: ``base``, and the fields that change it. Without a base, the layer
+chooses the recipe that is changed, as ``featvis render`` does."""
+
+Variant = Literal["picture", "negative"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Section(_Table):
+    """A heading of the gallery and the units under it."""
+
+    title: str = ""
+    text: str = ""
+    targets: tuple[str, ...]
+    """Addresses as ``featvis render`` takes them; a layer's name may be a pattern: ``*`` stands for
+    anything but a dot, ``**`` for anything, ``?`` for one character."""
+    recipe: RecipeTable = {}
+    """Laid over the gallery's: fields that it does not name stay."""
+    seeds: AtLeastOne | None = None
+    """How many pictures of each unit; by default the gallery's."""
+    variants: tuple[Variant, ...] = ("picture",)
+    """What is rendered of each unit: the picture, and the negative, which is as unlike the unit as can be."""
+
+    @field_validator("targets")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise TargetError("targets: name at least one, for instance 'blocks.3:0:8'")
+        for address in value:
+            parse_request(address)
+        return value
+
+    @field_validator("variants")
+    @classmethod
+    def _some_variant(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise RecipeError("variants: name at least one of picture, negative")
+        return tuple(dict.fromkeys(value))
+
+
+class Photographs(_Table):
+    """Where to look for photographs that the units respond to."""
+
+    folder: str | None = None
+    """A folder of images, relative to the config's; None if only ``--examples`` names one."""
+    count: AtLeastOne = 9
+    """How many for each unit."""
+
+
+class Gallery(_Table):
+    """What a gallery's config file says; :func:`load_gallery` reads one."""
+
+    model: str = "efficientnet_lite0"
+    weights: str | None = None
+    """A weights file, relative to the config's folder, or ``none`` for random ones."""
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    unit_axis: int | dict[str, int] | None = None
+    title: str = ""
+    text: str = ""
+    """Under the title; an empty line begins a new paragraph."""
+    seed: Count = 0
+    seeds: AtLeastOne = 1
+    recipe: RecipeTable = {}
+    sections: tuple[Section, ...]
+    examples: Photographs | None = None
+
+    @model_validator(mode="after")
+    def _recipes(self) -> Gallery:
+        if not self.sections:
+            raise RecipeError("a gallery has at least one [[sections]]")
+        for place, section in enumerate(self.sections, 1):
+            try:
+                base, changes = self.recipe_of(section)
+                (Recipe() if base is None else Recipe.load(base)).but(**changes)
+            except RecipeError as error:
+                raise RecipeError(f"section {place}: {error}" if section.recipe else str(error)) from None
+        return self
+
+    def recipe_of(self, section: Section) -> tuple[str | None, dict[str, Any]]:
+        """Return the recipe that a section begins with, None for the layer's choice, and what changes it."""
+        table = {**self.recipe, **section.recipe}
+        base = table.pop("base", None)
+        if base is not None and not isinstance(base, str):
+            raise RecipeError(f"recipe: base is a recipe's name or file, got {base!r}")
+        return base, table
+
+
+def load_gallery(path: str | Path) -> Gallery:
+    """Read a gallery's config; files that it names by relative paths are looked for from its folder.
+
+    Raises:
+        RecipeError: no such file, not TOML, an unknown key, a value out of range.
+        TargetError: an address that does not parse.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder; name the .toml file" if path.is_dir() else "is not there"
+        raise RecipeError(f"gallery config {str(path)!r} {what}")
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RecipeError(f"{path} does not read as TOML: {error}") from None
+    for where in (table, *(one for one in _tables(table.get("sections")))):
+        _place_base(where.get("recipe"), where, path.parent)
+    try:
+        return Gallery.model_validate(table)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {_complaint(error)}") from None
+    except (RecipeError, TargetError) as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def beside(path: Path, name: str) -> Path:
+    """Return where a file lies that a config names: relative to the config's own folder."""
+    return path.parent / Path(name).expanduser()
+
+
+def is_copy(folder: Path, config: Path) -> bool:
+    """Whether a config says the same as the one that a folder was built from."""
+    try:
+        texts = [path.read_text("utf-8") for path in (folder / COPY, config)]
+        one, other = (tomllib.loads(text) for text in texts)
+    except (OSError, ValueError):
+        return False
+    return one == other
+
+
+def make_schema() -> str:
+    """Return the JSON Schema of a gallery's config."""
+    return json.dumps(Gallery.model_json_schema(), indent=2)
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _place_base(recipe: Any, table: dict[str, Any], folder: Path) -> None:
+    """Let a recipe's file be found from the config's folder."""
+    base = recipe.get("base") if isinstance(recipe, dict) else recipe
+    if isinstance(base, str) and base.endswith(".toml"):
+        placed = str(folder / base)
+        table["recipe"] = {**recipe, "base": placed} if isinstance(recipe, dict) else placed
+
+
+def _complaint(error: ValidationError) -> str:
+    """Say the first complaint in one line, with the nearest right key of the table that it is about."""
+    first = error.errors(include_url=False)[0]
+    place = list(first["loc"])
+    kind: type[BaseModel] = Gallery
+    where = ""
+    if place[:1] == ["sections"] and len(place) > 1:
+        kind, where, place = Section, f"section {int(place[1]) + 1}: ", place[2:]
+    elif place[:1] == ["examples"] and len(place) > 1:
+        kind, where, place = Photographs, "examples: ", place[1:]
+    name = ".".join(str(part) for part in place)
+    if first["type"] == "extra_forbidden":
+        return where + unknown("key", name, kind.model_fields, "keys: " + ", ".join(kind.model_fields))
+    if first["type"] == "missing":
+        return f"{where}{name} is missing" + (
+            "; write [[sections]] with targets = [...]" if name == "sections" else ""
+        )
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{where}{name}: {message}, got {first.get('input')!r}"

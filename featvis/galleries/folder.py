@@ -1,0 +1,149 @@
+"""A gallery's folder while it is built: what is finished, what failed, what is of an earlier config."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from featvis.errors import OutputError
+from featvis.galleries.plan import GalleryPlan, Planned
+from featvis.jobs import Wanted
+from featvis.pictures import Picture, load_picture
+from featvis.recipe import recipe_id
+from featvis.store import Store, file_name, picture_name, read_manifest
+
+EVERY = 2.0
+"""Seconds between two writings of the manifest while pictures are made."""
+
+
+class GalleryFolder(Store):
+    """A store that knows what a plan wants of it."""
+
+    def __init__(self, folder: Path, plan: GalleryPlan, gallery: dict[str, Any]) -> None:
+        """Open or begin a gallery's folder; ``gallery`` stands in the manifest under this name.
+
+        Raises:
+            OutputError: it cannot be written, or holds another network's pictures.
+        """
+        first = next(iter(plan.pictures.values()))
+        recipe = first.wanted.recipe.to_json()
+        super().__init__(folder, model=plan.model.name, weights=plan.weights, recipe=recipe)
+        self.plan = plan
+        self.top["gallery"] = gallery
+        self._written, self._pause = time.monotonic(), EVERY
+
+    def find_missing(self, say: Callable[[str], None]) -> list[Planned]:
+        """Return what must be rendered; enter finished pictures whose entry a kill has lost."""
+        missing = []
+        for one in self.plan.pictures.values():
+            known = self.entries.get(one.name)
+            found = finished(self.folder, known, one, say)
+            if found is None:
+                missing.append(one)
+            elif isinstance(found, Picture) and (known is None or not _is_of(known, found)):
+                self._enter(found, file_name(one), anew=True)
+        return missing
+
+    def add_failure(self, one: Wanted, reason: str) -> None:
+        """Record that a picture could not be made, and why."""
+        recipe = one.recipe.to_json()
+        entry: dict[str, Any] = {
+            "file": None,
+            "target": one.name,
+            "layer": one.layer,
+            "unit": one.unit,
+            "label": one.label,
+            "variant": one.variant,
+            "seed": one.seed,
+            "key": one.key(self.plan.weights),
+            "score": None,
+            "start_score": None,
+            "recipe": recipe_id(recipe),
+            "steps": one.recipe.steps,
+            "seconds": None,
+            "status": "failed",
+            "reason": reason[:300],
+            "verdicts": [],
+            "trace": [],
+            "attempt": one.attempt,
+        }
+        if (asked := one.asked_key(self.plan.weights)) is not None:
+            entry["asked_key"] = asked
+        self.entries[picture_name(entry)] = entry
+        self.top["recipes"][entry["recipe"]] = recipe
+
+    def mark_stale(self) -> int:
+        """Mark what is not as the config wants it, and unmark the rest; return how many are stale."""
+        count = 0
+        for name, entry in self.entries.items():
+            one = self.plan.pictures.get(name)
+            entry.pop("stale", None)
+            if one is None or one.key not in (entry.get("key"), entry.get("asked_key")):
+                entry["stale"] = True
+                count += 1
+        return count
+
+    def prune(self) -> list[str]:
+        """Remove pictures that the config no longer asks for; return their names."""
+        gone = [name for name in self.entries if name not in self.plan.pictures]
+        for name in gone:
+            file = self.entries.pop(name).get("file")
+            if isinstance(file, str) and _is_ours(self.folder / file):
+                (self.folder / file).unlink(missing_ok=True)
+        return gone
+
+    def write_now_and_then(self) -> None:
+        """Write the manifest if it was not written just now; a kill in between loses no picture.
+
+        Writing it takes the longer the more pictures there are, so the pauses grow with it.
+        """
+        now = time.monotonic()
+        if now - self._written >= self._pause:
+            self.write_manifest()
+            self._written = time.monotonic()
+            self._pause = max(EVERY, 20 * (self._written - now))
+
+
+def finished(
+    folder: Path, entry: dict[str, Any] | None, one: Planned, say: Callable[[str], None]
+) -> Picture | dict[str, Any] | None:
+    """Return a finished picture, read from its file, or a dead unit's entry; None if it must be rendered."""
+    known = entry is not None and one.key in (entry.get("key"), entry.get("asked_key"))
+    if known and entry is not None and entry.get("status") == "dead":
+        return entry
+    path = folder / file_name(one)
+    try:
+        picture = load_picture(path)
+    except OutputError as error:
+        if path.exists():
+            say(f"{error}; it is rendered again")
+        elif known and entry is not None and entry.get("status") == "ok":
+            say(f"{path} is gone; it is rendered again")
+        return None
+    # The file is asked, not the manifest: a kill may have come between the two.
+    return picture if one.key in (picture.key, picture.asked_key) else None
+
+
+def find_missing(folder: Path, plan: GalleryPlan) -> list[Planned]:
+    """Return what a folder lacks of a plan; nothing is written."""
+    manifest = read_manifest(folder) if folder.is_dir() else None
+    entries = {picture_name(entry): entry for entry in (manifest or {}).get("pictures", [])}
+    return [
+        one
+        for one in plan.pictures.values()
+        if finished(folder, entries.get(one.name), one, lambda line: None) is None
+    ]
+
+
+def _is_of(entry: dict[str, Any], picture: Picture) -> bool:
+    return entry.get("key") == picture.key and entry.get("status") == picture.status
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        load_picture(path)
+    except OutputError:
+        return False
+    return True

@@ -1,0 +1,133 @@
+"""What a build will take, before it is begun: real steps of each kind of job, real files, nothing kept."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from featvis.estimate import Cost, estimate
+from featvis.galleries.build import load_network, write_sheets
+from featvis.galleries.folder import GalleryFolder, find_missing
+from featvis.galleries.plan import GalleryPlan, Planned, plan_gallery
+from featvis.galleries.request import BuildRequest
+from featvis.jobs import Job, plan, run
+from featvis.models.handle import ModelHandle
+from featvis.pages import write_pages
+from featvis.pictures import Picture
+
+_SAMPLE = 6
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a build will do and cost."""
+
+    planned: int
+    missing: int
+    costs: list[Cost]
+    """Of the rendering, by kind of job."""
+    seconds: float
+    """Of the whole build: network, rendering, files and pages; photographs are not in it."""
+    memory: int
+    """Bytes."""
+    device: str
+
+
+def make_forecast(
+    request: BuildRequest, *, device: str = "auto", limit: int | None = None, began: float | None = None
+) -> Forecast:
+    """Predict a build's wall time; nothing is written to its folder.
+
+    Args:
+        request: what will be built.
+        device: where.
+        limit: how many pictures at most.
+        began: the value of :func:`time.perf_counter` when the command began, for what it has taken so far a
+            build takes too.
+
+    Raises:
+        UserError: anything wrong in what was asked.
+    """
+    began = time.perf_counter() if began is None else began
+    model = load_network(request, device)
+    planned = plan_gallery(request.gallery, model)
+    missing = find_missing(request.folder, planned)[:limit]
+    before = time.perf_counter() - began
+    costs: list[Cost] = []
+    memory = 0
+    if missing:
+        _warm_up(missing, model, planned.weights)
+        costs, memory = estimate([one.wanted for one in missing], model, planned.weights)
+    files = _time_files(planned, missing)
+    return Forecast(
+        planned=len(planned.pictures),
+        missing=len(missing),
+        costs=costs,
+        seconds=before + sum(cost.seconds for cost in costs) + files,
+        memory=memory,
+        device=str(model.device),
+    )
+
+
+def _warm_up(missing: list[Planned], model: ModelHandle, weights: str) -> None:
+    """Run a step of each kind, so that what happens once does not count for each job."""
+    seen = set()
+    for job in plan([one.wanted for one in missing]):
+        kind = (job.recipe.model_dump_json(), job.wanted[0].objective.layers)
+        if kind not in seen:
+            seen.add(kind)
+            recipe = job.recipe.but(steps=1)
+            run(Job(tuple(replace(one, recipe=recipe) for one in job.wanted)), model, weights)
+
+
+def _time_files(planned: GalleryPlan, missing: list[Planned]) -> float:
+    """Write a few pictures of the plan, their sheet and pages, into a temporary folder; scale that up."""
+    sample = missing[:_SAMPLE]
+    with tempfile.TemporaryDirectory() as place:
+        few = GalleryPlan(planned.model, planned.weights, {one.name: one for one in sample}, [])
+        if not sample:
+            return 0.0
+        folder = GalleryFolder(Path(place), few, {})
+        began = time.perf_counter()
+        for one in sample:
+            folder.add(_noise(one, planned))
+        folder.write_manifest()
+        pictures = (time.perf_counter() - began) / len(sample)
+        began = time.perf_counter()
+        write_pages(folder.folder)
+        fixed = time.perf_counter() - began  # templates are read and stylesheets written once
+        for one in sample:
+            folder.add(_noise(one, planned))
+        began = time.perf_counter()
+        write_sheets(folder, {one.layer for one in sample})
+        write_pages(folder.folder)
+        pages = (time.perf_counter() - began) / len(sample)
+    return pictures * len(missing) + pages * len(missing) + max(0.0, fixed - pages * len(sample))
+
+
+def _noise(one: Planned, planned: GalleryPlan) -> Picture:
+    """Return a picture that takes as long to write as a real one; noise packs worse, so it is smoothed."""
+    height, width = one.wanted.recipe.size
+    chance = np.random.default_rng(0)
+    rough = chance.normal(128, 60, (planned.model.channels, height + 4, width + 4))
+    smooth = sum(rough[:, at : at + height, at : at + width] for at in range(5)) / 5
+    return Picture(
+        levels=np.clip(smooth, 0, 255).astype(np.uint8),
+        target=one.target,
+        seed=one.seed,
+        score=1.0,
+        start_score=0.0,
+        recipe=one.wanted.recipe.to_json(),
+        key=one.key,
+        layer=one.layer,
+        unit=one.unit,
+        label=one.wanted.label,
+        variant=one.variant,
+        model=planned.model.name,
+        weights=planned.weights,
+        trace=[round(0.37 * step, 3) for step in range(min(64, one.wanted.recipe.steps))],
+    )

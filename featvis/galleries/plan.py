@@ -1,0 +1,147 @@
+"""From a gallery's config and its network to the pictures that are wanted."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from featvis.errors import RecipeError, TargetError, unknown
+from featvis.galleries.config import Gallery, Section
+from featvis.jobs import Wanted
+from featvis.models.handle import ModelHandle
+from featvis.planning import make_plan
+from featvis.target import parse_request
+
+_PATTERN = re.compile(r"[*?]")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One picture of a gallery."""
+
+    wanted: Wanted
+    key: str
+
+    @property
+    def target(self) -> str:
+        """What it is a picture of."""
+        return self.wanted.name
+
+    @property
+    def layer(self) -> str:
+        """Its layer."""
+        return self.wanted.layer
+
+    @property
+    def unit(self) -> int | None:
+        """Its unit."""
+        return self.wanted.unit
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.wanted.seed
+
+    @property
+    def variant(self) -> str:
+        """Which picture of the unit it is."""
+        return self.wanted.variant
+
+    @property
+    def name(self) -> str:
+        """What tells it from the folder's others, as :func:`featvis.store.picture_name` writes it."""
+        return f"{self.target} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class GalleryPlan:
+    """Everything that a gallery wants of a network."""
+
+    model: ModelHandle
+    weights: str
+    pictures: dict[str, Planned]
+    """By name, in the order of the sections."""
+    sections: list[tuple[Section, list[str]]]
+    """Each with the names of its pictures."""
+
+    @property
+    def units(self) -> dict[str, list[int]]:
+        """The units by layer."""
+        found: dict[str, dict[int, None]] = {}
+        for one in self.pictures.values():
+            if one.unit is not None:
+                found.setdefault(one.layer, {}).setdefault(one.unit)
+        return {layer: list(units) for layer, units in found.items()}
+
+
+def plan_gallery(gallery: Gallery, model: ModelHandle) -> GalleryPlan:
+    """Settle every picture of a gallery; every mistake shows now.
+
+    Raises:
+        UserError: an unknown layer, unit or class, a recipe that does not fit, two recipes for one picture.
+    """
+    pictures: dict[str, Planned] = {}
+    sections = []
+    weights = ""
+    for place, section in enumerate(gallery.sections, 1):
+        base, changes = gallery.recipe_of(section)
+        addresses = [one for address in section.targets for one in expand_layers(model, address)]
+        planned = make_plan(
+            model,
+            addresses,
+            recipe=base,
+            seed=gallery.seed,
+            seeds=section.seeds or gallery.seeds,
+            **changes,
+        )
+        weights = planned.weights
+        names = []
+        for one in planned.wanted:
+            for variant in section.variants:
+                wanted = one if variant == "picture" else negative_of(one)
+                new = Planned(wanted, wanted.key(weights))
+                old = pictures.setdefault(new.name, new)
+                if old.key != new.key:
+                    raise RecipeError(
+                        f"section {place} asks for {new.name} with another recipe than an earlier section; "
+                        "a gallery holds one picture of each target and seed"
+                    )
+                names.append(new.name)
+        sections.append((section, names))
+    return GalleryPlan(model, weights, pictures, sections)
+
+
+def negative_of(one: Wanted) -> Wanted:
+    """Return the wish for the image that a unit answers least to.
+
+    It is the same run as the picture's but for the sign, and for its chance, which goes with the name.
+    """
+    objective = -one.objective
+    return replace(one, objective=objective, name=f"-1*{one.name}", variant="negative")
+
+
+def expand_layers(model: ModelHandle, address: str) -> list[str]:
+    """Return an address for each layer that its pattern fits, in the order in which they run.
+
+    Raises:
+        TargetError: no layer that can be climbed fits.
+    """
+    pattern = parse_request(address).layer
+    network = model.at(model.input_size)
+    if not _PATTERN.search(pattern) or pattern in network.layers:
+        return [address]
+    rest = address.strip()[len(pattern) :]
+    fits = re.compile("".join(_as_regex(part) for part in re.split(r"(\*\*|\*|\?)", pattern)))
+    found = [
+        layer
+        for layer in network.layers.values()
+        if fits.fullmatch(layer.name) and layer.is_clear and network.first_without_weights(layer) is None
+    ]
+    if not found:
+        hint = f"no layer that can be climbed fits the pattern {pattern!r}; * stands for anything but a dot"
+        raise TargetError(unknown("layer", pattern, network.layers, hint))
+    return [layer.name + rest for layer in sorted(found, key=lambda layer: layer.order)]
+
+
+def _as_regex(part: str) -> str:
+    return {"**": ".*", "*": r"[^.]*", "?": r"[^.]"}.get(part, re.escape(part))

@@ -1,0 +1,90 @@
+"""What a build is asked to do, checked before torch is imported."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from featvis.errors import ModelError, OutputError, RecipeError, WeightsError
+from featvis.galleries.config import Gallery, beside, load_gallery
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """A gallery's config and where everything lies that it names."""
+
+    gallery: Gallery
+    config: Path
+    text: bytes
+    """The config's file as it was read."""
+    folder: Path
+    source: str
+    """The network, as ``load_model`` takes it."""
+    weights: str | None
+    photographs: Path | None
+    count: int
+    """Photographs for each unit."""
+
+    @property
+    def command(self) -> str:
+        """The command that builds this folder."""
+        return shlex.join(
+            ["featvis", "gallery", "build", self.config.as_posix(), "--out", self.folder.as_posix()]
+        )
+
+
+def make_request(
+    config: str | Path,
+    out: str | Path | None = None,
+    *,
+    weights: str | None = None,
+    examples: str | Path | None = None,
+    limit: int | None = None,
+) -> BuildRequest:
+    """Read a config and check that what it names is there.
+
+    Args:
+        config: the TOML file.
+        out: the folder, by default ``gallery/<name of the config>``.
+        weights: instead of the config's.
+        examples: a folder of photographs, instead of the config's.
+        limit: how many pictures may be rendered at most.
+
+    Raises:
+        UserError: anything that can be seen to be wrong without the network.
+    """
+    path = Path(config)
+    gallery = load_gallery(path)
+    folder = Path(out) if out is not None else Path("gallery") / path.stem
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder")
+    if limit is not None and limit < 1:
+        raise RecipeError(f"--limit is at least 1, got {limit}; --dry-run renders nothing")
+    source = gallery.model
+    if source.startswith("file:"):
+        file, colon, function = source.removeprefix("file:").rpartition(":")
+        placed = beside(path, file)
+        if colon and not placed.is_file():
+            raise ModelError(f"{path}: model: no file {str(placed)!r}")
+        source = f"file:{placed}:{function}"
+    if weights is None and gallery.weights is not None:
+        weights = gallery.weights if gallery.weights == "none" else str(beside(path, gallery.weights))
+    if weights not in (None, "none") and not Path(str(weights)).is_file():
+        raise WeightsError(f"no weights file {str(weights)!r}; give another by --weights")
+    told = gallery.examples
+    photographs = Path(examples) if examples is not None else None
+    if photographs is None and told is not None and told.folder is not None:
+        photographs = beside(path, told.folder)
+    if photographs is not None and not photographs.is_dir():
+        raise OutputError(f"no folder of photographs {str(photographs)!r}; give another by --examples")
+    return BuildRequest(
+        gallery=gallery,
+        config=path,
+        text=path.read_bytes(),
+        folder=folder,
+        source=source,
+        weights=weights,
+        photographs=photographs,
+        count=told.count if told is not None else 9,
+    )

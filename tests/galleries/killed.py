@@ -1,0 +1,107 @@
+"""Builds a gallery again and again in processes that are killed at random moments; says what it saw as JSON.
+
+Run as a process of its own: torch is imported once, then each build is a fork of it, before torch has
+started any thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+from featvis.cli import main
+from featvis.execute import local
+from featvis.galleries import build as building
+from featvis.galleries.folder import GalleryFolder
+
+
+def run_child(config, out, log):
+    """Build, and write down what is begun and what is finished."""
+    os.setsid()
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    run, add = local.run, GalleryFolder.add
+
+    def noted_run(job, *rest, **told):
+        os.write(handle, "".join(f"start {one.name}\n" for one in job.wanted).encode())
+        return run(job, *rest, **told)
+
+    def noted_add(self, picture):
+        path = add(self, picture)
+        os.write(handle, f"finish {picture.target}\n".encode())
+        return path
+
+    local.run, GalleryFolder.add = noted_run, noted_add
+    os._exit(main(["gallery", "build", str(config), "--out", str(out)]))
+
+
+def start(config, out, log):
+    child = os.fork()
+    if child == 0:
+        try:
+            run_child(config, out, log)
+        finally:
+            os._exit(70)
+    return child
+
+
+def wait(child, seconds):
+    """Wait at most so long; None if it has not ended."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.0005)
+    return None
+
+
+def inodes(out):
+    return {path.as_posix(): path.stat().st_ino for path in out.glob("*/0*.png")}
+
+
+def run_all(place, kills, seed):
+    config, out = place / "planted.toml", place / "killed"
+    assert building is not None
+    began = time.monotonic()
+    first = start(config, place / "whole", place / "whole.log")
+    while not (place / "whole.log").exists():
+        time.sleep(0.001)
+    before = time.monotonic() - began
+    code = wait(first, 120)
+    rest = time.monotonic() - began - before
+    chance = random.Random(seed)
+    told = {"code": code, "ended": [], "killed_at": [], "replaced": [], "pictures": []}
+    known = {}
+    while len(told["killed_at"]) < kills:
+        delay = chance.uniform(0, before + rest / 8)
+        child = start(config, out, place / "killed.log")
+        ended = wait(child, delay)
+        if ended is None:
+            os.kill(child, signal.SIGKILL)
+            ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if ended == -signal.SIGKILL:
+            told["killed_at"].append(delay)
+        else:
+            told["ended"].append(ended)
+            if len(told["ended"]) > 200:
+                break
+        now = inodes(out)
+        told["replaced"] += [path for path in known if now.get(path) != known[path]]
+        known = {**known, **now}
+        told["pictures"].append(len(now))
+    told["last"] = wait(start(config, out, place / "killed.log"), 120)
+    now = inodes(out)
+    told["replaced"] += [path for path in known if now.get(path) != known[path]]
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    run_all(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

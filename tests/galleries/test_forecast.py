@@ -1,0 +1,75 @@
+"""What a dry run predicts, beside what the build takes."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+import featvis as fv
+from featvis.galleries.forecast import make_forecast
+from featvis.galleries.request import make_request
+from tests.galleries.planted import RECIPE, section, write_config
+
+CONFIGS = {
+    "three sections": """
+model = "efficientnet_lite0"
+[recipe]
+size = 64
+[[sections]]
+targets = ["blocks.1:0:16"]
+recipe = { steps = 24 }
+[[sections]]
+targets = ["blocks.4:0:24"]
+recipe = { steps = 40 }
+[[sections]]
+targets = ["classifier:0:8"]
+variants = ["picture", "negative"]
+recipe = { steps = 20 }
+""",
+    "a larger canvas": """
+model = "efficientnet_lite0"
+[recipe]
+size = 128
+steps = 24
+[[sections]]
+targets = ["blocks.2:0:16", "blocks.3:0:8"]
+""",
+    "few steps": """
+model = "efficientnet_lite0"
+[recipe]
+size = 48
+steps = 6
+[[sections]]
+targets = ["blocks.1:0:32", "blocks.3:0:32"]
+""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_dry_run_predicts_the_builds_wall_time(tmp_path, name):
+    config = tmp_path / "gallery.toml"
+    config.write_text(CONFIGS[name])
+    told = make_forecast(make_request(config, tmp_path / "out"), began=time.perf_counter())
+    began = time.perf_counter()
+    outcome = fv.build_gallery(config, out=tmp_path / "out")
+    took = time.perf_counter() - began
+    print(f"\n{name}: predicted {told.seconds:.1f} s, took {took:.1f} s, ratio {told.seconds / took:.2f}")
+    assert told.missing == outcome.rendered
+    assert 0.7 <= told.seconds / took <= 1.3
+
+
+def test_what_is_there_is_not_predicted(tmp_path):
+    config = write_config(tmp_path, section(["conv2:0:6"]), RECIPE)
+    request = make_request(config, tmp_path / "out")
+    first = make_forecast(request)
+    fv.build_gallery(config, out=tmp_path / "out", limit=2)
+    second = make_forecast(request)
+    assert (first.planned, first.missing) == (6, 6)
+    assert (second.planned, second.missing) == (6, 4)
+    assert make_forecast(request, limit=1).missing == 1
+    fv.build_gallery(config, out=tmp_path / "out")
+    done = make_forecast(request)
+    assert (done.missing, done.costs) == (0, [])
+    assert done.seconds > 0
