@@ -17,7 +17,7 @@ from featvis import parts
 from featvis.errors import RecipeError, unknown
 from featvis.options import AtLeastOne, Count, Fraction, Positive, Size
 
-PICTURE_VERSION = 3
+PICTURE_VERSION = 4
 """Raised whenever the same recipe would give other bytes; it is part of every picture's key."""
 
 

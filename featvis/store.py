@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
@@ -12,6 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from featvis.errors import OutputError
 from featvis.files import write_whole
+from featvis.manifest import (
+    MANIFEST,
+    picture_files,
+    picture_name,
+    read_sound_manifest,
+    rebuild_manifest,
+    write_text,
+)
 from featvis.recipe import Recipe
 from featvis.target import parse_request
 from featvis.version import __version__
@@ -19,8 +26,6 @@ from featvis.version import __version__
 # Pictures come with torch, which a sound manifest is read without: imported where a picture is needed.
 if TYPE_CHECKING:
     from featvis.pictures import Picture
-
-MANIFEST = "manifest.json"
 
 
 class Store:
@@ -76,7 +81,7 @@ class Store:
         from featvis.pictures import load_picture
 
         known = {entry.get("file") for entry in self.entries.values()}
-        for path in _picture_files(self.folder):
+        for path in picture_files(self.folder):
             name = path.relative_to(self.folder).as_posix()
             if name in known:
                 continue
@@ -146,14 +151,7 @@ class Store:
         entries = sorted(self.entries.values(), key=_place)
         used = {entry.get("recipe") for entry in entries}
         self.top["recipes"] = {name: one for name, one in self.top["recipes"].items() if name in used}
-        return write_whole(self.folder / MANIFEST, _to_text(self.top, entries).encode())
-
-
-def _to_text(top: dict[str, Any], entries: list[dict[str, Any]]) -> str:
-    """Write a manifest: one line for each picture, so that a large gallery's can be read and compared."""
-    head = json.dumps(top, indent=1, ensure_ascii=False).removesuffix("\n}")
-    lines = ",\n".join("  " + json.dumps(entry, ensure_ascii=False) for entry in entries)
-    return f'{head},\n "pictures": [\n{lines}\n ]\n}}\n'
+        return write_whole(self.folder / MANIFEST, write_text(self.top, entries).encode())
 
 
 class Place(Protocol):
@@ -188,77 +186,6 @@ def file_name(picture: Place) -> str:
     return f"{safe_name(picture.layer)}/{name}.png"
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Read a folder's manifest; rebuild it from the pictures if it is damaged; None if there is neither."""
-    return read_sound_manifest(folder) or rebuild_manifest(folder)
-
-
-def read_sound_manifest(folder: Path) -> dict[str, Any] | None:
-    """Read a folder's manifest; None if it is not there or damaged.
-
-    Raises:
-        OutputError: a later featvis wrote it, or the folder is none.
-    """
-    path = folder / MANIFEST
-    try:
-        loaded = json.loads(path.read_text("utf-8"))
-    except NotADirectoryError:
-        raise OutputError(f"{folder} is a file, not a folder") from None
-    except (ValueError, OSError):
-        return None
-    if not isinstance(loaded, dict):
-        return None
-    if _major(loaded.get("featvis")) not in (None, _major(__version__)):
-        raise OutputError(
-            f"{path} was written by featvis {loaded['featvis']}, this is {__version__}: use that version, "
-            "or delete the file and it is made anew from the pictures"
-        )
-    pictures = loaded.get("pictures")
-    # One entry that is none of ours, and nothing in the file is trusted.
-    if isinstance(pictures, list) and all(_is_entry(entry, folder) for entry in pictures):
-        return loaded
-    return None
-
-
-def _major(version: Any) -> int | None:
-    """Return a version's first number, None if it has none."""
-    first = version.partition(".")[0] if isinstance(version, str) else ""
-    return int(first) if first.isdecimal() else None
-
-
-def rebuild_manifest(folder: Path) -> dict[str, Any] | None:
-    """Make a manifest from the PNGs in a folder; None if none of them is ours."""
-    from featvis.pictures import load_picture
-
-    top: dict[str, Any] | None = None
-    entries = []
-    recipes = {}
-    for path in _picture_files(folder):
-        try:
-            picture = load_picture(path)
-        except OutputError:
-            continue
-        entry = picture.entry(path.relative_to(folder).as_posix())
-        entries.append(entry)
-        recipes[entry["recipe"]] = picture.recipe
-        top = top or {
-            "featvis": __version__,
-            "model": picture.model,
-            "weights": picture.weights,
-            "recipe": picture.recipe,
-            "recipes": recipes,
-        }
-    return {**top, "pictures": entries} if top is not None else None
-
-
-def _picture_files(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in sorted(folder.glob("*/*.png"))
-        if path.name != "grid.png" and not path.name.startswith(".")
-    ]
-
-
 def check_writable(folder: Path) -> None:
     """Make the folder and write into it once; leave nothing behind if that fails.
 
@@ -283,23 +210,6 @@ def remove_empty(folders: Iterable[Path]) -> None:
             place.rmdir()
         except OSError:
             return
-
-
-def _is_entry(entry: Any, folder: Path) -> bool:
-    """Whether a manifest's entry is one that we could have written, its file inside the folder."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("target"), str):
-        return False
-    if not isinstance(entry.get("seed"), int) or not isinstance(entry.get("key"), str):
-        return False
-    if entry.get("status") in ("dead", "failed"):  # no picture of them
-        return True
-    file = entry.get("file")
-    return isinstance(file, str) and (folder / file).resolve().is_relative_to(folder.resolve())
-
-
-def picture_name(entry: dict[str, Any]) -> str:
-    """Return what tells a picture from the folder's others: its target and seed."""
-    return f"{entry.get('target')} seed {entry.get('seed')}"
 
 
 def _place(entry: dict[str, Any]) -> tuple[str, int, str, int]:

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import nn
 
 import featvis as fv
-from featvis.store import check_writable, file_name, read_manifest
+from featvis.manifest import read_manifest
+from featvis.store import check_writable, file_name
 from featvis.target import Target
 from tests.networks import handle, seeded, small
 

@@ -10,9 +10,10 @@ from typing import Any
 from featvis.errors import OutputError
 from featvis.galleries.plan import GalleryPlan, Planned
 from featvis.jobs import Wanted
+from featvis.manifest import picture_name, read_manifest
 from featvis.pictures import Picture, load_picture
 from featvis.recipe import recipe_id
-from featvis.store import Store, file_name, picture_name, read_manifest
+from featvis.store import Store, file_name
 
 EVERY = 2.0
 """Seconds between two writings of the manifest while pictures are made."""

@@ -25,13 +25,14 @@ class BuildRequest:
     photographs: Path | None
     count: int
     """Photographs for each unit."""
+    options: tuple[str, ...] = ()
+    """What was given instead of the config's, as it is typed."""
 
     @property
     def command(self) -> str:
         """The command that builds this folder."""
-        return shlex.join(
-            ["featvis", "gallery", "build", self.config.as_posix(), "--out", self.folder.as_posix()]
-        )
+        typed = ["featvis", "gallery", "build", self.config.as_posix(), "--out", self.folder.as_posix()]
+        return shlex.join([*typed, *self.options])
 
 
 def make_request(
@@ -68,6 +69,7 @@ def make_request(
         if colon and not placed.is_file():
             raise ModelError(f"{path}: model: no file {str(placed)!r}")
         source = f"file:{placed}:{function}"
+    given = {"--weights": weights, "--examples": None if examples is None else str(examples)}
     if weights is None and gallery.weights is not None:
         weights = gallery.weights if gallery.weights == "none" else str(beside(path, gallery.weights))
     if weights not in (None, "none") and not Path(str(weights)).is_file():
@@ -87,4 +89,5 @@ def make_request(
         weights=weights,
         photographs=photographs,
         count=told.count if told is not None else 9,
+        options=tuple(text for option, value in given.items() if value for text in (option, value)),
     )

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from featvis.manifest import picture_name
 from featvis.pages.entries import Entry, read_entry, read_text
-from featvis.store import picture_name, safe_name
+from featvis.store import safe_name
 from featvis.target import synonyms
 
 OBJECTIVES = "objectives"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from featvis.errors import RecipeError, TargetError, UserError
 from featvis.galleries.config import Gallery, load_gallery, make_schema
+from featvis.galleries.request import make_request
 from tests.galleries.planted import section, write_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -42,6 +44,20 @@ def test_every_config_of_the_repository_loads(path):
 
 def test_the_configs_are_those_that_the_readme_names():
     assert {path.stem for path in CONFIGS} >= {"vgg16", "lite0", "small"}
+
+
+def test_the_readmes_config_loads(tmp_path):
+    blocks = re.findall(
+        r"^```toml\n(.*?)^```", (REPOSITORY / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert [len(read(tmp_path, block).sections) for block in blocks] == [2]
+
+
+def test_the_command_says_what_was_given(tmp_path):
+    config = write_config(tmp_path, section(["conv1:0"]))
+    assert make_request(config, "out").command == f"featvis gallery build {config} --out out"
+    told = make_request(config, "my out", weights="none", examples=tmp_path).command
+    assert told == f"featvis gallery build {config} --out 'my out' --weights none --examples {tmp_path}"
 
 
 def test_the_smallest_form(tmp_path):

@@ -13,10 +13,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from featvis.manifest import picture_name
 from featvis.pages import make_pages
 from featvis.pages.trace import make_trace
 from featvis.recipe import Recipe
-from featvis.store import picture_name
 from tests.pages.manifests import RECIPE, entry, manifest, many, rich, thumbnails
 from tests.pages.markup import Page, resolve
 
