@@ -135,7 +135,7 @@ def ascend(
             seen=shown_size,
             device=device,
         )
-        bound, only = _gather(bound, model, len(streams), shown_size)
+        bound, only = gather_units(bound, model, len(streams), shown_size)
         with model.tap(bound.layers, size=shown_size, precision=precision, only=only) as activations:
             body = _body(here, parameters, chain, activations, bound, new, rates)
             take = Stepping(body, redirect_steps)
@@ -170,12 +170,20 @@ def _body(
         shown = chain(images, step)
         found = activations(shown) if bound.layers else {}
         scores = bound(found, images)
-        (-scores.sum()).backward()  # type: ignore[no-untyped-call]
+        find_slopes(scores)
         climber.step()
         climber.zero_grad(set_to_none=True)
         return scores.detach()
 
     return body
+
+
+def find_slopes(scores: Tensor) -> None:
+    """Leave in every parameter the gradient that an optimizer descends: ascent, turned by the one minus sign.
+
+    A sum, for a mean would make a picture depend on the number of lanes through Adam's epsilon.
+    """
+    (-scores.sum()).backward()  # type: ignore[no-untyped-call]
 
 
 def _grown(smaller: ImageSpace, here: ImageSpace, parameters: Parameters) -> Parameters:
@@ -184,7 +192,7 @@ def _grown(smaller: ImageSpace, here: ImageSpace, parameters: Parameters) -> Par
     return {name: value.contiguous().requires_grad_() for name, value in grown.items()}
 
 
-def _gather(
+def gather_units(
     bound: Objective, model: ModelHandle, lanes: int, seen: tuple[int, int]
 ) -> tuple[Objective, dict[str, tuple[int, ...]]]:
     """Let the last layer compute only what is climbed, where that is exact."""

@@ -87,7 +87,8 @@ def plan(wanted: Sequence[Wanted]) -> list[Job]:
         groups.setdefault(kind, []).append(one)
     jobs = []
     for group in groups.values():
-        lanes = group[0].recipe.lanes
+        # Where pictures stop early, freed lanes take the next one of the whole group.
+        lanes = len(group) if group[0].recipe.patience else group[0].recipe.lanes
         jobs += [Job(tuple(group[place : place + lanes])) for place in range(0, len(group), lanes)]
     return jobs
 
@@ -123,31 +124,65 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
         start_scores, _ = score(model, objective, started, recipe)
         scores, slopes = score(model, objective, levels, recipe)
     seconds = (time.perf_counter() - began) / len(job.wanted)
-    pictures = []
-    for lane, one in enumerate(job.wanted):
-        dead = slopes[lane] == 0 and scores[lane] <= start_scores[lane]
-        picture = Picture(
-            levels=levels[lane],
-            target=one.name,
-            seed=one.seed,
-            score=scores[lane],
-            start_score=start_scores[lane],
-            trace=[float(f"{value:.4g}") for value in traces[lane]],
-            recipe=recipe.to_json(),
-            key=one.key(weights),
-            asked_key=one.asked_key(weights),
-            status="dead" if dead else "ok",
-            layer=one.layer,
-            unit=one.unit,
-            label=one.label,
-            variant=one.variant,
+    return [
+        picture_of(
+            one,
+            levels[lane],
+            (start_scores[lane], scores[lane]),
+            slopes[lane],
+            traces[lane],
             seconds=seconds,
-            attempt=one.attempt,
-            model=model.name,
+            model=model,
             weights=weights,
         )
-        pictures.append(picture)
-    return pictures
+        for lane, one in enumerate(job.wanted)
+    ]
+
+
+def picture_of(
+    one: Wanted,
+    levels: NDArray[np.uint8],
+    scores: tuple[float, float],
+    slope: float,
+    trace: Sequence[float],
+    *,
+    seconds: float,
+    model: ModelHandle,
+    weights: str,
+) -> Picture:
+    """Return the finished picture of a wish.
+
+    Args:
+        one: what was asked for.
+        levels: ``(C, H, W)``, as they are saved.
+        scores: of the start and of the picture.
+        slope: the largest derivative of the score by a pixel; zero, without a rise, says the unit is dead.
+        trace: scores over the run.
+        seconds: that it took.
+        model: the network.
+        weights: its fingerprint.
+    """
+    dead = slope == 0 and scores[1] <= scores[0]
+    return Picture(
+        levels=levels,
+        target=one.name,
+        seed=one.seed,
+        score=scores[1],
+        start_score=scores[0],
+        trace=[float(f"{value:.4g}") for value in trace],
+        recipe=one.recipe.to_json(),
+        key=one.key(weights),
+        asked_key=one.asked_key(weights),
+        status="dead" if dead else "ok",
+        layer=one.layer,
+        unit=one.unit,
+        label=one.label,
+        variant=one.variant,
+        seconds=seconds,
+        attempt=one.attempt,
+        model=model.name,
+        weights=weights,
+    )
 
 
 def trace_steps(steps: int) -> list[int]:

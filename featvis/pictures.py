@@ -53,6 +53,8 @@ class Picture:
     asked_key: str | None = None
     """The key of the recipe as it was asked for, where memory forced fewer lanes."""
     verdicts: list[str] = field(default_factory=list)
+    taken: int | None = None
+    """How many steps it took, if it stopped before the recipe's last."""
     trace: list[float] = field(default_factory=list)
     """Up to 64 scores over the run, of what the network was shown: with transforms and penalties."""
 
@@ -89,7 +91,7 @@ class Picture:
             "score": self.score,
             "start_score": self.start_score,
             "recipe": recipe_id(self.recipe),
-            "steps": self.recipe.get("steps"),
+            "steps": self.taken or self.recipe.get("steps"),
             "seconds": round(self.seconds, 3),
             "status": self.status,
             "verdicts": self.verdicts,

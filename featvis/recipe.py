@@ -53,6 +53,10 @@ class Recipe(BaseModel):
     """Adam's and NAdam's second beta; SGD has none."""
     schedule: Literal["constant", "cosine", "linear", "warmup"] = "constant"
     """Of the learning rate over the run; cosine and linear end at zero, warmup rises over a tenth."""
+    patience: Count = 0
+    """A picture is finished when its score has not risen over so many steps; 0: only at the last step."""
+    tolerance: Fraction = 0.01
+    """A rise of less than this share of the whole rise so far is none."""
     redirect_steps: Count = 16
     """For so many steps, dead ReLUs pass the gradient that would wake them."""
     attempts: AtLeastOne = 3
@@ -110,6 +114,8 @@ class Recipe(BaseModel):
                     f"ends, up to size {self.size[0]}x{self.size[1]}; got {list(map(list, self.stages))}"
                 )
             last, until = canvas, share
+        if self.stages and self.patience:
+            raise RecipeError("recipe: a picture that may stop early has one canvas; no patience with stages")
         return self
 
     @model_validator(mode="after")

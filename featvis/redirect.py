@@ -15,8 +15,8 @@ class _Redirected(torch.autograd.Function):
     """Clamps to [0, ceiling]; the backward pass redirects an image's gradient where all of it is blocked."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, ceiling: float, inplace: bool) -> Tensor:
-        ctx.ceiling = ceiling
+    def forward(ctx: Any, inputs: Tensor, ceiling: float, inplace: bool, lanes: Tensor | None) -> Tensor:
+        ctx.ceiling, ctx.lanes = ceiling, lanes
         if not inplace:
             ctx.save_for_backward(inputs)
             return inputs.clamp(0.0, ceiling)
@@ -26,20 +26,22 @@ class _Redirected(torch.autograd.Function):
         return inputs.clamp_(0.0, ceiling)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (inputs,) = ctx.saved_tensors
         (gradient,) = gradients
         plain = torch.ops.aten.hardtanh_backward(gradient, inputs, 0.0, ctx.ceiling)
         alive = plain.flatten(1).any(1)
+        if ctx.lanes is not None:
+            alive = alive | ~ctx.lanes
         # On the CPU the common case, no image blocked, is known at once; a GPU is not made to wait for it.
         if alive.device.type == "cpu" and bool(alive.all()):
-            return plain, None, None
+            return plain, None, None, None
         nothing = torch.zeros((), dtype=gradient.dtype, device=gradient.device)
         # The loop descends on minus the score: a negative gradient asks for a larger activation.
         wakes = torch.where(gradient < 0, inputs <= ctx.ceiling, inputs >= 0)
         redirected = torch.where(wakes, gradient, nothing)
         shape = (-1, *[1] * (gradient.dim() - 1))
-        return torch.where(alive.view(shape), plain, redirected), None, None
+        return torch.where(alive.view(shape), plain, redirected), None, None, None
 
 
 class RedirectedReLU(TorchFunctionMode):
@@ -49,6 +51,11 @@ class RedirectedReLU(TorchFunctionMode):
     usual gradient is zero for the whole image, an activation below 0 passes what would raise it and
     one above 6 what would lower it.
     """
+
+    def __init__(self, lanes: Tensor | None = None) -> None:
+        """Redirect for every image, or only where ``lanes`` ``(B,)`` is true."""
+        super().__init__()
+        self._lanes = lanes
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -60,7 +67,7 @@ class RedirectedReLU(TorchFunctionMode):
             low, high = _bounds(function, named)
             if low == 0:
                 inplace = function in _IN_PLACE or bool(named.get("inplace", False))
-                return _Redirected.apply(tensor, high, inplace)
+                return _Redirected.apply(tensor, high, inplace, self._lanes)
         return function(*args, **kwargs)
 
 

@@ -27,6 +27,8 @@ CHANGES = {
     "momentum": 0.8,
     "second_momentum": 0.98,
     "schedule": "cosine",
+    "patience": 5,
+    "tolerance": 0.02,
     "redirect_steps": 3,
     "attempts": 2,
     "lanes": 3,

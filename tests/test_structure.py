@@ -24,6 +24,7 @@ LEVELS = [
     {"ascent"},
     {"pictures"},
     {"jobs"},
+    {"flow"},
     {"execute", "planning"},
     {"manifest", "sheets", "progress"},
     {"store"},

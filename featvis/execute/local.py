@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 
+from featvis.flow import flow
 from featvis.jobs import Job, Wanted, Watch, plan, run, with_fewer_lanes
 from featvis.models.handle import ModelHandle
 from featvis.pictures import Picture
@@ -43,9 +44,20 @@ def execute(
         if not jobs:
             jobs, again = deque(plan(again)), []
         job = jobs.popleft()
+        done: list[Wanted] = []
+        pictures: list[Picture] = []
         try:
+            if job.recipe.patience:
+                for one, picture in flow(job.wanted, model, weights, watch):
+                    done.append(one)
+                    if _tried_again(one, picture, again, say):
+                        continue
+                    yield picture
+                continue
             pictures = run(job, model, weights, watch)
         except (MemoryError, RuntimeError) as error:
+            if done:  # the rest of a flow
+                job = Job(tuple(one for one in job.wanted if all(one is not other for other in done)))
             if not is_out_of_memory(error) or job.recipe.lanes == 1:
                 if failed is None:
                     raise
@@ -64,12 +76,20 @@ def execute(
         if not pictures:
             _free(model.device)
         for one, picture in zip(job.wanted, pictures, strict=False):
-            if picture.status == "dead" and one.attempt + 1 < one.recipe.attempts:
-                again.append(replace(one, attempt=one.attempt + 1))
-                if say is not None:
-                    say(f"{one.name} has no gradient from this start; trying another")
-            else:
+            if not _tried_again(one, picture, again, say):
                 yield picture
+
+
+def _tried_again(
+    one: Wanted, picture: Picture, again: list[Wanted], say: Callable[[str], None] | None
+) -> bool:
+    """Put a dead unit down for another start, if it has any left."""
+    if picture.status != "dead" or one.attempt + 1 >= one.recipe.attempts:
+        return False
+    again.append(replace(one, attempt=one.attempt + 1))
+    if say is not None:
+        say(f"{one.name} has no gradient from this start; trying another")
+    return True
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -42,9 +42,26 @@ class Chain:
         self.transforms = list(transforms)
         if canvas != seen and not any(transform.resizes for transform in self.transforms):
             self.transforms.insert(0, Warp())
+        self._steps, self._channels, self._canvas, self._device = steps, channels, canvas, device
+        self._values, self._fields = self._draw(streams)
+
+    def redraw(self, lane: int, stream: Callable[[str], torch.Generator]) -> None:
+        """Give a lane to another picture, with that picture's own draws."""
+        values, fields = self._draw([stream])
+        for mine, new in zip(self._values, values, strict=True):
+            mine[lane] = new[0]
+        for field, drawn in zip(self._fields, fields, strict=True):
+            if field is not None and drawn is not None:
+                field[lane] = drawn[0]
+
+    def _draw(
+        self, streams: Sequence[Callable[[str], torch.Generator]]
+    ) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Each transform's values ``(lanes, steps, m)`` and fields."""
+        steps, canvas, device = self._steps, self._canvas, self._device
         progress = torch.linspace(0, 1, steps) if steps > 1 else torch.zeros(1)
-        self._values: list[Tensor] = []
-        self._fields: list[Tensor | None] = []
+        every_value: list[Tensor] = []
+        every_field: list[Tensor | None] = []
         for place, transform in enumerate(self.transforms):
             purpose = f"{place} {transform.part_name}"
             numbers = torch.stack(
@@ -52,22 +69,31 @@ class Chain:
             )
             # From here on images have the size that is seen if this transform resizes or one did before.
             resized = any(earlier.resizes for earlier in self.transforms[: place + 1])
-            after = seen if resized else canvas
-            self._values.append(transform.prepare(numbers, progress, canvas, after).to(device))
-            fields = [transform.draw_field(stream(purpose + " field"), channels, after) for stream in streams]
+            after = self.seen if resized else canvas
+            every_value.append(transform.prepare(numbers, progress, canvas, after).to(device))
+            fields = [
+                transform.draw_field(stream(purpose + " field"), self._channels, after) for stream in streams
+            ]
             drawn = [field for field in fields if field is not None]
-            self._fields.append(transform.keep_fields(torch.stack(drawn).to(device)) if drawn else None)
+            every_field.append(transform.keep_fields(torch.stack(drawn).to(device)) if drawn else None)
             canvas = after
+        return every_value, every_field
 
     def __call__(self, images: Tensor, step: int | Tensor) -> Tensor:
         """Return the images that the network is shown at this step, ``(B, C, *seen)``.
 
         Args:
             images: ``(B, C, H, W)``.
-            step: its number; as a tensor ``(1,)`` on the device it is read there.
+            step: its number; as a tensor on the device, ``(1,)`` or one for each lane, it is read there.
         """
         for transform, values, field in zip(self.transforms, self._values, self._fields, strict=True):
             size = self.seen if transform.resizes else (images.shape[2], images.shape[3])
-            now = values[:, step] if isinstance(step, int) else values.index_select(1, step).squeeze(1)
+            now = values[:, step] if isinstance(step, int) else _at(values, step)
             images = transform.apply(images, now, field, size)
         return images
+
+
+def _at(values: Tensor, steps: Tensor) -> Tensor:
+    """Return each lane's values ``(lanes, m)`` at its own step."""
+    lanes, _, numbers = values.shape
+    return values.gather(1, steps.view(-1, 1, 1).expand(lanes, 1, numbers)).squeeze(1)
