@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import statistics
 import sys
@@ -39,7 +40,11 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
         kinds.setdefault((job.recipe.model_dump_json(), job.wanted[0].objective.layers), []).append(job)
     costs = []
     for jobs in kinds.values():
-        first = jobs[0]
+        # A run that stops when its score has settled holds all its pictures in one job; it is counted as if
+        # none stopped early.
+        lanes = jobs[0].recipe.lanes
+        first = Job(jobs[0].wanted[:lanes])
+        count = sum(math.ceil(len(job.wanted) / lanes) for job in jobs)
         steps = first.recipe.steps
         redirected = min(first.recipe.redirect_steps, steps)
         seconds = around = 0.0
@@ -53,11 +58,11 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
             Cost(
                 layer=", ".join(first.wanted[0].objective.layers),
                 pictures=sum(len(job.wanted) for job in jobs),
-                jobs=len(jobs),
-                lanes=first.recipe.lanes,
+                jobs=count,
+                lanes=lanes,
                 canvas=first.recipe.size,
                 steps=steps,
-                seconds=len(jobs) * (seconds + around),
+                seconds=count * (seconds + around),
             )
         )
     return costs, peak_memory(model.device)
