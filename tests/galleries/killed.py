@@ -96,7 +96,7 @@ def run_all(place, kills, seed):
     known = {}
     while len(told["killed_at"]) < kills:
         # Some while the network is loaded, most while pictures are made, the later ones while pages are.
-        delay = chance.uniform(0, before) if chance.random() < 0.2 else before + chance.uniform(0, rest / 4)
+        delay = chance.uniform(0, before) if chance.random() < 0.2 else before + chance.uniform(0, rest / 5)
         child = start(config, out, place / "killed.log")
         ended = wait(child, delay)
         if ended is None:
