@@ -81,7 +81,7 @@ def _ticks(low: float, high: float) -> list[float]:
     >>> _ticks(-0.4, 31.0)
     [-10.0, 0.0, 10.0, 20.0, 30.0, 40.0]
     >>> _ticks(2.0, 2.0)
-    [1.9, 2.0, 2.1]
+    [1.9, 1.95, 2.0, 2.05, 2.1]
     """
     if high - low <= max(1e-9 * max(abs(low), abs(high)), 1e-200):
         room = max(0.05 * abs(low), 1e-6)
