@@ -28,8 +28,8 @@ test-all: $(READY_DEV)  ## the slow tests too
 test-gpu: $(READY_DEV)  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu
 
-test-browser: $(READY_DEV)  ## the tests that need chromium
-	$(BIN)/python -m pytest -q -m browser
+test-browser: $(READY_DEV)  ## the tests in chromium (apt-get install chromium; npm install --no-save axe-core, or AXE_CORE=FILE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m browser
 
 check: lint types test  ## lint, types, tests: what CI runs
 
