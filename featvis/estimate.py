@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import statistics
 import sys
@@ -29,7 +30,7 @@ class Cost:
 
 
 def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[list[Cost], int]:
-    """Time two steps of each kind of job.
+    """Time two steps of each kind of job, and two of those that redirect gradients.
 
     Returns:
         The cost of each kind, and the peak memory in bytes (of the process, or of the GPU).
@@ -39,32 +40,48 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
         kinds.setdefault((job.recipe.model_dump_json(), job.wanted[0].objective.layers), []).append(job)
     costs = []
     for jobs in kinds.values():
-        first = jobs[0]
-        # One step to warm up and two to be timed; without the first steps' redirection, for most have none.
-        recipe = first.recipe.but(steps=3, redirect_steps=0)
-        times: list[float] = []
-
-        def watch(step: Step, times: list[float] = times) -> None:
-            float(step.scores.sum())  # wait for the device
-            times.append(time.perf_counter())
-
-        began = time.perf_counter()
-        run(Job(tuple(replace(one, recipe=recipe) for one in first.wanted)), model, weights, watch)
-        whole = time.perf_counter() - began
-        step_seconds = statistics.mean((times[1] - times[0], times[2] - times[1]))
-        around = max(0.0, whole - 3 * step_seconds)
+        # A run that stops when its score has settled holds all its pictures in one job; it is counted as if
+        # none stopped early.
+        lanes = jobs[0].recipe.lanes
+        first = Job(jobs[0].wanted[:lanes])
+        count = sum(math.ceil(len(job.wanted) / lanes) for job in jobs)
+        steps = first.recipe.steps
+        redirected = min(first.recipe.redirect_steps, steps)
+        seconds = around = 0.0
+        if redirected:
+            each, around = _time_steps(first, model, weights, redirect_steps=3)
+            seconds += redirected * each
+        if redirected < steps:
+            each, around = _time_steps(first, model, weights, redirect_steps=0)
+            seconds += (steps - redirected) * each
         costs.append(
             Cost(
                 layer=", ".join(first.wanted[0].objective.layers),
                 pictures=sum(len(job.wanted) for job in jobs),
-                jobs=len(jobs),
-                lanes=first.recipe.lanes,
+                jobs=count,
+                lanes=lanes,
                 canvas=first.recipe.size,
-                steps=first.recipe.steps,
-                seconds=len(jobs) * (step_seconds * first.recipe.steps + around),
+                steps=steps,
+                seconds=count * (seconds + around),
             )
         )
     return costs, peak_memory(model.device)
+
+
+def _time_steps(job: Job, model: ModelHandle, weights: str, *, redirect_steps: int) -> tuple[float, float]:
+    """Run a step to warm up and two to be timed; return a step's seconds, and those around the steps."""
+    recipe = job.recipe.but(steps=3, redirect_steps=redirect_steps)
+    times: list[float] = []
+
+    def watch(step: Step) -> None:
+        float(step.scores.sum())  # wait for the device
+        times.append(time.perf_counter())
+
+    began = time.perf_counter()
+    run(Job(tuple(replace(one, recipe=recipe) for one in job.wanted)), model, weights, watch)
+    whole = time.perf_counter() - began
+    each = statistics.mean((times[1] - times[0], times[2] - times[1]))
+    return each, max(0.0, whole - 3 * each)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -26,7 +26,7 @@ class Report:
         """Write to ``stream``, by default stderr."""
         self._stream = stream or sys.stderr
         self._console = Console(file=self._stream, highlight=False)
-        self._live = self._console.is_terminal and (not self._console.is_jupyter or _has_widgets())
+        self._live = _has_widgets() if self._console.is_jupyter else self._console.is_terminal
         self._bar: Progress | None = None
         self._total = self._done = self._steps = self._steps_done = 0
         self._began = self._told = time.perf_counter()

@@ -41,6 +41,9 @@ def widgets(monkeypatch):
         def clear_output(self, wait=False):
             shown.append("cleared")
 
+        def close(self):
+            shown.append("closed")
+
     display = types.ModuleType("IPython.display")
     display.display = lambda *things, **told: shown.extend(things)
     display.HTML = str

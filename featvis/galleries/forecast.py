@@ -81,7 +81,7 @@ def _warm_up(missing: list[Planned], model: ModelHandle, weights: str) -> None:
         if kind not in seen:
             seen.add(kind)
             recipe = job.recipe.but(steps=1)
-            run(Job(tuple(replace(one, recipe=recipe) for one in job.wanted)), model, weights)
+            run(Job(tuple(replace(one, recipe=recipe) for one in job.wanted[: recipe.lanes])), model, weights)
 
 
 def _time_files(planned: GalleryPlan, missing: list[Planned]) -> float:

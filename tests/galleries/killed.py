@@ -14,6 +14,9 @@ import sys
 import time
 from pathlib import Path
 
+import torch._dynamo  # what the first optimizer would import, in every fork
+from PIL import Image
+
 from featvis.cli import main
 from featvis.execute import local
 from featvis.galleries import build as building
@@ -70,18 +73,30 @@ def inodes(out):
 def run_all(place, kills, seed):
     config, out = place / "planted.toml", place / "killed"
     assert building is not None
+    assert torch._dynamo is not None
+    Image.init()
     began = time.monotonic()
     first = start(config, place / "whole", place / "whole.log")
-    while not (place / "whole.log").exists():
+    log = place / "whole.log"
+    while not log.exists() or not log.stat().st_size:  # until the first job is begun
         time.sleep(0.001)
     before = time.monotonic() - began
     code = wait(first, 120)
     rest = time.monotonic() - began - before
     chance = random.Random(seed)
-    told = {"code": code, "ended": [], "killed_at": [], "replaced": [], "pictures": []}
+    told = {
+        "before": before,
+        "rest": rest,
+        "code": code,
+        "ended": [],
+        "killed_at": [],
+        "replaced": [],
+        "pictures": [],
+    }
     known = {}
     while len(told["killed_at"]) < kills:
-        delay = chance.uniform(0, before + rest / 8)
+        # Some while the network is loaded, most while pictures are made, the later ones while pages are.
+        delay = chance.uniform(0, before) if chance.random() < 0.2 else before + chance.uniform(0, rest / 4)
         child = start(config, out, place / "killed.log")
         ended = wait(child, delay)
         if ended is None:

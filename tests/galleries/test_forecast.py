@@ -41,7 +41,7 @@ model = "efficientnet_lite0"
 size = 48
 steps = 6
 [[sections]]
-targets = ["blocks.1:0:32", "blocks.3:0:32"]
+targets = ["blocks.1:0:24", "blocks.3:0:32"]
 """,
 }
 
@@ -58,6 +58,15 @@ def test_a_dry_run_predicts_the_builds_wall_time(tmp_path, name):
     print(f"\n{name}: predicted {told.seconds:.1f} s, took {took:.1f} s, ratio {told.seconds / took:.2f}")
     assert told.missing == outcome.rendered
     assert 0.7 <= told.seconds / took <= 1.3
+
+
+def test_pictures_that_may_stop_early_are_counted_as_if_none_did(tmp_path):
+    plain = write_config(tmp_path / "plain", section(["conv2:0:6"]), RECIPE)
+    early = write_config(tmp_path / "early", section(["conv2:0:6"]), RECIPE + "patience = 1\n")
+    one, other = (make_forecast(make_request(config, tmp_path / "out")) for config in (plain, early))
+    assert [(cost.pictures, cost.jobs, cost.lanes) for cost in one.costs] == [(6, 3, 2)]
+    assert [(cost.pictures, cost.jobs, cost.lanes) for cost in other.costs] == [(6, 3, 2)]
+    assert fv.build_gallery(early, out=tmp_path / "out").rendered == 6
 
 
 def test_what_is_there_is_not_predicted(tmp_path):

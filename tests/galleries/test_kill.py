@@ -46,6 +46,8 @@ def test_nothing_is_lost_torn_or_rendered_twice(tmp_path, kills, seed):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert (told["code"], told["last"]) == (0, 0)
     assert len(told["killed_at"]) == kills
+    grown = sorted({count for count in told["pictures"] if count})
+    assert kills < 10 or len(grown) >= 5, "pictures were finished between the kills"
     assert set(told["ended"]) <= {0}
     assert len(pngs(whole)) == 18 + 2 * 16
     assert pngs(killed) == pngs(whole), "byte for byte"
