@@ -29,8 +29,8 @@ test-all: $(READY_DEV)  ## the slow tests too
 test-gpu: $(READY_DEV)  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu
 
-test-browser: $(READY_DEV)  ## the tests that need chromium
-	$(BIN)/python -m pytest -q -m browser
+test-browser: $(READY_DEV)  ## the tests in chromium (apt-get install chromium; npm install --no-save axe-core, or AXE_CORE=FILE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m browser
 
 bench-peers: $(PEERS)/.ready  ## featvis beside Lucent and Horama (an hour on 2 cores); ARGS="--quick" for a try
 	PYTHONPATH=$(PEERS) $(BIN)/python -m tests.peers.compare $(ARGS)

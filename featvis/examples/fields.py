@@ -76,12 +76,18 @@ class Fields:
             return down[position[0]], across[position[1]]
         if max(self._period) > _WIDEST_PERIOD:
             return None, None
-        if any((axis, canvas[axis] % self._period[axis]) not in self._known for axis in (0, 1)):
+        keys = [(axis, canvas[axis] % self._period[axis]) for axis in (0, 1)]
+        if any(
+            key not in self._known
+            or ((told := self._known[key][layer]) is not None and not told.answers(canvas[key[0]]))
+            for key in keys
+        ):
             self._measure(canvas)
-        known = [self._known[axis, canvas[axis] % self._period[axis]][layer] for axis in (0, 1)]
         rows, columns = (
-            edges.seen_by(position[axis], canvas[axis]) if edges is not None else None
-            for axis, edges in enumerate(known)
+            edges.seen_by(position[axis], canvas[axis])
+            if (edges := self._known[axis, remainder][layer]) is not None
+            else None
+            for axis, remainder in keys
         )
         return rows, columns
 
@@ -115,7 +121,9 @@ class Fields:
                         side=size[axis],
                         stride=stride,
                     )
-            self._known[axis, size[axis] % period] = edges
+            before = self._known.get((axis, size[axis] % period), {})
+            if all(one is None or one.side < size[axis] for one in before.values()):
+                self._known[axis, size[axis] % period] = edges
 
     def _scan(self, canvas: Size) -> dict[str, list[list[Interval | None]]]:
         height, width = canvas
@@ -174,17 +182,25 @@ class _Edges:
             stride: pixels from one position to the next.
         """
         period = len(starts) - 1
-        self._stride, kinds = stride, period // stride
-        first = [_newly(starts[:, kind::kinds], outermost=-1) for kind in range(kinds)]
-        last = [_newly(ends[:, kind::kinds], outermost=0) for kind in range(kinds)]
+        self.side, self._stride, kinds = side, stride, period // stride
         self._edges: list[Interval | None] = []
-        for kind, (begun, ended) in enumerate(zip(first, last, strict=True)):
+        self._least: float = math.inf
+        for kind in range(kinds):
+            begun = _newly(starts[:, kind::kinds], outermost=-1)
+            ended = _newly(ends[:, kind::kinds], outermost=0)
             if begun is None or ended is None:
                 self._edges.append(None)
-                continue
-            begins = (begun[1] * kinds + kind) * stride
-            ends_at = (ended[1] * kinds + kind) * stride
-            self._edges.append((period + begun[0] - begins, side - 1 - period - ended[0] - ends_at))
+                # Where both ends of the axis reach the other, the field is about twice as large at least.
+                both = begun is None and ended is None
+                self._least = min(self._least, 2 * side - 5 * period if both else side)
+            else:
+                begins = (begun[1] * kinds + kind) * stride
+                finishes = (ended[1] * kinds + kind) * stride
+                self._edges.append((period + begun[0] - begins, side - 1 - period - ended[0] - finishes))
+
+    def answers(self, side: int) -> bool:
+        """Whether what was seen on this canvas tells the fields on one of another side, too."""
+        return side <= max(self.side, self._least)
 
     def seen_by(self, position: int, side: int) -> Interval | None:
         """Rows or columns that a position sees; None if there are more of them than the canvas has."""

@@ -157,6 +157,17 @@ def test_a_field_that_exceeds_the_canvas_is_all_of_it():
     assert of(pooled, "1", (0, 0), (32, 40)) == (None, None)
 
 
+def test_a_small_canvas_does_not_speak_for_a_large_one():
+    model = handle(smooth(conv(3, 2, 41, padding=20), conv(2, 2, 1)), (20, 20))
+    layers = model.at((20, 20)).layers
+    with model.tap(["2"]) as tap:
+        fields = Fields(tap, layers, ["2"], channels=3, multiple=1)
+        for _ in range(2):
+            assert fields.of("2", (3, 4), (20, 20)) == (None, None)
+            assert fields.of("2", (3, 30), (20, 60)) == (None, (10, 51))
+            assert fields.of("2", (30, 3), (60, 20)) == ((10, 51), None)
+
+
 class Squeeze(nn.Module):
     """Every position depends on the mean of all."""
 
@@ -168,6 +179,18 @@ class Squeeze(nn.Module):
     def forward(self, images):
         found = self.conv(images)
         return self.out(found * found.mean((2, 3), keepdim=True).sigmoid())
+
+
+def test_global_operations_are_not_measured_on_every_canvas():
+    model = handle(seeded(Squeeze), (32, 32))
+    layers, passes = model.at((32, 32)).layers, []
+    with model.tap(["out"]) as tap:
+        fields = Fields(
+            lambda images: passes.append(1) or tap(images), layers, ["out"], channels=3, multiple=1
+        )
+        for side in range(32, 129, 2):
+            assert fields.of("out", (3, 4), (32, side)) == (None, None)
+    assert len(passes) < 20
 
 
 def test_global_operations_see_everything():

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from featvis.pages.entries import Entry
-from featvis.store import safe_name
+from featvis.store import picture_name, safe_name
 
 RECIPE = {
     "size": [24, 32],
@@ -111,6 +111,52 @@ def rich() -> tuple[dict[str, Any], dict[str, Any]]:
         "units": {"blocks.3:12": {"examples": crops, "quantiles": quantiles}},
     }
     return manifest(*pictures, gallery=gallery), examples
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "javascript:alert(1)",
+    "</title></textarea></style><script>alert(1)</script>",
+    "{{ 7 * 7 }}{% raw %}",
+    "../../etc/passwd",
+    "a\x00b\ud800\x1b[31m",
+    "<!--",
+    "&lt;b&gt;",
+    "]]>",
+    "x" * 5000,
+]
+
+
+def hostile(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The rich manifest and its examples with this text wherever text can be."""
+    told, examples = rich()
+    told = json.loads(json.dumps(told))
+    for name in ("model", "weights", "created", "featvis"):
+        told[name] = text
+    told["recipes"]["0123abcd"][text] = text
+    told["recipes"]["0123abcd"]["space"] = {text: text, "many": [text, {text: text}]}
+    for one in told["pictures"]:
+        one["label"], one["key"], one["verdicts"], one["reason"] = text, text, [text], text
+        if one["unit"] is None:
+            one["target"] = text
+        else:
+            one["target"] = f"{text}:{one['unit']}"
+            one["layer"] = text
+    told["gallery"] = {
+        "title": text,
+        "text": text,
+        "command": text,
+        "sections": [
+            {"title": text, "text": text, "pictures": [picture_name(one) for one in told["pictures"]]}
+        ],
+    }
+    unit = examples["units"].pop("blocks.3:12")
+    for crop in unit["examples"]:
+        crop["image"] = text
+    examples["units"][f"{text}:12"] = unit
+    return told, examples
 
 
 def write_folder(folder: Path, told: dict[str, Any], examples: dict[str, Any] | None = None) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import random
 import re
@@ -13,11 +12,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from featvis.manifest import picture_name
 from featvis.pages import make_pages
 from featvis.pages.trace import make_trace
 from featvis.recipe import Recipe
-from tests.pages.manifests import RECIPE, entry, manifest, many, rich, thumbnails
+from tests.pages.manifests import HOSTILE, RECIPE, entry, hostile, manifest, many, rich, thumbnails
 from tests.pages.markup import Page, resolve
 
 
@@ -286,51 +284,6 @@ def test_another_recipe_on_the_page_is_shown_too():
     page = parsed(told)["blocks.3/0000.html"]
     assert "Recipe ffff0000, of other pictures on this page" in page.text
     assert "steps = 99" in page.text
-
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "' onmouseover='alert(1)",
-    "javascript:alert(1)",
-    "</title></textarea></style><script>alert(1)</script>",
-    "{{ 7 * 7 }}{% raw %}",
-    "../../etc/passwd",
-    "a\x00b\ud800\x1b[31m",
-    "<!--",
-    "&lt;b&gt;",
-    "]]>",
-    "x" * 5000,
-]
-
-
-def hostile(text):
-    told, examples = rich()
-    told = json.loads(json.dumps(told))
-    for name in ("model", "weights", "created", "featvis"):
-        told[name] = text
-    told["recipes"]["0123abcd"][text] = text
-    told["recipes"]["0123abcd"]["space"] = {text: text, "many": [text, {text: text}]}
-    for one in told["pictures"]:
-        one["label"], one["key"], one["verdicts"], one["reason"] = text, text, [text], text
-        if one["unit"] is None:
-            one["target"] = text
-        else:
-            one["target"] = f"{text}:{one['unit']}"
-            one["layer"] = text
-    told["gallery"] = {
-        "title": text,
-        "text": text,
-        "command": text,
-        "sections": [
-            {"title": text, "text": text, "pictures": [picture_name(one) for one in told["pictures"]]}
-        ],
-    }
-    unit = examples["units"].pop("blocks.3:12")
-    for crop in unit["examples"]:
-        crop["image"] = text
-    examples["units"][f"{text}:12"] = unit
-    return told, examples
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
