@@ -75,6 +75,8 @@ def look_through(
     gridded = [name for name in wanted if layers[name].kind in GRIDDED]
     if not gridded:
         return Found(one.images, one.skipped, one.entries(listing, None))
+    if say is not None:
+        say("measuring what the best positions see")
     # Another tap, which ends at the deepest layer that has positions.
     with model.tap(gridded, size=size) as tap:
         fields = Fields(

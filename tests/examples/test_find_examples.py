@@ -381,7 +381,8 @@ def test_it_says_how_far_it_is(folder, model, tmp_path, monkeypatch):
     said = []
     fv.find_examples(model, folder, {"conv1": [0]}, out=tmp_path, say=said.append)
     assert said[0] == "1 of 64 photographs, 1 files skipped"
-    assert said[-2:] == [
+    assert said[-3:] == [
         "60 photographs, 4 files skipped",
+        "measuring what the best positions see",
         "cutting 9 crops from 9 photographs",
     ]
