@@ -171,13 +171,19 @@ def _quality(asked: argparse.Namespace, model: ModelHandle) -> tuple[list[str], 
                 of: judging.ask(judge, method.files, method.classes) for of, method in methods.items()
             }
     theirs = f"lucent-{asked.lucent_steps}"
-    found = report.reaches(methods, verdicts, theirs)
+    # As it ships, and with featvis' canvas.
+    compared = [name for name in (theirs, f"lucent-{quality.LARGE}-{wanted.half}") if name in methods]
+    found = {name: report.reaches(methods, verdicts, name) for name in compared}
     picture = quality.sheet(methods.values(), wanted.classes, asked.out / "sheet.png")
     lines = [
         f"Quality: {asked.classes} of {units} classes (seed {asked.seed}); what judges see in the saved "
         "8-bit PNGs. Lucent's seconds are its steps as timed beside featvis' jobs.",
         report.quality_table(methods, verdicts, theirs),
-        "\n".join(f"- {report.reach_line(judge, reach, theirs)}" for judge, reach in found.items()),
+        "\n".join(
+            f"- {report.reach_line(judge, reach, name)}"
+            for name, by_judge in found.items()
+            for judge, reach in by_judge.items()
+        ),
         f"All pictures side by side: {picture}",
     ]
     return lines, report.to_json(methods, verdicts, found)

@@ -59,34 +59,40 @@ def paired(
 
 
 def reaches(methods: Mapping[str, Method], verdicts: Verdicts, theirs: str) -> dict[str, dict[str, Any]]:
-    """Return, by judge, how soon featvis reaches what the method ``theirs`` reaches."""
+    """Return, by judge, how soon featvis reaches what ``theirs`` does, on the classes that it has."""
     ours = [name for name in methods if name.startswith("featvis-")]
     ours.sort(key=lambda name: methods[name].cost)
     seconds = tuple(methods[name].cost for name in ours)
+    columns = [methods[ours[0]].classes.index(unit) for unit in methods[theirs].classes]
     found = {}
     for judge, of in verdicts.items():
-        curve = Curve(seconds, np.stack([of[name].probability for name in ours]))
+        curve = Curve(seconds, np.stack([of[name].probability[columns] for name in ours]))
         reach = time_to_reach(curve, list(of[theirs].probability), methods[theirs].cost)
-        found[judge] = {**asdict(reach), "their_seconds": methods[theirs].cost}
+        found[judge] = {
+            **asdict(reach),
+            "their_seconds": methods[theirs].cost,
+            "classes": len(columns),
+        }
     return found
 
 
 def reach_line(judge: str, reach: Mapping[str, Any], theirs: str) -> str:
     """Say it in a sentence."""
-    low, high = reach["interval"]
+    what = f"{_short(judge)}, {reach['classes']} classes: the {reach['level']:.3f} of {theirs}"
     if reach["ratio"] == 0:
-        return f"{_short(judge)}: featvis does not reach the {reach['level']:.3f} of {theirs}."
+        return f"{what} is not reached by featvis at any of its numbers of steps."
+    low, high = reach["interval"]
     sooner = "at the most" if reach["bound"] else "about"
     times = ("at least " if reach["bound"] else "") + f"{reach['ratio']:.1f}"
     return (
-        f"{_short(judge)}: the {reach['level']:.3f} of {theirs} ({reach['their_seconds']:.1f} s a picture) "
-        f"is reached by featvis after {sooner} {reach['seconds']:.2f} s a picture: {times} times "
-        f"sooner (95 % {low:.1f} to {high:.1f}, bootstrap over classes)."
+        f"{what} ({reach['their_seconds']:.1f} s a picture) is reached by featvis after {sooner} "
+        f"{reach['seconds']:.2f} s a picture: {times} times sooner "
+        f"(95 % {low:.1f} to {high:.1f}, bootstrap over classes)."
     )
 
 
 def to_json(
-    methods: Mapping[str, Method], verdicts: Verdicts, found: Mapping[str, dict[str, Any]]
+    methods: Mapping[str, Method], verdicts: Verdicts, found: Mapping[str, dict[str, dict[str, Any]]]
 ) -> dict[str, Any]:
     """Return the figures as plain data."""
     return {
@@ -110,8 +116,11 @@ def to_json(
         },
         # JSON knows no infinity: a level that is never reached has no seconds.
         "time_to_reach": {
-            judge: {**reach, "seconds": reach["seconds"] if math.isfinite(reach["seconds"]) else None}
-            for judge, reach in found.items()
+            theirs: {
+                judge: {**reach, "seconds": reach["seconds"] if math.isfinite(reach["seconds"]) else None}
+                for judge, reach in by_judge.items()
+            }
+            for theirs, by_judge in found.items()
         },
     }
 
