@@ -33,7 +33,7 @@ test-browser: $(READY_DEV)  ## the tests in chromium (apt-get install chromium; 
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m browser
 
 bench-peers: $(PEERS)/.ready  ## featvis beside Lucent and Horama (an hour on 2 cores); ARGS="--quick" for a try
-	PYTHONPATH=$(PEERS) $(BIN)/python -m tests.peers.compare $(ARGS)
+	THP_MEM_ALLOC_ENABLE=1 PYTHONPATH=$(PEERS) $(BIN)/python -m tests.peers.compare $(ARGS)
 
 check: lint types test  ## lint, types, tests: what CI runs
 

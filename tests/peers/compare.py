@@ -34,6 +34,7 @@ def parse(typed: list[str]) -> argparse.Namespace:
     add("--rounds", type=int, default=4, help="turns of each library, for speed")
     add("--layer", default="blocks.3", help="for speed")
     add("--size", type=int, default=128, help="canvas, for speed")
+    add("--lanes", type=int, help="featvis' lanes, for speed; by default the recipe's")
     add("--classes", type=int, default=16, help="classes drawn at random, for quality")
     add("--curve", default="24,32,48,64,96,128,256", help="featvis' numbers of steps, for quality")
     add("--recipe", default="portrait", help="featvis' recipe, for quality: a name or a TOML file")
@@ -119,11 +120,12 @@ def _compare(asked: argparse.Namespace, model: ModelHandle) -> int:
 
 
 def _speed(asked: argparse.Namespace, model: ModelHandle) -> tuple[list[str], dict[str, object]]:
-    from tests.peers import speed, with_horama, with_lucent
+    from tests.peers import speed, with_featvis, with_horama, with_lucent
 
     wanted = speed.Asked(
         layer=asked.layer,
         size=asked.size,
+        lanes=asked.lanes or with_featvis.lanes_for(None, asked.units),
         units=tuple(range(asked.units)),
         counted=asked.steps,
         rounds=asked.rounds,

@@ -38,6 +38,7 @@ class Asked:
 
     layer: str
     size: int
+    lanes: int
     units: tuple[int, ...]
     counted: int
     """Steps of a peer's picture that count."""
@@ -66,7 +67,7 @@ def measure(model: ModelHandle, asked: Asked, say: Callable[[str], None]) -> dic
         STEPS_ONLY: Row(f"featvis, steps: canvas {size}, network sees {size}", 1),
         WHOLE: Row("featvis, whole call with scores and PNGs", 1),
     }
-    options = {"size": size, "lanes": with_featvis.lanes_for(None, len(asked.units)), **asked.recipe}
+    options = {"size": size, "lanes": asked.lanes, **asked.recipe}
     with turn():
         with_featvis.warm_up(model, layer, asked.units[0], **options)
         with_lucent.time_steps(model, layer, asked.units[0], counted=1, canvas=size)
