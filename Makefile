@@ -49,7 +49,7 @@ format: $(READY_DEV)  ## let ruff write the format and its safe fixes
 	$(BIN)/ruff check --fix featvis tests
 
 gallery: $(READY)  ## render what gallery/ shows; VGG16=FILE names the weights of its convolutions
-	$(BIN)/featvis render --model torchvision:vgg16 --weights $(VGG16) --size 160 --precision bfloat16 --out gallery/vgg16 \
+	$(BIN)/featvis render --model torchvision:vgg16 --weights $(VGG16) --size 160 --out gallery/vgg16 \
 	    features.2:0:32 features.7:0:32 features.14:0:32 features.21:0:32 features.28:0:32
 	$(BIN)/featvis render "classifier:$(PORTRAITS)" --out gallery/portraits
 	$(BIN)/python gallery/show.py gallery/vgg16 gallery/portraits

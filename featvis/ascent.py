@@ -12,6 +12,7 @@ from featvis import draws
 from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
+from featvis.models.window import Window
 from featvis.objectives.base import Objective
 from featvis.optimizers import carry_state, make_optimizer, rate
 from featvis.recipe import Recipe
@@ -135,9 +136,14 @@ def ascend(
             seen=shown_size,
             device=device,
         )
+        # A neuron does not need more of the canvas than it sees.
+        place = bound.place()
+        window = model.window(*place, shown_size) if place is not None else None
+        if window is not None:
+            bound, shown_size = bound.moved(window.position), window.size
         bound, only = gather_units(bound, model, len(streams), shown_size)
         with model.tap(bound.layers, size=shown_size, precision=precision, only=only) as activations:
-            body = _body(here, parameters, chain, activations, bound, new, rates)
+            body = _body(here, parameters, chain, activations, bound, new, rates, window)
             take = Stepping(body, redirect_steps)
             if replays:
                 take = Replaying(body, redirect_steps, part.first, device)
@@ -153,6 +159,7 @@ def _body(
     bound: Objective,
     climber: torch.optim.Optimizer,
     rates: Sequence[float],
+    window: Window | None,
 ) -> Body:
     """Return the step that everybody should be able to recite."""
     rates_there = None
@@ -168,6 +175,8 @@ def _body(
                 group["lr"] = rates[int(step)]
         images = space.decode(parameters)
         shown = chain(images, step)
+        if window is not None:
+            shown = window.of(shown)
         found = activations(shown) if bound.layers else {}
         scores = bound(found, images)
         find_slopes(scores)

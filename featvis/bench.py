@@ -246,6 +246,12 @@ class _TimedObjective(Objective):
     def describe(self) -> str:
         return self._objective.describe()
 
+    def place(self) -> tuple[str, tuple[int, int]] | None:
+        return self._objective.place()
+
+    def moved(self, position: tuple[int, int]) -> Objective:
+        return _TimedObjective(self._objective.moved(position), self._clock)
+
     def gather(self, lanes: int) -> tuple[Objective, dict[str, tuple[int, ...]]]:
         found, only = self._objective.gather(lanes)
         return _TimedObjective(found, self._clock), only

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from featvis.objectives.unit import of_target
 from featvis.pictures import Picture, load_picture, write_whole
 from featvis.planning import Plan, Wish, digest, make_plan, network_for, wanted_of
 from featvis.recipe import Recipe
+from featvis.saving import Saver
 from featvis.sheets import grid
 from featvis.store import Store
 from featvis.target import Target, parse_request
@@ -148,13 +150,13 @@ def run_plan(
 
     say = report.say if report is not None else None
     try:
-        for picture in execute(missing, planned.model, planned.weights, watch=hear, say=say):
-            if store is not None:
-                store.add(picture)
-                store.write_manifest()
-            if report is not None:
-                report.picture(picture)
-            finished[picture.target, picture.seed] = picture
+        with Saver(store.add, store.write_manifest) if store is not None else nullcontext() as saver:
+            for picture in execute(missing, planned.model, planned.weights, watch=hear, say=say):
+                if saver is not None:
+                    saver.put(picture)
+                if report is not None:
+                    report.picture(picture)
+                finished[picture.target, picture.seed] = picture
     finally:
         if store is not None:
             store.adopt()  # a file that was being entered when we were interrupted

@@ -26,7 +26,7 @@ LEVELS = [
     {"jobs"},
     {"flow"},
     {"execute", "planning"},
-    {"manifest", "sheets", "progress"},
+    {"manifest", "sheets", "progress", "saving"},
     {"store"},
     {"tuning"},
     {"rendering", "evaluate", "examples"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -22,6 +22,7 @@ from featvis.models.moments import MOMENTS_OF
 from featvis.models.network import NetworkAt
 from featvis.models.receptive import receptive_fields
 from featvis.models.tap import Tap, borrowed
+from featvis.models.window import Window, find_window
 
 Size = tuple[int, int]
 
@@ -73,6 +74,7 @@ class ModelHandle:
         self._networks: dict[Size, NetworkAt] = {}
         self._takes_one_size: bool | None = None
         self._pairs: list[Pair] | None = None
+        self._windows: dict[tuple[str, tuple[int, int], Size], Window | None] = {}
         if len(self.mean) != len(self.std) or not self.mean:
             raise ModelError(f"mean and std have one number for each channel, got {mean} and {std}")
         if any(value <= 0 for value in self.std):
@@ -182,6 +184,20 @@ class ModelHandle:
         others = [network.find(name.removeprefix(MOMENTS_OF)).order for name in layers if name != layer]
         last = info.calls == 1 and info.order > max(others, default=-1)
         return last and can_gather(dict(self.module.named_modules()).get(layer))
+
+    def window(self, layer: str, position: tuple[int, int], size: Size) -> Window | None:
+        """Return the part of a canvas that one position of a layer sees, if it is worth cutting out."""
+        asked = (layer, position, size)
+        if asked not in self._windows:
+
+            @contextmanager
+            def tap(canvas: Size) -> Iterator[Callable[[Tensor], Tensor]]:
+                with self.tap([layer], size=canvas) as activations:
+                    yield lambda images: activations(images)[layer]
+
+            info = self.at(size).find(layer)
+            self._windows[asked] = find_window(info, position, size, self.channels, tap, self.device)
+        return self._windows[asked]
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the weights that were loaded, the network's class and the preprocessing."""

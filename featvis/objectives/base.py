@@ -56,6 +56,14 @@ class Objective(ABC):
         """Return this penalty for a run whose target reads ``layers``; it may not look deeper than they."""
         return self
 
+    def place(self) -> tuple[str, tuple[int, int]] | None:
+        """Return the layer and the one position of its map that alone is read, or None."""
+        return None
+
+    def moved(self, position: tuple[int, int]) -> Objective:
+        """Return this objective with another :meth:`place` on the same layer."""
+        return self
+
     def gather(self, lanes: int) -> tuple[Objective, dict[str, tuple[int, ...]]]:
         """Return this bound objective for layers that compute only the units it reads, and those units.
 
@@ -132,6 +140,14 @@ class Sum(Objective):
         for weight, term in self.terms:
             total = total + weight * term(activations, images)
         return total
+
+    def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
+        # Terms that read no layer see the images themselves, whatever the network is shown.
+        reading = [term for _, term in self.terms if term.layers]
+        return reading[0].place() if len(reading) == 1 else None
+
+    def moved(self, position: tuple[int, int]) -> Objective:  # noqa: D102
+        return Sum([(weight, term.moved(position) if term.layers else term) for weight, term in self.terms])
 
     def describe(self) -> str:  # noqa: D102
         return " + ".join(f"{number(weight)}*{term.describe()}" for weight, term in self.terms)

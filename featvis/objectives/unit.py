@@ -56,6 +56,13 @@ class Unit(Objective):
         picked = activation[lane, unit].float().flatten(1) if activation.dim() > 2 else activation[lane, unit]
         return picked[:, self._info.prefix :].mean(1) if activation.dim() > 2 else picked.float()
 
+    def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
+        first = self.positions[0]
+        return (self.layer, first) if first is not None and set(self.positions) == {first} else None
+
+    def moved(self, position: tuple[int, int]) -> Objective:  # noqa: D102
+        return copy_with(self, positions=(position,) * len(self.positions), _where=None)
+
     def gather(self, lanes: int) -> tuple[Objective, dict[str, tuple[int, ...]]]:  # noqa: D102
         units = self.units * (lanes // len(self.units))
         positions = self.positions * (lanes // len(self.units))
