@@ -14,6 +14,7 @@ from torch import Tensor
 from featvis.ascent import Step
 from featvis.errors import ModelError, UserError
 from featvis.execute.local import execute
+from featvis.execute.spread import replicas, spread
 from featvis.images.base import ImageSpace
 from featvis.jobs import Wanted, Watch, plan
 from featvis.models.handle import ModelHandle
@@ -151,7 +152,8 @@ def run_plan(
     say = report.say if report is not None else None
     try:
         with Saver(store.add, store.write_manifest) if store is not None else nullcontext() as saver:
-            for picture in execute(missing, planned.model, planned.weights, watch=hear, say=say):
+            models = replicas(planned.model)
+            for picture in spread(missing, models, planned.weights, watch=hear, say=say):
                 if saver is not None:
                     saver.put(picture)
                 if report is not None:

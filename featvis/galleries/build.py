@@ -13,7 +13,7 @@ from typing import Any
 
 from featvis.errors import FeatvisError, UserError
 from featvis.examples.search import find_examples
-from featvis.execute.local import execute
+from featvis.execute.spread import replicas, spread
 from featvis.files import write_whole
 from featvis.galleries.config import COPY
 from featvis.galleries.folder import GalleryFolder
@@ -197,9 +197,9 @@ def _render(
     pages_pause, pages_written = PAGES_EVERY, time.monotonic()
     by_name = {one.name: one.wanted for one in chosen}
     try:
-        pictures = execute(
+        pictures = spread(
             _wishes(chosen),
-            folder.plan.model,
+            replicas(folder.plan.model),
             folder.plan.weights,
             watch=report.step if report is not None else None,
             say=tell,

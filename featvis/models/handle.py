@@ -72,6 +72,8 @@ class ModelHandle:
         self.unit_axes = dict(unit_axes or {})
         self.notes = tuple(notes)
         self._networks: dict[Size, NetworkAt] = {}
+        self.spreads = False
+        """Whether further GPUs of the same kind may help: its user named no single one."""
         self._takes_one_size: bool | None = None
         self._pairs: list[Pair] | None = None
         self._windows: dict[tuple[str, tuple[int, int], Size], Window | None] = {}

@@ -83,9 +83,10 @@ def load_model(
             "(for images in [0, 1] as they are: mean 0 and std 1)"
         )
     size = input_size or loaded.input_size or (224, 224)
-    if device is not None or not isinstance(source, nn.Module):
+    placed = device is not None or not isinstance(source, nn.Module)
+    if placed:
         loaded.module.to(pick_device(device or "auto"))
-    return ModelHandle(
+    handle = ModelHandle(
         loaded.module,
         name=name,
         mean=used_mean,
@@ -97,6 +98,8 @@ def load_model(
         unit_axes={"": unit_axis} if isinstance(unit_axis, int) else unit_axis,
         notes=notes,
     )
+    handle.spreads = placed and str(device or "auto") in ("auto", "cuda")
+    return handle
 
 
 def pick_device(device: str | torch.device) -> torch.device:
