@@ -55,6 +55,7 @@ _HOMES = {
     "Transform": "featvis.transforms.base",
     "Noise": "featvis.transforms.noise",
     "Warp": "featvis.transforms.warp",
+    "evaluate": "featvis.trust.evaluation",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]

@@ -254,12 +254,7 @@ def score(
     """
     images = (torch.from_numpy(levels).to(model.device).float() / 255).requires_grad_()
     seen = seen_size(recipe) or (levels.shape[2], levels.shape[3])
-    shown = images
-    if seen != tuple(levels.shape[2:]):
-        plain = Warp()
-        middle = torch.full((levels.shape[0], 1, plain.numbers), 0.5)
-        values = plain.prepare(middle, torch.zeros(1), (levels.shape[2], levels.shape[3]), seen)
-        shown = plain.apply(images, values[:, 0].to(images.device), None, seen)
+    shown = shown_plainly(images, seen)
     with model.tap(objective.layers, size=seen, precision=recipe.precision) as activations:
         scores = objective(activations(shown) if objective.layers else {}, images)
         slopes = torch.zeros_like(scores)
@@ -267,6 +262,17 @@ def score(
             (gradient,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
             slopes = slopes if gradient is None else gradient.abs().flatten(1).amax(1)
     return scores.detach().tolist(), slopes.tolist()
+
+
+def shown_plainly(images: Tensor, seen: tuple[int, int]) -> Tensor:
+    """Return images ``(B, C, H, W)`` as the network is shown them at (height, width): without transforms."""
+    canvas = (images.shape[2], images.shape[3])
+    if seen == canvas:
+        return images
+    plain = Warp()
+    middle = torch.full((images.shape[0], 1, plain.numbers), 0.5)
+    values = plain.prepare(middle, torch.zeros(1), canvas, seen)
+    return plain.apply(images, values[:, 0].to(images.device), None, seen)
 
 
 def space_of(recipe: Recipe, model: ModelHandle) -> ImageSpace:

@@ -29,9 +29,10 @@ LEVELS = [
     {"manifest", "sheets", "progress", "saving"},
     {"store"},
     {"tuning"},
-    {"rendering", "evaluate", "examples"},
+    {"rendering", "examples"},
     {"estimate", "pages"},
     {"galleries"},
+    {"trust"},
     {"bench"},
     {"cli"},
 ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featvis.cli import bench, gallery, layers, models, render, reproduce
+from featvis.cli import bench, evaluate, gallery, layers, models, render, reproduce
 from featvis.version import __version__
 
 app = typer.Typer(
@@ -39,4 +39,5 @@ app.add_typer(gallery.app, name="gallery")
 app.command("layers")(layers.layers)
 app.command("models")(models.models)
 app.command("bench")(bench.bench)
+app.command("evaluate")(evaluate.evaluate)
 app.command("reproduce")(reproduce.reproduce)

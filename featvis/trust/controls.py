@@ -1,0 +1,142 @@
+"""Sanity controls: the same pictures in networks whose weights were dealt out anew (arXiv 1810.03292)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featvis.errors import UserError
+from featvis.models.handle import ModelHandle
+from featvis.models.load import load_model
+from featvis.trust.response import respond
+from featvis.trust.selectivity import standardize
+
+_CHECKED = 6
+"""At so many depths at most of the cascade, all weights among them, the pictures are shown."""
+
+
+def copy_of(model: ModelHandle) -> ModelHandle:
+    """Return a handle on a copy of the network, so that nothing done to it touches the original."""
+    return ModelHandle(
+        copy.deepcopy(model.module),
+        name=model.name,
+        mean=model.mean,
+        std=model.std,
+        input_size=model.input_size,
+        interpolation=model.interpolation,
+        labels=model.labels,
+        missing=sorted(model.missing),
+        unit_axes=model.unit_axes,
+    )
+
+
+def randomize(module: nn.Module, generator: torch.Generator) -> None:
+    """Deal every tensor of a module itself, its children not among them, out anew among its places.
+
+    Each keeps its values and with them its scale; what it had learned is gone. A tensor of one value is
+    left as it is.
+    """
+    for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+        if tensor.is_floating_point() and tensor.numel() > 1:
+            order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
+            tensor.data.copy_(tensor.data.flatten()[order].reshape(tensor.shape))
+
+
+def cascade(model: ModelHandle, layer: str, seed: int = 0) -> Iterator[tuple[int, int, ModelHandle]]:
+    """Randomize a copy of a network from a layer downwards and stop at up to six depths on the way.
+
+    Args:
+        model: the network; not touched.
+        layer: where it begins; what runs later is left alone.
+        seed: of the chance.
+
+    Yields:
+        (how many modules are randomized, of how many, the copy).
+    """
+    network = model.at(model.input_size)
+    top = network.find(layer).order
+    modules = dict(model.module.named_modules())
+    below = sorted(
+        (one for one in network.layers.values() if one.order <= top and _has_own(modules[one.name])),
+        key=lambda one: -one.order,
+    )
+    # Modules that give no single tensor but hold weights of their own are never left out.
+    seen = {one.name for one in network.layers.values()}
+    names = [one.name for one in below]
+    names += [name for name, one in modules.items() if name and name not in seen and _has_own(one)]
+    total, changed = len(names), copy_of(model)
+    stops = {max(1, round(total ** (place / (_CHECKED - 1)))) for place in range(_CHECKED)}
+    generator = torch.Generator().manual_seed(seed)
+    own = dict(changed.module.named_modules())
+    for done, name in enumerate(names, 1):
+        randomize(own[name], generator)
+        if done in stops:
+            yield done, total, changed
+
+
+def responses_in_random_networks(
+    images: Tensor,
+    noise: Tensor,
+    model: ModelHandle,
+    layer: str,
+    units: Sequence[int],
+    signs: Sequence[int],
+    position: tuple[int, int] | None = None,
+) -> list[dict[str, Any]]:
+    """Show pictures to networks with more and more random weights, from their layer downwards.
+
+    Returns:
+        For each depth: ``randomized`` and ``of`` (modules), and ``z``: each picture's own unit in standard
+        deviations above noise, in that network.
+    """
+    told = []
+    for done, total, changed in cascade(model, layer):
+        z = standardize(respond(images, changed, layer, position), respond(noise, changed, layer, position))
+        own = [sign * float(z[row, unit]) for row, (unit, sign) in enumerate(zip(units, signs, strict=True))]
+        told.append({"randomized": done, "of": total, "z": own})
+    return told
+
+
+def is_untrained(model: ModelHandle) -> bool:
+    """Whether a network's weights are as they were first drawn.
+
+    Its BatchNorm layers have seen nothing (all running means 0, variances 1), or the weights are
+    those that ``load_model(name, weights="none")`` gives.
+    """
+    norms = [one for one in model.module.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+    kept = [one for one in norms if one.running_mean is not None and one.running_var is not None]
+    if kept:
+        return all(
+            bool((one.running_mean == 0).all() and (one.running_var == 1).all())  # type: ignore[union-attr]
+            for one in kept
+        )
+    if not model.name.startswith(("torchvision:", "timm:", "efficientnet_lite")):
+        return False
+    try:
+        bare = load_model(model.name, weights="none", mean=model.mean, std=model.std, device="cpu")
+    except UserError:
+        return False
+    return bare.fingerprint() == model.fingerprint()
+
+
+def permute_labels(labels: Sequence[int]) -> list[int]:
+    """Return labels in an order in which as few pictures as can be keep their own: the control of transfer.
+
+    >>> permute_labels([7, 7, 3, 5])
+    [3, 5, 7, 7]
+    """
+    order = sorted(range(len(labels)), key=lambda place: (labels[place], place))
+    most = max((list(labels).count(label) for label in set(labels)), default=0)
+    moved = [labels[place] for place in order[most:] + order[:most]]
+    found = [0] * len(labels)
+    for place, label in zip(order, moved, strict=True):
+        found[place] = label
+    return found
+
+
+def _has_own(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters(recurse=False))

@@ -1,0 +1,282 @@
+"""evaluate: everything that can be said of a folder's pictures, and a verdict for each."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from featvis.errors import ModelError, RecipeError
+from featvis.files import write_whole
+from featvis.galleries.lock import FolderLock
+from featvis.manifest import MANIFEST, picture_name, write_text
+from featvis.models.handle import ModelHandle
+from featvis.models.load import load_model
+from featvis.models.sources import embedded
+from featvis.pages.folder import LIST, write_pages
+from featvis.trust.agreement import agreement, diversity
+from featvis.trust.beside import Beside, compare_with_photographs, measure_choice, measure_paths
+from featvis.trust.controls import is_untrained, permute_labels
+from featvis.trust.judging import likeness, pool
+from featvis.trust.naturalness import PHOTOGRAPHS, is_unlike, look, naturalness, outside, range_of
+from featvis.trust.own import groups_of, measure_own, measure_random_weights, responses_of
+from featvis.trust.references import read_photographs
+from featvis.trust.subjects import Subject, read_contents, read_folder
+from featvis.trust.transfer import class_of, summarize, transfer
+from featvis.trust.verdicts import verdicts_of
+from featvis.version import __version__
+
+EVALUATION = "evaluation.json"
+
+Told = dict[str, Any]
+
+
+def evaluate(
+    folder: str | Path,
+    *,
+    judges: Sequence[str | ModelHandle] | None = None,
+    model: ModelHandle | str | None = None,
+    examples: str | Path | None = None,
+    batch: int = 8,
+    write: bool = True,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Measure how far a folder's pictures are to be believed, on the PNGs as they lie there.
+
+    Args:
+        folder: what ``featvis render`` or ``featvis gallery build`` wrote.
+        judges: networks that were not climbed, by name or handle; by default the embedded ones that are
+            installed, but for the folder's own. An empty list asks none.
+        model: the folder's own network, where its name alone does not give it.
+        examples: a folder of photographs to compare with.
+        batch: how many pictures stand together for BatchNorm statistics.
+        write: enter the verdicts in ``manifest.json``, write ``evaluation.json``, and the pages anew if the
+            folder has any.
+        say: is told how far it is, a line at a time.
+
+    Returns:
+        ``model, weights, judges`` (by name: ``transfer``, ``permuted_labels``, ``naturalness``),
+        ``photographs`` (ranges, and of which folder), ``controls``, ``verdicts`` (how many pictures have
+        which), and ``pictures``, one table for each with its ``verdicts``.
+
+    Raises:
+        UserError: no pictures there, a network that does not load or is another one, a judge that was
+            climbed itself, or the folder cannot be written.
+    """
+    place = Path(folder)
+    if batch < 1:
+        raise RecipeError(f"batch is at least 1, got {batch}")
+    say = say or (lambda line: None)
+    manifest = read_folder(place)
+    own = own_network(manifest, model)
+    panel = panel_of(judges, own)
+    contents = read_contents(place, manifest, own.channels)
+    subjects = contents.subjects
+    tables = [_table(one) for one in subjects]
+    beside = None
+    if examples is not None:
+        say(f"reading photographs of {examples}")
+        beside = Beside(Path(examples), read_photographs(Path(examples), own))
+    looks = None if beside is None else range_of([look(image) for image in beside.photographs.images])
+    judged = {judge.name: _ask(judge, subjects, tables, batch, say) for judge in panel}
+    _measure_looks(subjects, tables, looks or dict(PHOTOGRAPHS))
+    if panel and len(subjects) > 1:
+        _measure_likeness(subjects, tables, panel[0], beside, own, say)
+    controls = _measure_own(subjects, tables, own, beside, say)
+    for table in tables:
+        table["verdicts"] = verdicts_of(table)
+    tables += [{**_claims(entry), "status": "dead", "verdicts": ["dead"]} for entry in contents.dead]
+    told = {
+        "featvis": __version__,
+        "model": own.name,
+        "weights": manifest.get("weights"),
+        "judges": judged,
+        "photographs": {
+            "folder": None if beside is None else beside.folder.resolve().name,
+            "images": None if beside is None else len(beside.photographs.names),
+            "ranges": {name: list(pair) for name, pair in (looks or PHOTOGRAPHS).items()},
+        },
+        "controls": controls,
+        "verdicts": _count(tables),
+        "missing": len(contents.missing),
+        "pictures": tables,
+    }
+    if write:
+        write_verdicts(place, told)
+    return told
+
+
+def own_network(manifest: dict[str, Any], model: ModelHandle | str | None) -> ModelHandle:
+    """Return the network that a folder's pictures are of.
+
+    Raises:
+        ModelError: it does not load, or has other weights.
+    """
+    name = str(manifest.get("model"))
+    if model is None and name.startswith("file:"):
+        raise ModelError(f"the folder names {name!r} as its network; give --model to have that code run")
+    own = load_model(model if model is not None else name)
+    if (weights := own.fingerprint()) != manifest.get("weights"):
+        raise ModelError(
+            f"the folder holds pictures of {name!r}, weights {str(manifest.get('weights'))[:12]}…; "
+            f"{own.name!r} has {weights[:12]}…: give the network (--model) and --weights that they are of"
+        )
+    return own
+
+
+def panel_of(judges: Sequence[str | ModelHandle] | None, own: ModelHandle) -> list[ModelHandle]:
+    """Return the judges: those named, or every embedded network that is installed but the folder's own.
+
+    Raises:
+        ModelError: a judge does not load, or is the network that was climbed.
+    """
+    if judges is None:
+        names = [one for one in embedded.names() if importlib.util.find_spec(f"{one}_pytorch_model")]
+        return [load_model(name) for name in names if name != own.name]
+    panel = [load_model(judge) for judge in judges]
+    weights = own.fingerprint()
+    for judge in panel:
+        if judge is own or judge.fingerprint() == weights:
+            raise ModelError(f"{judge.name!r} was climbed itself; a judge is a network that took no part")
+    return panel
+
+
+def _table(one: Subject) -> Told:
+    return {**_claims(one.entry), "genuine": one.genuine}
+
+
+def _claims(entry: dict[str, Any]) -> Told:
+    names = ("file", "target", "layer", "unit", "label", "variant", "seed", "key")
+    return {name: entry.get(name) for name in names}
+
+
+def _ask(
+    judge: ModelHandle,
+    subjects: Sequence[Subject],
+    tables: Sequence[Told],
+    batch: int,
+    say: Callable[[str], None],
+) -> Told:
+    """Let a judge look at every picture; return its summary."""
+    if not subjects:
+        return {}
+    say(f"asking {judge.name} of {len(subjects)} pictures")
+    images = [one.image for one in subjects]
+    classes = [class_of(one.label, judge) if one.sign > 0 else None for one in subjects]
+    known = [place for place, number in enumerate(classes) if number is not None]
+    labels = [number for number in classes if number is not None]
+    shown = [images[place] for place in known]
+    found = transfer(shown, labels, judge)
+    for place, one in zip(known, found, strict=True):
+        tables[place].setdefault("transfer", {})[judge.name] = {
+            **one.to_json(),
+            "said": judge.labels[one.said],
+        }
+    told: Told = {"input_size": list(judge.input_size), "transfer": summarize(found)}
+    if len(set(labels)) > 1:
+        told["permuted_labels"] = summarize(transfer(shown, permute_labels(labels), judge))
+    statistics = naturalness(images, judge, batch)
+    told["naturalness"] = None if statistics is None else statistics.to_json()
+    if statistics is not None:
+        for table, alone in zip(tables, statistics.alone, strict=True):
+            table.setdefault("batchnorm_alone", {})[judge.name] = alone
+    return told
+
+
+def _measure_looks(subjects: Sequence[Subject], tables: Sequence[Told], ranges: dict[str, Any]) -> None:
+    for one, table in zip(subjects, tables, strict=True):
+        seen = look(one.image)
+        alone = table.get("batchnorm_alone", {})
+        table["look"] = seen.to_json()
+        table["outside"] = outside(seen, ranges)
+        table["unlike"] = is_unlike(seen, ranges, min(alone.values(), default=None))
+
+
+def _measure_likeness(
+    subjects: Sequence[Subject],
+    tables: Sequence[Told],
+    judge: ModelHandle,
+    beside: Beside | None,
+    own: ModelHandle,
+    say: Callable[[str], None],
+) -> None:
+    """Compare pictures with each other, and with photographs, as a judge sees them."""
+    say(f"comparing pictures in the features of {judge.name}")
+    pooled = pool([one.image for one in subjects], judge)
+    layers: dict[str, list[int]] = {}
+    for place, one in enumerate(subjects):
+        layers.setdefault(one.layer, []).append(place)
+    for places in layers.values():
+        plain = [place for place in places if subjects[place].sign > 0]
+        if len(plain) < 2:
+            continue
+        alike = likeness({name: part[plain] for name, part in pooled.items()})
+        targets = [str(subjects[place].entry["target"]) for place in plain]
+        for target, found in agreement(alike, targets).items():
+            mine = [row for row, name in enumerate(targets) if name == target]
+            scores = [float(subjects[plain[row]].entry.get("score") or 0) for row in mine]
+            spread = diversity(alike[mine][:, mine], scores)
+            for row in mine:
+                tables[plain[row]]["agreement"] = found.to_json()
+                tables[plain[row]]["diversity"] = spread
+    if beside is not None:
+        measure_choice(groups_of(subjects), subjects, tables, pooled, judge, own, beside)
+
+
+def _measure_own(
+    subjects: Sequence[Subject],
+    tables: Sequence[Told],
+    own: ModelHandle,
+    beside: Beside | None,
+    say: Callable[[str], None],
+) -> Told:
+    """Show pictures to their own network, as it is and with random weights; return the controls."""
+    untrained = is_untrained(own)
+    by_name = {one.name: table for one, table in zip(subjects, tables, strict=True)}
+    controls: Told = {"untrained": untrained, "random_weights": []}
+    photographs = None if beside is None else beside.photographs.images
+    for group in groups_of(subjects):
+        say(f"{group.layer}: {len(group.members)} pictures in their own network, and with random weights")
+        said = responses_of(group, own, photographs)
+        found = measure_own(group, own, said)
+        controls["random_weights"].append(measure_random_weights(group, own, found))
+        if beside is not None:
+            compare_with_photographs(group, own, found, beside)
+            measure_paths(group, own, found, beside)
+        for one, told in zip(group.members, found, strict=True):
+            by_name[one.name].update(told)
+    for table in tables:
+        table["untrained"] = untrained
+    return controls
+
+
+def _count(tables: Sequence[Told]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for table in tables:
+        for verdict in table["verdicts"]:
+            counts[verdict] = counts.get(verdict, 0) + 1
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def write_verdicts(folder: Path, told: dict[str, Any]) -> None:
+    """Enter verdicts in a folder's manifest, write ``evaluation.json``, and its pages anew if it has any.
+
+    A picture that was rendered anew meanwhile keeps its entry as it is.
+
+    Raises:
+        OutputError: another command is writing there, or it cannot be written.
+    """
+    with FolderLock(folder):
+        manifest = read_folder(folder)
+        said = {(picture_name(one), one["key"]): one["verdicts"] for one in told["pictures"]}
+        for entry in manifest["pictures"]:
+            name = (picture_name(entry), entry.get("key"))
+            if name in said:
+                entry["verdicts"] = said[name]
+        top = {name: value for name, value in manifest.items() if name != "pictures"}
+        write_whole(folder / MANIFEST, write_text(top, manifest["pictures"]).encode())
+        write_whole(folder / EVALUATION, (json.dumps(told, indent=1) + "\n").encode())
+        if (folder / LIST).is_file():
+            write_pages(folder)

@@ -1,0 +1,152 @@
+"""How saved pictures are shown to a network: resized to what it was trained for, in batches, no gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from featvis.errors import ModelError, UserError
+from featvis.models.handle import ModelHandle
+from featvis.models.layers import LayerInfo
+from featvis.objectives.base import spread_over
+from featvis.pictures import Picture
+
+Shown = Picture | Tensor
+"""A picture, or an image ``(C, H, W)`` in [0, 1] such as a saved picture's levels over 255."""
+
+BATCH = 16
+_POOLED_LAYERS = 4
+
+
+def image_of(picture: Shown) -> Tensor:
+    """Return a picture's saved image ``(C, H, W)`` in [0, 1]."""
+    image = picture.image if isinstance(picture, Picture) else picture
+    if image.dim() != 3:
+        raise UserError(f"an image has the shape (C, H, W), got {tuple(image.shape)}")
+    return image.float()
+
+
+def fit(pictures: Sequence[Shown], model: ModelHandle, size: tuple[int, int] | None = None) -> Tensor:
+    """Return pictures as a network is shown them: ``(N, C, H, W)`` in [0, 1], on the CPU.
+
+    Bicubic and antialiased to the network's own size, whatever the proportions; a picture that has this
+    size already is not touched.
+
+    Args:
+        pictures: of any sizes.
+        model: the network.
+        size: (height, width), by default the network's own.
+
+    Raises:
+        UserError: no picture, or one with another number of channels than the network takes.
+    """
+    if not pictures:
+        raise UserError("no picture to look at")
+    size = size or model.input_size
+    fitted = []
+    for picture in pictures:
+        image = image_of(picture)
+        if image.shape[0] != model.channels:
+            raise UserError(
+                f"{model.name} takes images of {model.channels} channels, the picture has {image.shape[0]}"
+            )
+        if tuple(image.shape[1:]) != size:
+            image = functional.interpolate(
+                image[None], size, mode="bicubic", antialias=True, align_corners=False
+            )[0].clamp(0, 1)
+        fitted.append(image)
+    return torch.stack(fitted)
+
+
+def batches(count: int, width: int) -> Iterator[slice]:
+    """Yield slices of at most ``width`` that cover ``count``.
+
+    >>> list(batches(5, 3))
+    [slice(0, 3, None), slice(3, 5, None)]
+    """
+    for place in range(0, count, width):
+        yield slice(place, min(place + width, count))
+
+
+@torch.no_grad()
+def read(
+    images: Tensor, model: ModelHandle, layers: Sequence[str], look: Callable[[str, Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """Return what some layers say of images, pooled batch by batch, on the CPU.
+
+    Args:
+        images: ``(N, C, H, W)`` in [0, 1].
+        model: the network; borrowed.
+        layers: their names.
+        look: from a layer's name and activation for B images to ``(B, …)``.
+    """
+    found: dict[str, list[Tensor]] = {name: [] for name in layers}
+    with model.tap(layers, size=(images.shape[2], images.shape[3])) as activations:
+        for part in batches(len(images), BATCH):
+            given = activations(images[part].to(model.device))
+            for name in layers:
+                found[name].append(look(name, given[name]).float().cpu())
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def logits(pictures: Sequence[Shown], judge: ModelHandle) -> Tensor:
+    """Return a judge's logits ``(N, classes)`` for pictures.
+
+    Raises:
+        ModelError: its output is not one vector for each image.
+    """
+    layer = judge.layer(judge.output_layer)
+    if layer.kind != "vector":
+        raise ModelError(f"{judge.name} names no classes: its last layer gives {layer.shape}")
+    return read(fit(pictures, judge), judge, [layer.name], lambda _, given: given)[layer.name]
+
+
+def units_of(layer: LayerInfo, given: Tensor, position: tuple[int, int] | None = None) -> Tensor:
+    """Return ``(B, units)``: the mean over the map or the patch tokens, or the value at one position."""
+    if position is None:
+        return spread_over(layer, given).mean(2)
+    moved: Tensor = given.movedim(layer.axis, 1)
+    return moved[:, :, position[0], position[1]]
+
+
+def pool(pictures: Sequence[Shown], judge: ModelHandle) -> dict[str, Tensor]:
+    """Return what some of a judge's layers say of pictures, ``(N, units)`` by layer: means over the map.
+
+    The layers are up to four at even distances, the deepest map among them; of a network without maps its
+    output.
+    """
+    images = fit(pictures, judge)
+    layers = {layer.name: layer for layer in pooled_layers(judge)}
+    return read(images, judge, list(layers), lambda name, given: units_of(layers[name], given))
+
+
+def likeness(pooled: Mapping[str, Tensor]) -> Tensor:
+    """Return ``(N, N)``: how alike every two pictures are to a judge, -1 to 1.
+
+    The mean over the layers of the cosine of two pictures' units, each unit less its mean over all N
+    pictures: so it depends on which pictures are compared.
+
+    Args:
+        pooled: from :func:`pool`, of at least two pictures.
+    """
+    rows = [functional.normalize(part - part.mean(0), dim=1) for part in pooled.values()]
+    return torch.stack([part @ part.T for part in rows]).mean(0)
+
+
+def pooled_layers(judge: ModelHandle) -> list[LayerInfo]:
+    """Return the layers whose means tell what a picture looks like to a judge."""
+    clear = sorted((layer for layer in judge.layers if layer.is_clear), key=lambda layer: layer.order)
+    maps = [layer for layer in clear if layer.kind in ("map", "map_last", "tokens") and _is_spread(layer)]
+    if not maps:
+        return clear[-1:]
+    count = min(_POOLED_LAYERS, len(maps))
+    return [maps[round((place + 1) * len(maps) / count) - 1] for place in range(count)]
+
+
+def _is_spread(layer: LayerInfo) -> bool:
+    return (
+        len([side for axis, side in enumerate(layer.shape) if axis not in (0, layer.axis) and side > 1]) > 0
+    )

@@ -1,0 +1,194 @@
+"""What a picture's own network says of it, beside noise, other pictures, photographs and random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featvis.models.handle import ModelHandle
+from featvis.trust.controls import responses_in_random_networks
+from featvis.trust.judging import fit
+from featvis.trust.references import NOISE, noise_images
+from featvis.trust.response import respond, seen_by_its_network, under_fresh_transforms
+from featvis.trust.selectivity import below_directions, selectivity, standardize
+from featvis.trust.subjects import Subject
+
+ENOUGH = 8
+"""So many photographs at least tell what a unit's usual response is."""
+_ABOVE_NOISE = 4.0
+_FULL = 0.98
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures whose units are of one layer, at one position or none, seen at one size."""
+
+    layer: str
+    position: tuple[int, int] | None
+    seen: tuple[int, int]
+    members: list[Subject]
+
+    @property
+    def units(self) -> list[int]:
+        """Each picture's unit."""
+        return [one.unit for one in self.members if one.unit is not None]
+
+    @property
+    def signs(self) -> list[int]:
+        """Each picture's sign."""
+        return [one.sign for one in self.members]
+
+
+def groups_of(subjects: Sequence[Subject]) -> list[Group]:
+    """Sort pictures of units into groups; pictures of objectives that are code are left out."""
+    found: dict[object, Group] = {}
+    for one in subjects:
+        if one.unit is None or not one.layer:
+            continue
+        key = (one.layer, one.position, one.seen)
+        found.setdefault(key, Group(*key, members=[])).members.append(one)
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Responses:
+    """What a group's layer says, each ``(…, units)``."""
+
+    pictures: Tensor
+    noise: Tensor
+    photographs: Tensor | None
+
+
+def responses_of(group: Group, model: ModelHandle, photographs: Tensor | None) -> Responses:
+    """Show a group's pictures, noise and photographs to their network."""
+    noise = noise_images(NOISE, model.channels, group.seen)
+    sets = [seen_by_its_network(group.members, model), noise]
+    if photographs is not None:
+        sets.append(fit(list(photographs), model, group.seen))
+    said = respond(torch.cat(sets), model, group.layer, group.position)
+    pictures, noisy = len(sets[0]), len(sets[0]) + len(noise)
+    photographed = said[noisy:] if photographs is not None else None
+    return Responses(said[:pictures], said[pictures:noisy], photographed)
+
+
+def measure_own(group: Group, model: ModelHandle, said: Responses) -> list[dict[str, Any]]:
+    """Return for each picture of a group how its own unit, and its unit's neighbours, respond to it."""
+    units, signs = group.units, group.signs
+    z = standardized(said, units)
+    ranked = selectivity(z, units, signs)
+    below = below_directions(z, units, signs)
+    over_noise = standardize(said.pictures, said.noise)
+    full = ceiling(model, group.layer)
+    fresh = _fresh(group, model)
+    told = []
+    for row, (one, unit, sign) in enumerate(zip(group.members, units, signs, strict=True)):
+        score = sign * float(said.pictures[row, unit])
+        noise = sign * said.noise[:, unit]
+        others = [place for place, other in enumerate(units) if other != unit and signs[place] == sign]
+        rivals = sign * said.pictures[others, unit]
+        start, claimed = one.entry.get("start_score"), one.entry.get("score")
+        told.append(
+            {
+                "score": score,
+                "claimed": claimed if isinstance(claimed, int | float) else None,
+                "start": start if isinstance(start, int | float) else None,
+                "fresh": fresh.get(row),
+                "noise": {
+                    "mean": float(noise.mean()),
+                    "best": float(noise.max()),
+                    "reach": max(float(noise.max()), float(noise.mean() + _ABOVE_NOISE * noise.std())),
+                    "z": sign * float(over_noise[row, unit]),
+                    "still": _is_still(torch.cat((noise, torch.tensor([score])))),
+                },
+                "selectivity": ranked[row].to_json(),
+                "below_random_directions": below[row],
+                "other_pictures": {
+                    "pictures": len(others),
+                    "below": float((rivals < score).double().mean()) if others else None,
+                },
+                "saturated": full is not None and sign > 0 and score >= _FULL * full,
+            }
+        )
+    return told
+
+
+def standardized(said: Responses, units: Sequence[int]) -> Tensor:
+    """Return each picture's responses in standard deviations above the layer's usual ones.
+
+    The usual ones are those to photographs, where there are :data:`ENOUGH`; else to noise and to the
+    group's pictures of other units.
+    """
+    if said.photographs is not None and len(said.photographs) >= ENOUGH:
+        return standardize(said.pictures, said.photographs)
+    own, rows = torch.tensor(units), []
+    for row, unit in enumerate(units):
+        reference = torch.cat((said.noise, said.pictures[own != unit]))
+        rows.append(standardize(said.pictures[row : row + 1], reference))
+    return torch.cat(rows)
+
+
+def measure_random_weights(
+    group: Group, model: ModelHandle, told: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Show a group's pictures to networks with random weights; enter in ``told`` what is left of their z.
+
+    Returns:
+        ``trained``: the mean of z over noise with the true weights, and ``cascade``: for each depth how many
+        modules are randomized, and the mean of z there.
+    """
+    images = seen_by_its_network(group.members, model)
+    noise = noise_images(NOISE, model.channels, group.seen)
+    depths = responses_in_random_networks(
+        images, noise, model, group.layer, group.units, group.signs, group.position
+    )
+    for row, one in enumerate(told):
+        one["random_weights"] = {"z": depths[-1]["z"][row] if depths else None}
+    return {
+        "layer": group.layer,
+        "pictures": len(told),
+        "trained": _mean([one["noise"]["z"] for one in told]),
+        "cascade": [
+            {"randomized": one["randomized"], "of": one["of"], "z": _mean(one["z"])} for one in depths
+        ],
+    }
+
+
+def ceiling(model: ModelHandle, layer: str) -> float | None:
+    """Return the largest value that a layer's activation can give, or None where there is none."""
+    module = dict(model.module.named_modules())[layer]
+    # timm's BatchNormAct2d holds its activation.
+    inner = getattr(module, "act", None)
+    return _most(inner if isinstance(inner, nn.Module) else module)
+
+
+def _most(module: nn.Module) -> float | None:
+    if isinstance(module, nn.Hardtanh):  # ReLU6 is one
+        return float(module.max_val)
+    if isinstance(module, nn.Sigmoid | nn.Hardsigmoid | nn.Tanh | nn.Softmax):
+        return 1.0
+    return None
+
+
+def _fresh(group: Group, model: ModelHandle) -> dict[int, float]:
+    """Mean scores under fresh transforms, by place in the group; none for files that are not ours."""
+    alike: dict[object, list[int]] = {}
+    for place, one in enumerate(group.members):
+        if one.genuine:
+            alike.setdefault((str(one.entry.get("recipe")), one.image.shape), []).append(place)
+    found: dict[int, float] = {}
+    for places in alike.values():
+        scores = under_fresh_transforms([group.members[place] for place in places], model)
+        found.update(zip(places, scores, strict=True))
+    return found
+
+
+def _is_still(values: Tensor) -> bool:
+    return float(values.max() - values.min()) <= 1e-6 * max(1.0, float(values.abs().max()))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,62 @@
+"""Path similarity: whether a network processes a picture of a class as it does photographs of that class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Return the ranks ``(N, D)`` of each row's values, ties sharing their mean.
+
+    >>> ranks(torch.tensor([[3.0, 1.0, 1.0]])).tolist()
+    [[2.0, 0.5, 0.5]]
+    """
+    rows = []
+    for row in values:
+        _, inverse, counts = torch.unique(row, return_inverse=True, return_counts=True)
+        last = counts.cumsum(0).double()
+        rows.append((last - (counts + 1) / 2)[inverse])
+    return torch.stack(rows)
+
+
+def spearman(one: Tensor, other: Tensor) -> Tensor:
+    """Return Spearman's ρ of every row of ``one`` with every row of ``other``, ``(N, M)``."""
+
+    def standard(values: Tensor) -> Tensor:
+        ranked = ranks(values)
+        ranked = ranked - ranked.mean(1, keepdim=True)
+        return ranked / ranked.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+    rho: Tensor = standard(one) @ standard(other).T
+    return rho
+
+
+def path_similarity(
+    picture: Mapping[str, Tensor], same: Mapping[str, Tensor], other: Mapping[str, Tensor]
+) -> dict[str, float | None]:
+    """Return by layer how alike the paths of a picture and of its class' photographs are.
+
+    Geirhos et al. 2023 (arXiv 2306.04719): the mean Spearman ρ of the picture's activations with those of
+    photographs of its class, scaled so that two photographs of the class give 1 and one of the class with
+    one of another gives 0.
+
+    Args:
+        picture: by layer, flattened activations ``(D,)``.
+        same: of photographs of the class, ``(N, D)``, at least two.
+        other: of photographs of other classes, ``(M, D)``, at least one.
+
+    Returns:
+        None for a layer in which photographs of the class are no more alike than those of two classes.
+    """
+    found: dict[str, float | None] = {}
+    for layer, row in picture.items():
+        count = len(same[layer])
+        inside = spearman(same[layer], same[layer])
+        alike = float((inside.sum() - inside.diagonal().sum()) / (count * (count - 1)))
+        apart = float(spearman(same[layer], other[layer]).mean())
+        mine = float(spearman(row[None], same[layer]).mean())
+        found[layer] = (mine - apart) / (alike - apart) if alike > apart + 1e-6 else None
+    return found

@@ -1,0 +1,71 @@
+"""Selectivity: where a unit stands among its layer's units on its own picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_FLOOR = 0.25
+
+
+@dataclass(frozen=True)
+class Selectivity:
+    """Of one unit on its own picture."""
+
+    rank: int
+    """Its place among the layer's units by standardized response, from 1; a tie counts against it."""
+    units: int
+    z: float
+    """Its response in standard deviations above its mean over the reference images."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+
+def standardize(responses: Tensor, reference: Tensor) -> Tensor:
+    """Return responses ``(N, units)`` in standard deviations above each unit's mean over reference images.
+
+    A unit's deviation counts as at least a quarter of the layer's (the root mean square over its units):
+    units that hardly ever respond would else stand above all others whenever they do.
+
+    Args:
+        responses: to pictures.
+        reference: to other images, ``(M, units)``, M at least 2.
+    """
+    mean, deviation = reference.mean(0), reference.std(0, correction=0)
+    floor = _FLOOR * deviation.square().mean().sqrt()
+    return (responses - mean) / deviation.maximum(floor).clamp(min=1e-9)
+
+
+def selectivity(z: Tensor, units: Sequence[int], signs: Sequence[int] | None = None) -> list[Selectivity]:
+    """Rank each picture's unit among all units of its layer.
+
+    Args:
+        z: standardized responses ``(N, units)``, a row for each picture.
+        units: each picture's own.
+        signs: -1 for pictures of what drives the unit down; by default 1 for all.
+    """
+    found = []
+    for row, unit in enumerate(units):
+        signed = z[row] * (signs[row] if signs is not None else 1)
+        rank = 1 + int((signed >= signed[unit]).sum()) - 1
+        found.append(Selectivity(rank, z.shape[1], float(signed[unit])))
+    return found
+
+
+def below_directions(z: Tensor, units: Sequence[int], signs: Sequence[int], count: int = 256) -> list[float]:
+    """Return for each picture the share of random directions that it excites less than its own unit.
+
+    Directions are drawn uniformly from the sphere in the space of standardized units: the control of a
+    random direction.
+    """
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn((z.shape[1], count), generator=generator)
+    along = z @ (directions / directions.norm(dim=0))
+    own = [sign * float(z[row, unit]) for row, (unit, sign) in enumerate(zip(units, signs, strict=True))]
+    return [float((along[row] < value).double().mean()) for row, value in enumerate(own)]

@@ -1,0 +1,132 @@
+"""What a folder holds to be evaluated: every picture as its file really is, beside what its entry claims."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from featvis.errors import OutputError
+from featvis.manifest import MANIFEST, picture_name, read_manifest
+from featvis.pictures import load_image, load_picture
+from featvis.recipe import Recipe
+from featvis.target import parse_request
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One picture of a folder."""
+
+    entry: dict[str, Any]
+    """What the manifest says of it."""
+    image: Tensor
+    """``(C, H, W)`` in [0, 1]: what its file holds, whatever the entry says."""
+    recipe: dict[str, Any]
+    genuine: bool
+    """Whether the file carries the key that the entry names."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from the folder's others."""
+        return picture_name(self.entry)
+
+    @property
+    def layer(self) -> str:
+        """The layer of its unit; empty for an objective that is code."""
+        return str(self.entry.get("layer") or "") if self.unit is not None else ""
+
+    @property
+    def unit(self) -> int | None:
+        """Its unit, or None for an objective that is code."""
+        unit = self.entry.get("unit")
+        return unit if isinstance(unit, int) and not isinstance(unit, bool) and unit >= 0 else None
+
+    @property
+    def label(self) -> str:
+        """The name of its class, if it has one."""
+        return str(self.entry.get("label") or "")
+
+    @property
+    def sign(self) -> int:
+        """-1 for what drives the unit down."""
+        return -1 if self.entry.get("variant") == "negative" else 1
+
+    @property
+    def position(self) -> tuple[int, int] | None:
+        """(row, column) of a neuron; None for the whole map."""
+        return parse_request("x:" + str(self.entry["target"]).rpartition(":")[2]).position
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """(height, width) that its network was shown."""
+        told = self.recipe.get("input_size") or self.recipe.get("size")
+        return (int(told[0]), int(told[1])) if told else (self.image.shape[1], self.image.shape[2])
+
+    def settled(self) -> Recipe:
+        """Return its recipe, checked."""
+        return Recipe(**self.recipe)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A folder's pictures, and the entries of those that cannot be looked at."""
+
+    subjects: list[Subject]
+    dead: list[dict[str, Any]]
+    missing: list[dict[str, Any]]
+    """Files that are gone or unreadable, and pictures that failed."""
+
+
+def read_folder(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a folder that holds pictures.
+
+    Raises:
+        OutputError: no such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise OutputError(f"no folder {str(folder)!r}" if not folder.exists() else f"{folder} is a file")
+    manifest = read_manifest(folder)
+    if manifest is None or not manifest["pictures"]:
+        raise OutputError(f"{folder} holds no pictures: neither {MANIFEST} nor a PNG that featvis wrote")
+    return manifest
+
+
+def read_contents(folder: Path, manifest: dict[str, Any], channels: int) -> Contents:
+    """Read the pictures that a manifest names.
+
+    Args:
+        folder: where they lie.
+        manifest: from :func:`read_folder`.
+        channels: of the network's images.
+    """
+    recipes = manifest.get("recipes")
+    recipes = recipes if isinstance(recipes, dict) else {}
+    subjects, dead, missing = [], [], []
+    for entry in manifest["pictures"]:
+        if entry.get("status") == "dead":
+            dead.append(entry)
+            continue
+        subject = None
+        if entry.get("status", "ok") == "ok" and isinstance(entry.get("file"), str):
+            subject = _subject(folder / entry["file"], entry, recipes, channels)
+        if subject is None:
+            missing.append(entry)
+        else:
+            subjects.append(subject)
+    return Contents(subjects, dead, missing)
+
+
+def _subject(path: Path, entry: dict[str, Any], recipes: dict[str, Any], channels: int) -> Subject | None:
+    told = recipes.get(str(entry.get("recipe")), {})
+    try:
+        picture = load_picture(path)
+    except OutputError:
+        # A file that is not ours is looked at all the more.
+        try:
+            return Subject(entry, load_image(path, channels), told, genuine=False)
+        except OutputError:
+            return None
+    genuine = picture.key == entry.get("key") and picture.target == entry["target"]
+    return Subject(entry, picture.image, told or picture.recipe, genuine)

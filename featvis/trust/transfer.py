@@ -1,0 +1,109 @@
+"""Transfer: whether a network that took no part names the class that a picture is meant to show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from featvis.errors import TargetError
+from featvis.models.handle import ModelHandle
+from featvis.trust.intervals import wilson
+from featvis.trust.judging import Shown, logits
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What one judge makes of one picture of a class."""
+
+    rank: int
+    """The class' place in the judge's order, from 1."""
+    probability: float
+    logit: float
+    margin: float
+    """The class' logit less the largest of the others."""
+    z: float
+    """The class' logit, standardized over all classes."""
+    said: int
+    """The class that the judge names first."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+
+def transfer(pictures: Sequence[Shown], labels: Sequence[int], judge: ModelHandle) -> list[Recognition]:
+    """Ask a judge which class it sees in saved pictures.
+
+    Args:
+        pictures: pictures, or images ``(C, H, W)`` in [0, 1]; resized to the judge's own size, bicubic
+            and antialiased.
+        labels: for each picture the number of its class among the judge's; see :func:`class_of`.
+        judge: a network that was not climbed, with a vector as its output.
+
+    Raises:
+        TargetError: a class that the judge has not, or not one for each picture.
+        ModelError: the judge names no classes.
+    """
+    if len(labels) != len(pictures):
+        raise TargetError(f"one class for each picture: {len(pictures)} pictures, {len(labels)} classes")
+    if not pictures:
+        return []
+    return recognitions(logits(pictures, judge), labels)
+
+
+def recognitions(logits: Tensor, labels: Sequence[int]) -> list[Recognition]:
+    """Read recognitions off logits ``(N, classes)``.
+
+    A tie counts against the picture: the rank is one more than the number of other classes at least as high.
+    """
+    classes = logits.shape[1]
+    if classes < 2:
+        raise TargetError("a judge that knows one class cannot tell classes apart")
+    if wrong := [label for label in labels if not 0 <= label < classes]:
+        raise TargetError(f"class {wrong[0]} is out of range; the judge has classes 0 to {classes - 1}")
+    values = logits.double()
+    probabilities = values.softmax(1)
+    mean, spread = values.mean(1), values.std(1, correction=0).clamp(min=1e-12)
+    found = []
+    for row, label in enumerate(labels):
+        own = values[row, label]
+        others = torch.cat((values[row, :label], values[row, label + 1 :]))
+        found.append(
+            Recognition(
+                rank=1 + int((others >= own).sum()),
+                probability=float(probabilities[row, label]),
+                logit=float(own),
+                margin=float(own - others.max()),
+                z=float((own - mean[row]) / spread[row]),
+                said=int(values[row].argmax()),
+            )
+        )
+    return found
+
+
+def class_of(label: str, judge: ModelHandle) -> int | None:
+    """Return the number of the judge's class of this name, written as the judge writes it; None if none."""
+    return judge.labels.index(label) if label and label in judge.labels else None
+
+
+def summarize(found: Sequence[Recognition]) -> dict[str, Any]:
+    """Return the shares named first and among five with Wilson's 95 % intervals, and means of the rest."""
+    count = len(found)
+    if not count:
+        return {"pictures": 0}
+    first, five = sum(one.rank == 1 for one in found), sum(one.rank <= 5 for one in found)
+    return {
+        "pictures": count,
+        "top1": first / count,
+        "top1_interval": list(wilson(first, count)),
+        "top5": five / count,
+        "top5_interval": list(wilson(five, count)),
+        "probability": sum(one.probability for one in found) / count,
+        "logit": sum(one.logit for one in found) / count,
+        "margin": sum(one.margin for one in found) / count,
+        "median_rank": sorted(one.rank for one in found)[count // 2],
+    }
