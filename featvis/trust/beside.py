@@ -88,7 +88,7 @@ def measure_choice(
             if not len(against):
                 against = ((units != unit) & (signs > 0)).nonzero()[:, 0]
             high, low = (end + len(rows) for end in ends)
-            found = choice(alike, own, against, high, low)
+            found = choice(alike, own, against, high, low).to_json()
             for row in own.tolist():
                 tables[rows[row]]["choice"] = found
 

@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 
 QUERIES = 9
+FEWEST = 4
+_TIE = 1e-6
 
 
-def choice(likeness: Tensor, positive: Tensor, negative: Tensor, high: Tensor, low: Tensor) -> float:
-    """Return the share of pairs of photographs in which the pictures point at the one that excites the unit.
+@dataclass(frozen=True)
+class Choice:
+    """How often a unit's pictures point at the photograph of two that excites it more."""
+
+    share: float
+    """Of all pairs; chance is ½."""
+    queries: int
+    """Photographs on each side; every one of one side was paired with every one of the other."""
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether the pictures tell no more than chance would.
+
+        With fewer than :data:`QUERIES` on a side, chance alone is often a little below ½: the share must then
+        lie a standard deviation of the rank sum below it.
+        """
+        deviation = math.sqrt((2 * self.queries + 1) / 12) / self.queries
+        return self.share <= 0.5 - (deviation if self.queries < QUERIES else 0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {**asdict(self), "is_chance": self.is_chance}
+
+
+def choice(likeness: Tensor, positive: Tensor, negative: Tensor, high: Tensor, low: Tensor) -> Choice:
+    """Say in how many pairs of photographs the pictures point at the one that excites the unit.
 
     The task of Zimmermann et al. 2023 (arXiv 2307.05471) with a judge's features in place of a person: for
     a photograph q, Δ(q) is its mean likeness to the unit's pictures less that to what stands against
@@ -29,7 +59,8 @@ def choice(likeness: Tensor, positive: Tensor, negative: Tensor, high: Tensor, l
         return towards - likeness[query][:, negative].mean(1) if len(negative) else towards
 
     difference = pull(high)[:, None] - pull(low)[None]
-    return float(((difference > 0).double() + (difference == 0).double() / 2).mean())
+    right = (difference > _TIE).double() + (difference.abs() <= _TIE).double() / 2
+    return Choice(float(right.mean()), min(len(high), len(low)))
 
 
 def extremes(responses: Tensor, most: int = QUERIES) -> tuple[Tensor, Tensor] | None:
@@ -40,7 +71,7 @@ def extremes(responses: Tensor, most: int = QUERIES) -> tuple[Tensor, Tensor] | 
         most: at most so many of each, and at most a quarter of all.
     """
     count = min(most, len(responses) // 4)
-    if count < 2:
+    if count < FEWEST:
         return None
     order = torch.argsort(responses, stable=True)
     return order[-count:], order[:count]

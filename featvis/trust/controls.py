@@ -12,9 +12,13 @@ from torch import Tensor, nn
 from featvis.errors import UserError
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
+from featvis.trust.naturalness import naturalness
 from featvis.trust.response import respond
 from featvis.trust.selectivity import standardize
 
+_BATCH = 8
+_STRANGE = 1.0
+"""D_σ on photographs in batches of eight: EfficientNets have .26 to .4, with weights dealt out anew 1.6."""
 _CHECKED = 6
 """At so many depths at most of the cascade, all weights among them, the pictures are shown."""
 
@@ -101,12 +105,21 @@ def responses_in_random_networks(
     return told
 
 
-def is_untrained(model: ModelHandle) -> bool:
-    """Whether a network's weights are as they were first drawn.
+def is_untrained(model: ModelHandle, photographs: Sequence[Tensor] = ()) -> bool:
+    """Whether a network's weights are random.
 
-    Its BatchNorm layers have seen nothing (all running means 0, variances 1), or the weights are
-    those that ``load_model(name, weights="none")`` gives.
+    Its BatchNorm layers have seen nothing (all running means 0, variances 1); photographs, where there are a
+    batch of them, are nothing like what they have seen; or the weights are those that
+    ``load_model(name, weights="none")`` gives.
+
+    Args:
+        model: the network.
+        photographs: ``(C, H, W)`` in [0, 1].
     """
+    if len(photographs) >= _BATCH:
+        statistics = naturalness(photographs, model, _BATCH)
+        if statistics is not None and statistics.spread > _STRANGE:
+            return True
     norms = [one for one in model.module.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
     kept = [one for one in norms if one.running_mean is not None and one.running_var is not None]
     if kept:

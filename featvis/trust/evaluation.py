@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from featvis.errors import ModelError, RecipeError
-from featvis.files import write_whole
-from featvis.galleries.lock import FolderLock
-from featvis.manifest import MANIFEST, picture_name, write_text
+from featvis.errors import RecipeError
 from featvis.models.handle import ModelHandle
-from featvis.models.load import load_model
-from featvis.models.sources import embedded
-from featvis.pages.folder import LIST, write_pages
 from featvis.trust.agreement import agreement, diversity
 from featvis.trust.beside import Beside, compare_with_photographs, measure_choice, measure_paths
 from featvis.trust.controls import is_untrained, permute_labels
-from featvis.trust.judging import likeness, pool
+from featvis.trust.judging import likeness, logits, pool
 from featvis.trust.naturalness import PHOTOGRAPHS, is_unlike, look, naturalness, outside, range_of
 from featvis.trust.own import groups_of, measure_own, measure_random_weights, responses_of
+from featvis.trust.panel import own_network, panel_of
+from featvis.trust.record import rounded, write_verdicts
 from featvis.trust.references import read_photographs
 from featvis.trust.subjects import Subject, read_contents, read_folder
-from featvis.trust.transfer import class_of, summarize, transfer
-from featvis.trust.verdicts import verdicts_of
+from featvis.trust.transfer import class_of, recognitions, summarize
+from featvis.trust.verdicts import kind_of, verdicts_of
 from featvis.version import __version__
-
-EVALUATION = "evaluation.json"
 
 Told = dict[str, Any]
 
@@ -103,44 +95,10 @@ def evaluate(
         "missing": len(contents.missing),
         "pictures": tables,
     }
+    found: dict[str, Any] = rounded(told)
     if write:
-        write_verdicts(place, told)
-    return told
-
-
-def own_network(manifest: dict[str, Any], model: ModelHandle | str | None) -> ModelHandle:
-    """Return the network that a folder's pictures are of.
-
-    Raises:
-        ModelError: it does not load, or has other weights.
-    """
-    name = str(manifest.get("model"))
-    if model is None and name.startswith("file:"):
-        raise ModelError(f"the folder names {name!r} as its network; give --model to have that code run")
-    own = load_model(model if model is not None else name)
-    if (weights := own.fingerprint()) != manifest.get("weights"):
-        raise ModelError(
-            f"the folder holds pictures of {name!r}, weights {str(manifest.get('weights'))[:12]}…; "
-            f"{own.name!r} has {weights[:12]}…: give the network (--model) and --weights that they are of"
-        )
-    return own
-
-
-def panel_of(judges: Sequence[str | ModelHandle] | None, own: ModelHandle) -> list[ModelHandle]:
-    """Return the judges: those named, or every embedded network that is installed but the folder's own.
-
-    Raises:
-        ModelError: a judge does not load, or is the network that was climbed.
-    """
-    if judges is None:
-        names = [one for one in embedded.names() if importlib.util.find_spec(f"{one}_pytorch_model")]
-        return [load_model(name) for name in names if name != own.name]
-    panel = [load_model(judge) for judge in judges]
-    weights = own.fingerprint()
-    for judge in panel:
-        if judge is own or judge.fingerprint() == weights:
-            raise ModelError(f"{judge.name!r} was climbed itself; a judge is a network that took no part")
-    return panel
+        write_verdicts(place, found)
+    return found
 
 
 def _table(one: Subject) -> Told:
@@ -168,15 +126,16 @@ def _ask(
     known = [place for place, number in enumerate(classes) if number is not None]
     labels = [number for number in classes if number is not None]
     shown = [images[place] for place in known]
-    found = transfer(shown, labels, judge)
+    said = logits(shown, judge) if shown else None
+    found = [] if said is None else recognitions(said, labels)
     for place, one in zip(known, found, strict=True):
         tables[place].setdefault("transfer", {})[judge.name] = {
             **one.to_json(),
             "said": judge.labels[one.said],
         }
     told: Told = {"input_size": list(judge.input_size), "transfer": summarize(found)}
-    if len(set(labels)) > 1:
-        told["permuted_labels"] = summarize(transfer(shown, permute_labels(labels), judge))
+    if said is not None and len(set(labels)) > 1:
+        told["permuted_labels"] = summarize(recognitions(said, permute_labels(labels)))
     statistics = naturalness(images, judge, batch)
     told["naturalness"] = None if statistics is None else statistics.to_json()
     if statistics is not None:
@@ -233,10 +192,10 @@ def _measure_own(
     say: Callable[[str], None],
 ) -> Told:
     """Show pictures to their own network, as it is and with random weights; return the controls."""
-    untrained = is_untrained(own)
     by_name = {one.name: table for one, table in zip(subjects, tables, strict=True)}
-    controls: Told = {"untrained": untrained, "random_weights": []}
     photographs = None if beside is None else beside.photographs.images
+    untrained = is_untrained(own, list(photographs) if photographs is not None else ())
+    controls: Told = {"untrained": untrained, "random_weights": []}
     for group in groups_of(subjects):
         say(f"{group.layer}: {len(group.members)} pictures in their own network, and with random weights")
         said = responses_of(group, own, photographs)
@@ -255,28 +214,6 @@ def _measure_own(
 def _count(tables: Sequence[Told]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for table in tables:
-        for verdict in table["verdicts"]:
+        for verdict in map(kind_of, table["verdicts"]):
             counts[verdict] = counts.get(verdict, 0) + 1
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
-
-
-def write_verdicts(folder: Path, told: dict[str, Any]) -> None:
-    """Enter verdicts in a folder's manifest, write ``evaluation.json``, and its pages anew if it has any.
-
-    A picture that was rendered anew meanwhile keeps its entry as it is.
-
-    Raises:
-        OutputError: another command is writing there, or it cannot be written.
-    """
-    with FolderLock(folder):
-        manifest = read_folder(folder)
-        said = {(picture_name(one), one["key"]): one["verdicts"] for one in told["pictures"]}
-        for entry in manifest["pictures"]:
-            name = (picture_name(entry), entry.get("key"))
-            if name in said:
-                entry["verdicts"] = said[name]
-        top = {name: value for name, value in manifest.items() if name != "pictures"}
-        write_whole(folder / MANIFEST, write_text(top, manifest["pictures"]).encode())
-        write_whole(folder / EVALUATION, (json.dumps(told, indent=1) + "\n").encode())
-        if (folder / LIST).is_file():
-            write_pages(folder)

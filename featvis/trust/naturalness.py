@@ -32,6 +32,8 @@ PHOTOGRAPHS: Mapping[str, Range] = {
 thousand of many kinds; slope and high share of the nine scenes that come with scikit-image, at 224 pixels
 (close-ups of grass, gravel and brick lie outside, which :func:`is_unlike` allows for)."""
 
+ENOUGH = 40
+"""So many photographs have a range of their own."""
 UNLIKE = 1.2
 """D_σ of one picture alone that photographs stay far below (.55 in EfficientNet-Lite1, uniform noise 1.6)."""
 
@@ -127,7 +129,7 @@ def batch_distances(
 
     def note(norm: Any, inputs: Any) -> None:
         given: Tensor = inputs[0].float()
-        means, variances = given.mean((2, 3)), given.var((2, 3), correction=0)
+        variances, means = torch.var_mean(given, (2, 3), correction=0)
         mean = means.mean(0)
         # All of the variance: within the images and between them.
         variance = variances.mean(0) + (means - mean).square().mean(0)
@@ -149,13 +151,17 @@ def batch_distances(
 
 
 def range_of(looks: Sequence[Look]) -> dict[str, Range]:
-    """Return the middle 95 % of photographs' looks, by name."""
-    found = {}
-    for name in PHOTOGRAPHS:
+    """Return the middle 95 % of photographs' looks, by name.
+
+    Of fewer than :data:`ENOUGH` photographs, :data:`PHOTOGRAPHS` widened to hold them.
+    """
+    found = dict(PHOTOGRAPHS)
+    for name, known in PHOTOGRAPHS.items():
         values = [value for one in looks if math.isfinite(value := getattr(one, name))]
         if values:
-            low, high = np.quantile(values, (0.025, 0.975))
-            found[name] = (float(low), float(high))
+            low, high = (float(bound) for bound in np.quantile(values, (0.025, 0.975)))
+            few = len(values) < ENOUGH
+            found[name] = (min(low, known[0]), max(high, known[1])) if few else (low, high)
     return found
 
 
@@ -172,12 +178,10 @@ def is_unlike(seen: Look, ranges: Mapping[str, Range] = PHOTOGRAPHS, alone: floa
     """Whether an image's spectrum is one that no photograph has.
 
     Slope or high share lies outside photographs' range by more than its width (of the high share: above
-    three times its upper end), or both lie outside; or its own D_σ, where a judge told it, is above
-    :data:`UNLIKE`.
+    three times its upper end); or its own D_σ, where a judge told it, is above :data:`UNLIKE`.
     """
     if alone is not None and alone > UNLIKE:
         return True
     (low, high), (_, most) = ranges["slope"], ranges["high_share"]
     width = high - low
-    far = not low - width <= seen.slope <= high + width or not seen.high_share <= 3 * most
-    return far or {"slope", "high_share"} <= set(outside(seen, ranges))
+    return not low - width <= seen.slope <= high + width or not seen.high_share <= 3 * most

@@ -141,7 +141,7 @@ def measure_random_weights(
         modules are randomized, and the mean of z there.
     """
     images = seen_by_its_network(group.members, model)
-    noise = noise_images(NOISE, model.channels, group.seen)
+    noise = noise_images(NOISE // 2, model.channels, group.seen)
     depths = responses_in_random_networks(
         images, noise, model, group.layer, group.units, group.signs, group.position
     )

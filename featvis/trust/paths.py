@@ -28,7 +28,8 @@ def spearman(one: Tensor, other: Tensor) -> Tensor:
     def standard(values: Tensor) -> Tensor:
         ranked = ranks(values)
         ranked = ranked - ranked.mean(1, keepdim=True)
-        return ranked / ranked.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        scaled: Tensor = ranked / ranked.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        return scaled
 
     rho: Tensor = standard(one) @ standard(other).T
     return rho

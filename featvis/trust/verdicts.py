@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ GOOD = "stands out in its layer"
 
 _SAME_SCORE = 0.05
 _SMALL = 1e-3
+_RANK = re.compile(r"rank \d+ of \d+ in its layer$")
 
 
 def verdicts_of(told: Mapping[str, Any]) -> list[str]:
@@ -52,12 +54,12 @@ def verdicts_of(told: Mapping[str, Any]) -> list[str]:
     slight = [
         words
         for words, found in (
-            (RIVAL, (told.get("other_pictures", {}).get("below") or 1.0) < 1.0),
+            (RIVAL, _is_outdone(told)),
             (PHOTOGRAPH, _is_below_photographs(told)),
             (UNSTABLE, (told.get("agreement") or {}).get("agrees") is False),
             (UNLIKE, told.get("unlike") is True),
             (FRAGILE, _is_fragile(told)),
-            (CHANCE, told.get("choice") is not None and told["choice"] <= 0.5),
+            (CHANCE, (told.get("choice") or {}).get("is_chance") is True),
         )
         if found
     ]
@@ -74,11 +76,25 @@ def verdicts_of(told: Mapping[str, Any]) -> list[str]:
     return grave + recognized + slight
 
 
+def kind_of(verdict: str) -> str:
+    """Return what a verdict is counted under: the ranks of different units are one kind.
+
+    >>> kind_of("rank 12 of 64 in its layer"), kind_of("dead")
+    ('not first in its layer', 'dead')
+    """
+    return "not first in its layer" if _RANK.match(verdict) else verdict
+
+
 def _is_misreported(told: Mapping[str, Any]) -> bool:
     score, claimed = told.get("score"), told.get("claimed")
     if score is None or claimed is None:
         return False
     return bool(abs(score - claimed) > _SMALL + _SAME_SCORE * max(abs(score), abs(claimed)))
+
+
+def _is_outdone(told: Mapping[str, Any]) -> bool:
+    below = told.get("other_pictures", {}).get("below")
+    return below is not None and below < 1.0
 
 
 def _is_noise(told: Mapping[str, Any]) -> bool:

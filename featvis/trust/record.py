@@ -1,0 +1,49 @@
+"""Verdicts as they lie in a folder: in the manifest, in ``evaluation.json`` and on the pages."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from featvis.files import write_whole
+from featvis.galleries.lock import FolderLock
+from featvis.manifest import MANIFEST, picture_name, write_text
+from featvis.pages.folder import LIST, write_pages
+from featvis.trust.subjects import read_folder
+
+EVALUATION = "evaluation.json"
+
+
+def rounded(told: Any) -> Any:
+    """Return plain data with numbers of six digits; what is not finite, which JSON has not, becomes None."""
+    if isinstance(told, dict):
+        return {str(name): rounded(value) for name, value in told.items()}
+    if isinstance(told, list | tuple):
+        return [rounded(value) for value in told]
+    if isinstance(told, float):
+        return float(f"{told:.6g}") if math.isfinite(told) else None
+    return told
+
+
+def write_verdicts(folder: Path, told: dict[str, Any]) -> None:
+    """Enter verdicts in a folder's manifest, write ``evaluation.json``, and its pages anew if it has any.
+
+    A picture that was rendered anew meanwhile keeps its entry as it is.
+
+    Raises:
+        OutputError: another command is writing there, or it cannot be written.
+    """
+    with FolderLock(folder):
+        manifest = read_folder(folder)
+        said = {(picture_name(one), one["key"]): one["verdicts"] for one in told["pictures"]}
+        for entry in manifest["pictures"]:
+            name = (picture_name(entry), entry.get("key"))
+            if name in said:
+                entry["verdicts"] = said[name]
+        top = {name: value for name, value in manifest.items() if name != "pictures"}
+        write_whole(folder / MANIFEST, write_text(top, manifest["pictures"]).encode())
+        write_whole(folder / EVALUATION, (json.dumps(told, indent=1) + "\n").encode())
+        if (folder / LIST).is_file():
+            write_pages(folder)
