@@ -70,7 +70,9 @@ def evaluate(
 def _tell(found: dict[str, Any]) -> None:
     for name, told in found["judges"].items():
         seen = told.get("transfer", {})
-        if seen.get("pictures"):
+        if not seen.get("pictures"):
+            print(f"{name} names no class that these are pictures of")
+        else:
             low, high = seen["top1_interval"]
             print(
                 f"{name}: {seen['pictures']} classes, first {seen['top1']:.1%} ({low:.1%} to {high:.1%}), "

@@ -201,8 +201,9 @@ def _order(layer: Layer) -> dict[str, int]:
 
     def marks(unit: Unit) -> tuple[Any, ...]:
         status = severity[unit.lead.status]
-        said = unit.lead.verdicts or (("~",) if not unit.lead.stale else ("earlier recipe",))
-        return (status, 0 if unit.marks else 1, said)
+        against = tuple(words for kind, words in unit.marks if kind != "praise")
+        said = against or unit.lead.verdicts or ("~",)
+        return (status, 0 if against else 1, said)
 
     return {unit.page: place for place, unit in enumerate(sorted(layer.units, key=marks))}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from featvis.manifest import picture_name
 from featvis.pages.entries import Entry, read_entry, read_text
+from featvis.pages.words import is_praise
 from featvis.store import safe_name
 from featvis.target import synonyms
 
@@ -52,7 +53,8 @@ class Unit:
         told = [] if self.lead.status == "ok" else [(self.lead.status, self.lead.status)]
         if self.lead.stale:
             told.append(("stale", "earlier recipe"))
-        return told + [("verdict", verdict) for verdict in self.lead.verdicts]
+        verdicts = [verdict for verdict in self.lead.verdicts if verdict != self.lead.status]
+        return told + [("praise" if is_praise(one) else "verdict", one) for one in verdicts]
 
 
 @dataclass

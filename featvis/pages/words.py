@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 MEANING = {
@@ -10,6 +11,17 @@ MEANING = {
     "missing": "its file is not in this folder; the same command as before renders it again",
 }
 """What a status means, where the manifest gives no reason of its own."""
+
+_PRAISE = re.compile(r"stands out in its layer|recognized by (\d+) of \1 judges?")
+
+
+def is_praise(verdict: str) -> bool:
+    """Whether a verdict says nothing against a picture.
+
+    >>> [is_praise(one) for one in ("recognized by 2 of 2 judges", "recognized by 1 of 2 judges", "dead")]
+    [True, False, False]
+    """
+    return _PRAISE.fullmatch(verdict) is not None
 
 
 def say_number(value: float | None) -> str:

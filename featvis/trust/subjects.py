@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from featvis.errors import OutputError
 from featvis.manifest import MANIFEST, picture_name, read_manifest
 from featvis.pictures import load_image, load_picture
 from featvis.recipe import Recipe
 from featvis.target import parse_request
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

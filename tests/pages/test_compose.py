@@ -159,6 +159,30 @@ def test_a_layer_shows_all_its_units_by_number():
     assert sorted(order.values()) == list(range(10))
 
 
+def test_praise_is_no_warning_and_comes_last_in_the_order_of_verdicts():
+    said = [
+        ["recognized by 2 of 2 judges"],
+        ["recognized by 1 of 2 judges"],
+        ["recognized by 2 of 2 judges", "looks unlike any photograph"],
+        ["stands out in its layer"],
+        [],
+    ]
+    pictures = [entry("fc", unit, verdicts=words) for unit, words in enumerate(said)]
+    pictures.append(entry("fc", 5, status="dead", file=None, verdicts=["dead"]))
+    page = parsed(manifest(*pictures))["fc/index.html"]
+    marks = [told["class"] for told in page.all("span", class_="mark")]
+    assert marks == [
+        "mark praise",
+        "mark verdict",
+        "mark praise",
+        "mark verdict",
+        "mark praise",
+        "mark dead",
+    ], "a dead unit is called so once"
+    order = {told["data-unit"]: int(told["data-order"]) for told in cards(page)}
+    assert sorted(order, key=order.__getitem__) == ["5", "2", "1", "0", "3", "4"]
+
+
 def test_cards_know_their_names_scores_and_marks():
     page = parsed(*rich())["classifier/index.html"]
     by_unit = {told["data-unit"]: told for told in cards(page)}

@@ -1,0 +1,113 @@
+"""featvis evaluate on the command line: what it prints, what it writes, and what it refuses at once."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import featvis as fv
+from featvis.cli import main
+from featvis.trust.panel import panel_of
+from tests.trust.planted import FAST, colors
+
+NETWORK = """
+from tests.networks import Small, seeded
+from tests.trust.planted import COLORS, Eye, colors
+
+TOLD = {"mean": (0,) * 3, "std": (1,) * 3, "input_size": (12, 16), "labels": tuple(COLORS)}
+
+def climbed():
+    return colors().module, TOLD
+
+def asked():
+    return Eye(), TOLD
+
+def norms():
+    return seeded(Small), TOLD
+
+def knows_none():
+    return Eye(), {**TOLD, "labels": ()}
+"""
+
+
+@pytest.fixture
+def networks(tmp_path):
+    (tmp_path / "networks.py").write_text(NETWORK)
+    return f"file:{tmp_path / 'networks.py'}"
+
+
+@pytest.fixture
+def folder(tmp_path, networks):
+    fv.render(fv.load_model(f"{networks}:climbed"), "0:all", out=tmp_path / "out", **FAST)
+    return tmp_path / "out"
+
+
+def test_it_prints_a_summary_and_the_verdicts_and_writes_them(folder, networks, capsys):
+    judges = ["--judge", f"{networks}:asked", "--judge", f"{networks}:knows_none"]
+    assert main(["evaluate", str(folder), "--model", f"{networks}:climbed", *judges]) == 0
+    told = capsys.readouterr()
+    assert f"{networks}:asked: 4 classes, first 100.0% (51.0% to 100.0%)" in told.out
+    assert "asked for other pictures' classes: first 0.0%" in told.out
+    assert f"{networks}:knows_none names no class that these are pictures of" in told.out
+    assert "high share: mean" in told.out
+    assert "standard deviations above noise" in told.out
+    assert "4  recognized by 1 of 1 judge" in told.out
+    assert told.err.count("running the code of") == 3
+    written = json.loads((folder / "evaluation.json").read_text())
+    assert sum(one["verdicts"] != [] for one in written["pictures"]) == 4
+
+
+def test_json_is_all_that_stdout_has_and_batch_is_what_stands_together(folder, networks, capsys):
+    arguments = ["--judge", f"{networks}:norms", "--batch", "3", "--json", "--model", f"{networks}:climbed"]
+    assert main(["evaluate", str(folder), *arguments]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told["judges"]) == [f"{networks}:norms"]
+    assert told["judges"][f"{networks}:norms"]["naturalness"]["batch"] == 3
+    assert told == json.loads((folder / "evaluation.json").read_text())
+
+
+def test_judges_are_by_default_the_embedded_ones_but_for_the_network_itself(monkeypatch):
+    monkeypatch.setattr("featvis.trust.panel.load_model", lambda name: name)
+    own = colors()
+    own.name = "efficientnet_lite1"
+    assert panel_of(None, own) == ["efficientnet_lite0", "efficientnet_lite2"]
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: name.startswith("efficientnet_lite2") or None
+    )
+    assert panel_of(None, own) == ["efficientnet_lite2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--batch", "0"], "--batch is at least 1"),
+        (["--judge", "no such thing"], "is no network's name"),
+        (["--examples", "/nowhere/at/all"], "no folder of photographs"),
+        ([], "no folder"),
+    ],
+)
+def test_mistakes_are_one_line_and_load_no_torch(arguments, words, tmp_path):
+    place = str(tmp_path / "nowhere") if not arguments else str(tmp_path)
+    code = "import sys; from featvis.cli import main; code = main(sys.argv[1:])"
+    code += "; print('torch' in sys.modules, code)"
+    told = subprocess.run(
+        [sys.executable, "-c", code, "evaluate", place, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.stdout.split() == ["False", "2"]
+    assert words in told.stderr
+    assert len(told.stderr.strip().splitlines()) == 1
+
+
+def test_an_empty_folder_code_and_another_network_are_told(folder, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["evaluate", str(tmp_path / "empty")]) == 2
+    assert "holds no pictures" in capsys.readouterr().err
+    assert main(["evaluate", str(folder)]) == 2
+    assert "give --model to have that code run" in capsys.readouterr().err
+    assert main(["evaluate", str(folder), "--model", "efficientnet_lite0"]) == 2
+    assert "give the network (--model)" in capsys.readouterr().err
+    assert not (folder / "evaluation.json").exists()

@@ -1,0 +1,44 @@
+"""The same on EfficientNet-Lite0: how long it takes, and what is said where the weights are random."""
+
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+import featvis as fv
+from featvis.pictures import to_levels
+from featvis.trust.references import noise_images
+
+
+@pytest.mark.slow
+def test_pictures_of_random_weights_are_recognized_by_nobody_and_say_so(tmp_path):
+    model = fv.load_model("efficientnet_lite0", weights="none")
+    options = {"size": 96, "steps": 12, "lanes": 8}
+    fv.render(model, ["classifier:0:8", "blocks.3:0:8"], out=tmp_path, **options)
+    found = fv.evaluate(tmp_path, model=model, judges=["efficientnet_lite1"])
+    for one in found["pictures"]:
+        assert "of a network with random weights" in one["verdicts"]
+        if one["layer"] == "classifier":
+            assert "recognized by 0 of 1 judge" in one["verdicts"]
+
+
+@pytest.mark.slow
+def test_a_hundred_noise_pngs_passed_off_as_pictures_are_flagged_within_a_minute(tmp_path, lite0):
+    (picture,) = fv.render(lite0, "classifier:0", size=224, steps=1, lanes=1, out=tmp_path)
+    for unit, image in enumerate(noise_images(200, 3, (224, 224))[::2]):
+        forged = replace(picture, levels=to_levels(image), target=f"classifier:{unit}", unit=unit)
+        forged.label = lite0.labels[unit]
+        forged.key = f"{unit:032x}"
+        forged.save(tmp_path / "classifier" / f"{unit:04d}.png")
+    (tmp_path / "manifest.json").unlink()
+    began = time.perf_counter()
+    found = fv.evaluate(tmp_path, judges=["efficientnet_lite1"])
+    took = time.perf_counter() - began
+    print(f"100 pictures by one judge: {took:.1f} s with {torch.get_num_threads()} threads")
+    assert len(found["pictures"]) == 100
+    flagged = [one for one in found["pictures"] if "responds as much to noise" in one["verdicts"]]
+    assert len(flagged) >= 99
+    assert all("looks unlike any photograph" in one["verdicts"] for one in found["pictures"])
+    assert all(one["transfer"]["efficientnet_lite1"]["rank"] > 1 for one in flagged)
+    assert took < 120, "with one thread; two take less than 60"
