@@ -6,19 +6,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from featvis.errors import RecipeError
 from featvis.models.handle import ModelHandle
 from featvis.trust.agreement import agreement, diversity
 from featvis.trust.beside import Beside, compare_with_photographs, measure_choice, measure_paths
 from featvis.trust.controls import is_untrained, permute_labels
-from featvis.trust.judging import likeness, logits, pool
+from featvis.trust.judging import glance, likeness
 from featvis.trust.naturalness import PHOTOGRAPHS, is_unlike, look, naturalness, outside, range_of
 from featvis.trust.own import groups_of, measure_own, measure_random_weights, responses_of
 from featvis.trust.panel import own_network, panel_of
 from featvis.trust.record import rounded, write_verdicts
 from featvis.trust.references import read_photographs
 from featvis.trust.subjects import Subject, read_contents, read_folder
-from featvis.trust.transfer import class_of, recognitions, summarize
+from featvis.trust.transfer import class_of, classes_of, recognitions, summarize
 from featvis.trust.verdicts import kind_of, verdicts_of
 from featvis.version import __version__
 
@@ -72,10 +74,15 @@ def evaluate(
         say(f"reading photographs of {examples}")
         beside = Beside(Path(examples), read_photographs(Path(examples), own))
     looks = None if beside is None else range_of([look(image) for image in beside.photographs.images])
-    judged = {judge.name: _ask(judge, subjects, tables, batch, say) for judge in panel}
+    judged, pooled = {}, []
+    for judge in panel if subjects else ():
+        # Modules of one class have one name.
+        name = judge.name if judge.name not in judged else f"{judge.name} ({len(judged) + 1})"
+        judged[name], features = _ask(judge, name, subjects, tables, batch, say)
+        pooled.append(features)
     _measure_looks(subjects, tables, looks or dict(PHOTOGRAPHS))
-    if panel and len(subjects) > 1:
-        _measure_likeness(subjects, tables, panel[0], beside, own, say)
+    if pooled and len(subjects) > 1:
+        _measure_likeness(subjects, tables, pooled[0], panel[0], beside, own)
     controls = _measure_own(subjects, tables, own, beside, say)
     for table in tables:
         table["verdicts"] = verdicts_of(table)
@@ -112,36 +119,34 @@ def _claims(entry: dict[str, Any]) -> Told:
 
 def _ask(
     judge: ModelHandle,
+    name: str,
     subjects: Sequence[Subject],
     tables: Sequence[Told],
     batch: int,
     say: Callable[[str], None],
-) -> Told:
-    """Let a judge look at every picture; return its summary."""
-    if not subjects:
-        return {}
-    say(f"asking {judge.name} of {len(subjects)} pictures")
+) -> tuple[Told, dict[str, Tensor]]:
+    """Let a judge look at every picture; return its summary, and its features of each."""
+    say(f"asking {name} of {len(subjects)} pictures")
     images = [one.image for one in subjects]
     classes = [class_of(one.label, judge) if one.sign > 0 else None for one in subjects]
     known = [place for place, number in enumerate(classes) if number is not None]
     labels = [number for number in classes if number is not None]
-    shown = [images[place] for place in known]
-    said = logits(shown, judge) if shown else None
-    found = [] if said is None else recognitions(said, labels)
+    logits, features = glance(images, judge)
+    found = recognitions(logits[known], labels) if known else []
     for place, one in zip(known, found, strict=True):
-        tables[place].setdefault("transfer", {})[judge.name] = {
+        tables[place].setdefault("transfer", {})[name] = {
             **one.to_json(),
-            "said": judge.labels[one.said],
+            "said": classes_of(judge)[one.said],
         }
     told: Told = {"input_size": list(judge.input_size), "transfer": summarize(found)}
-    if said is not None and len(set(labels)) > 1:
-        told["permuted_labels"] = summarize(recognitions(said, permute_labels(labels)))
+    if len(set(labels)) > 1:
+        told["permuted_labels"] = summarize(recognitions(logits[known], permute_labels(labels)))
     statistics = naturalness(images, judge, batch)
     told["naturalness"] = None if statistics is None else statistics.to_json()
     if statistics is not None:
         for table, alone in zip(tables, statistics.alone, strict=True):
-            table.setdefault("batchnorm_alone", {})[judge.name] = alone
-    return told
+            table.setdefault("batchnorm_alone", {})[name] = alone
+    return told, features
 
 
 def _measure_looks(subjects: Sequence[Subject], tables: Sequence[Told], ranges: dict[str, Any]) -> None:
@@ -156,14 +161,12 @@ def _measure_looks(subjects: Sequence[Subject], tables: Sequence[Told], ranges: 
 def _measure_likeness(
     subjects: Sequence[Subject],
     tables: Sequence[Told],
+    pooled: dict[str, Tensor],
     judge: ModelHandle,
     beside: Beside | None,
     own: ModelHandle,
-    say: Callable[[str], None],
 ) -> None:
     """Compare pictures with each other, and with photographs, as a judge sees them."""
-    say(f"comparing pictures in the features of {judge.name}")
-    pooled = pool([one.image for one in subjects], judge)
     layers: dict[str, list[int]] = {}
     for place, one in enumerate(subjects):
         layers.setdefault(one.layer, []).append(place)

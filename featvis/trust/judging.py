@@ -112,6 +112,24 @@ def units_of(layer: LayerInfo, given: Tensor, position: tuple[int, int] | None =
     return moved[:, :, position[0], position[1]]
 
 
+def glance(pictures: Sequence[Shown], judge: ModelHandle) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return :func:`logits` and :func:`pool` of pictures from one pass of the judge.
+
+    The logits of a judge that names no classes are ``(N, 0)``.
+    """
+    layers = {layer.name: layer for layer in pooled_layers(judge)}
+    last = judge.layer(judge.output_layer)
+    names = [last.name] if last.kind == "vector" else []
+
+    def look(name: str, given: Tensor) -> Tensor:
+        return given if name in names else units_of(layers[name], given)
+
+    found = read(fit(pictures, judge), judge, list(dict.fromkeys((*layers, *names))), look)
+    return found[last.name] if names else torch.zeros(len(pictures), 0), {
+        name: found[name] for name in layers
+    }
+
+
 def pool(pictures: Sequence[Shown], judge: ModelHandle) -> dict[str, Tensor]:
     """Return what some of a judge's layers say of pictures, ``(N, units)`` by layer: means over the map.
 

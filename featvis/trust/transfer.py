@@ -87,7 +87,13 @@ def recognitions(logits: Tensor, labels: Sequence[int]) -> list[Recognition]:
 
 def class_of(label: str, judge: ModelHandle) -> int | None:
     """Return the number of the judge's class of this name, written as the judge writes it; None if none."""
-    return judge.labels.index(label) if label and label in judge.labels else None
+    names = classes_of(judge)
+    return names.index(label) if label and label in names else None
+
+
+def classes_of(judge: ModelHandle) -> tuple[str, ...]:
+    """Return the names of a judge's outputs; none where the names that it was given are not as many."""
+    return judge.layer(judge.output_layer).labels
 
 
 def summarize(found: Sequence[Recognition]) -> dict[str, Any]:

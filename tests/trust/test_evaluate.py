@@ -228,6 +228,18 @@ def test_neurons_negatives_and_objectives_that_are_code(tmp_path):
     assert "transfer" not in found["-1*conv1:3"]
 
 
+def test_two_judges_of_one_name_are_both_asked(folder):
+    found = fv.evaluate(folder, model=colors(), judges=[judge(), judge(10.0)], write=False)
+    assert list(found["judges"]) == ["Sequential", "Sequential (2)"]
+    assert all("recognized by 2 of 2 judges" in one["verdicts"] for one in found["pictures"])
+
+
+def test_a_judge_whose_names_are_not_as_many_as_its_outputs_names_nothing(folder):
+    other = plain(nn.Sequential(judge().module[0]), labels=("red", "green"))
+    found = fv.evaluate(folder, model=colors(), judges=[other], write=False)
+    assert found["judges"]["Sequential"]["transfer"] == {"pictures": 0}
+
+
 def test_a_judge_is_asked_only_what_it_knows(folder):
     other = plain(nn.Sequential(judge().module[0]), labels=("cat", "dog", "green", "grey"))
     found = fv.evaluate(folder, model=colors(), judges=[other], write=False)

@@ -40,5 +40,6 @@ def test_a_hundred_noise_pngs_passed_off_as_pictures_are_flagged_within_a_minute
     flagged = [one for one in found["pictures"] if "responds as much to noise" in one["verdicts"]]
     assert len(flagged) >= 99
     assert all("looks unlike any photograph" in one["verdicts"] for one in found["pictures"])
-    assert all(one["transfer"]["efficientnet_lite1"]["rank"] > 1 for one in flagged)
+    # Noise is of some class to every judge; to be of the one asked for is chance.
+    assert sum("recognized by 0 of 1 judge" in one["verdicts"] for one in found["pictures"]) >= 99
     assert took < 120, "with one thread; two take less than 60"
