@@ -32,21 +32,34 @@ class Beside:
     photographs: Photographs
 
 
-def compare_with_photographs(
-    group: Group, model: ModelHandle, told: Sequence[dict[str, Any]], beside: Beside
-) -> None:
+Found = dict[tuple[int, int], dict[str, Any]]
+"""What a search found, by the size at which photographs were shown and by ``layer:unit``."""
+
+
+def search_photographs(groups: Sequence[Group], model: ModelHandle, beside: Beside) -> Found:
+    """Search all photographs of the folder for all units at once, a pass for each size of canvas."""
+    wanted: dict[tuple[int, int], dict[str, set[int]]] = {}
+    for group in groups:
+        units = {unit for unit, sign in zip(group.units, group.signs, strict=True) if sign > 0}
+        if units:
+            wanted.setdefault(group.seen, {}).setdefault(group.layer, set()).update(units)
+    return {
+        size: find_examples(
+            model, beside.folder, {layer: sorted(units) for layer, units in layers.items()}, size=size
+        )["units"]
+        for size, layers in wanted.items()
+    }
+
+
+def compare_with_photographs(group: Group, told: Sequence[dict[str, Any]], found: Found) -> None:
     """Enter in ``told`` each score's place among those of all photographs of the folder."""
-    wanted = [one for one in range(len(group.members)) if group.signs[one] > 0]
-    if not wanted:
-        return
-    units = sorted({group.units[place] for place in wanted})
-    found = find_examples(model, beside.folder, {group.layer: units}, size=group.seen)["units"]
-    for place in wanted:
-        told[place]["photographs"] = beside_photographs(
-            told[place]["score"],
-            found[f"{group.layer}:{group.units[place]}"],
-            at_position=group.position is not None,
-        )
+    for place, (unit, sign) in enumerate(zip(group.units, group.signs, strict=True)):
+        if sign > 0:
+            told[place]["photographs"] = beside_photographs(
+                told[place]["score"],
+                found[group.seen][f"{group.layer}:{unit}"],
+                at_position=group.position is not None,
+            )
 
 
 def measure_choice(

@@ -11,7 +11,13 @@ from torch import Tensor
 from featvis.errors import RecipeError
 from featvis.models.handle import ModelHandle
 from featvis.trust.agreement import agreement, diversity
-from featvis.trust.beside import Beside, compare_with_photographs, measure_choice, measure_paths
+from featvis.trust.beside import (
+    Beside,
+    compare_with_photographs,
+    measure_choice,
+    measure_paths,
+    search_photographs,
+)
 from featvis.trust.controls import is_untrained, permute_labels
 from featvis.trust.judging import glance, likeness
 from featvis.trust.naturalness import PHOTOGRAPHS, is_unlike, look, naturalness, outside, range_of
@@ -19,6 +25,7 @@ from featvis.trust.own import groups_of, measure_own, measure_random_weights, re
 from featvis.trust.panel import own_network, panel_of
 from featvis.trust.record import rounded, write_verdicts
 from featvis.trust.references import read_photographs
+from featvis.trust.response import band_of_class
 from featvis.trust.subjects import Subject, read_contents, read_folder
 from featvis.trust.transfer import class_of, classes_of, recognitions, summarize
 from featvis.trust.verdicts import kind_of, verdicts_of
@@ -74,7 +81,8 @@ def evaluate(
         say(f"reading photographs of {examples}")
         beside = Beside(Path(examples), read_photographs(Path(examples), own))
     looks = None if beside is None else range_of([look(image) for image in beside.photographs.images])
-    judged, pooled = {}, []
+    judged: dict[str, Told] = {}
+    pooled: list[dict[str, Tensor]] = []
     for judge in panel if subjects else ():
         # Modules of one class have one name.
         name = judge.name if judge.name not in judged else f"{judge.name} ({len(judged) + 1})"
@@ -137,6 +145,7 @@ def _ask(
         tables[place].setdefault("transfer", {})[name] = {
             **one.to_json(),
             "said": classes_of(judge)[one.said],
+            "band": band_of_class(one.logit, judge.name),
         }
     told: Told = {"input_size": list(judge.input_size), "transfer": summarize(found)}
     if len(set(labels)) > 1:
@@ -199,15 +208,22 @@ def _measure_own(
     photographs = None if beside is None else beside.photographs.images
     untrained = is_untrained(own, list(photographs) if photographs is not None else ())
     controls: Told = {"untrained": untrained, "random_weights": []}
-    for group in groups_of(subjects):
+    groups = groups_of(subjects)
+    searched = None
+    if beside is not None:
+        say(f"searching the photographs of {beside.folder}")
+        searched = search_photographs(groups, own, beside)
+    for group in groups:
         say(f"{group.layer}: {len(group.members)} pictures in their own network, and with random weights")
         said = responses_of(group, own, photographs)
         found = measure_own(group, own, said)
         controls["random_weights"].append(measure_random_weights(group, own, found))
-        if beside is not None:
-            compare_with_photographs(group, own, found, beside)
+        if beside is not None and searched is not None:
+            compare_with_photographs(group, found, searched)
             measure_paths(group, own, found, beside)
         for one, told in zip(group.members, found, strict=True):
+            if one.label and one.sign > 0 and group.layer == own.output_layer:
+                told["band"] = band_of_class(told["score"], own.name)
             by_name[one.name].update(told)
     for table in tables:
         table["untrained"] = untrained

@@ -129,6 +129,18 @@ def band(score: float, low: float, high: float) -> str:
     return "super-stimulus" if high > 0 and score >= SUPER * high else "above"
 
 
+def band_of_class(logit: float, network: str) -> str | None:
+    """Say where the logit of a class lies beside those of photographs of their own class.
+
+    >>> band_of_class(9.0, "efficientnet_lite0"), band_of_class(30.0, "efficientnet_lite0")
+    ('within', 'above')
+
+    Returns:
+        None for a network that no photographs were shown to beforehand.
+    """
+    return band(logit, *CLASSES[network]) if network in CLASSES else None
+
+
 def beside_photographs(score: float, found: dict[str, Any], *, at_position: bool) -> dict[str, Any]:
     """Compare a score with photographs', from what :func:`featvis.find_examples` found of the unit.
 

@@ -14,8 +14,8 @@ from featvis.trust.references import noise_images
 @pytest.mark.slow
 def test_pictures_of_random_weights_are_recognized_by_nobody_and_say_so(tmp_path):
     model = fv.load_model("efficientnet_lite0", weights="none")
-    options = {"size": 96, "steps": 12, "lanes": 8}
-    fv.render(model, ["classifier:0:8", "blocks.3:0:8"], out=tmp_path, **options)
+    options = {"size": 64, "steps": 12, "lanes": 8}
+    fv.render(model, ["classifier:0:6", "blocks.3:0:4"], out=tmp_path, **options)
     found = fv.evaluate(tmp_path, model=model, judges=["efficientnet_lite1"])
     for one in found["pictures"]:
         assert "of a network with random weights" in one["verdicts"]
@@ -24,9 +24,9 @@ def test_pictures_of_random_weights_are_recognized_by_nobody_and_say_so(tmp_path
 
 
 @pytest.mark.slow
-def test_a_hundred_noise_pngs_passed_off_as_pictures_are_flagged_within_a_minute(tmp_path, lite0):
+def test_noise_pngs_passed_off_as_pictures_are_flagged_half_a_hundred_in_a_minute(tmp_path, lite0):
     (picture,) = fv.render(lite0, "classifier:0", size=224, steps=1, lanes=1, out=tmp_path)
-    for unit, image in enumerate(noise_images(200, 3, (224, 224))[::2]):
+    for unit, image in enumerate(noise_images(100, 3, (224, 224))[::2]):
         forged = replace(picture, levels=to_levels(image), target=f"classifier:{unit}", unit=unit)
         forged.label = lite0.labels[unit]
         forged.key = f"{unit:032x}"
@@ -35,11 +35,11 @@ def test_a_hundred_noise_pngs_passed_off_as_pictures_are_flagged_within_a_minute
     began = time.perf_counter()
     found = fv.evaluate(tmp_path, judges=["efficientnet_lite1"])
     took = time.perf_counter() - began
-    print(f"100 pictures by one judge: {took:.1f} s with {torch.get_num_threads()} threads")
-    assert len(found["pictures"]) == 100
+    print(f"50 pictures by one judge: {took:.1f} s with {torch.get_num_threads()} threads")
+    assert len(found["pictures"]) == 50
     flagged = [one for one in found["pictures"] if "responds as much to noise" in one["verdicts"]]
-    assert len(flagged) >= 99
+    assert len(flagged) == 50
     assert all("looks unlike any photograph" in one["verdicts"] for one in found["pictures"])
     # Noise is of some class to every judge; to be of the one asked for is chance.
-    assert sum("recognized by 0 of 1 judge" in one["verdicts"] for one in found["pictures"]) >= 99
-    assert took < 120, "with one thread; two take less than 60"
+    assert sum("recognized by 0 of 1 judge" in one["verdicts"] for one in found["pictures"]) >= 49
+    assert took < 60, "with one thread: 24 on a quiet machine"
