@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import featvis as fv
+from featvis import parts
 from featvis.objectives.batchnorm import BatchNormStatistics
 from tests.networks import Small, activations_of, handle, scores_of, seeded, small
 
@@ -146,6 +147,15 @@ def test_the_penalty_is_the_mean_over_the_layers_up_to_the_target(layer, read, c
     ]
     expected = (sum(each) / len(read)).float()
     torch.testing.assert_close(found.detach(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_every_second_batchnorm_is_counted_from_the_last(chance):
+    model = handle(seeded(TwoNorms), (12, 15))
+    images = torch.rand((2, 3, 12, 15), generator=chance)
+    penalty = parts.make("objectives", {"name": "batchnorm", "every": 2}).beside(("b.2",))
+    found = scores_of(model, penalty, images)
+    alone = slow_distance(activations_of(model, "b.0", images), model.module.b[1])
+    torch.testing.assert_close(found.detach(), alone.float(), rtol=1e-3, atol=1e-4)
 
 
 def test_t21_the_batchnorm_penalty_does_not_mix_pictures(chance):
