@@ -18,6 +18,7 @@ from featvis.version import __version__
 _HOMES = {
     "ascend": "featvis.ascent",
     "Step": "featvis.ascent",
+    "compare": "featvis.comparison",
     "CanvasError": "featvis.errors",
     "FeatvisError": "featvis.errors",
     "ModelError": "featvis.errors",

@@ -33,7 +33,7 @@ LEVELS = [
     {"estimate", "pages"},
     {"galleries"},
     {"trust"},
-    {"bench"},
+    {"bench", "comparison"},
     {"cli"},
 ]
 """From the bottom up; what is on one level does not import its neighbours, but for BESIDE."""

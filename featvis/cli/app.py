@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featvis.cli import bench, evaluate, gallery, layers, models, parts, render, reproduce
+from featvis.cli import bench, compare, evaluate, gallery, layers, models, parts, render, reproduce
 from featvis.version import __version__
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.add_typer(gallery.app, name="gallery")
 app.command("layers")(layers.layers)
 app.command("models")(models.models)
 app.command("parts")(parts.parts)
+app.command("compare")(compare.compare)
 app.command("bench")(bench.bench)
 app.command("evaluate")(evaluate.evaluate)
 app.command("reproduce")(reproduce.reproduce)

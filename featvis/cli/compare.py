@@ -1,0 +1,83 @@
+"""``featvis compare``: two recipes on the same units and seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from featvis.cli.network import Device, Mean, Std, UnitAxis, Weights, check_network, load_network, note
+
+
+def compare(
+    recipe_a: Annotated[str, typer.Argument(help="A recipe: its name or its file.")],
+    recipe_b: Annotated[str, typer.Argument(help="The other.")],
+    targets: Annotated[
+        list[str],
+        typer.Option("--targets", "-t", help="Units, for instance classifier:0:1000:50; may be repeated."),
+    ],
+    judge: Annotated[
+        list[str] | None,
+        typer.Option("--judge", "-j", help="A network that took no part; by default the embedded ones."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="How many for each unit.")] = 1,
+    steps: Annotated[
+        str | None,
+        typer.Option("--steps", help="Instead of the recipes': one number, or one for each as 64,256."),
+    ] = None,
+    size: Annotated[str | None, typer.Option("--size", help="Instead of the recipes': 96 or 96x128.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Keep the pictures in a/ and b/ of this folder."),
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--json", help="Write what was found into a file.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="The network to climb.")] = "efficientnet_lite0",
+    weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    unit_axis: UnitAxis = None,
+    device: Device = "auto",
+) -> int:
+    """Render the same units by two recipes; each measure's difference with its 95 % interval."""
+    from featvis.errors import RecipeError
+    from featvis.files import write_whole
+    from featvis.recipe import Recipe
+
+    if seeds < 1:
+        raise RecipeError(f"--seeds is at least 1, got {seeds}")
+    counts: list[str | None] = [*steps.split(",")] if steps is not None else [None, None]
+    counts = counts * 2 if len(counts) == 1 else counts
+    if len(counts) != 2:
+        raise RecipeError(f"--steps is one number, or one for each recipe as 64,256; got {steps!r}")
+    recipes = [
+        Recipe.load(name).but(steps=count, size=size)
+        for name, count in zip((recipe_a, recipe_b), counts, strict=True)
+    ]
+    numbers = check_network(model, mean, std)
+    for name in judge or ():
+        check_network(name, None, None)
+    own = load_network(model, weights, numbers, unit_axis, device)
+    judges = None if judge is None else [load_network(name, None, {}, None, device) for name in judge]
+    from featvis.comparison import compare as measure
+
+    found = measure(recipes[0], recipes[1], targets, model=own, judges=judges, seeds=seeds, out=out, say=note)
+    _tell(found, recipe_a, recipe_b)
+    if file is not None:
+        write_whole(file, (json.dumps(found, indent=1) + "\n").encode())
+    return 0
+
+
+def _tell(found: dict[str, Any], a: str, b: str) -> None:
+    print(f"{len(found['targets'])} units, {found['pictures']} pictures by each; a: {a}, b: {b}")
+    width = max(map(len, found["measures"]))
+    print(f"{'':{width}}  {'a':>9}  {'b':>9}  {'b - a':>9}  95 % interval")
+    for name, told in found["measures"].items():
+        if told["difference"] is None:
+            continue
+        interval = "" if told["interval"] is None else "{:.4g} to {:.4g}".format(*told["interval"])
+        mark = f"  {told['better']} is better" if told["better"] else ""
+        print(
+            f"{name:{width}}  {told['a']:9.4g}  {told['b']:9.4g}  {told['difference']:9.4g}  {interval}{mark}"
+        )
