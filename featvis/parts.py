@@ -111,6 +111,8 @@ def check(family: str, spec: Any, extra: tuple[str, ...] = ()) -> dict[str, Any]
         filled = schema.model_validate(given).model_dump(mode="json")
     except ValidationError as error:
         raise RecipeError(one_line(error, name, list(schema.model_fields))) from None
+    # An option without a value is not written: a part may gain one, and old recipes keep their keys.
+    filled = {key: value for key, value in filled.items() if value is not None}
     return {"name": name, **filled, **{key: spec[key] for key in extra if key in spec}}
 
 
