@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -62,13 +63,14 @@ class ImageStatistics:
             "magnitudes": self.magnitudes.astype(np.float32),
         }
         told = {
-            "featvis": FORMAT,
-            "images": str(self.images),
-            "skipped": str(self.skipped),
-            "size": f"{self.size[0]}x{self.size[1]}",
+            "format": FORMAT,
+            "images": self.images,
+            "skipped": self.skipped,
+            "size": self.size,
             "fingerprint": self.fingerprint,
         }
-        return write_whole(Path(path), save(arrays, told))
+        # One entry, for safetensors writes several in any order.
+        return write_whole(Path(path), save(arrays, {"featvis": json.dumps(told)}))
 
 
 def root_of(covariance: Numbers) -> Numbers:
@@ -95,10 +97,10 @@ def load_statistics(path: str | Path) -> ImageStatistics:
         raise OutputError(f"no file of image statistics {str(path)!r}")
     try:
         with safe_open(path, "numpy") as opened:
-            told = opened.metadata() or {}
-            if told.get("featvis") != FORMAT:
+            told = json.loads((opened.metadata() or {}).get("featvis", "{}"))
+            if told.get("format") != FORMAT:
                 raise OutputError(f"{path} holds no image statistics of this version of featvis")
-            height, _, width = told["size"].partition("x")
+            height, width = told["size"]
             arrays = {name: opened.get_tensor(name).astype(np.float64) for name in opened.keys()}  # noqa: SIM118
         found = ImageStatistics(
             **arrays,
