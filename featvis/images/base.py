@@ -35,6 +35,8 @@ class ImageSpace(ABC):
     """Whether parameters get the derivative of the images; a space that filters it says so here."""
     any_size: ClassVar[bool] = False
     """Whether the same parameters are an image at every size."""
+    usual_rate: ClassVar[float] = 0.02
+    """A learning rate of Adam that suits it."""
     smallest: ClassVar[int] = 1
     """The least that the longer side of a canvas may be."""
 
