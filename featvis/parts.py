@@ -39,6 +39,7 @@ def part(name: str) -> Callable[[_T], _T]:
 
     def enter(cls: _T) -> _T:
         family = cls.__module__.split(".")[1] if cls.__module__.startswith("featvis.") else "user"
+        family = family if family in FAMILIES else "user"
         config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
         made: Any = validated(config=config, frozen=True, kw_only=True, eq=False)(cls)
         checked = made.__init__

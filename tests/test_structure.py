@@ -20,7 +20,7 @@ LEVELS = [
     {"recipe"},
     {"draws", "redirect", "models"},
     {"images", "transforms", "objectives"},
-    {"optimizers", "stepping"},
+    {"generators", "optimizers", "stepping"},
     {"ascent"},
     {"pictures"},
     {"jobs"},

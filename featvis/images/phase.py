@@ -39,6 +39,7 @@ class PhaseImage(ImageSpace):
 
     fits = False
     starts_grey = False
+    usual_rate = 0.1
     smallest = math.ceil(1 / LAST)
 
     size: Size | None = None

@@ -133,11 +133,16 @@ def test_it_says_that_it_cannot_start_from_an_image_or_grow():
         fv.PhaseImage(size=9).resized((2, 3))
 
 
-def test_the_recipe_is_the_papers():
+def test_the_recipe_has_the_papers_start_optimizer_steps_and_noise():
     recipe = fv.Recipe.load("maco")
-    assert (recipe.optimizer, recipe.learning_rate, recipe.steps) == ("nadam", 1.0, 256)
-    warp, noise = recipe.transforms
-    side, sd = np.array(warp["scale"]), np.diff(warp["scale"]) / 12**0.5
-    assert side.mean() == pytest.approx(0.25)
-    assert sd == pytest.approx(0.1, abs=0.005), "the side of the crop has mean 0.25, deviation 0.1"
+    assert (recipe.space["name"], recipe.optimizer, recipe.steps) == ("phase", "nadam", 256)
+    noise = recipe.transforms[1]
     assert noise["sd"] == pytest.approx(0.2 / 12**0.5, abs=0.001), "as wide as uniform on [-0.1, 0.1]"
+
+
+@pytest.mark.slow
+def test_the_recipe_finds_what_a_class_looks_for(lite0):
+    options = {"recipe": "maco", "size": 128, "steps": 100, "lanes": 2}
+    for picture in fv.render(lite0, ["classifier:340", "classifier:292"], **options):
+        assert picture.score > picture.start_score + 5
+        assert corner_energy(picture.image) <= 0.10
