@@ -22,14 +22,14 @@ _THERE: dict[tuple[str, torch.device], nn.Module] = {}
 
 @part("generator")
 class GeneratorImage(ImageSpace):
-    """What a generator gives for a learned input (DGN-AM, Nguyen et al. 2016); :func:`generator_image` makes it.
+    """What a generator gives for a learned input (DGN-AM, Nguyen et al. 2016); see :func:`generator_image`.
 
     A recipe names the generator by the digest of its weights, so it renders only in a program that has
     called :func:`generator_image` with that module. On a canvas larger than the generator's images these are
     enlarged bilinearly. An image cannot be fitted.
 
-    Options: ``generator``, ``sha256:…``; ``latent``, the shape of its input; ``low`` and ``high``, the ends of
-    its output's range, which become 0 and 1; ``deviation`` of the start.
+    Options: ``generator``, ``sha256:…``; ``latent``, the shape of its input; ``low`` and ``high``, the ends
+    of its output's range, which become 0 and 1; ``deviation`` of the start.
     Parameters: ``latent``, ``(B, *latent)``.
     """
 

@@ -53,8 +53,8 @@ def test_a_run_climbs_and_stays_within_what_the_generator_can_give():
     assert alone.recipe["space"]["generator"].startswith("sha256:")
     # All the generator's images before tanh lie in an affine space of 12 dimensions.
     shown = torch.atanh((alone.image.double() * 2 - 1).clamp(-0.99, 0.99)).flatten()
-    basis = module.last.weight.double()
-    off = shown - module.last.bias.double()
+    basis = module.last.weight.detach().double()
+    off = shown - module.last.bias.detach().double()
     left = off - basis @ torch.linalg.lstsq(basis, off[:, None]).solution[:, 0]
     assert float(left.norm() / off.norm()) < 0.05, "to within what 8 bits round"
 

@@ -15,7 +15,6 @@ from featvis.options import AtLeastOne, Positive, Size
 from featvis.parts import part
 
 NOISE_CHANNELS = 8
-LEAK = 0.2
 
 
 @part("deep")
@@ -25,8 +24,9 @@ class DeepImage(ImageSpace):
     Each picture has a network of its own, drawn from its own chance; the noise is the same for all. On the
     way down ``depth`` times: a 3×3 convolution, then the mean of 2×2 pixels. At the bottom one more; on
     the way up as often: each pixel repeated, beside what came down at that resolution, a 3×3 convolution.
-    Each convolution gives ``width`` channels, brought to mean 0 and deviation 1 over the whole picture, and
-    a leaky ReLU of slope 0.2. A 1×1 convolution ends it, N(0, ``deviation``² / inputs): nearly flat.
+    Each convolution repeats the border pixels and gives ``width`` channels, brought to mean 0 and deviation
+    1 over the whole picture, and a SiLU. A 1×1 convolution ends it, N(0, ``deviation``² / inputs): nearly
+    flat.
 
     An image cannot be fitted.
 
@@ -55,9 +55,7 @@ class DeepImage(ImageSpace):
         inputs |= {f"down{level}": self.width for level in range(1, self.depth)}
         inputs |= {"bottom": self.width}
         inputs |= {f"up{level}": 2 * self.width for level in range(self.depth)}
-        # He et al. 2015, for a leaky ReLU.
-        gain = math.sqrt(2 / (1 + LEAK**2))
-        drawn = {name: _draw(self.width, count * 9, gain, generator) for name, count in inputs.items()}
+        drawn = {name: _draw(self.width, count * 9, 1.0, generator) for name, count in inputs.items()}
         drawn["output"] = _draw(self.channels, self.width, self.deviation * spread, generator)
         return drawn
 
@@ -89,7 +87,7 @@ class DeepImage(ImageSpace):
     @staticmethod
     def _layer(weights: Tensor, found: Tensor) -> Tensor:
         # One group: statistics of each picture alone, and of all its channels, so that one pixel will do.
-        return functional.leaky_relu(functional.group_norm(_convolve(weights, found, 3), 1), LEAK)
+        return functional.silu(functional.group_norm(_convolve(weights, found, 3), 1))
 
 
 def _draw(outputs: int, inputs: int, gain: float, generator: torch.Generator) -> Tensor:
@@ -102,9 +100,14 @@ def _convolve(weights: Tensor, found: Tensor, side: int) -> Tensor:
     lanes, outputs = weights.shape[:2]
     kernels = weights[:, :, :-1].reshape(lanes * outputs, found.shape[1], side, side)
     biases = weights[:, :, -1].reshape(-1)
+    height, width = found.shape[2:]
+    if side == 3:
+        # By joining, for a GPU adds up the gradients of its own replication in any order.
+        found = torch.cat([found[:, :, :1], found, found[:, :, -1:]], dim=2)
+        found = torch.cat([found[..., :1], found, found[..., -1:]], dim=3)
     together = found.reshape(1, -1, *found.shape[2:])
-    convolved = functional.conv2d(together, kernels, biases, padding=side // 2, groups=lanes)
-    return convolved.view(lanes, outputs, *found.shape[2:])
+    convolved = functional.conv2d(together, kernels, biases, groups=lanes)
+    return convolved.view(lanes, outputs, height, width)
 
 
 @lru_cache(maxsize=8)

@@ -85,6 +85,21 @@ def test_t21_a_picture_decodes_the_same_beside_any_mates(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_t21_a_picture_and_its_gradient_are_the_same_in_any_lane(name, chance):
+    space = space_of(name)
+    weights = torch.randn((4, 3, 17, 24), generator=chance)
+    found = []
+    for order in ([0, 1, 2, 3], [2, 3, 1, 0]):
+        lanes = {key: value[order].requires_grad_() for key, value in noisy(space, 4).items()}
+        images = space.decode(lanes)
+        (images * weights[order]).sum().backward()
+        place = order.index(2)
+        found.append([images[place], *(value.grad[place] for value in lanes.values())])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [(17, 24), (12, 9), (1, 13)], ids=str)
 def test_t31_every_parameter_gets_a_gradient(name, size, chance):
     space = space_of(name, size)

