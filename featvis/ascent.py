@@ -37,6 +37,24 @@ class Step:
         with torch.no_grad():
             return self._space.decode(self._parameters)
 
+    def images_at(self, size: tuple[int, int]) -> Tensor:
+        """Return the images ``(lanes, C, height, width)`` at another size, drawn anew and not resized.
+
+        Args:
+            size: (height, width).
+
+        Raises:
+            CanvasError: the image space has its parameters for one size only.
+        """
+        space = self._space
+        if not space.any_size and tuple(size) != space.canvas:
+            raise CanvasError(
+                f"the image space {space.part_name!r} is drawn at the size that it was climbed at, "
+                f"{space.canvas[0]}x{space.canvas[1]}; 'cppn' is drawn at any"
+            )
+        with torch.no_grad():
+            return space.resized((int(size[0]), int(size[1]))).decode(self._parameters)
+
 
 def ascend(
     model: ModelHandle,

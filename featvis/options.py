@@ -6,10 +6,12 @@ A part's constructor is its config schema: its fields use these names and no oth
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
@@ -58,3 +60,26 @@ PositiveSchedule = Annotated[
 
 Range = Annotated[tuple[Positive, Positive], BeforeValidator(_as_schedule)]
 """A number, or (least, greatest): drawn uniformly from between."""
+
+
+PIN = "#sha256:"
+"""Between a file's path and the digest of its content."""
+
+
+def _pin(value: str) -> str:
+    """Tie a file's path to what the file holds, so that another content makes another recipe."""
+    path, _, told = value.partition(PIN)
+    try:
+        found = hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:32]
+    except OSError as error:
+        raise ValueError(
+            f"{path!r} cannot be read ({error.strerror or error}); "
+            "fv.image_statistics(folder, out=...) makes such a file"
+        ) from None
+    if told and told != found:
+        raise ValueError(f"{path!r} holds other statistics than those the recipe was made with")
+    return f"{path}{PIN}{found}"
+
+
+Statistics = Annotated[str, AfterValidator(_pin)]
+"""A file that :func:`featvis.image_statistics` wrote; kept as ``PATH#sha256:DIGEST``."""

@@ -39,6 +39,7 @@ def part(name: str) -> Callable[[_T], _T]:
 
     def enter(cls: _T) -> _T:
         family = cls.__module__.split(".")[1] if cls.__module__.startswith("featvis.") else "user"
+        family = family if family in FAMILIES else "user"
         config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
         made: Any = validated(config=config, frozen=True, kw_only=True, eq=False)(cls)
         checked = made.__init__
@@ -111,6 +112,8 @@ def check(family: str, spec: Any, extra: tuple[str, ...] = ()) -> dict[str, Any]
         filled = schema.model_validate(given).model_dump(mode="json")
     except ValidationError as error:
         raise RecipeError(one_line(error, name, list(schema.model_fields))) from None
+    # An option without a value is not written: a part may gain one, and old recipes keep their keys.
+    filled = {key: value for key, value in filled.items() if value is not None}
     return {"name": name, **filled, **{key: spec[key] for key in extra if key in spec}}
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 
 from featvis import parts
 from featvis.errors import RecipeError, unknown
-from featvis.options import AtLeastOne, Count, Fraction, Positive, Size
+from featvis.options import PIN, AtLeastOne, Count, Fraction, Positive, Size
 
 PICTURE_VERSION = 4
 """Raised whenever the same recipe would give other bytes; it is part of every picture's key."""
@@ -152,6 +152,7 @@ class Recipe(BaseModel):
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise RecipeError(f"{source} does not read as TOML: {error}") from None
         table.pop("about", None)
+        place_statistics(table, path.parent)
         return cls(**table)
 
     def but(self, **changes: Any) -> Recipe:
@@ -171,8 +172,12 @@ class Recipe(BaseModel):
             seed: the picture's seed.
             weights: the fingerprint of the network's weights.
         """
+        recipe = self.to_json()
+        statistics = recipe["space"].get("statistics")
+        if isinstance(statistics, str):  # what the file holds counts, not where it lies
+            recipe["space"]["statistics"] = statistics.rpartition(PIN)[2]
         told = {
-            "recipe": self.to_json(),
+            "recipe": recipe,
             "target": target,
             "seed": seed,
             "weights": weights,
@@ -202,6 +207,14 @@ def recipe_id(recipe: dict[str, Any]) -> str:
     """Return eight hexadecimal digits that tell a recipe's plain data from every other's."""
     text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def place_statistics(table: dict[str, Any], folder: Path) -> None:
+    """Let the file of statistics that a recipe's image space names be found from a folder."""
+    space = table.get("space")
+    named = space.get("statistics") if isinstance(space, dict) else None
+    if isinstance(space, dict) and isinstance(named, str):
+        table["space"] = {**space, "statistics": str(folder / Path(named).expanduser())}
 
 
 def recipe_files() -> dict[str, Path]:

@@ -19,7 +19,7 @@ from pydantic import (
 
 from featvis.errors import RecipeError, TargetError, unknown
 from featvis.options import AtLeastOne, Count
-from featvis.recipe import Recipe
+from featvis.recipe import Recipe, place_statistics
 from featvis.target import parse_request
 
 COPY = "gallery.toml"
@@ -181,7 +181,9 @@ def _tables(value: Any) -> list[dict[str, Any]]:
 
 
 def _place_base(recipe: Any, table: dict[str, Any], folder: Path) -> None:
-    """Let a recipe's file be found from the config's folder."""
+    """Let a recipe's file, and one of statistics, be found from the config's folder."""
+    if isinstance(recipe, dict):
+        place_statistics(recipe, folder)
     base = recipe.get("base") if isinstance(recipe, dict) else recipe
     if isinstance(base, str) and base.endswith(".toml"):
         placed = str(folder / base)

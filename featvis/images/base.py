@@ -29,6 +29,16 @@ class ImageSpace(ABC):
     part_name: ClassVar[str]
     fits: ClassVar[bool] = True
     """Whether :meth:`fit` reproduces any image; a space that cannot says so here."""
+    starts_grey: ClassVar[bool] = True
+    """Whether a start is near a uniform grey, and farther from it with a larger spread."""
+    true_gradient: ClassVar[bool] = True
+    """Whether parameters get the derivative of the images; a space that filters it says so here."""
+    any_size: ClassVar[bool] = False
+    """Whether the same parameters are an image at every size."""
+    usual_rate: ClassVar[float] = 0.02
+    """A learning rate of Adam that suits it."""
+    smallest: ClassVar[int] = 1
+    """The least that the longer side of a canvas may be."""
 
     @property
     def canvas(self) -> tuple[int, int]:

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from featvis.errors import RecipeError
+from featvis.images.statistics import statistics_of
+
 RGB_FROM_DECORRELATED = (
     (0.56282858, 0.19482528, 0.04329451),
     (0.58447583, 0.00000000, -0.10823626),
@@ -23,15 +26,20 @@ EDGE = 1e-3
 
 
 @lru_cache
-def color_matrix(channels: int, decorrelate: bool, device: torch.device) -> Tensor | None:
+def color_matrix(
+    channels: int, decorrelate: bool, device: torch.device, statistics: str | None = None
+) -> Tensor | None:
     """Return the matrix ``(C, C)`` from decorrelated channels to the image's, or None for identity.
 
-    Only RGB has known statistics; any other number of channels is left as it is.
+    Without a file of statistics only RGB is known; any other number of channels is left as it is.
     """
-    if not decorrelate or channels != 3:
+    if not decorrelate or (statistics is None and channels != 3):
         return None
+    known: Any = RGB_FROM_DECORRELATED
+    if statistics is not None:
+        known = statistics_of(statistics, channels).color_matrix
     with torch.inference_mode(False):  # it is kept, and a later run climbs through it
-        return torch.tensor(RGB_FROM_DECORRELATED, dtype=torch.float32, device=device)
+        return torch.tensor(known, dtype=torch.float32, device=device)
 
 
 def to_unit_range(raw: Tensor, matrix: Tensor | None) -> Tensor:
@@ -65,3 +73,17 @@ def from_unit_range(image: Tensor, matrix: Tensor | None) -> Tensor:
     if matrix is not None:
         raw = torch.einsum("ij,jhw->ihw", torch.linalg.inv(matrix.to(raw)), raw)
     return raw
+
+
+def check_statistics(statistics: str | None, channels: int, decorrelate: bool) -> None:
+    """Find before any compute that a file of statistics is none, is of other channels, or would go unused.
+
+    Raises:
+        UserError: it is.
+    """
+    if statistics is not None:
+        if not decorrelate:
+            raise RecipeError(
+                "statistics are colours to decorrelate by; with decorrelate off, leave them out"
+            )
+        statistics_of(statistics, channels)

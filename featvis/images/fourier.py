@@ -12,9 +12,9 @@ from torch.autograd.function import once_differentiable
 
 from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
-from featvis.images.color import color_matrix, from_unit_range, to_unit_range
+from featvis.images.color import check_statistics, color_matrix, from_unit_range, to_unit_range
 from featvis.images.spectrum import falling_amplitudes
-from featvis.options import AtLeastOne, NonNegative, Positive, Size
+from featvis.options import AtLeastOne, NonNegative, Positive, Size, Statistics
 from featvis.parts import part
 
 REFERENCE_SIZE = 224
@@ -28,7 +28,8 @@ class FourierImage(ImageSpace):
     Lucid's parameterization (FIELD 3.2). For p ≠ 1 the gain is multiplied by (224 / N)^(p - 1), so
     that a learning rate means the same at every canvas.
 
-    Options: ``exponent`` p; ``deviation`` of the start's spectrum; ``decorrelate`` colours.
+    Options: ``exponent`` p; ``deviation`` of the start's spectrum; ``decorrelate`` colours, as
+    a file of ``statistics`` says if one is named (:func:`featvis.image_statistics`).
     Parameters: ``spectrum``, ``(B, C, H, W // 2 + 1, 2)``, real and imaginary parts.
     """
 
@@ -37,6 +38,10 @@ class FourierImage(ImageSpace):
     exponent: NonNegative = 1.3
     deviation: Positive = 0.01
     decorrelate: bool = True
+    statistics: Statistics | None = None
+
+    def __post_init__(self) -> None:
+        check_statistics(self.statistics, self.channels, self.decorrelate)
 
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
         height, width = self.canvas
@@ -45,7 +50,8 @@ class FourierImage(ImageSpace):
 
     def fit(self, image: Tensor) -> Parameters:  # noqa: D102
         image = self.check_image(image)
-        raw = from_unit_range(image, color_matrix(self.channels, self.decorrelate, image.device))
+        matrix = color_matrix(self.channels, self.decorrelate, image.device, self.statistics)
+        raw = from_unit_range(image, matrix)
         gain = _gain(*self.canvas, self.exponent, image.device, torch.float64)
         spectrum = torch.view_as_real(torch.fft.rfft2(raw, norm="ortho") / gain[..., 0])
         return {"spectrum": spectrum.float().contiguous()}
@@ -83,7 +89,7 @@ class FourierImage(ImageSpace):
         spectrum = parameters["spectrum"]
         gain = _gain(*self.canvas, self.exponent, spectrum.device, spectrum.dtype)
         raw: Tensor = _Inverse.apply(spectrum, gain, self.canvas)
-        return to_unit_range(raw, color_matrix(self.channels, self.decorrelate, raw.device))
+        return to_unit_range(raw, color_matrix(self.channels, self.decorrelate, raw.device, self.statistics))
 
 
 @lru_cache(maxsize=16)

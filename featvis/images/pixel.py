@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from featvis.images.base import ImageSpace, Parameters
-from featvis.images.color import color_matrix, from_unit_range, to_unit_range
-from featvis.options import AtLeastOne, Positive, Size
+from featvis.images.color import check_statistics, color_matrix, from_unit_range, to_unit_range
+from featvis.options import AtLeastOne, Positive, Size, Statistics
 from featvis.parts import part
 
 
@@ -15,7 +15,8 @@ from featvis.parts import part
 class PixelImage(ImageSpace):
     """sigmoid(C · z), z of the image's own shape (Lucid; FIELD 3.1).
 
-    Options: ``deviation`` of the start; ``decorrelate`` colours.
+    Options: ``deviation`` of the start; ``decorrelate`` colours, as
+    a file of ``statistics`` says if one is named (:func:`featvis.image_statistics`).
     Parameters: ``pixels``, ``(B, C, H, W)``.
     """
 
@@ -23,6 +24,10 @@ class PixelImage(ImageSpace):
     channels: AtLeastOne = 3
     deviation: Positive = 0.01
     decorrelate: bool = True
+    statistics: Statistics | None = None
+
+    def __post_init__(self) -> None:
+        check_statistics(self.statistics, self.channels, self.decorrelate)
 
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
         shape = (self.channels, *self.canvas)
@@ -30,7 +35,8 @@ class PixelImage(ImageSpace):
 
     def fit(self, image: Tensor) -> Parameters:  # noqa: D102
         image = self.check_image(image)
-        raw = from_unit_range(image, color_matrix(self.channels, self.decorrelate, image.device))
+        matrix = color_matrix(self.channels, self.decorrelate, image.device, self.statistics)
+        raw = from_unit_range(image, matrix)
         return {"pixels": raw.float()}
 
     def grow(self, parameters: Parameters, larger: ImageSpace) -> Parameters:
@@ -42,4 +48,5 @@ class PixelImage(ImageSpace):
 
     def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
         pixels = parameters["pixels"]
-        return to_unit_range(pixels, color_matrix(self.channels, self.decorrelate, pixels.device))
+        matrix = color_matrix(self.channels, self.decorrelate, pixels.device, self.statistics)
+        return to_unit_range(pixels, matrix)

@@ -38,6 +38,10 @@ def noisy(space, lanes=2):
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_t08_any_size_and_number_of_channels(name, size, channels):
+    if max(size) < parts.find("images", name).smallest:
+        with pytest.raises(fv.CanvasError, match=f"{size[0]}x{size[1]}"):
+            space_of(name, size, channels)
+        return
     space = space_of(name, size, channels)
     images = space.decode(noisy(space))
     assert images.shape == (2, channels, *size)
@@ -49,6 +53,8 @@ def test_t08_any_size_and_number_of_channels(name, size, channels):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_start_is_near_grey(name):
     space = space_of(name, (33, 20))
+    if not space.starts_grey:
+        pytest.skip(f"{name} says that it starts in full contrast")
     image = space.decode(one(space.draw(generator())))
     assert (image - 0.5).abs().mean() < 0.05
     assert image.std() > 0
@@ -79,6 +85,21 @@ def test_t21_a_picture_decodes_the_same_beside_any_mates(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_t21_a_picture_and_its_gradient_are_the_same_in_any_lane(name, chance):
+    space = space_of(name)
+    weights = torch.randn((4, 3, 17, 24), generator=chance)
+    found = []
+    for order in ([0, 1, 2, 3], [2, 3, 1, 0]):
+        lanes = {key: value[order].requires_grad_() for key, value in noisy(space, 4).items()}
+        images = space.decode(lanes)
+        (images * weights[order]).sum().backward()
+        place = order.index(2)
+        found.append([images[place], *(value.grad[place] for value in lanes.values())])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [(17, 24), (12, 9), (1, 13)], ids=str)
 def test_t31_every_parameter_gets_a_gradient(name, size, chance):
     space = space_of(name, size)
@@ -95,20 +116,22 @@ def test_t31_every_parameter_gets_a_gradient(name, size, chance):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_gradient_is_the_true_one(name, chance):
     space = space_of(name, (5, 4))
+    if not space.true_gradient:
+        pytest.skip(f"{name} says that it filters the gradient")
     parameters = noisy(space, 1)
     keys, values = zip(*parameters.items(), strict=True)
     parameters = dict(zip(keys, (value.requires_grad_() for value in values), strict=True))
     weights = torch.randn((1, 3, 5, 4), generator=chance)
     (space.decode(parameters) * weights).sum().backward()
     for key, value in parameters.items():
-        step = 1e-2 * torch.sign(torch.randn(value.shape, generator=chance))
+        step = 2e-3 * torch.sign(torch.randn(value.shape, generator=chance))
         with torch.no_grad():
             ends = [
                 (space.decode({**parameters, key: value + sign * step}) * weights).double().sum()
                 for sign in (0.5, -0.5)
             ]
         slope = float(ends[0] - ends[1])
-        assert float((value.grad * step).sum()) == pytest.approx(slope, rel=0.03, abs=1e-3)
+        assert float((value.grad * step).sum()) == pytest.approx(slope, rel=0.03, abs=2e-4)
 
 
 def photograph(chance, channels, size):
@@ -166,9 +189,7 @@ def test_t30_extreme_images_come_back_exactly(name, kind, chance):
 )
 def test_a_start_image_that_does_not_fit_is_refused(name, image, says):
     space = space_of(name)
-    if not space.fits:
-        pytest.skip(f"{name} says that it cannot start from an image")
-    with pytest.raises(fv.CanvasError, match=says):
+    with pytest.raises(fv.CanvasError, match=says if space.fits else "cannot start from an image"):
         space.fit(image)
 
 
@@ -195,7 +216,9 @@ def test_a_number_means_a_square(name):
 @pytest.mark.parametrize("channels", [1, 3, 4, 13])
 def test_a_network_of_any_number_of_channels_renders(name, channels):
     model = small(channels, (11, 14))
-    (picture,) = fv.render(model, "norm:1", size=(11, 14), steps=8, lanes=1, space=name, transforms=[])
+    options = {"size": (11, 14), "steps": 8, "lanes": 1, "transforms": []}
+    rate = parts.find("images", name).usual_rate
+    (picture,) = fv.render(model, "norm:1", space=name, learning_rate=rate, **options)
     assert picture.levels.shape == (channels, 11, 14)
     assert picture.levels.dtype == np.uint8
     assert picture.score > picture.start_score

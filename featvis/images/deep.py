@@ -1,0 +1,117 @@
+"""The deep image prior: an untrained convolutional network for each picture, fed with fixed noise."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from featvis.errors import CanvasError
+from featvis.images.base import ImageSpace, Parameters
+from featvis.options import AtLeastOne, Positive, Size
+from featvis.parts import part
+
+NOISE_CHANNELS = 8
+
+
+@part("deep")
+class DeepImage(ImageSpace):
+    """sigmoid of a small U-Net's output for fixed noise; its weights are learned (Ulyanov et al. 2018).
+
+    Each picture has a network of its own, drawn from its own chance; the noise is the same for all. On the
+    way down ``depth`` times: a 3×3 convolution, then the mean of 2×2 pixels. At the bottom one more; on
+    the way up as often: each pixel repeated, beside what came down at that resolution, a 3×3 convolution.
+    Each convolution repeats the border pixels and gives ``width`` channels, brought to mean 0 and deviation
+    1 over the whole picture, and a SiLU. A 1×1 convolution ends it, N(0, ``deviation``² / inputs): nearly
+    flat.
+
+    An image cannot be fitted.
+
+    Options: ``depth``, ``width``, ``deviation``.
+    Parameters: ``down0`` …, ``bottom``, ``up0`` …, ``output``, each ``(B, outputs, inputs · places + 1)``,
+    biases last.
+    """
+
+    fits = False
+    usual_rate = 0.01
+
+    size: Size | None = None
+    channels: AtLeastOne = 3
+    depth: AtLeastOne = 3
+    width: AtLeastOne = 16
+    deviation: Positive = 0.05
+
+    def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:
+        """Draw the weights of one picture's network.
+
+        Args:
+            generator: the picture's own chance, on the CPU.
+            spread: how many times wider than usual the last layer's weights are, and with them the image.
+        """
+        inputs = {"down0": NOISE_CHANNELS}
+        inputs |= {f"down{level}": self.width for level in range(1, self.depth)}
+        inputs |= {"bottom": self.width}
+        inputs |= {f"up{level}": 2 * self.width for level in range(self.depth)}
+        drawn = {name: _draw(self.width, count * 9, 1.0, generator) for name, count in inputs.items()}
+        drawn["output"] = _draw(self.channels, self.width, self.deviation * spread, generator)
+        return drawn
+
+    def fit(self, image: Tensor) -> Parameters:
+        """Refuse.
+
+        Raises:
+            CanvasError: always; a small network does not draw every image.
+        """
+        raise CanvasError("the image space 'deep' cannot start from an image")
+
+    def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
+        output = parameters["output"]
+        lanes = output.shape[0]
+        found = _noise(*self.canvas, output.device).expand(lanes, -1, -1, -1)
+        passed = []
+        for level in range(self.depth):
+            found = self._layer(parameters[f"down{level}"], found)
+            passed.append(found)
+            found = functional.avg_pool2d(found, 2, ceil_mode=True)
+        found = self._layer(parameters["bottom"], found)
+        for level in reversed(range(self.depth)):
+            beside = passed[level]
+            height, width = beside.shape[2:]
+            repeated = found.repeat_interleave(2, 2)[:, :, :height].repeat_interleave(2, 3)[..., :width]
+            found = self._layer(parameters[f"up{level}"], torch.cat([repeated, beside], dim=1))
+        return torch.sigmoid(_convolve(output, found, 1))
+
+    @staticmethod
+    def _layer(weights: Tensor, found: Tensor) -> Tensor:
+        # One group: statistics of each picture alone, and of all its channels, so that one pixel will do.
+        return functional.silu(functional.group_norm(_convolve(weights, found, 3), 1))
+
+
+def _draw(outputs: int, inputs: int, gain: float, generator: torch.Generator) -> Tensor:
+    weights = torch.randn((outputs, inputs), generator=generator) * (gain / math.sqrt(inputs))
+    return torch.cat([weights, torch.zeros(outputs, 1)], dim=1)
+
+
+def _convolve(weights: Tensor, found: Tensor, side: int) -> Tensor:
+    """Convolve each lane with its own weights: one group for each."""
+    lanes, outputs = weights.shape[:2]
+    kernels = weights[:, :, :-1].reshape(lanes * outputs, found.shape[1], side, side)
+    biases = weights[:, :, -1].reshape(-1)
+    height, width = found.shape[2:]
+    if side == 3:
+        # By joining, for a GPU adds up the gradients of its own replication in any order.
+        found = torch.cat([found[:, :, :1], found, found[:, :, -1:]], dim=2)
+        found = torch.cat([found[..., :1], found, found[..., -1:]], dim=3)
+    together = found.reshape(1, -1, *found.shape[2:])
+    convolved = functional.conv2d(together, kernels, biases, groups=lanes)
+    return convolved.view(lanes, outputs, height, width)
+
+
+@lru_cache(maxsize=8)
+def _noise(height: int, width: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # it is kept, and a later run climbs through it
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn((NOISE_CHANNELS, height, width), generator=generator).to(device)

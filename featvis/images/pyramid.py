@@ -1,0 +1,65 @@
+"""The pyramid image space: a sum of images of many resolutions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from featvis.images.base import ImageSpace, Parameters
+from featvis.images.color import check_statistics, color_matrix, from_unit_range, to_unit_range
+from featvis.images.levels import draw_levels, level_sizes, sum_levels
+from featvis.options import AtLeastOne, Positive, Size, Statistics
+from featvis.parts import part
+
+
+@part("pyramid")
+class PyramidImage(ImageSpace):
+    """sigmoid(C · Σ up(P_r)), a learnable level P_r for each resolution r (FIELD 3.3).
+
+    ``levels`` says which, N the canvas' longer side: ``four`` are N, N/2, N/4 and N/8 (Lucid's Laplacian
+    pyramid), ``octaves`` go on down to 1, ``fourth`` are 1, 5, 9 … and N, ``all`` are 1 … N (direct ascent
+    synthesis, Fort and Whitaker 2025). On a canvas that is no square each level has its proportions.
+
+    Under plain SGD the space ``filtered_pyramid`` gives the same pictures at a fraction of the cost.
+
+    Options: ``levels``; ``interpolation`` of the smaller ones; ``deviation`` of each level's start;
+    ``decorrelate`` colours, as a file of ``statistics`` says if one is named.
+    Parameters: ``level0`` (the smallest), ``level1`` …, each ``(B, C, h, w)``.
+    """
+
+    size: Size | None = None
+    channels: AtLeastOne = 3
+    levels: Literal["four", "octaves", "fourth", "all"] = "four"
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    deviation: Positive = 0.01
+    decorrelate: bool = True
+    statistics: Statistics | None = None
+
+    def __post_init__(self) -> None:
+        check_statistics(self.statistics, self.channels, self.decorrelate)
+
+    def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
+        deviation = self.deviation * spread
+        drawn = draw_levels(self.levels, self.canvas, self.channels, deviation, generator)
+        return {f"level{number}": level for number, level in enumerate(drawn)}
+
+    def fit(self, image: Tensor) -> Parameters:
+        """Put the image into the largest level, which is the canvas itself; the others are flat."""
+        image = self.check_image(image)
+        matrix = color_matrix(self.channels, self.decorrelate, image.device, self.statistics)
+        sizes = level_sizes(self.levels, self.canvas)
+        parameters = {
+            f"level{number}": image.new_zeros((self.channels, *size)) for number, size in enumerate(sizes)
+        }
+        parameters[f"level{len(sizes) - 1}"] = from_unit_range(image, matrix).float()
+        return parameters
+
+    def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
+        raw = self.decode_raw(parameters)
+        return to_unit_range(raw, color_matrix(self.channels, self.decorrelate, raw.device, self.statistics))
+
+    def decode_raw(self, parameters: Parameters) -> Tensor:
+        """Return the sum of all levels ``(…, C, H, W)``, before colours are mixed and squashed."""
+        return sum_levels(list(parameters.values()), self.canvas, self.interpolation)

@@ -1,0 +1,139 @@
+"""What a folder of photographs says of colours and magnitudes, as a file that image spaces read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from featvis.errors import OutputError, RecipeError
+from featvis.files import write_whole
+from featvis.options import PIN
+
+FORMAT = "image statistics 1"
+"""Another number where the same photographs would give other values."""
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ImageStatistics:
+    """Colour correlation and mean magnitude spectrum of photographs."""
+
+    covariance: Numbers
+    """``(C, C)``: the mean over images of the covariance of their pixels' channels, values in [0, 1]."""
+    mean: Numbers
+    """``(C,)``: of all pixels."""
+    magnitudes: Numbers
+    """``(C, H, W // 2 + 1)``: mean over images of the orthonormal \\|rfft2\\| of decorrelated channels."""
+    size: tuple[int, int]
+    """(height, width) that every image was brought to."""
+    images: int
+    skipped: int
+    """Files that are no image that can be read."""
+    fingerprint: str = ""
+    """Of the folder's listing: paths, sizes, times of change."""
+
+    @property
+    def channels(self) -> int:
+        """How many channels the images have."""
+        return len(self.mean)
+
+    @property
+    def color_matrix(self) -> Numbers:
+        """``(C, C)`` from decorrelated channels to the images': see :func:`root_of`."""
+        return root_of(self.covariance)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a safetensors file, which recipes name as ``statistics``; it appears whole or not at all.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
+        arrays: dict[str, NDArray[Any]] = {
+            "covariance": self.covariance,
+            "mean": self.mean,
+            "magnitudes": self.magnitudes.astype(np.float32),
+        }
+        told = {
+            "format": FORMAT,
+            "images": self.images,
+            "skipped": self.skipped,
+            "size": self.size,
+            "fingerprint": self.fingerprint,
+        }
+        # One entry, for safetensors writes several in any order.
+        return write_whole(Path(path), save(arrays, {"featvis": json.dumps(told)}))
+
+
+def root_of(covariance: Numbers) -> Numbers:
+    """Return U·diag(√(λ + 1e-10)) over its largest column norm, for a covariance U·diag(λ)·Uᵀ (FIELD 2).
+
+    Columns come in order of falling variance; the largest entry of each is positive.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = values[::-1].clip(0), vectors[:, ::-1]
+    root = vectors * np.sqrt(values + 1e-10)
+    largest = root[np.abs(root).argmax(0), np.arange(root.shape[1])]
+    root = root * np.where(largest < 0, -1.0, 1.0)
+    scaled: Numbers = root / np.linalg.norm(root, axis=0).max()
+    return scaled
+
+
+def load_statistics(path: str | Path) -> ImageStatistics:
+    """Read what :meth:`ImageStatistics.save` wrote.
+
+    Raises:
+        OutputError: no such file, or not one of these.
+    """
+    if not Path(path).is_file():
+        raise OutputError(f"no file of image statistics {str(path)!r}")
+    try:
+        with safe_open(path, "numpy") as opened:
+            told = json.loads((opened.metadata() or {}).get("featvis", "{}"))
+            if told.get("format") != FORMAT:
+                raise OutputError(f"{path} holds no image statistics of this version of featvis")
+            height, width = told["size"]
+            arrays = {name: opened.get_tensor(name).astype(np.float64) for name in opened.keys()}  # noqa: SIM118
+        found = ImageStatistics(
+            **arrays,
+            size=(int(height), int(width)),
+            images=int(told["images"]),
+            skipped=int(told["skipped"]),
+            fingerprint=told["fingerprint"],
+        )
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise OutputError(f"{path} holds no image statistics: {error}") from None
+    channels, (rows, columns) = found.channels, found.size
+    shapes = found.covariance.shape, found.magnitudes.shape
+    if shapes != ((channels, channels), (channels, rows, columns // 2 + 1)):
+        raise OutputError(f"{path} is damaged: its statistics have shapes {shapes}")
+    return found
+
+
+@lru_cache(maxsize=8)
+def statistics_of(pinned: str, channels: int) -> ImageStatistics:
+    """Return the statistics that a recipe names, for images of so many channels.
+
+    Args:
+        pinned: ``PATH#sha256:DIGEST``; the digest was checked when the recipe was.
+        channels: of the images.
+
+    Raises:
+        RecipeError: they are of images of other channels.
+        OutputError: the file is none of statistics.
+    """
+    path = pinned.rpartition(PIN)[0]
+    found = load_statistics(Path(path).expanduser())
+    if found.channels != channels:
+        raise RecipeError(
+            f"{path} holds statistics of images of {found.channels} channels, these images have {channels}"
+        )
+    return found
