@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featvis.encoders import check_video
 from featvis.errors import RecipeError
 from featvis.files import write_whole
-from featvis.films import check_video, video
+from featvis.films import video
 from featvis.pictures import Picture
 from featvis.planning import Plan
 from featvis.recipe import Recipe

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,12 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from featvis import parts
-from featvis.errors import CanvasError, OutputError, RecipeError
+from featvis.encoders import check_video, encode
+from featvis.errors import CanvasError, RecipeError
 from featvis.files import write_whole
 from featvis.images.base import ImageSpace
 from featvis.pictures import Picture, to_levels
 
-KINDS = ("gif", "mp4")
 Frame = Picture | Image.Image | Tensor | NDArray[np.uint8]
 
 
@@ -48,22 +47,7 @@ def video(frames: Iterable[Frame], path: str | Path, fps: float = 12.0) -> Path:
     if len(sizes) > 1:
         told = " and ".join(f"{shape[0]}x{shape[1]}" for shape in sorted(sizes))
         raise CanvasError(f"frames of one video have one size, got {told}")
-    return write_whole(target, _gif(arrays, fps) if kind == "gif" else _mp4(arrays, fps))
-
-
-def check_video(kind: str, fps: float = 12.0) -> None:
-    """Check that such a video can be written.
-
-    Raises:
-        OutputError: neither ``gif`` nor ``mp4``, or no encoder is installed.
-        RecipeError: no possible number of frames a second.
-    """
-    if kind not in KINDS:
-        raise OutputError(f"a video is .gif or .mp4, got {kind!r}")
-    if not 0 < fps <= 50:
-        raise RecipeError(f"fps is a number above 0, up to 50; got {fps}")
-    if kind == "mp4":
-        _encoder()
+    return write_whole(target, encode(arrays, kind, fps))
 
 
 def morph(pictures: Sequence[Picture], frames: int = 24) -> list[Tensor]:
@@ -80,13 +64,10 @@ def morph(pictures: Sequence[Picture], frames: int = 24) -> list[Tensor]:
         RecipeError: fewer than two pictures or one frame, or an image space that cannot show any image.
         CanvasError: pictures of two sizes.
     """
-    if len(pictures) < 2 or frames < 1:
-        raise RecipeError(f"it takes two pictures and a frame; got {len(pictures)} and {frames}")
-    first = pictures[0]
-    channels = int(first.levels.shape[0])
-    space: ImageSpace = parts.make("images", first.recipe["space"], size=first.size, channels=channels)
-    if not space.fits:
-        raise RecipeError(f"the image space {first.recipe['space']['name']!r} cannot show any image")
+    if frames < 1:
+        raise RecipeError(f"a morph takes at least one frame from picture to picture, got {frames}")
+    channels = int(pictures[0].levels.shape[0]) if pictures else 0
+    space = check_morph([(one.recipe["space"], one.size) for one in pictures], channels=channels)
     points = [space.fit(picture.image) for picture in pictures]
     shown = []
     with torch.no_grad():
@@ -96,6 +77,30 @@ def morph(pictures: Sequence[Picture], frames: int = 24) -> list[Tensor]:
                 shown.append(space.decode(between)[0])
         shown.append(space.decode({name: value[None] for name, value in points[-1].items()})[0])
     return shown
+
+
+def check_morph(each: Sequence[tuple[dict[str, Any], tuple[int, int]]], channels: int) -> ImageSpace:
+    """Return the image space in which pictures turn into each other.
+
+    Args:
+        each: of every picture the recipe's image space and (height, width).
+        channels: of all of them.
+
+    Raises:
+        RecipeError: fewer than two pictures, or an image space that cannot show any image.
+        CanvasError: pictures of two sizes.
+    """
+    if len(each) < 2:
+        raise RecipeError(f"a morph takes two pictures or more, got {len(each)}")
+    sizes = {size for _, size in each}
+    if len(sizes) > 1:
+        told = " and ".join(f"{height}x{width}" for height, width in sorted(sizes))
+        raise CanvasError(f"pictures of one morph have one size, got {told}")
+    spec, size = each[0]
+    space: ImageSpace = parts.make("images", spec, size=size, channels=channels)
+    if not space.fits:
+        raise RecipeError(f"the image space {spec['name']!r} cannot show any image, so it cannot morph")
+    return space
 
 
 def _array(frame: Frame) -> NDArray[np.uint8]:
@@ -110,38 +115,3 @@ def _array(frame: Frame) -> NDArray[np.uint8]:
     if levels.ndim != 3 or levels.shape[0] not in (1, 3):
         raise CanvasError(f"a frame has 1 or 3 channels, (C, H, W); got shape {tuple(levels.shape)}")
     return np.ascontiguousarray(np.broadcast_to(levels, (3, *levels.shape[1:])).transpose(1, 2, 0))
-
-
-def _gif(arrays: Sequence[NDArray[np.uint8]], fps: float) -> bytes:
-    images = [Image.fromarray(array) for array in arrays]
-    buffer = io.BytesIO()
-    each = max(2, round(100 / fps)) * 10
-    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=each, loop=0)
-    return buffer.getvalue()
-
-
-def _mp4(arrays: Sequence[NDArray[np.uint8]], fps: float) -> bytes:
-    from fractions import Fraction
-
-    av = _encoder()
-    height, width = arrays[0].shape[:2]
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
-        stream.height, stream.width = height + height % 2, width + width % 2
-        stream.pix_fmt, stream.options = "yuv420p", {"crf": "16"}
-        for array in arrays:
-            even = np.pad(array, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-            for packet in stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
-    return buffer.getvalue()
-
-
-def _encoder() -> Any:
-    try:
-        import av
-    except ImportError:
-        raise OutputError("mp4 needs PyAV: pip install 'featvis[video]'; gif needs nothing more") from None
-    return av
