@@ -119,8 +119,6 @@ class Picture:
             told |= {"candidates": self.candidates, "chosen": self.chosen}
         if self.evaluations != told["steps"]:
             told["evaluations"] = self.evaluations
-        if self.status == "stopped":
-            told["taken"] = self.taken
         return told
 
     def png(self) -> bytes:
@@ -169,6 +167,8 @@ def load_picture(path: str | Path) -> Picture:
         channels = int(told.pop("channels"))
         levels = array.transpose(2, 0, 1) if channels == 3 else array.reshape(channels, -1, array.shape[1])
         known = {name: told[name] for name in told if name in Picture.__dataclass_fields__}
+        if isinstance(told.get("steps"), int) and told["steps"] != told["recipe"].get("steps"):
+            known["taken"] = told["steps"]
         return Picture(levels=np.array(levels, dtype=np.uint8), **known)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(f"{path}: what it tells of its recipe is damaged ({error})") from None

@@ -135,6 +135,17 @@ def test_snapshots_are_no_pictures_of_the_folder_and_are_made_if_they_lack(tmp_p
     assert not steps, "the manifest is made anew from pictures alone"
 
 
+def test_a_picture_that_ended_before_a_snapshot_is_not_made_again_for_it(tmp_path):
+    options = {**OPTIONS, "steps": 60, "patience": 6, "tolerance": 0.5, "snapshots": [3, 60], "out": tmp_path}
+    (first,) = fv.render(small(), "norm:1", **options)
+    assert first.taken < 60
+    assert sorted(first.snapshots) == [3]
+    steps = []
+    (again,) = fv.render(small(), "norm:1", watch=steps.append, **options)
+    assert not steps
+    assert (again.taken, again.evaluations, sorted(again.snapshots)) == (first.taken, first.taken, [3])
+
+
 def test_a_runs_video_ends_with_its_picture(tmp_path):
     (picture,) = fv.render(small(), "norm:1", out=tmp_path, video="gif", **OPTIONS)
     found = fv.render(small(), "norm:1", snapshots=list(range(1, 13)), **OPTIONS)[0].snapshots
