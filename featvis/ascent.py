@@ -87,7 +87,8 @@ def ascend(
         learning_rate: of the optimizer.
         momentum: Adam's first beta, SGD's momentum.
         second_momentum: Adam's second beta.
-        schedule: of the learning rate: ``constant``, ``cosine``, ``linear`` or ``warmup``.
+        schedule: of the learning rate: ``constant``, ``cosine``, ``linear``, ``warmup`` or
+            ``warmup_cosine``.
         redirect_steps: for so many steps dead ReLUs pass the gradient that would wake them.
         copies: passes of each step, each with transforms drawn anew; their mean is climbed.
         hold: for so many steps the transforms stay as drawn; by default 1, and 16 for ``lbfgs``.

@@ -13,6 +13,8 @@ ARMIJO = 1e-4
 """The share of the promised gain that a step must bring."""
 SMALLEST = 1e-3
 """A step tried at less of its length than this is given up, and with it what was remembered."""
+FARTHEST = 10.0
+"""A step moves the parameters by no more than so many times the learning rate, root mean square."""
 
 
 class LBFGS:
@@ -29,7 +31,8 @@ class LBFGS:
 
         Args:
             parameters: the learnable tensors, real.
-            learning_rate: how far the first try moves a parameter, root mean square.
+            learning_rate: how far the first try moves a parameter, root mean square; later steps go up to ten
+                times as far.
         """
         self._parameters, self._rate = parameters, learning_rate
         point = self._flat(list(parameters.values()))
@@ -92,6 +95,9 @@ class LBFGS:
         norm = self._slope.norm(dim=1)
         straight = self._reach * self._numbers**0.5 / torch.where(norm > 0, norm, 1.0)
         wanted = torch.where(blind[:, None], self._slope * straight.neg()[:, None], direction)
+        # A far step may gain and still leave all that a picture is: colours go to their ends and stay there.
+        far = wanted.norm(dim=1) / (FARTHEST * self._rate * self._numbers**0.5)
+        wanted = wanted / far.clamp(min=1.0)[:, None]
         renewed = kept | lost
         self._direction = torch.where(renewed[:, None], wanted, self._direction)
         self._length = torch.where(renewed, torch.ones_like(length), length)

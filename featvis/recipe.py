@@ -52,8 +52,9 @@ class Recipe(BaseModel):
     """Adam's and NAdam's first beta; SGD's momentum."""
     second_momentum: Fraction = 0.99
     """Adam's and NAdam's second beta; SGD has none."""
-    schedule: Literal["constant", "cosine", "linear", "warmup"] = "constant"
-    """Of the learning rate over the run; cosine and linear end at zero, warmup rises over a tenth."""
+    schedule: Literal["constant", "cosine", "linear", "warmup", "warmup_cosine"] = "constant"
+    """Of the learning rate over the run; cosine and linear end at zero, warmup rises over a tenth,
+    warmup_cosine rises over a tenth and then falls to zero."""
     patience: Count = 0
     """A picture is finished when its score has not risen over so many steps; 0: only at the last step."""
     tolerance: Fraction = 0.01

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import featvis as fv
+from featvis.manifest import picture_files
 from tests.networks import small
 
 OPTIONS = {"size": (17, 24), "steps": 12, "lanes": 2, "redirect_steps": 2, "learning_rate": 0.3}
@@ -124,6 +125,7 @@ def test_snapshots_are_no_pictures_of_the_folder_and_are_made_if_they_lack(tmp_p
     files = sorted(path.name for path in (tmp_path / "norm").iterdir())
     expected = [f"000{n}{end}" for n in (0, 1) for end in ("-step3.png", ".gif", ".png")]
     assert files == [*expected, "grid.png"]
+    assert [path.name for path in picture_files(tmp_path)] == ["0000.png", "0001.png"]
     steps = []
     again = fv.render(
         small(), "norm:0:2", out=tmp_path, snapshots=[3], video="gif", watch=steps.append, **OPTIONS

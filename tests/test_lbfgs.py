@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -70,10 +71,24 @@ def test_on_a_quadratic_it_beats_adam_at_equal_evaluations(condition):
         torch.testing.assert_close(point, top, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("rate", [1e-4, 0.02, 10.0])
+@pytest.mark.parametrize("rate", [0.01, 0.1, 10.0])
 def test_the_first_try_may_be_far_too_short_or_too_long(rate):
     score, _ = bowl(10)
     assert (score(climb(score, 40, rate=rate)[0]) > -1e-3).all()
+
+
+def test_no_step_goes_farther_than_ten_rates():
+    score, top = bowl(10)
+    seen = []
+
+    def tells(points):
+        seen.append(points.detach().clone())
+        return score(points)
+
+    climb(tells, 30, rate=0.01)
+    steps = [float((two - one).square().mean(1).sqrt().max()) for one, two in itertools.pairwise(seen)]
+    assert 0.09 < max(steps) <= 0.1001, "while Newton's first would go all the way"
+    assert float(top.square().mean().sqrt()) > 0.8
 
 
 def test_the_point_that_stands_never_falls():
@@ -161,8 +176,8 @@ def test_a_held_draw_makes_the_scores_of_a_search_comparable():
     steps = list(fv.ascend(small(), fv.channel("norm", 1), fv.PixelImage(size=SIZE), hold=12, **options))
     told = torch.stack([step.scores[0] for step in steps])
     best = told.cummax(0).values
-    assert best[11] > told[0] + 0.2
-    assert told[12] < told[11] - 0.05, "another draw"
+    assert best[11] > told[0] + 0.15
+    assert told[12] < told[11] - 0.02, "another draw"
     assert told[23] > told[12] + 0.03
 
 
