@@ -46,7 +46,7 @@ def make_optimizer(
 def rate(schedule: str, step: int, steps: int) -> float:
     """Return the factor of the learning rate at a step.
 
-    ``warmup_cosine`` is that of DeepInversion (2020) and VITAL (2025): up in a straight line, down by a cosine.
+    ``warmup_cosine``, straight up and down by a cosine, is DeepInversion's (2020) and VITAL's (2025).
 
     >>> [round(rate("cosine", step, 4), 2) for step in range(4)]
     [1.0, 0.85, 0.5, 0.15]
