@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from featvis import load_picture
@@ -53,6 +54,7 @@ def test_files_beside_the_pictures(tmp_path, capsys):
     assert abs(first.transpose(2, 0, 1) - load_picture(tmp_path / "blocks.1/0000.png").levels).mean() < 6
 
 
+@pytest.mark.slow
 def test_the_dry_run_counts_pictures_and_writes_nothing(tmp_path, capsys):
     out = tmp_path / "none"
     typed = [

@@ -57,6 +57,7 @@ def test_seeds_do_not_share_candidates():
     assert second.png() == both[1].png()
 
 
+@pytest.mark.slow
 def test_with_patience_and_on_several_devices_it_is_the_same():
     options = {**OPTIONS, "steps": 48, "patience": 4, "tolerance": 0.3, "best_of": 3}
     for picture in fv.render(small(), "norm:0:3", **options):

@@ -69,7 +69,7 @@ def test_an_objective_of_ones_own_with_bands_of_their_own():
 
 
 def test_with_patience_a_picture_in_its_band_frees_its_lane():
-    options = {**OPTIONS, "patience": 4, "tolerance": 0.02, "steps": 200}
+    options = {**OPTIONS, "patience": 4, "tolerance": 0.02, "steps": 100}
     free = fv.render(small(), "norm:0:4", **options)
     aim = min(picture.score for picture in free) / 3
     banded = fv.render(small(), "norm:0:4", band=[aim, aim + 1.0], **options)
