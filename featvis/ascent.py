@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 
 import torch
@@ -12,10 +12,10 @@ from featvis import draws
 from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
-from featvis.models.window import Window
+from featvis.moving import Mover, drawn_at
 from featvis.objectives.base import Objective
-from featvis.optimizers import carry_state, make_optimizer, rate
 from featvis.recipe import Recipe
+from featvis.slopes import Look, copies_of
 from featvis.stages import plan_stages
 from featvis.stepping import Body, Replaying, Stepping
 from featvis.transforms.base import Transform
@@ -25,7 +25,13 @@ from featvis.transforms.chain import Chain
 class Step:
     """One ascent step: its number, the scores of what the network saw, the images after it."""
 
-    def __init__(self, number: int, scores: Tensor, space: ImageSpace, parameters: Parameters) -> None:
+    def __init__(
+        self,
+        number: int,
+        scores: Tensor,
+        space: ImageSpace,
+        parameters: Parameters | Callable[[], Parameters],
+    ) -> None:
         self.number = number
         self.scores = scores
         """``(lanes,)``, of the transformed images, before this step moved them."""
@@ -35,7 +41,7 @@ class Step:
     def images(self) -> Tensor:
         """The images ``(lanes, C, H, W)`` as they stand now; decoded only when asked for."""
         with torch.no_grad():
-            return self._space.decode(self._parameters)
+            return self._space.decode(self._standing())
 
     def images_at(self, size: tuple[int, int]) -> Tensor:
         """Return the images ``(lanes, C, height, width)`` at another size, drawn anew and not resized.
@@ -53,7 +59,10 @@ class Step:
                 f"{space.canvas[0]}x{space.canvas[1]}; 'cppn' is drawn at any"
             )
         with torch.no_grad():
-            return space.resized((int(size[0]), int(size[1]))).decode(self._parameters)
+            return space.resized((int(size[0]), int(size[1]))).decode(self._standing())
+
+    def _standing(self) -> Parameters:
+        return self._parameters() if callable(self._parameters) else self._parameters
 
 
 def ascend(
@@ -71,12 +80,18 @@ def ascend(
     second_momentum: float = 0.99,
     schedule: str = "constant",
     redirect_steps: int = 16,
+    copies: int = 1,
+    hold: int | None = None,
+    average: float = 0.0,
+    gradient_norm: float | None = None,
+    gradient_clip: float | None = None,
+    pool_gradients: str = "max",
     precision: str = "float32",
     seen: tuple[int, int] | None = None,
     stages: Sequence[tuple[tuple[int, int], float]] = (),
     start: Parameters | None = None,
     streams: Sequence[Callable[[str], torch.Generator]] | None = None,
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """Climb ``objective`` from ``space`` and yield each :class:`Step`; the model is given back at the end.
 
     Args:
@@ -88,12 +103,19 @@ def ascend(
         lanes: how many pictures one step computes together; with ``streams`` absent, lane b is drawn
             from seed ``seed + b``.
         seed: of the first lane.
-        optimizer: ``adam``, ``nadam`` or ``sgd``.
+        optimizer: ``adam``, ``nadam``, ``sgd`` or ``lbfgs``, of which a step is one evaluation.
         learning_rate: of the optimizer.
         momentum: Adam's first beta, SGD's momentum.
         second_momentum: Adam's second beta.
-        schedule: of the learning rate: ``constant``, ``cosine``, ``linear`` or ``warmup``.
+        schedule: of the learning rate: ``constant``, ``cosine``, ``linear``, ``warmup`` or
+            ``warmup_cosine``.
         redirect_steps: for so many steps dead ReLUs pass the gradient that would wake them.
+        copies: passes of each step, each with transforms drawn anew; their mean is climbed.
+        hold: for so many steps the transforms stay as drawn; by default 1, and 16 for ``lbfgs``.
+        average: decay of the moving average of the parameters that the images are decoded from; 0: of none.
+        gradient_norm: the length that each picture's gradient gets, over all its parameters.
+        gradient_clip: the greatest length that it may have.
+        pool_gradients: ``max``, or ``average`` or ``l2`` for those of smoother pools.
         precision: ``float32`` or ``bfloat16``.
         seen: (height, width) that the network is shown; by default the canvas.
         stages: smaller canvases to begin with: (height, width) and the share of the run at which each ends.
@@ -102,7 +124,7 @@ def ascend(
         streams: for each lane its chance, as :func:`featvis.draws.stream` makes it.
     """
     # What may be asked for, and the one line that refuses the rest, stands in the recipe.
-    Recipe(
+    recipe = Recipe(
         steps=steps,
         lanes=lanes,
         optimizer=optimizer,
@@ -111,6 +133,12 @@ def ascend(
         second_momentum=second_momentum,
         schedule=schedule,
         redirect_steps=redirect_steps,
+        copies=copies,
+        hold=hold,
+        average=average,
+        gradient_norm=gradient_norm,
+        gradient_clip=gradient_clip,
+        pool_gradients=pool_gradients,
         precision=precision,
         size=space.canvas,
         stages=stages,
@@ -129,31 +157,33 @@ def ascend(
         start = stack_parameters([smaller.draw(stream("start")) for stream in streams])
     device = model.device
     parameters = {name: value.to(device).requires_grad_() for name, value in start.items()}
-    rates = [learning_rate * rate(schedule, step, steps) for step in range(steps)]
-    replays = device.type == "cuda" and optimizer != "sgd"
-    climber: torch.optim.Optimizer | None = None
+    passes = list(zip(*(copies_of(stream, copies) for stream in streams), strict=True))
+    replays = device.type == "cuda" and optimizer not in ("sgd", "lbfgs")
+    move: Mover | None = None
     for part in parts:
         here = space.resized(part.size)
-        if climber is not None:
-            before, parameters = parameters, _grown(smaller, here, parameters)
-            grow = partial(smaller.grow, larger=here)
-        new = make_optimizer(
-            optimizer, list(parameters.values()), learning_rate, momentum, second_momentum, capturable=replays
-        )
-        if climber is not None:
-            carry_state(climber, before, new, parameters, grow)
-        smaller, climber = here, new
+        if move is None:
+            move = Mover(parameters, recipe, replays=replays)
+        else:
+            before, old = parameters, move
+            parameters = _grown(smaller, here, old.base)
+            move = Mover(parameters, recipe, replays=replays)
+            move.carry(old, before, parameters, partial(smaller.grow, larger=here))
+        smaller = here
         shown_size = seen or part.size
         bound = objective.bind(model.at(shown_size))
-        chain = Chain(
-            transforms,
-            streams,
-            steps=steps,
-            channels=space.channels,
-            canvas=part.size,
-            seen=shown_size,
-            device=device,
-        )
+        chains = [
+            Chain(
+                transforms,
+                each,
+                steps=steps,
+                channels=space.channels,
+                canvas=part.size,
+                seen=shown_size,
+                device=device,
+            )
+            for each in passes
+        ]
         # A neuron does not need more of the canvas than it sees.
         place = bound.place()
         window = model.window(*place, shown_size) if place is not None else None
@@ -161,61 +191,29 @@ def ascend(
             bound, shown_size = bound.moved(window.position), window.size
         bound, only = gather_units(bound, model, len(streams), shown_size)
         with model.tap(bound.layers, size=shown_size, precision=precision, only=only) as activations:
-            body = _body(here, parameters, chain, activations, bound, new, rates, window)
+            look = Look(here, chains, activations, bound, window=window, pool_gradients=pool_gradients)
+            body = _body(look, parameters, move, recipe)
             take = Stepping(body, redirect_steps)
             if replays:
                 take = Replaying(body, redirect_steps, part.first, device)
             for step in range(part.first, part.last):
-                yield Step(step, take(step), here, parameters)
+                yield Step(step, take(step), here, move.stand)
 
 
-def _body(
-    space: ImageSpace,
-    parameters: Parameters,
-    chain: Chain,
-    activations: Callable[[Tensor], dict[str, Tensor]],
-    bound: Objective,
-    climber: torch.optim.Optimizer,
-    rates: Sequence[float],
-    window: Window | None,
-) -> Body:
+def _body(look: Look, parameters: Parameters, move: Mover, recipe: Recipe) -> Body:
     """Return the step that everybody should be able to recite."""
-    rates_there = None
 
     def body(step: int | Tensor) -> Tensor:
-        nonlocal rates_there
-        for group in climber.param_groups:
-            if isinstance(group["lr"], Tensor):  # it lives on the device, where it is copied without a wait
-                if rates_there is None:
-                    rates_there = torch.tensor(rates, device=group["lr"].device)
-                group["lr"].copy_(rates_there[step].squeeze())
-            else:
-                group["lr"] = rates[int(step)]
-        images = space.decode(parameters)
-        shown = chain(images, step)
-        if window is not None:
-            shown = window.of(shown)
-        found = activations(shown) if bound.layers else {}
-        scores = bound(found, images)
-        find_slopes(scores)
-        climber.step()
-        climber.zero_grad(set_to_none=True)
-        return scores.detach()
+        scores = look(parameters, drawn_at(step, recipe))
+        move(scores, step)
+        return scores
 
     return body
 
 
-def find_slopes(scores: Tensor) -> None:
-    """Leave in every parameter the gradient that an optimizer descends: ascent, turned by the one minus sign.
-
-    A sum, for a mean would make a picture depend on the number of lanes through Adam's epsilon.
-    """
-    (-scores.sum()).backward()  # type: ignore[no-untyped-call]
-
-
 def _grown(smaller: ImageSpace, here: ImageSpace, parameters: Parameters) -> Parameters:
     with torch.no_grad():
-        grown = smaller.grow({name: value.detach() for name, value in parameters.items()}, here)
+        grown = smaller.grow(parameters, here)
     return {name: value.contiguous().requires_grad_() for name, value in grown.items()}
 
 

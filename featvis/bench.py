@@ -149,7 +149,7 @@ def _time(
                     run()
                     if block and place:
                         times.append(clock.now() - began)
-    plain_steps.close()  # type: ignore[attr-defined]
+    plain_steps.close()
     hooks = (
         register_optimizer_step_pre_hook(lambda *_: clock.hand_over("backward", "optimizer")),
         register_optimizer_step_post_hook(lambda *_: clock.hand_over("optimizer", None)),

@@ -7,7 +7,8 @@ and the nearest right thing. The command line prints it as one line and exits wi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class FeatvisError(Exception):
@@ -40,6 +41,15 @@ class CanvasError(UserError):
 
 class OutputError(UserError):
     """A place that cannot be written, or a file that is not one of ours."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run. It ends a script as ever; who catches it finds the pictures so far in it."""
+
+    def __init__(self, pictures: Sequence[Any] = ()) -> None:
+        super().__init__(f"interrupted with {len(pictures)} pictures")
+        self.pictures = list(pictures)
+        """Those that are finished, and those under way as they stand, with status ``stopped``."""
 
 
 class FeatvisWarning(UserWarning):

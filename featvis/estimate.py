@@ -57,7 +57,7 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
         costs.append(
             Cost(
                 layer=", ".join(first.wanted[0].objective.layers),
-                pictures=sum(len(job.wanted) for job in jobs),
+                pictures=len({(one.name, one.seed) for job in jobs for one in job.wanted}),
                 jobs=count,
                 lanes=lanes,
                 canvas=first.recipe.size,

@@ -6,13 +6,13 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from featvis.ascent import Step, find_slopes, gather_units
+from featvis.ascent import Step, gather_units
+from featvis.errors import Interrupted
 from featvis.images.base import ImageSpace, Parameters
 from featvis.jobs import (
     Job,
@@ -27,11 +27,14 @@ from featvis.jobs import (
     threads,
     trace_steps,
 )
+from featvis.lbfgs import LBFGS
 from featvis.models.handle import ModelHandle
+from featvis.moving import drawn_at, held, optimizer_of, scale_gradients
 from featvis.objectives.base import stack
-from featvis.optimizers import make_optimizer, rate
+from featvis.optimizers import rate
 from featvis.pictures import Picture, to_levels
 from featvis.redirect import RedirectedReLU
+from featvis.slopes import Average, Look, copies_of
 from featvis.transforms.chain import Chain
 
 CHECK = 8
@@ -49,18 +52,27 @@ def flow(
         wanted: of one kind, any number of them.
         model: the network; given back as it was, on every way out.
         weights: its fingerprint.
-        watch: called with every step of all lanes; its number counts these.
+        watch: called with every step of all lanes; its number counts these. Where it returns True, the
+            pictures under way are finished as they stand.
+
+    Raises:
+        Interrupted: at Ctrl-C, with the pictures under way as they stand.
     """
     recipe = wanted[0].recipe
     with threads(recipe.threads):
         lanes = _Lanes(wanted, model, weights)
         number = 0
-        while lanes.busy:
-            for scores in lanes.climb():
-                if watch is not None:
-                    watch(Step(number, scores, lanes.space, lanes.parameters))
-                number += 1
-            yield from lanes.take_finished()
+        try:
+            while lanes.busy:
+                for scores in lanes.climb():
+                    told = Step(number, scores, lanes.space, lanes.stand)
+                    number += 1
+                    if watch is not None and watch(told) is True:
+                        lanes.stop()
+                yield from lanes.take_finished()
+        except KeyboardInterrupt:
+            lanes.stop()
+            raise Interrupted([picture for _, picture in lanes.take_finished()]) from None
 
 
 def has_settled(scores: Sequence[float], patience: int, tolerance: float) -> bool:
@@ -102,19 +114,31 @@ class _Lanes:
             name: value.to(device).requires_grad_() for name, value in settings["start"].items()
         }
         self._started = self._levels()
-        self._chain = Chain(
-            settings["transforms"],
-            settings["streams"],
-            steps=self.recipe.steps,
-            channels=self.space.channels,
-            canvas=self.recipe.size,
-            seen=seen_size(self.recipe),
-            device=device,
-        )
+        passes = zip(*(copies_of(one.stream, self.recipe.copies) for one in self._at), strict=True)
+        self._chains = [
+            Chain(
+                settings["transforms"],
+                list(each),
+                steps=self.recipe.steps,
+                channels=self.space.channels,
+                canvas=self.recipe.size,
+                seen=seen_size(self.recipe),
+                device=device,
+            )
+            for each in passes
+        ]
         self._number = [0] * width
         self._redirect = [settings["redirect_steps"]] * width
         self._scores = torch.zeros((width, self.recipe.steps), device=device)
-        self._optimizers = [self._optimizer(lane) for lane in range(width)]
+        self._average = Average(self.parameters, self.recipe.average) if self.recipe.average else None
+        self._search: LBFGS | None = None
+        self._optimizers: list[torch.optim.Optimizer] = []
+        if self.recipe.optimizer == "lbfgs":
+            self._search = LBFGS(self.parameters, self.recipe.learning_rate)
+        else:
+            self._optimizers = [self._optimizer(lane) for lane in range(width)]
+        self._stopped: set[int] = set()
+        self._shots: list[dict[int, Any]] = [{} for _ in range(width)]
 
     @property
     def busy(self) -> bool:
@@ -129,25 +153,23 @@ class _Lanes:
         bound, only = gather_units(bound, model, recipe.lanes, seen)
         device = model.device
         with model.tap(bound.layers, size=seen, precision=recipe.precision, only=only) as activations:
+            look = Look(self.space, self._chains, activations, bound, pool_gradients=recipe.pool_gradients)
             while not self._finished:
                 numbers = torch.tensor(self._number, device=device)
                 woken = [number < most for number, most in zip(self._number, self._redirect, strict=True)]
                 lanes = torch.tensor(woken, device=device)
-                images = self.space.decode(self.parameters)
-                shown = self._chain(images, numbers)
                 with RedirectedReLU(lanes) if any(woken) else nullcontext():
-                    found = activations(shown) if bound.layers else {}
-                scores = bound(found, images)
-                find_slopes(scores)
-                told = scores.detach()
+                    told = look(self.parameters, drawn_at(numbers, recipe))
                 self._scores.scatter_(1, numbers[:, None], told[:, None].to(self._scores.dtype))
-                self._move()
+                self._move(told)
                 yield told
                 self._look()
 
     def take_finished(self) -> Iterator[tuple[Wanted, Picture]]:
         """Yield the pictures that are finished; their lanes take what waits."""
-        levels = self._levels()
+        if not self._finished:
+            return
+        levels = self._levels(self.stand())
         for lane in self._finished:
             yield self._at[lane], self._picture(lane, levels)
         for lane in self._finished:
@@ -159,26 +181,53 @@ class _Lanes:
                 self._number[lane] = 0
         self._finished = []
 
-    def _move(self) -> None:
-        for lane, optimizer in enumerate(self._optimizers):
-            (group,) = optimizer.param_groups
-            now = rate(self.recipe.schedule, self._number[lane], self.recipe.steps)
-            group["lr"] = self.recipe.learning_rate * now
-            for view, name in zip(group["params"], self.parameters, strict=True):
-                gradient = self.parameters[name].grad
-                assert gradient is not None
-                view.grad = gradient[lane]
-            optimizer.step()
+    def stop(self) -> None:
+        """Have every picture under way finished as it stands."""
+        for lane, number in enumerate(self._number):
+            if self._runs[lane] and number and lane not in self._finished:
+                self._finished.append(lane)
+                if number < self.recipe.steps:
+                    self._stopped.add(lane)
+
+    def stand(self) -> Parameters:
+        """Return what the pictures are decoded from."""
+        if self._average is not None:
+            return self._average.values
+        return self.parameters if self._search is None else self._search.base
+
+    def _move(self, scores: Tensor) -> None:
+        recipe = self.recipe
+        self._number = [number + 1 for number in self._number]
+        if self._search is not None:
+            new = [number % held(recipe) == 0 for number in self._number]
+            self._search.climb(scores, torch.tensor(new, device=scores.device))
+        else:
+            if recipe.gradient_norm is not None or recipe.gradient_clip is not None:
+                scale_gradients(self.parameters, recipe)
+            for lane, optimizer in enumerate(self._optimizers):
+                (group,) = optimizer.param_groups
+                now = rate(recipe.schedule, self._number[lane] - 1, recipe.steps)
+                group["lr"] = recipe.learning_rate * now
+                for view, name in zip(group["params"], self.parameters, strict=True):
+                    gradient = self.parameters[name].grad
+                    assert gradient is not None
+                    view.grad = gradient[lane]
+                optimizer.step()
         for value in self.parameters.values():
             value.grad = None
-        self._number = [number + 1 for number in self._number]
+        if self._average is not None:
+            self._average.add(self.parameters if self._search is None else self._search.base)
 
     def _look(self) -> None:
         """Find the lanes that are finished: at their last step, or settled."""
         recipe = self.recipe
         for lane, number in enumerate(self._number):
+            if self._runs[lane] and number in self._at[lane].snapshots:
+                self._shots[lane][number] = self._levels(self.stand())[lane]
             if not self._runs[lane]:
                 self._number[lane] = number % recipe.steps
+            elif lane in self._finished:
+                continue
             elif number == recipe.steps:
                 self._finished.append(lane)
             elif number % CHECK == 0 and number > self._redirect[lane]:
@@ -188,27 +237,31 @@ class _Lanes:
 
     def _refill(self, lane: int, one: Wanted) -> None:
         self._at[lane], self._runs[lane], self._number[lane] = one, True, 0
-        self._began[lane] = time.perf_counter()
+        self._began[lane], self._shots[lane] = time.perf_counter(), {}
+        self._stopped.discard(lane)
         settings = settings_of(Job((one,)), self.space)
         self._redirect[lane] = settings["redirect_steps"]
         with torch.no_grad():
             for name, value in self.parameters.items():
                 value[lane] = settings["start"][name][0].to(value.device)
         self._started[lane] = self._levels()[lane]
-        self._chain.redraw(lane, one.stream)
-        self._optimizers[lane] = self._optimizer(lane)
+        for chain, stream in zip(self._chains, copies_of(one.stream, self.recipe.copies), strict=True):
+            chain.redraw(lane, stream)
+        if self._average is not None:
+            self._average.forget(lane)
+        if self._search is not None:
+            self._search.forget(lane)
+        else:
+            self._optimizers[lane] = self._optimizer(lane)
 
     def _optimizer(self, lane: int) -> torch.optim.Optimizer:
-        recipe = self.recipe
         # Of a lane's own part of the parameters, so that its count of steps is its own.
         views = [value.detach()[lane].requires_grad_() for value in self.parameters.values()]
-        return make_optimizer(
-            recipe.optimizer, views, recipe.learning_rate, recipe.momentum, recipe.second_momentum
-        )
+        return optimizer_of(self.recipe, views)
 
-    def _levels(self) -> Any:
+    def _levels(self, parameters: Parameters | None = None) -> Any:
         with torch.no_grad():
-            return to_levels(self.space.decode(self.parameters))
+            return to_levels(self.space.decode(parameters or self.parameters))
 
     def _picture(self, lane: int, levels: Any) -> Picture:
         one, recipe = self._at[lane], self.recipe
@@ -218,7 +271,7 @@ class _Lanes:
         scores, slopes = score(self._model, objective, levels[[lane] * recipe.lanes], recipe)
         taken = self._number[lane]
         trace = self._scores[lane, trace_steps(taken)].tolist()
-        picture = picture_of(
+        return picture_of(
             one,
             levels[lane],
             (start_scores[0], scores[0]),
@@ -227,5 +280,7 @@ class _Lanes:
             seconds=(time.perf_counter() - self._began[lane]) / recipe.lanes,
             model=self._model,
             weights=self._weights,
+            taken=taken,
+            stopped=lane in self._stopped,
+            snapshots=self._shots[lane],
         )
-        return replace(picture, taken=taken)

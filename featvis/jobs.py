@@ -1,11 +1,9 @@
-"""From wanted pictures to jobs of a fixed number of lanes, and from a job to finished pictures."""
+"""From a job to finished pictures."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,84 +11,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featvis import draws, parts
+from featvis import parts
 from featvis.ascent import Step, ascend, stack_parameters
+from featvis.errors import Interrupted
 from featvis.images.base import ImageSpace
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective, stack
+from featvis.objectives.within import Within
 from featvis.pictures import Picture, to_levels
 from featvis.recipe import Recipe
+from featvis.scoring import score as score
+from featvis.scoring import seen_size as seen_size
+from featvis.scoring import threads as threads
+from featvis.scoring import trace_steps as trace_steps
 from featvis.stages import plan_stages
-from featvis.transforms.warp import Warp
+from featvis.wanted import Job as Job
+from featvis.wanted import Wanted as Wanted
+from featvis.wanted import lanes_of as lanes_of
+from featvis.wanted import plan as plan
+from featvis.wanted import settle as settle
+from featvis.wanted import with_fewer_lanes as with_fewer_lanes
 
-Watch = Callable[[Step], None]
-
-TRACE = 64
-"""The most scores of a run that a picture tells."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One picture that is asked for."""
-
-    objective: Objective
-    """Bound to the network."""
-    name: str
-    """The target's address or the objective's description: part of its key and of its chance."""
-    recipe: Recipe
-    seed: int = 0
-    attempt: int = 0
-    layer: str = ""
-    unit: int | None = None
-    label: str = ""
-    start: Tensor | None = None
-    variant: str = "picture"
-    asked: Recipe | None = None
-    """The recipe as it was asked for, where memory forced fewer lanes."""
-
-    def stream(self, purpose: str) -> torch.Generator:
-        """Return this picture's own generator for a purpose."""
-        return draws.stream(self.seed, self.name, self.attempt, purpose)
-
-    def key(self, weights: str) -> str:
-        """Return the picture's key."""
-        return self.recipe.key(self.name, self.seed, weights)
-
-    def asked_key(self, weights: str) -> str | None:
-        """Return the key of the recipe as asked for, if another one is used."""
-        return self.asked.key(self.name, self.seed, weights) if self.asked is not None else None
-
-
-@dataclass(frozen=True)
-class Job:
-    """Pictures that are computed together: up to ``recipe.lanes``, of one recipe and one kind."""
-
-    wanted: tuple[Wanted, ...]
-
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe of every picture in it."""
-        return self.wanted[0].recipe
-
-
-def settle(recipe: Recipe) -> Recipe:
-    """Return the recipe with what it leaves to the machine settled."""
-    return recipe if recipe.threads is not None else recipe.but(threads=torch.get_num_threads())
-
-
-def plan(wanted: Sequence[Wanted]) -> list[Job]:
-    """Group wanted pictures into jobs, in the order asked for within each kind."""
-    groups: dict[object, list[Wanted]] = {}
-    for one in wanted:
-        # Only objectives of one kind share a job, so that a score's sums never depend on the mates.
-        kind = (one.recipe.model_dump_json(), one.objective.stacks_with(), one.start is None)
-        groups.setdefault(kind, []).append(one)
-    jobs = []
-    for group in groups.values():
-        # Where pictures stop early, freed lanes take the next one of the whole group.
-        lanes = len(group) if group[0].recipe.patience else group[0].recipe.lanes
-        jobs += [Job(tuple(group[place : place + lanes])) for place in range(0, len(group), lanes)]
-    return jobs
+Watch = Callable[[Step], object]
+"""Hears of every step; where it returns True, the pictures under way are finished as they stand."""
 
 
 def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) -> list[Picture]:
@@ -100,7 +43,10 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
         job: what to render.
         model: the network; given back as it was, on every way out.
         weights: the network's fingerprint.
-        watch: called with every step.
+        watch: called with every step; where it returns True, the pictures are finished as they stand.
+
+    Raises:
+        Interrupted: at Ctrl-C, with the pictures as they stand.
     """
     recipe = job.recipe
     began = time.perf_counter()
@@ -111,12 +57,27 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
             start = {name: value.to(model.device) for name, value in settings["start"].items()}
             started = to_levels(first_space(recipe, space).decode(start))
         last, told = None, set(trace_steps(recipe.steps))
-        kept = []
-        for last in ascend(model, climbed_objective(job), space, **settings):
-            if last.number in told:
-                kept.append(last.scores)  # read at the end only, so that no step waits for the device
-            if watch is not None:
-                watch(last)
+        kept: list[Tensor] = []
+        shots: dict[int, NDArray[np.uint8] | None] = dict.fromkeys(
+            number for one in job.wanted for number in one.snapshots
+        )
+        stopped, interrupted = False, False
+        climb = ascend(model, climbed_objective(job), space, **settings)
+        try:
+            for last in climb:
+                if last.number in told:
+                    kept.append(last.scores)  # read at the end only, so that no step waits for the device
+                if last.number + 1 in shots:
+                    shots[last.number + 1] = to_levels(last.images)
+                if watch is not None and watch(last) is True:
+                    stopped = last.number + 1 < recipe.steps
+                    break
+        except KeyboardInterrupt:
+            if last is None:
+                raise
+            interrupted = True
+        finally:
+            climb.close()
         assert last is not None
         traces = torch.stack(kept, 1).tolist()
         levels = to_levels(last.images)
@@ -124,7 +85,7 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
         start_scores, _ = score(model, objective, started, recipe)
         scores, slopes = score(model, objective, levels, recipe)
     seconds = (time.perf_counter() - began) / len(job.wanted)
-    return [
+    pictures = [
         picture_of(
             one,
             levels[lane],
@@ -134,9 +95,15 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
             seconds=seconds,
             model=model,
             weights=weights,
+            taken=last.number + 1 if stopped or interrupted else None,
+            stopped=stopped or interrupted,
+            snapshots={number: shot[lane] for number, shot in shots.items() if shot is not None},
         )
         for lane, one in enumerate(job.wanted)
     ]
+    if interrupted:
+        raise Interrupted(pictures)
+    return pictures
 
 
 def picture_of(
@@ -149,6 +116,9 @@ def picture_of(
     seconds: float,
     model: ModelHandle,
     weights: str,
+    taken: int | None = None,
+    stopped: bool = False,
+    snapshots: dict[int, NDArray[np.uint8]] | None = None,
 ) -> Picture:
     """Return the finished picture of a wish.
 
@@ -161,6 +131,9 @@ def picture_of(
         seconds: that it took.
         model: the network.
         weights: its fingerprint.
+        taken: the steps it took, if that may be less than the recipe's.
+        stopped: whether it was ended from outside.
+        snapshots: levels after so many steps.
     """
     dead = slope == 0 and scores[1] <= scores[0]
     return Picture(
@@ -173,11 +146,14 @@ def picture_of(
         recipe=one.recipe.to_json(),
         key=one.key(weights),
         asked_key=one.asked_key(weights),
-        status="dead" if dead else "ok",
+        status="dead" if dead else "stopped" if stopped else "ok",
+        taken=taken,
+        snapshots=snapshots or {},
         layer=one.layer,
         unit=one.unit,
         label=one.label,
         variant=one.variant,
+        chosen=None if one.candidate is None else one.own_seed,
         seconds=seconds,
         attempt=one.attempt,
         model=model.name,
@@ -185,26 +161,12 @@ def picture_of(
     )
 
 
-def trace_steps(steps: int) -> list[int]:
-    """Return the steps whose scores a picture tells: evenly spread, the first and the last among them.
-
-    >>> trace_steps(4), len(trace_steps(500)), trace_steps(500)[-1]
-    ([0, 1, 2, 3], 64, 499)
-    """
-    if steps <= TRACE:
-        return list(range(steps))
-    return [round(place * (steps - 1) / (TRACE - 1)) for place in range(TRACE)]
-
-
-def lanes_of(job: Job) -> list[Wanted]:
-    """Return the wish of each lane: a short batch is padded, for another width would change the last bits."""
-    return [job.wanted[min(lane, len(job.wanted) - 1)] for lane in range(job.recipe.lanes)]
-
-
 def climbed_objective(job: Job) -> Objective:
     """Return what a job climbs: each lane its own target, less the recipe's penalties."""
     climbed = stack([one.objective for one in lanes_of(job)])
     layers = climbed.layers
+    if job.recipe.band is not None:
+        climbed = Within(climbed, [job.recipe.band])
     for penalty in job.recipe.penalties:
         term = parts.make("objectives", penalty).beside(layers)
         climbed = climbed - penalty["weight"] * term
@@ -233,46 +195,18 @@ def settings_of(job: Job, space: ImageSpace) -> dict[str, Any]:
         "schedule": recipe.schedule,
         # A retry of a dead unit is woken for longer.
         "redirect_steps": min(recipe.redirect_steps * 4**attempt, recipe.steps),
+        "copies": recipe.copies,
+        "hold": recipe.hold,
+        "average": recipe.average,
+        "gradient_norm": recipe.gradient_norm,
+        "gradient_clip": recipe.gradient_clip,
+        "pool_gradients": recipe.pool_gradients,
         "precision": recipe.precision,
         "seen": recipe.input_size,
         "stages": recipe.stages,
         "start": stack_parameters(start),
         "streams": [one.stream for one in lanes],
     }
-
-
-def score(
-    model: ModelHandle,
-    objective: Objective,
-    levels: NDArray[np.uint8],
-    recipe: Recipe,
-) -> tuple[list[float], list[float]]:
-    """Score 8-bit pictures ``(lanes, C, H, W)`` as they are saved: no transforms, no penalties.
-
-    Returns:
-        The score of each, and the largest absolute derivative of it by any of its pixels.
-    """
-    images = (torch.from_numpy(levels).to(model.device).float() / 255).requires_grad_()
-    seen = seen_size(recipe) or (levels.shape[2], levels.shape[3])
-    shown = shown_plainly(images, seen)
-    with model.tap(objective.layers, size=seen, precision=recipe.precision) as activations:
-        scores = objective(activations(shown) if objective.layers else {}, images)
-        slopes = torch.zeros_like(scores)
-        if scores.requires_grad:
-            (gradient,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
-            slopes = slopes if gradient is None else gradient.abs().flatten(1).amax(1)
-    return scores.detach().tolist(), slopes.tolist()
-
-
-def shown_plainly(images: Tensor, seen: tuple[int, int]) -> Tensor:
-    """Return images ``(B, C, H, W)`` as the network is shown them at (height, width): without transforms."""
-    canvas = (images.shape[2], images.shape[3])
-    if seen == canvas:
-        return images
-    plain = Warp()
-    middle = torch.full((images.shape[0], 1, plain.numbers), 0.5)
-    values = plain.prepare(middle, torch.zeros(1), canvas, seen)
-    return plain.apply(images, values[:, 0].to(images.device), None, seen)
 
 
 def space_of(recipe: Recipe, model: ModelHandle) -> ImageSpace:
@@ -284,26 +218,3 @@ def space_of(recipe: Recipe, model: ModelHandle) -> ImageSpace:
 def first_space(recipe: Recipe, space: ImageSpace) -> ImageSpace:
     """Return the image space on the canvas that the run begins with."""
     return space.resized(plan_stages(recipe.stages, recipe.size, recipe.steps)[0].size)
-
-
-def seen_size(recipe: Recipe) -> tuple[int, int]:
-    """Return (height, width) of what the network is shown."""
-    return recipe.input_size or recipe.size
-
-
-def with_fewer_lanes(wanted: Wanted, lanes: int) -> Wanted:
-    """Return the same wish with fewer lanes, remembering what was asked for."""
-    return replace(wanted, recipe=wanted.recipe.but(lanes=lanes), asked=wanted.asked or wanted.recipe)
-
-
-@contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """Compute with ``count`` CPU threads, and give back the number there was."""
-    before = torch.get_num_threads()
-    try:
-        if count is not None and count != before:
-            torch.set_num_threads(count)
-        yield
-    finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)

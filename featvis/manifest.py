@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from featvis.errors import OutputError
 from featvis.version import __version__
 
 MANIFEST = "manifest.json"
+SNAPSHOT = re.compile(r"-step\d+\.png$")
+"""How a picture stood on its way: beside it, and none itself."""
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -80,7 +83,7 @@ def picture_files(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.glob("*/*.png"))
-        if path.name != "grid.png" and not path.name.startswith(".")
+        if path.name != "grid.png" and not path.name.startswith(".") and not SNAPSHOT.search(path.name)
     ]
 
 

@@ -7,6 +7,7 @@ A part's constructor is its config schema: its fields use these names and no oth
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +58,21 @@ PositiveSchedule = Annotated[
     PlainSerializer(_constant_as_number, return_type=Any),
 ]
 """A schedule of numbers that are not negative."""
+
+
+def _as_band(value: tuple[float, float]) -> tuple[float, float]:
+    if not -math.inf < value[0] <= value[1] < math.inf:
+        raise ValueError(f"a score or (low, high), low first, got {value}")
+    return value
+
+
+Band = Annotated[
+    tuple[float, float],
+    BeforeValidator(_as_schedule),
+    AfterValidator(_as_band),
+    PlainSerializer(_constant_as_number, return_type=Any),
+]
+"""A score, or (low, high): where a score is wanted."""
 
 Range = Annotated[tuple[Positive, Positive], BeforeValidator(_as_schedule)]
 """A number, or (least, greatest): drawn uniformly from between."""

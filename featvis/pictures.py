@@ -40,7 +40,8 @@ class Picture:
     """The recipe as it was used, with lanes and threads settled."""
     key: str
     status: str = "ok"
-    """``ok``, or ``dead``: no start gave the unit any gradient, so this is no picture of it."""
+    """``ok``; ``dead``: no start gave the unit any gradient, so this is no picture of it; ``stopped``: ended
+    from outside after :attr:`taken` steps."""
     layer: str = ""
     unit: int | None = None
     label: str = ""
@@ -57,6 +58,20 @@ class Picture:
     """How many steps it took, if it stopped before the recipe's last."""
     trace: list[float] = field(default_factory=list)
     """Up to 64 scores over the run, of what the network was shown: with transforms and penalties."""
+    candidates: list[float] = field(default_factory=list)
+    """With the recipe's ``best_of``, every candidate's score on its saved picture."""
+    chosen: int | None = None
+    """The seed of the best of them."""
+    evaluations: int = 0
+    """Forward and backward passes that it took, its rivals' among ``best_of`` included."""
+    snapshots: dict[int, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+    """Levels after so many steps, if they were asked for; no part of the PNG."""
+
+    def __post_init__(self) -> None:
+        """Count the evaluations if they are not told."""
+        if not self.evaluations:
+            steps = self.taken or self.recipe.get("steps") or 0
+            self.evaluations = int(steps) * int(self.recipe.get("copies", 1))
 
     @property
     def image(self) -> Tensor:
@@ -100,6 +115,10 @@ class Picture:
         }
         if self.asked_key is not None:
             told["asked_key"] = self.asked_key
+        if self.candidates:
+            told |= {"candidates": self.candidates, "chosen": self.chosen}
+        if self.evaluations != told["steps"]:
+            told["evaluations"] = self.evaluations
         return told
 
     def png(self) -> bytes:
@@ -148,6 +167,8 @@ def load_picture(path: str | Path) -> Picture:
         channels = int(told.pop("channels"))
         levels = array.transpose(2, 0, 1) if channels == 3 else array.reshape(channels, -1, array.shape[1])
         known = {name: told[name] for name in told if name in Picture.__dataclass_fields__}
+        if isinstance(told.get("steps"), int) and told["steps"] != told["recipe"].get("steps"):
+            known["taken"] = told["steps"]
         return Picture(levels=np.array(levels, dtype=np.uint8), **known)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(f"{path}: what it tells of its recipe is damaged ({error})") from None

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 
 from featvis import parts
 from featvis.errors import RecipeError, unknown
-from featvis.options import PIN, AtLeastOne, Count, Fraction, Positive, Size
+from featvis.options import PIN, AtLeastOne, Band, Count, Fraction, Positive, Size
 
 PICTURE_VERSION = 4
 """Raised whenever the same recipe would give other bytes; it is part of every picture's key."""
@@ -45,14 +45,16 @@ class Recipe(BaseModel):
     )
     penalties: tuple[dict[str, Any], ...] = ()
     """Objectives that are subtracted, each with its ``weight``."""
-    optimizer: Literal["adam", "nadam", "sgd"] = "adam"
+    optimizer: Literal["adam", "nadam", "sgd", "lbfgs"] = "adam"
+    """Of lbfgs one step is one evaluation, the tries of its line search included."""
     learning_rate: Positive = 0.02
     momentum: Fraction = 0.9
     """Adam's and NAdam's first beta; SGD's momentum."""
     second_momentum: Fraction = 0.99
     """Adam's and NAdam's second beta; SGD has none."""
-    schedule: Literal["constant", "cosine", "linear", "warmup"] = "constant"
-    """Of the learning rate over the run; cosine and linear end at zero, warmup rises over a tenth."""
+    schedule: Literal["constant", "cosine", "linear", "warmup", "warmup_cosine"] = "constant"
+    """Of the learning rate over the run; cosine and linear end at zero, warmup rises over a tenth,
+    warmup_cosine rises over a tenth and then falls to zero."""
     patience: Count = 0
     """A picture is finished when its score has not risen over so many steps; 0: only at the last step."""
     tolerance: Fraction = 0.01
@@ -61,6 +63,23 @@ class Recipe(BaseModel):
     """For so many steps, dead ReLUs pass the gradient that would wake them."""
     attempts: AtLeastOne = 3
     """How many starts a unit without any gradient gets before it is called dead."""
+    copies: AtLeastOne = 1
+    """Passes of each step, each with transforms drawn anew; a picture follows the mean of its gradients."""
+    hold: AtLeastOne | None = None
+    """For so many steps the transforms stay as drawn; by default 1, and 16 for lbfgs, which needs it."""
+    average: Fraction = 0.0
+    """The picture is decoded from an exponential moving average of the parameters with this decay (0.9: of
+    about the last 10 steps); 0: from the last ones."""
+    gradient_norm: Positive | None = None
+    """Each picture's gradient is scaled to this length (L2, over all its parameters)."""
+    gradient_clip: Positive | None = None
+    """Each picture's gradient is shortened to this length where it is longer."""
+    pool_gradients: Literal["max", "average", "l2"] = "max"
+    """Gradients of max-pools: their own, or those of smoother pools; the forward pass stays as it is."""
+    band: Band | None = None
+    """A score, or (low, high): pictures are driven there, no further, as the network is shown them."""
+    best_of: AtLeastOne = 1
+    """So many candidates from seeds of their own; the one whose saved picture scores best is kept."""
     lanes: AtLeastOne = 8
     """Pictures that one step computes together; fixed, for it changes the last bits."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -122,6 +141,18 @@ class Recipe(BaseModel):
     def _learning(self) -> Recipe:
         if self.momentum >= 1 or self.second_momentum >= 1:
             raise RecipeError("recipe: momentum and second_momentum are below 1")
+        if self.average >= 1:
+            raise RecipeError(f"recipe: average is a decay below 1, got {self.average}")
+        scaled = self.gradient_norm is not None or self.gradient_clip is not None
+        if self.gradient_norm is not None and self.gradient_clip is not None:
+            raise RecipeError(
+                "recipe: a gradient has its length set or clipped; gradient_norm or gradient_clip"
+            )
+        if self.optimizer == "lbfgs" and (scaled or self.schedule != "constant"):
+            raise RecipeError(
+                "recipe: lbfgs finds its own step lengths from true gradients; leave out schedule, "
+                "gradient_norm and gradient_clip"
+            )
         return self
 
     def __init__(self, **given: Any) -> None:
@@ -161,8 +192,13 @@ class Recipe(BaseModel):
         return Recipe(**{**self.to_json(), **given})
 
     def to_json(self) -> dict[str, Any]:
-        """Return the recipe as plain data: what PNGs and manifests carry."""
-        return self.model_dump(mode="json")
+        """Return the recipe as plain data: what PNGs and manifests carry.
+
+        Fields that came later are left out while they have their default: what was made before keeps its
+        key and its bytes.
+        """
+        told = self.model_dump(mode="json")
+        return {name: value for name, value in told.items() if name not in LATER or value != LATER[name]}
 
     def key(self, target: str, seed: int, weights: str) -> str:
         """Return the key of one picture: 32 hexadecimal digits.
@@ -185,6 +221,22 @@ class Recipe(BaseModel):
         }
         text = json.dumps(told, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+LATER: dict[str, Any] = {
+    name: Recipe.model_fields[name].default
+    for name in (
+        "copies",
+        "hold",
+        "average",
+        "gradient_norm",
+        "gradient_clip",
+        "pool_gradients",
+        "band",
+        "best_of",
+    )
+}
+"""Fields that came after the first pictures, with their defaults."""
 
 
 class RunOptions(BaseModel):

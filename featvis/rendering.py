@@ -12,7 +12,9 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from featvis.ascent import Step
-from featvis.errors import ModelError, UserError
+from featvis.beside import Beside
+from featvis.errors import Interrupted, ModelError, OutputError, UserError
+from featvis.execute.best import keep_best
 from featvis.execute.local import execute
 from featvis.execute.spread import replicas, spread
 from featvis.images.base import ImageSpace
@@ -62,6 +64,8 @@ def render(
     transforms: Sequence[Transform] | None = None,
     penalties: Sequence[dict[str, Any]] | None = None,
     watch: Watch | None = None,
+    snapshots: Sequence[int] = (),
+    video: str | None = None,
     **changes: Any,
 ) -> list[Picture]:
     """Render pictures of what units look for.
@@ -79,8 +83,12 @@ def render(
         space: an image space, instead of the recipe's; its ``size`` sets the canvas.
         transforms: instead of the recipe's.
         penalties: instead of the recipe's, for instance ``[{"name": "l2", "weight": 0.1}]``.
-        watch: called with every :class:`Step`.
-        **changes: any other field of the recipe: ``size``, ``steps``, ``lanes``, ``learning_rate`` …;
+        watch: called with every :class:`Step`; where it returns True, the pictures under way are finished
+            as they stand, with status ``stopped``, and the next ones begin.
+        snapshots: numbers of steps after which each picture is kept as it stands, in its ``snapshots`` and
+            beside it in the folder.
+        video: ``gif`` or ``mp4`` (with the extra ``featvis[video]``) of each run, beside the picture.
+        **changes: any other field of the recipe: ``size``, ``steps``, ``lanes``, ``best_of``, ``copies`` …;
             ``lanes="auto"`` and ``precision="auto"`` choose by a short measurement, and a folder keeps
             its first choice.
 
@@ -89,7 +97,11 @@ def render(
 
     Raises:
         UserError: anything wrong in what was asked, before any compute.
+        Interrupted: at Ctrl-C, a KeyboardInterrupt that holds the pictures so far.
     """
+    if video is not None and out is None:
+        raise OutputError("a video is written beside the pictures; say where with out")
+    beside = Beside(tuple(snapshots), video)
     handle = load_model(model)
     auto = take_auto(changes)
     planned = make_plan(
@@ -104,14 +116,15 @@ def render(
         penalties=penalties,
         **changes,
     )
+    planned = beside.of(planned)
     store = open_store(planned, Path(out)) if out is not None else None
     planned, _ = settle_auto(planned, auto, store)
     if progress:
         from featvis.progress import Report  # rich is needed only here
 
         with Report() as report:
-            return list(run_plan(planned, store, watch=watch, report=report))
-    return list(run_plan(planned, store, watch=watch))
+            return list(run_plan(planned, store, watch=watch, report=report, beside=beside))
+    return list(run_plan(planned, store, watch=watch, beside=beside))
 
 
 def open_store(planned: Plan, out: Path) -> Store:
@@ -126,32 +139,48 @@ def run_plan(
     *,
     watch: Watch | None = None,
     report: Reporter | None = None,
+    beside: Beside | None = None,
 ) -> Iterator[Picture]:
     """Render what a plan lacks and yield all its pictures in the order asked for.
 
     Pictures are written to the store as soon as they are finished, so that an interruption loses
     nothing but the job under way; manifest and grids are written on every way out.
+
+    Args:
+        planned: what to render.
+        store: where to.
+        watch: called with every step.
+        report: told how it goes.
+        beside: what else is kept of each picture; ``planned`` has been told by :meth:`Beside.of`.
+
+    Raises:
+        Interrupted: at Ctrl-C, with the pictures so far.
     """
+    beside = beside or Beside()
     finished: dict[tuple[str, int], Picture] = {}
     missing: list[Wanted] = []
     for one in planned.wanted:
         picture = store.done(one.key(planned.weights)) if store is not None else None
-        if picture is None:
+        if store is None or picture is None or not beside.recall(store.folder, picture):
             missing.append(one)
         else:
             finished[one.name, one.seed] = picture
     if report is not None:
         report.begin(len(planned.wanted), len(finished), sum(job.recipe.steps for job in plan(missing)))
 
-    def hear(step: Step) -> None:
+    def hear(step: Step) -> object:
         if report is not None:
             report.step(step)
-        if watch is not None:
-            watch(step)
+        return watch(step) if watch is not None else None
+
+    def add(picture: Picture) -> None:
+        assert store is not None
+        store.add(picture)
+        beside.write(store.folder, picture)
 
     say = report.say if report is not None else None
     try:
-        with Saver(store.add, store.write_manifest) if store is not None else nullcontext() as saver:
+        with Saver(add, store.write_manifest) if store is not None else nullcontext() as saver:
             models = replicas(planned.model)
             for picture in spread(missing, models, planned.weights, watch=hear, say=say):
                 if saver is not None:
@@ -159,6 +188,10 @@ def run_plan(
                 if report is not None:
                     report.picture(picture)
                 finished[picture.target, picture.seed] = picture
+    except KeyboardInterrupt as stop:
+        under_way = stop.pictures if isinstance(stop, Interrupted) else []
+        ready = [finished[key] for key in _order(planned) if key in finished]
+        raise Interrupted([*ready, *under_way]) from None
     finally:
         if store is not None:
             store.adopt()  # a file that was being entered when we were interrupted
@@ -200,7 +233,8 @@ def reproduce(
     Raises:
         OutputError: the file carries no recipe.
         ModelError: the network's weights are not the ones it was made with.
-        UserError: the objective or the start image is needed, or is another one.
+        UserError: the objective or the start image is needed, or is another one, or one of several
+            candidates was stopped.
     """
     old = load_picture(path)
     handle = load_model(model if model is not None else old.model)
@@ -233,8 +267,14 @@ def reproduce(
         label=old.label,
         variant=old.variant,
     )
-    pictures = execute([one], handle, weights)
-    picture = next(iter(pictures))
+    taken = old.taken if old.status == "stopped" else None
+    if taken is not None and old.candidates:
+        raise UserError(f"{path} was stopped while its candidates were made; render it again")
+
+    def watch(step: Step) -> bool:
+        return step.number + 1 == taken
+
+    picture = next(keep_best(execute([one], handle, weights, watch=watch)))
     picture.asked_key = old.asked_key
     return picture
 

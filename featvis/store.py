@@ -105,7 +105,7 @@ class Store:
                 picture = load_picture(self.folder / str(entry["file"]))
             except OutputError:
                 return None
-            if key in (picture.key, picture.asked_key):
+            if key in (picture.key, picture.asked_key) and picture.status != "stopped":
                 picture.seconds = float(entry.get("seconds") or 0.0)
                 return picture
         return None

@@ -204,6 +204,10 @@ def test_schedules_follow_their_formulas():
         assert rate("cosine", step, 10) == pytest.approx((1 + math.cos(math.pi * step / 10)) / 2)
     assert [rate("warmup", step, 40) for step in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
     assert rate("warmup", 0, 3) == 1
+    both = [rate("warmup_cosine", step, 40) for step in range(40)]
+    assert both[:5] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+    assert both[4:] == pytest.approx([(1 + math.cos(math.pi * step / 36)) / 2 for step in range(36)])
+    assert rate("warmup_cosine", 0, 1) == 1
 
 
 def test_a_schedule_scales_the_steps_of_the_optimizer():

@@ -77,6 +77,26 @@ def test_replayed_steps_are_the_steps(monkeypatch, optimizer):
     assert (OnCpu.recorded, OnCpu.replayed) == (1, 12 - WARM_UP)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"copies": 3},
+        {"average": 0.8},
+        {"gradient_norm": 2.0},
+        {"gradient_clip": 0.01},
+        {"hold": 5},
+        {"copies": 2, "average": 0.5, "hold": 2, "gradient_clip": 0.1, "pool_gradients": "l2"},
+    ],
+    ids=lambda change: " ".join(change),
+)
+def test_so_are_those_of_every_option(monkeypatch, change):
+    scores, images = climb(**change)
+    again, replayed = climb(monkeypatch, OnCpu, **change)
+    assert torch.equal(again, scores)
+    assert torch.equal(replayed, images)
+    assert (OnCpu.recorded, OnCpu.replayed) == (1, 12 - WARM_UP)
+
+
 def test_redirected_steps_are_never_replayed(monkeypatch):
     climb(monkeypatch, OnCpu, redirect_steps=7)
     assert OnCpu.replayed == 12 - 7

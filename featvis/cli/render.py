@@ -13,6 +13,7 @@ from featvis.cli.network import Device, Mean, Model, Std, UnitAxis, Weights, che
 from featvis.errors import OutputError, RecipeError, TargetError
 
 if TYPE_CHECKING:
+    from featvis.beside import Beside
     from featvis.planning import Plan
     from featvis.store import Store
 
@@ -42,6 +43,21 @@ def render(
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Ascent steps.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Of the optimizer.")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option("--optimizer", help="adam, nadam, sgd or lbfgs (a step is one evaluation).")
+    ] = None,
+    copies: Annotated[
+        int | None, typer.Option("--copies", help="Passes of each step, each with transforms of its own.")
+    ] = None,
+    average: Annotated[
+        float | None, typer.Option("--average", help="Decay of the average that is shown, for instance 0.9.")
+    ] = None,
+    band: Annotated[
+        str | None, typer.Option("--band", help="A score, or LOW,HIGH, that pictures are driven to.")
+    ] = None,
+    best_of: Annotated[
+        int | None, typer.Option("--best-of", help="Candidates of each picture; the best score is kept.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of each picture's own chance.")] = 0,
     seeds: Annotated[
         int, typer.Option("--seeds", help="Pictures of each target, from seeds SEED, SEED+1 …")
@@ -61,6 +77,16 @@ def render(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The folder to write to; by default gallery/MODEL.")
     ] = None,
+    snapshots: Annotated[
+        str | None, typer.Option("--snapshots", help="Also keep pictures after so many steps: 16,64.")
+    ] = None,
+    video: Annotated[
+        str | None, typer.Option("--video", help="Also write each run as gif, or mp4 (featvis[video]).")
+    ] = None,
+    morph: Annotated[
+        str | None, typer.Option("--morph", help="Also write the pictures turning into each other: gif, mp4.")
+    ] = None,
+    fps: Annotated[float, typer.Option("--fps", help="Frames a second of the videos.")] = 12.0,
     mean: Mean = None,
     std: Std = None,
     unit_axis: UnitAxis = None,
@@ -70,6 +96,7 @@ def render(
     ] = False,
 ) -> int:
     """Render what units look for; what the folder has already is not rendered again."""
+    from featvis.encoders import check_video
     from featvis.recipe import Recipe, RunOptions
     from featvis.target import parse_request
 
@@ -88,6 +115,11 @@ def render(
         "input_size": input_size,
         "steps": steps,
         "learning_rate": learning_rate,
+        "optimizer": optimizer,
+        "copies": copies,
+        "average": average,
+        "band": None if band is None else _band(band),
+        "best_of": best_of,
         "lanes": lanes,
         "precision": precision,
         "threads": threads,
@@ -102,6 +134,12 @@ def render(
     options = RunOptions(device=device, out=out)
     if seed < 0 or seeds < 1:
         raise RecipeError(f"--seed is at least 0 and --seeds at least 1, got {seed} and {seeds}")
+    kept = () if snapshots is None else tuple(_numbers("--snapshots", snapshots, int))
+    if video is None and morph is None and fps != 12.0:
+        raise RecipeError("--fps needs --video or --morph")
+    for kind in (video, morph):
+        if kind is not None:
+            check_video(kind, fps)
     numbers = check_network(model, mean, std)
     if start is not None and not start.is_file():
         raise OutputError(f"no image {str(start)!r} to start from")
@@ -119,6 +157,14 @@ def render(
 
     auto = take_auto(changes)
     planned = make_plan(handle, addresses, recipe=recipe, seed=seed, seeds=seeds, start=image, **changes)
+    from featvis.beside import Beside
+
+    beside = Beside(kept, video, fps)
+    planned = beside.of(planned)
+    if morph is not None:
+        from featvis.films import check_morph
+
+        check_morph([(one.recipe.space, one.recipe.size) for one in planned.wanted], channels=handle.channels)
     # A dry run writes nothing, but what the folder holds is what a run would go on with.
     store = open_store(planned, folder) if not dry_run or folder.is_dir() else None
     planned, choices = settle_auto(planned, auto, store)
@@ -129,10 +175,22 @@ def render(
         _dry_run(planned, folder)
         return 0
     assert store is not None
-    return _render(planned, store, folder)
+    return _render(planned, store, folder, beside, morph)
 
 
-def _render(planned: Plan, store: Store, folder: Path) -> int:
+def _band(text: str) -> Any:
+    found = _numbers("--band", text, float)
+    return found[0] if len(found) == 1 else found
+
+
+def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[Any]:
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise RecipeError(f"{option} takes numbers with commas between, got {text!r}") from None
+
+
+def _render(planned: Plan, store: Store, folder: Path, beside: Beside, morph: str | None) -> int:
     from featvis.progress import Report, duration
     from featvis.rendering import run_plan
 
@@ -140,7 +198,7 @@ def _render(planned: Plan, store: Store, folder: Path) -> int:
     pictures = []
     try:
         with Report() as report:
-            pictures = list(run_plan(planned, store, report=report))
+            pictures = list(run_plan(planned, store, report=report, beside=beside))
     except KeyboardInterrupt:
         finished = sum(store.done(one.key(planned.weights)) is not None for one in planned.wanted)
         note(
@@ -155,6 +213,13 @@ def _render(planned: Plan, store: Store, folder: Path) -> int:
         print(f"{len(dead)} dead units, no picture: {', '.join(dead[:8])}{' …' if len(dead) > 8 else ''}")
     for path in dict.fromkeys(store.grid_path(picture.layer) for picture in pictures):
         print(path)
+    if morph is not None:
+        from featvis.films import morph as turn
+        from featvis.films import video
+
+        alive = [picture for picture in pictures if picture.status != "dead"]
+        if len(alive) > 1:
+            print(video(turn(alive), folder / f"morph.{morph}", beside.fps))
     return 0
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from featvis.ascent import Step
+from featvis.execute.best import keep_best, once
 from featvis.execute.local import execute
 from featvis.jobs import Job, Wanted, Watch, plan
 from featvis.models.handle import ModelHandle
@@ -53,7 +54,8 @@ def spread(
 ) -> Iterator[Picture]:
     """Do as :func:`featvis.execute.local.execute`, each job on whichever device is free.
 
-    A picture does not depend on its device as long as they are of one kind.
+    Of a recipe's ``best_of`` candidates the best is yielded, once all are there. A picture does not
+    depend on its device as long as they are of one kind.
 
     Args:
         wanted: what to render.
@@ -63,6 +65,18 @@ def spread(
         say: called with a line whenever something is worth one.
         failed: as there.
     """
+    yield from keep_best(_spread(wanted, models, weights, watch=watch, say=say, failed=once(failed)))
+
+
+def _spread(
+    wanted: Sequence[Wanted],
+    models: Sequence[ModelHandle],
+    weights: str,
+    *,
+    watch: Watch | None,
+    say: Callable[[str], None] | None,
+    failed: Callable[[Wanted, str], None] | None,
+) -> Iterator[Picture]:
     if len(models) == 1:
         yield from execute(wanted, models[0], weights, watch=watch, say=say, failed=failed)
         return
@@ -70,12 +84,13 @@ def spread(
     results: queue.Queue[Picture | BaseException | None] = queue.Queue()
     stop, one_at_a_time = threading.Event(), threading.Lock()
 
-    def hear(step: Step) -> None:
+    def hear(step: Step) -> object:
         if stop.is_set():
             raise _Stopped
-        if watch is not None:
-            with one_at_a_time:
-                watch(step)
+        if watch is None:
+            return None
+        with one_at_a_time:
+            return watch(step)
 
     def work(model: ModelHandle) -> None:
         try:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from featvis import draws, parts
-from featvis.jobs import shown_plainly
 from featvis.models.handle import ModelHandle
 from featvis.recipe import Recipe
+from featvis.scoring import shown_plainly
 from featvis.transforms.chain import Chain
 from featvis.trust.judging import BATCH, batches, fit, read, units_of
 from featvis.trust.subjects import Subject

@@ -1,0 +1,95 @@
+"""Files beside a picture's own: how it stood after some steps, and a video of its way."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from featvis.encoders import check_video
+from featvis.errors import RecipeError
+from featvis.files import write_whole
+from featvis.films import video
+from featvis.pictures import Picture
+from featvis.planning import Plan
+from featvis.recipe import Recipe
+from featvis.scoring import trace_steps
+from featvis.store import file_name
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is kept of a run besides its picture."""
+
+    snapshots: tuple[int, ...] = ()
+    """After so many steps; ``<picture>-step<number>.png``."""
+    video: str | None = None
+    """``gif`` or ``mp4``, of up to 64 steps evenly spread; ``<picture>.gif``."""
+    fps: float = 12.0
+
+    def of(self, planned: Plan) -> Plan:
+        """Return the plan with every picture told what to keep.
+
+        Raises:
+            RecipeError: a snapshot that no run comes to.
+            OutputError: a video that cannot be written.
+        """
+        if self.video is not None:
+            check_video(self.video, self.fps)
+        wanted = [replace(one, snapshots=self._steps(one.recipe)) for one in planned.wanted]
+        return replace(planned, wanted=wanted)
+
+    def _steps(self, recipe: Recipe) -> tuple[int, ...]:
+        for number in self.snapshots:
+            if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= recipe.steps:
+                raise RecipeError(f"a snapshot is after 1 to {recipe.steps} steps, got {number!r}")
+        frames = [number + 1 for number in trace_steps(recipe.steps)] if self.video is not None else []
+        return tuple(sorted({*self.snapshots, *frames}))
+
+    def recall(self, folder: Path, picture: Picture) -> bool:
+        """Read a finished picture's snapshots from its folder; whether everything is there."""
+        if picture.status == "dead":
+            return True
+        if self.video is not None and not _beside(folder, picture, f".{self.video}").is_file():
+            return False
+        found: dict[int, NDArray[np.uint8]] = {}
+        for number in self.snapshots:
+            if picture.taken is not None and number > picture.taken:
+                continue
+            try:
+                with Image.open(_beside(folder, picture, f"-step{number}.png")) as opened:
+                    array = np.array(opened, dtype=np.uint8)
+            except OSError:
+                return False
+            channels = int(picture.levels.shape[0])
+            shape = (channels, -1, array.shape[1])
+            found[number] = array.transpose(2, 0, 1) if channels == 3 else array.reshape(shape)
+        picture.snapshots = found
+        return True
+
+    def write(self, folder: Path, picture: Picture) -> None:
+        """Write what was asked for beside a picture; the frames of its video are then let go."""
+        if picture.status != "dead":
+            if self.video is not None:
+                shown = [picture.snapshots[number] for number in sorted(picture.snapshots)]
+                video([*shown, picture.levels], _beside(folder, picture, f".{self.video}"), self.fps)
+            for number in self.snapshots:
+                if number in picture.snapshots:
+                    buffer = io.BytesIO()
+                    replace(picture, levels=picture.snapshots[number]).pil.save(buffer, "PNG")
+                    write_whole(_beside(folder, picture, f"-step{number}.png"), buffer.getvalue())
+        picture.snapshots = {number: picture.snapshots[number] for number in self.kept(picture)}
+
+    def kept(self, picture: Picture) -> Sequence[int]:
+        """Return the snapshots that were asked for and that the run came to."""
+        return [number for number in sorted(self.snapshots) if number in picture.snapshots]
+
+
+def _beside(folder: Path, picture: Picture, ending: str) -> Path:
+    path = folder / file_name(picture)
+    return path.with_name(path.name.removesuffix(".png") + ending)

@@ -1,0 +1,82 @@
+"""What a run ends with: 8-bit pictures scored as they are saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featvis.models.handle import ModelHandle
+from featvis.objectives.base import Objective
+from featvis.recipe import Recipe
+from featvis.transforms.warp import Warp
+
+TRACE = 64
+"""The most scores of a run that a picture tells."""
+
+
+def trace_steps(steps: int) -> list[int]:
+    """Return the steps whose scores a picture tells: evenly spread, the first and the last among them.
+
+    >>> trace_steps(4), len(trace_steps(500)), trace_steps(500)[-1]
+    ([0, 1, 2, 3], 64, 499)
+    """
+    if steps <= TRACE:
+        return list(range(steps))
+    return [round(place * (steps - 1) / (TRACE - 1)) for place in range(TRACE)]
+
+
+def score(
+    model: ModelHandle,
+    objective: Objective,
+    levels: NDArray[np.uint8],
+    recipe: Recipe,
+) -> tuple[list[float], list[float]]:
+    """Score 8-bit pictures ``(lanes, C, H, W)`` as they are saved: no transforms, no penalties.
+
+    Returns:
+        The score of each, and the largest absolute derivative of it by any of its pixels.
+    """
+    images = (torch.from_numpy(levels).to(model.device).float() / 255).requires_grad_()
+    seen = seen_size(recipe) or (levels.shape[2], levels.shape[3])
+    shown = shown_plainly(images, seen)
+    with model.tap(objective.layers, size=seen, precision=recipe.precision) as activations:
+        scores = objective(activations(shown) if objective.layers else {}, images)
+        slopes = torch.zeros_like(scores)
+        if scores.requires_grad:
+            (gradient,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
+            slopes = slopes if gradient is None else gradient.abs().flatten(1).amax(1)
+    return scores.detach().tolist(), slopes.tolist()
+
+
+def shown_plainly(images: Tensor, seen: tuple[int, int]) -> Tensor:
+    """Return images ``(B, C, H, W)`` as the network is shown them at (height, width): without transforms."""
+    canvas = (images.shape[2], images.shape[3])
+    if seen == canvas:
+        return images
+    plain = Warp()
+    middle = torch.full((images.shape[0], 1, plain.numbers), 0.5)
+    values = plain.prepare(middle, torch.zeros(1), canvas, seen)
+    return plain.apply(images, values[:, 0].to(images.device), None, seen)
+
+
+def seen_size(recipe: Recipe) -> tuple[int, int]:
+    """Return (height, width) of what the network is shown."""
+    return recipe.input_size or recipe.size
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Compute with ``count`` CPU threads, and give back the number there was."""
+    before = torch.get_num_threads()
+    try:
+        if count is not None and count != before:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
