@@ -37,6 +37,7 @@ _HOMES = {
     "load_model": "featvis.models.load",
     "Objective": "featvis.objectives.base",
     "objective": "featvis.objectives.base",
+    "contrast": "featvis.objectives.contrast",
     "direction": "featvis.objectives.direction",
     "l1": "featvis.objectives.penalties",
     "l2": "featvis.objectives.penalties",

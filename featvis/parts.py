@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.dataclasses import dataclass as validated
 
 from featvis import options
@@ -126,7 +126,10 @@ def describe(instance: Any) -> dict[str, Any]:
 
 @lru_cache
 def scan(family: str) -> dict[str, type[BaseModel]]:
-    """Read the options of every part of a family from its source, importing nothing of it."""
+    """Read the options of every part of a family from its source, importing nothing of it.
+
+    A schema's docstring is the part's; a field's description is its annotation as it is written.
+    """
     found: dict[str, type[BaseModel]] = {}
     for path in sorted((Path(__file__).parent / family).glob("*.py")):
         for node in ast.parse(path.read_text("utf-8")).body:
@@ -182,6 +185,6 @@ def _schema(name: str, node: ast.ClassDef) -> type[BaseModel]:
             space,
         )
         default = ... if line.value is None else ast.literal_eval(line.value)
-        fields[field] = (kind, default)
+        fields[field] = (kind, Field(default, description=annotation))
     config = ConfigDict(extra="forbid", validate_default=True)
-    return create_model(name, __config__=config, **fields)
+    return create_model(name, __config__=config, __doc__=ast.get_docstring(node), **fields)

@@ -17,7 +17,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "configs" not in path.p
 LEVELS = [
     {"errors", "options", "version"},
     {"target", "parts", "files", "stages"},
-    {"recipe"},
+    {"recipe", "catalog"},
     {"draws", "redirect", "models"},
     {"images", "transforms", "objectives"},
     {"optimizers", "stepping"},

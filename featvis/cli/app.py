@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featvis.cli import bench, evaluate, gallery, layers, models, render, reproduce
+from featvis.cli import bench, evaluate, gallery, layers, models, parts, render, reproduce
 from featvis.version import __version__
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ app.command("render")(render.render)
 app.add_typer(gallery.app, name="gallery")
 app.command("layers")(layers.layers)
 app.command("models")(models.models)
+app.command("parts")(parts.parts)
 app.command("bench")(bench.bench)
 app.command("evaluate")(evaluate.evaluate)
 app.command("reproduce")(reproduce.reproduce)

@@ -163,7 +163,7 @@ def _dry_run(request: BuildRequest, device: str, limit: int | None, began: float
         f"in all on {told.device}, memory {told.memory / 2**30:.1f} GiB; they would go to {request.folder}"
     )
     if request.photographs is not None:
-        print(f"the time to look through {request.photographs} is not in it")
+        print(f"of that about {duration(told.photographs)} to look through {request.photographs}")
     return 0
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from featvis.errors import ModelError, RecipeError, TargetError
 from featvis.examples.crops import write_crops
-from featvis.examples.photos import list_files, quiet_decoders
+from featvis.examples.photos import Listing, list_files, quiet_decoders
 from featvis.examples.record import key_of, read_record, remove_strays, without_crops, write_record
 from featvis.examples.stream import look_through
 from featvis.models.handle import ModelHandle
@@ -59,36 +60,23 @@ def find_examples(
     Raises:
         UserError: no such folder, no photograph in it, no such layer or unit, nothing can be written.
     """
-    folder, out = Path(folder), None if out is None else Path(out)
-    if count < 1 or batch < 1:
-        raise RecipeError(f"count and batch are at least 1, got {count} and {batch}")
-    if model.channels not in (1, 3):
-        raise ModelError(f"a photograph has 1 or 3 channels, the network takes {model.channels}")
-    size = (int(size[0]), int(size[1])) if size is not None else model.input_size
-    wanted = _checked(model, targets, size)
-    listing = list_files(folder, out)
+    search = plan_search(model, folder, targets, out=out, count=count, size=size, batch=batch)
+    folder, out, listing, about, before, new = (
+        search.listing.folder,
+        search.out,
+        search.listing,
+        search.about,
+        search.before,
+        search.new,
+    )
+    units: dict[str, Any] = before["units"] if before is not None else {}
     if out is not None:
         check_writable(out)
-    about: dict[str, Any] = {
-        "fingerprint": listing.fingerprint,
-        "weights": model.fingerprint(),
-        "size": list(size),
-        "interpolation": model.interpolation,
-        "count": count,
-        "format": _FORMAT,
-    }
-    before = read_record(out, about, set(listing.names)) if out is not None else None
-    units: dict[str, Any] = before["units"] if before is not None else {}
-    new = {
-        layer: [unit for unit in chosen if key_of(layer, unit) not in units]
-        for layer, chosen in wanted.items()
-    }
-    new = {layer: chosen for layer, chosen in new.items() if chosen}
     if not new and before is not None:
         result = before
     else:
         with quiet_decoders():
-            found = look_through(model, listing, new, count=count, size=size, batch=batch, say=say)
+            found = look_through(model, listing, new, count=count, size=search.size, batch=batch, say=say)
         if out is None:
             for unit in found.units.values():
                 for example in unit["examples"]:
@@ -106,8 +94,61 @@ def find_examples(
         fresh = {key_of(layer, unit) for layer, chosen in new.items() for unit in chosen}
         _write(result, fresh, out, folder, model.channels, say)
     told = {name: value for name, value in result.items() if name not in ("crops_written", "format")}
-    asked = [key_of(layer, unit) for layer, chosen in wanted.items() for unit in chosen]
+    asked = [key_of(layer, unit) for layer, chosen in search.wanted.items() for unit in chosen]
     return {**told, "units": {key: result["units"][key] for key in asked}}
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a call has to look for, and where."""
+
+    listing: Listing
+    out: Path | None
+    size: tuple[int, int]
+    about: dict[str, Any]
+    """Everything that values depend on."""
+    before: dict[str, Any] | None
+    """An earlier result that answers the same question."""
+    wanted: dict[str, list[int]]
+    new: dict[str, list[int]]
+    """Of the wanted units those that the earlier result lacks."""
+
+
+def plan_search(
+    model: ModelHandle,
+    folder: Path,
+    targets: Mapping[str, Sequence[int]],
+    *,
+    out: Path | None,
+    count: int,
+    size: tuple[int, int] | None,
+    batch: int,
+) -> Search:
+    """Check what :func:`find_examples` was asked and see what is known already."""
+    folder, out = Path(folder), None if out is None else Path(out)
+    if count < 1 or batch < 1:
+        raise RecipeError(f"count and batch are at least 1, got {count} and {batch}")
+    if model.channels not in (1, 3):
+        raise ModelError(f"a photograph has 1 or 3 channels, the network takes {model.channels}")
+    size = (int(size[0]), int(size[1])) if size is not None else model.input_size
+    wanted = _checked(model, targets, size)
+    listing = list_files(folder, out)
+    about: dict[str, Any] = {
+        "fingerprint": listing.fingerprint,
+        "weights": model.fingerprint(),
+        "size": list(size),
+        "interpolation": model.interpolation,
+        "count": count,
+        "format": _FORMAT,
+    }
+    before = read_record(out, about, set(listing.names)) if out is not None else None
+    known = before["units"] if before is not None else {}
+    new = {
+        layer: [unit for unit in chosen if key_of(layer, unit) not in known]
+        for layer, chosen in wanted.items()
+    }
+    new = {layer: chosen for layer, chosen in new.items() if chosen}
+    return Search(listing, out, size, about, before, wanted, new)
 
 
 def _write(

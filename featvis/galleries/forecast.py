@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from featvis.estimate import Cost, estimate
+from featvis.examples.cost import search_seconds
 from featvis.galleries.build import load_network, write_sheets
 from featvis.galleries.folder import GalleryFolder, find_missing
 from featvis.galleries.plan import GalleryPlan, Planned, plan_gallery
@@ -31,7 +32,9 @@ class Forecast:
     costs: list[Cost]
     """Of the rendering, by kind of job."""
     seconds: float
-    """Of the whole build: network, rendering, files and pages; photographs are not in it."""
+    """Of the whole build: network, rendering, files, photographs and pages."""
+    photographs: float
+    """Seconds of these for the search of a folder of photographs."""
     memory: int
     """Bytes."""
     device: str
@@ -63,11 +66,17 @@ def make_forecast(
         _warm_up(missing, model, planned.weights)
         costs, memory = estimate([one.wanted for one in missing], model, planned.weights)
     files = _time_files(planned, missing)
+    photographs = 0.0
+    if request.photographs is not None:
+        photographs = search_seconds(
+            model, request.photographs, planned.units, out=request.folder, count=request.count
+        )
     return Forecast(
         planned=len(planned.pictures),
         missing=len(missing),
         costs=costs,
-        seconds=before + sum(cost.seconds for cost in costs) + files,
+        seconds=before + sum(cost.seconds for cost in costs) + files + photographs,
+        photographs=photographs,
         memory=memory,
         device=str(model.device),
     )

@@ -60,6 +60,7 @@ def load_model(
     else:
         name = source
         loaded = _of_name(source, pretrained=weights is None)
+        loaded.module.eval()  # ours: whoever calls it means the network as it was trained
     notes = list(loaded.notes)
     missing: list[str] = []
     if weights is not None and str(weights) != "none":

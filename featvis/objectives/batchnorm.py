@@ -12,6 +12,7 @@ from featvis.errors import RecipeError
 from featvis.models.moments import MOMENTS_OF
 from featvis.models.network import NetworkAt
 from featvis.objectives.base import Activations, Objective, copy_with
+from featvis.options import AtLeastOne
 from featvis.parts import part
 
 
@@ -23,8 +24,11 @@ class BatchNormStatistics(Objective):
     variance over (a grid of) the positions of one picture at a BatchNorm's input and m, v its running
     statistics
     (FIELD 5.0; the statistics idea is DeepInversion's, arXiv 1912.08795, here for each picture alone).
-    Reads every BatchNorm2d up to the target's layer; none there is an error.
+    Reads the BatchNorm2d layers up to the target's layer; none there is an error. ``every`` = 2 reads the
+    last of them, the last but two and so on, at half the cost.
     """
+
+    every: AtLeastOne = 1
 
     def beside(self, layers: Sequence[str]) -> Objective:  # noqa: D102
         return copy_with(self, _until=tuple(layers))
@@ -34,6 +38,7 @@ class BatchNormStatistics(Objective):
         names = network.batch_norms(until)
         if not names:
             raise RecipeError(f"penalty batchnorm: no BatchNorm2d runs before {', '.join(until)}")
+        names = names[::-1][:: self.every][::-1]
         modules = dict(network.module.named_modules())
         if any(modules[name].running_var is None for name in names):
             raise RecipeError("penalty batchnorm: this network's BatchNorm keeps no running statistics")
@@ -51,7 +56,7 @@ class BatchNormStatistics(Objective):
         return distances
 
     def describe(self) -> str:  # noqa: D102
-        return "batchnorm()"
+        return "batchnorm()" if self.every == 1 else f"batchnorm(every={self.every})"
 
     _trained: ClassVar[Tensor] = torch.zeros(3, 0)
     _until: ClassVar[tuple[str, ...]] = ()

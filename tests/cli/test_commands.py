@@ -107,6 +107,14 @@ def test_options_reach_the_recipe(tmp_path):
     assert recipe["threads"] == 1
 
 
+def test_the_network_may_be_shown_less_than_the_canvas(tmp_path):
+    typed = ["render", "blocks.1:0", "--size", "48x64", "--input-size", "32x40", "--steps", "2"]
+    main([*typed, "--out", str(tmp_path)])
+    picture = load_picture(tmp_path / "blocks.1" / "0000.png")
+    assert picture.size == (48, 64)
+    assert picture.recipe["input_size"] == [32, 40]
+
+
 def test_a_start_image_sets_the_canvas(tmp_path):
     Image.new("RGB", (40, 28), (200, 40, 90)).save(tmp_path / "start.png")
     main(

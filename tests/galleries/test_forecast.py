@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,14 @@ steps = 6
 [[sections]]
 targets = ["blocks.1:0:24", "blocks.3:0:32"]
 """,
+    "with photographs": """
+model = "efficientnet_lite0"
+[recipe]
+size = 96
+steps = 48
+[[sections]]
+targets = ["blocks.2:0:16", "blocks.4:0:16"]
+""",
 }
 
 
@@ -51,12 +60,16 @@ targets = ["blocks.1:0:24", "blocks.3:0:32"]
 def test_a_dry_run_predicts_the_builds_wall_time(tmp_path, name):
     config = tmp_path / "gallery.toml"
     config.write_text(CONFIGS[name])
+    photographs = None
+    if "photographs" in name:
+        photographs = Path(pytest.importorskip("skimage").__file__).parent / "data"
     ratios = []
     for attempt in ("out", "again"):  # whatever else the machine does may spoil one
         out = tmp_path / attempt
-        told = make_forecast(make_request(config, out), began=time.perf_counter())
+        request = make_request(config, out, examples=photographs)
+        told = make_forecast(request, began=time.perf_counter())
         began = time.perf_counter()
-        outcome = fv.build_gallery(config, out=out)
+        outcome = fv.build_gallery(config, out=out, examples=photographs)
         took = time.perf_counter() - began
         print(f"\n{name}: predicted {told.seconds:.1f} s, took {took:.1f} s, ratio {told.seconds / took:.2f}")
         assert told.missing == outcome.rendered

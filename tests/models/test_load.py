@@ -90,6 +90,14 @@ def write(tmp_path, text):
     return path
 
 
+def test_a_named_network_is_in_evaluation_and_ones_own_stays_as_it_was():
+    named = fv.load_model("efficientnet_lite0")
+    assert not any(module.training for module in named.module.modules())
+    own = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2))
+    fv.load_model(own, mean=(0, 0, 0), std=(1, 1, 1))
+    assert all(module.training for module in own.modules())
+
+
 def test_a_function_in_a_file_of_ones_own(tmp_path):
     path = write(
         tmp_path,

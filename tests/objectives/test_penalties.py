@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import featvis as fv
+from featvis import parts
 from featvis.objectives.batchnorm import BatchNormStatistics
 from tests.networks import Small, activations_of, handle, scores_of, seeded, small
 
@@ -30,7 +31,16 @@ def slow_total_variation(image):
     return sum(down) / len(down) + sum(across) / len(across)
 
 
+def slow_contrast(image, limit=0.2):
+    squares = []
+    for one in image:
+        mean = sum(v for row in one for v in row) / 40
+        squares += [(v - mean) ** 2 for row in one for v in row]
+    return max(0.0, math.sqrt(1e-6 + sum(squares) / 120) / limit - 1)
+
+
 SLOW = {
+    "contrast": slow_contrast,
     "total_variation": slow_total_variation,
     "l1": lambda image: sum(abs(v - 0.5) for one in image for row in one for v in row) / 120,
     "l2": lambda image: math.sqrt(
@@ -43,6 +53,18 @@ SLOW = {
 def test_a_penalty_follows_its_formula(name, images):
     found = getattr(fv, name)()({}, images)
     assert found.tolist() == pytest.approx([SLOW[name](image) for image in images.tolist()], rel=1e-5)
+
+
+def test_contrast_leaves_a_picture_below_its_limit_alone(images):
+    soft = (0.5 + 0.1 * images).requires_grad_()
+    found = fv.contrast()({}, soft)
+    found.sum().backward()
+    assert found.tolist() == [0, 0, 0]
+    assert not soft.grad.any()
+    harder = fv.contrast(0.01)({}, soft.detach()).tolist()
+    assert harder == pytest.approx([slow_contrast(one, 0.01) for one in soft.tolist()], rel=1e-4)
+    with pytest.raises(fv.RecipeError, match="limit"):
+        fv.contrast(0)
 
 
 @pytest.mark.parametrize("name", SLOW)
@@ -125,6 +147,15 @@ def test_the_penalty_is_the_mean_over_the_layers_up_to_the_target(layer, read, c
     ]
     expected = (sum(each) / len(read)).float()
     torch.testing.assert_close(found.detach(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_every_second_batchnorm_is_counted_from_the_last(chance):
+    model = handle(seeded(TwoNorms), (12, 15))
+    images = torch.rand((2, 3, 12, 15), generator=chance)
+    penalty = parts.make("objectives", {"name": "batchnorm", "every": 2}).beside(("b.2",))
+    found = scores_of(model, penalty, images)
+    alone = slow_distance(activations_of(model, "b.0", images), model.module.b[1])
+    torch.testing.assert_close(found.detach(), alone.float(), rtol=1e-3, atol=1e-4)
 
 
 def test_t21_the_batchnorm_penalty_does_not_mix_pictures(chance):

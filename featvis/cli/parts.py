@@ -1,0 +1,41 @@
+"""``featvis parts``: image spaces, transforms and objectives with their options."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from featvis.errors import UserError, unknown
+
+
+def parts(
+    family: Annotated[
+        str | None, typer.Argument(help="images, transforms or objectives; by default all.")
+    ] = None,
+    markdown: Annotated[
+        bool,
+        typer.Option("--markdown", help="A page, with the field's features and the tests that prove them."),
+    ] = False,
+) -> int:
+    """List what recipes can name, and what Python can make."""
+    import featvis
+    from featvis import catalog
+    from featvis.parts import FAMILIES
+
+    homes = featvis._HOMES
+
+    if markdown:
+        if family is not None:
+            raise UserError("--markdown writes the whole page; leave out the family")
+        print(catalog.markdown(homes))
+        return 0
+    if family is not None and family not in FAMILIES:
+        raise UserError(unknown("family", family, FAMILIES))
+    for one in (family,) if family else FAMILIES:
+        print(catalog.TITLES[one])
+        for entry in [*catalog.parts_of(one), *catalog.constructors(one, homes)]:
+            print(f"  {entry.name}\n      {entry.about}")
+            for name, kind, default in entry.options:
+                print(f"      {name}: {kind}" + (f" = {default}" if default else ""))
+    return 0

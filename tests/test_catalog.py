@@ -1,0 +1,99 @@
+"""The list of what featvis has is true: everything that it names is there."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+import featvis as fv
+from featvis import catalog, parts
+from featvis.cli.app import app
+from featvis.recipe import Recipe
+
+ROOT = Path(__file__).parent.parent
+FEATURES = catalog.features()
+
+
+def exists(by):
+    """Whether a part, public name, field of the recipe or command is there."""
+    if by.startswith("fv."):
+        return by[3:] in fv.__all__
+    if by.startswith("Recipe."):
+        return by[7:] in Recipe.model_fields
+    if by.startswith("featvis "):
+        command, *words = get_command(app), *by.split()[1:]
+        for word in words:
+            if word.startswith("-"):
+                return any(word in option.opts for option in command.params)
+            command = getattr(command, "commands", {}).get(word)
+            if command is None:
+                return False
+        return True
+    family, _, name = by.partition("/")
+    return family in parts.FAMILIES and name in parts.scan(family)
+
+
+@pytest.mark.parametrize("feature", FEATURES, ids=[one.id for one in FEATURES])
+def test_a_feature_names_what_gives_it_and_a_test_that_is_there(feature):
+    if feature.reason:
+        assert not feature.by
+        assert not feature.test
+        return
+    assert feature.by
+    for by in feature.by:
+        assert exists(by), by
+    file, _, name = feature.test.partition("::")
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
+    assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def test_what_is_not_there_would_be_noticed():
+    nothing = (
+        "images/no",
+        "no/pixel",
+        "fv.no",
+        "Recipe.no",
+        "featvis no",
+        "featvis render --no",
+        "featvis gallery no",
+    )
+    assert not any(exists(by) for by in nothing)
+    assert exists("featvis gallery build --limit")
+
+
+def test_every_part_is_listed_with_its_options_and_says_what_it_is():
+    for family in parts.FAMILIES:
+        listed = catalog.parts_of(family)
+        assert [one.name for one in listed] == parts.names(family)
+        for one in listed:
+            assert len(one.about) > 20
+            options = {name for name, _, _ in one.options}
+            assert options == set(parts.scan(family)[one.name].model_fields)
+
+
+def test_t34_the_defaults_that_are_shown_are_those_that_are_used():
+    for family in parts.FAMILIES:
+        for one in catalog.parts_of(family):
+            if any(not default for _, _, default in one.options):
+                continue  # something must be given
+            used = parts.check(family, one.name)
+            for name, _, default in one.options:
+                shown = ast.literal_eval(default)
+                assert parts.check(family, {"name": one.name, name: shown})[name] == used[name]
+
+
+def test_constructors_are_shown_as_they_are_called():
+    calls = {one.name for one in catalog.constructors("objectives", {"l1": "featvis.objectives.penalties"})}
+    assert len(calls) == 1
+    assert next(iter(calls)).startswith("fv.l1(")
+
+
+def test_the_page_holds_every_part_and_every_feature(capsys):
+    assert get_command(app).main(["parts", "--markdown"], standalone_mode=False) in (0, None)
+    page = capsys.readouterr().out
+    for family in parts.FAMILIES:
+        for name in parts.names(family):
+            assert f"### `{name}`" in page
+    for feature in FEATURES:
+        assert f"| {feature.id} |" in page
