@@ -42,11 +42,12 @@ def keep_best(pictures: Iterator[Picture]) -> Iterator[Picture]:
 def best(candidates: Sequence[Picture]) -> Picture:
     """Return the candidate with the highest score, of those that are not dead, and tell all scores.
 
-    The scores stand in the order of the candidates' seeds; of equal ones the first is taken.
+    With a recipe's ``band`` it is the one nearest to the band. The scores stand in the order of the
+    candidates' seeds; of equal ones the first is taken.
     """
     ordered = sorted(candidates, key=lambda one: one.chosen or 0)
     alive = [one for one in ordered if one.status != "dead"] or ordered
-    found = max(alive, key=lambda one: one.score)
+    found = max(alive, key=_worth)
     status = "stopped" if any(one.status == "stopped" for one in ordered) else found.status
     return replace(
         found,
@@ -55,6 +56,14 @@ def best(candidates: Sequence[Picture]) -> Picture:
         evaluations=sum(one.evaluations for one in ordered),
         seconds=sum(one.seconds for one in ordered),
     )
+
+
+def _worth(candidate: Picture) -> float:
+    band = candidate.recipe.get("band")
+    if band is None:
+        return candidate.score
+    low, high = map(float, band) if isinstance(band, list) else (float(band), float(band))
+    return min(candidate.score, low) - max(candidate.score - high, 0.0)
 
 
 def once(failed: Failed | None) -> Failed | None:

@@ -45,6 +45,18 @@ def test_the_manifest_the_file_and_the_next_run_know_all_scores(tmp_path, monkey
     assert again.png() == kept.png(), "and nothing is computed"
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_with_a_band_it_is_the_one_nearest_to_it(place):
+    options = {**OPTIONS, "learning_rate": 1e-6, "space": fv.PixelImage(deviation=0.5)}
+    scores = [picture.score for picture in fv.render(small(), "norm:1", seeds=3, **options)]
+    aim = sorted(scores)[place]
+    (kept,) = fv.render(small(), "norm:1", best_of=3, band=aim, **options)
+    assert kept.score == pytest.approx(aim, abs=1e-4)
+    assert kept.candidates == pytest.approx(scores, abs=1e-4)
+    (kept,) = fv.render(small(), "norm:1", best_of=3, band=[aim, max(scores)], **options)
+    assert kept.score >= aim - 1e-4
+
+
 def test_seeds_do_not_share_candidates():
     both = fv.render(small(), "norm:2", seeds=2, best_of=2, **OPTIONS)
     plain = fv.render(small(), "norm:2", seeds=4, **OPTIONS)
