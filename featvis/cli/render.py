@@ -70,7 +70,9 @@ def render(
     threads: Annotated[
         int | None, typer.Option("--threads", help="CPU threads (they change last bits).")
     ] = None,
-    space: Annotated[str | None, typer.Option("--space", help="The image space: fourier or pixel.")] = None,
+    space: Annotated[
+        str | None, typer.Option("--space", help="The image space: fourier, pixel, phase, cppn …")
+    ] = None,
     start: Annotated[
         Path | None, typer.Option("--start", help="An image to start from instead of noise.")
     ] = None,

@@ -248,3 +248,31 @@ def test_wrong_statistics_are_refused_before_any_compute(measured, tmp_path):
         with pytest.raises(fv.UserError, match=says) as caught:
             fv.render(small(channels), "norm:1", size=(20, 24), space=space, steps=1)
         assert "\n" not in str(caught.value)
+
+
+def test_a_gallerys_config_finds_them_beside_itself(measured):
+    from featvis.galleries.config import load_gallery
+
+    config = measured.parent / "gallery.toml"
+    space = f"{{name = 'pixel', statistics = '{measured.name}'}}"
+    sections = f"[[sections]]\ntargets = ['blocks.3:0']\n[sections.recipe]\nspace = {space}\n"
+    config.write_text(f"[recipe]\nspace = {space}\n{sections}")
+    gallery = load_gallery(config)
+    base, changes = gallery.recipe_of(gallery.sections[0])
+    assert base is None
+    expected = fv.Recipe(space={"name": "pixel", "statistics": str(measured)})
+    assert fv.Recipe(space=changes["space"]) == expected
+    measured.unlink()
+    with pytest.raises(fv.UserError, match="cannot be read"):
+        load_gallery(config)
+
+
+def test_the_command_line_takes_a_recipe_that_names_them(measured, tmp_path, capsys):
+    from featvis.cli import main
+
+    file = tmp_path / "mine.toml"
+    file.write_text(f"size = [17, 24]\nsteps = 1\n[space]\nname = 'pixel'\nstatistics = '{measured.name}'\n")
+    measured.write_bytes(b"broken")
+    assert main(["render", "blocks.0:0", "--recipe", str(file), "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert "holds no image statistics" in told.replace("\n", " ")
