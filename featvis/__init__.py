@@ -18,6 +18,8 @@ from featvis.version import __version__
 _HOMES = {
     "ascend": "featvis.ascent",
     "Step": "featvis.ascent",
+    "attribute": "featvis.attribution.attribute",
+    "Attribution": "featvis.attribution.result",
     "CanvasError": "featvis.errors",
     "FeatvisError": "featvis.errors",
     "ModelError": "featvis.errors",

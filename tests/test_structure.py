@@ -30,7 +30,7 @@ LEVELS = [
     {"store"},
     {"tuning"},
     {"rendering", "evaluate", "examples"},
-    {"estimate", "pages"},
+    {"estimate", "pages", "attribution"},
     {"galleries"},
     {"bench"},
     {"cli"},
