@@ -34,7 +34,7 @@ def captum() -> Any:
 
 
 def baseline_of(score: Score, image: Tensor, kind: str) -> Tensor:
-    """Return what stands for missing pixels, like ``image``: the network's mean colour, black, white, a blur."""
+    """Return what stands for missing pixels, like ``image``: the mean colour, black, white or a blur."""
     if kind == "blur":
         return blur(image, min(image.shape[2:]) / 12)
     level = {"mean": score.model.mean, "black": (0.0,), "white": (1.0,)}[kind]
@@ -105,12 +105,16 @@ def occlusion(score: Score, image: Tensor, choices: Choices) -> tuple[Tensor, di
     size = image.shape[2:]
     window = min(choices.window or max(1, min(size) // 7), *size)
     stride = choices.stride or max(1, window // 2)
-    found = captum().Occlusion(score.values).attribute(
-        image,
-        sliding_window_shapes=(image.shape[1], window, window),
-        strides=(image.shape[1], min(stride, window), min(stride, window)),
-        baselines=baseline_of(score, image, choices.baseline),
-        perturbations_per_eval=BATCH,
+    found = (
+        captum()
+        .Occlusion(score.values)
+        .attribute(
+            image,
+            sliding_window_shapes=(image.shape[1], window, window),
+            strides=(image.shape[1], min(stride, window), min(stride, window)),
+            baselines=baseline_of(score, image, choices.baseline),
+            perturbations_per_eval=BATCH,
+        )
     )
     return found[0, 0], {"window": window, "stride": min(stride, window)}
 

@@ -75,7 +75,9 @@ class Choices:
         if not (math.isfinite(self.noise) and self.noise > 0):
             raise RecipeError(f"noise is a deviation above 0, got {self.noise}")
         if self.baseline not in BASELINES:
-            raise RecipeError(unknown("baseline", self.baseline, BASELINES, "baselines: " + ", ".join(BASELINES)))
+            raise RecipeError(
+                unknown("baseline", self.baseline, BASELINES, "baselines: " + ", ".join(BASELINES))
+            )
 
 
 def make_choices(methods: tuple[str, ...], given: dict[str, Any]) -> Choices:

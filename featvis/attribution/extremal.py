@@ -41,16 +41,20 @@ class Extremal:
 
 
 class SmoothMask:
-    """Coarse cells in [0, 1] turned into a smooth mask: the smooth maximum of kernels around each cell."""
+    """Coarse cells in [0, 1] turned into a smooth mask: the smooth maximum of kernels around each cell.
+
+    Being soft, the maximum stays a little (some .01) below 1.
+    """
 
     def __init__(self, size: tuple[int, int], cell: int, sigma: float, device: torch.device) -> None:
         self.size, self.cell, self.radius = size, cell, math.ceil(2.5 * sigma / cell)
         self.cells = torch.ones([math.ceil(side / cell) for side in size], device=device)
-        span = torch.arange(-self.radius, self.radius + 1, device=device) * cell + (cell - 1) / 2
-        offset = span[:, None] - torch.arange(cell, device=device)  # (neighbours, pixels of a cell)
+        # Two points of each cell's side are computed; so smooth a mask is the same between them.
+        centres = torch.arange(-self.radius, self.radius + 1, device=device) * cell
+        offset = centres[:, None] - torch.tensor([-0.25, 0.25], device=device) * cell
         distance = (offset.square()[:, None, :, None] + offset.square()[None, :, None, :]).sqrt()
         kernel = torch.exp(-2 * (distance / sigma - 0.5).clamp(min=0).square())
-        self._kernel = kernel.flatten(0, 1)[:, None, :, None, :]  # (neighbours², 1, cell, 1, cell)
+        self._kernel = kernel.flatten(0, 1)[:, None, :, None, :]  # (neighbours², 1, 2, 1, 2)
 
     def __call__(self, cells: Tensor) -> Tensor:
         """Return the mask ``(H, W)``."""
@@ -59,8 +63,10 @@ class SmoothMask:
         near = functional.unfold(padded, reach).view(reach**2, cells.shape[0], 1, cells.shape[1], 1)
         weighed = self._kernel * near
         pooled = (weighed * torch.softmax(COLDNESS * weighed, 0)).sum(0)
-        flat = pooled.flatten(0, 1).flatten(1, 2)
-        return flat[: self.size[0], : self.size[1]].clamp(0, 1)
+        points = pooled.flatten(0, 1).flatten(1, 2)[None, None]
+        sides = [count * self.cell for count in cells.shape]
+        fine = functional.interpolate(points, sides, mode="bilinear", align_corners=False)[0, 0]
+        return fine[: self.size[0], : self.size[1]].clamp(0, 1)
 
 
 class Pyramid:
@@ -87,7 +93,7 @@ def extremal(score: Score, image: Tensor, area: float = 0.1, steps: int = 300) -
         steps: of gradient ascent with momentum .9.
     """
     size = (image.shape[2], image.shape[3])
-    cell = max(1, round(CELL * min(size)))
+    cell = max(2, round(CELL * min(size)))
     smooth = SmoothMask(size, cell, SMOOTHNESS * cell, image.device)
     shown = Pyramid(image, MOST_BLUR * min(size))
     with torch.no_grad():
@@ -97,7 +103,9 @@ def extremal(score: Score, image: Tensor, area: float = 0.1, steps: int = 300) -
     count = size[0] * size[1]
     wanted = (torch.arange(count, device=image.device) >= round((1 - area) * count)).float()
     cells = smooth.cells.requires_grad_()
-    climber = torch.optim.SGD([cells], lr=0.01 * max(1.0, 800 / steps) ** 0.5, momentum=0.9, dampening=0.9, maximize=True)
+    climber = torch.optim.SGD(
+        [cells], lr=0.01 * max(1.0, 800 / steps) ** 0.5, momentum=0.9, dampening=0.9, maximize=True
+    )
     for step in range(steps):
         mask = smooth(cells)
         off = (mask.flatten().sort().values - wanted).square().mean()

@@ -61,9 +61,10 @@ def rank_correlation(one: Tensor, other: Tensor) -> float:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    _, inverse, counts = values.flatten().unique(return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    return (last - (counts - 1) / 2)[inverse]
+    inverse: Tensor
+    _, inverse, counts = torch.unique(values.flatten(), return_inverse=True, return_counts=True)
+    middle: Tensor = counts.cumsum(0).double() - (counts - 1) / 2
+    return middle[inverse]
 
 
 def similarity(one: Tensor, other: Tensor) -> float:

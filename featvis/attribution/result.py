@@ -118,7 +118,10 @@ def side_by_side(found: Sequence[Attribution], edges: NDArray[np.float32] | None
         edges: an edge detector's map of the photograph.
     """
     first = found[0]
-    tiles = [(first.label or first.target, _image(first.photo)), *((one.method, one.overlay) for one in found)]
+    tiles = [
+        (first.label or first.target, _image(first.photo)),
+        *((one.method, one.overlay) for one in found),
+    ]
     if edges is not None:
         control = Attribution("edges", first.target, first.model, edges, first.photo, 0.0)
         tiles.append(("edge detector (no network)", control.overlay))

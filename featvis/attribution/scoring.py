@@ -35,7 +35,7 @@ class Score:
     @torch.no_grad()
     def values(self, images: Tensor, batch: int = 8) -> Tensor:
         """Return the scores of many images, ``batch`` at a time and without gradients."""
-        return torch.cat([self(part) for part in images.split(batch)])
+        return torch.cat([self(part) for part in torch.split(images, batch)])
 
 
 @contextmanager

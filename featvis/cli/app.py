@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featvis.cli import bench, gallery, layers, models, render, reproduce
+from featvis.cli import attribute, bench, components, gallery, layers, models, render, reproduce
 from featvis.version import __version__
 
 app = typer.Typer(
@@ -36,6 +36,8 @@ def _options(
 
 app.command("render")(render.render)
 app.add_typer(gallery.app, name="gallery")
+app.command("attribute")(attribute.attribute)
+app.command("components")(components.components)
 app.command("layers")(layers.layers)
 app.command("models")(models.models)
 app.command("bench")(bench.bench)
