@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featvis.cli import attribute, bench, components, gallery, layers, models, render, reproduce
+from featvis.cli import attribute, bench, blocks, components, gallery, layers, models, render, reproduce
 from featvis.version import __version__
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ def _options(
 app.command("render")(render.render)
 app.add_typer(gallery.app, name="gallery")
 app.command("attribute")(attribute.attribute)
+app.command("blocks")(blocks.blocks)
 app.command("components")(components.components)
 app.command("layers")(layers.layers)
 app.command("models")(models.models)

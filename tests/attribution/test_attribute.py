@@ -178,14 +178,16 @@ def test_what_is_saved_is_the_overlay_the_map_and_the_numbers(planted, tmp_path)
     assert told["score"] == pytest.approx(found.score)
     assert told["sum"] == pytest.approx(float(found.values.sum()), rel=1e-4)
     assert found.values[tuple(told["largest_at"])] == found.values.max()
-    shown = np.asarray(Image.open(overlay)).astype(int)
+    with Image.open(overlay) as opened:
+        shown = np.asarray(opened).astype(int)
     assert shown.shape == (*SIZE, 3)
     # Where nothing speaks for the target the grey photograph is seen; where it is strongest, it is not.
     nothing = found.strength == 0
     assert nothing.any()
     assert (shown[nothing] == shown[nothing][:, :1]).all()
     assert (np.ptp(shown[found.strength == 1], axis=1) > 30).all()
-    assert np.asarray(Image.open(plain)).shape == (*SIZE, 3)
+    with Image.open(plain) as opened:
+        assert (opened.height, opened.width) == SIZE
 
 
 def test_a_photograph_from_a_file_is_shown_whole_or_from_its_middle(planted, tmp_path):
