@@ -32,7 +32,7 @@ LEVELS = [
     {"store"},
     {"tuning", "beside"},
     {"rendering", "examples"},
-    {"estimate", "measuring", "pages"},
+    {"estimate", "measuring", "pages", "attribution"},
     {"galleries"},
     {"trust"},
     {"bench", "comparison"},

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from featvis.cli import bench, compare, evaluate, gallery, layers, models, parts, render, reproduce
+from featvis.cli import (
+    attribute,
+    bench,
+    blocks,
+    compare,
+    components,
+    evaluate,
+    gallery,
+    layers,
+    models,
+    parts,
+    render,
+    reproduce,
+)
 from featvis.version import __version__
 
 app = typer.Typer(
@@ -36,6 +49,9 @@ def _options(
 
 app.command("render")(render.render)
 app.add_typer(gallery.app, name="gallery")
+app.command("attribute")(attribute.attribute)
+app.command("blocks")(blocks.blocks)
+app.command("components")(components.components)
 app.command("layers")(layers.layers)
 app.command("models")(models.models)
 app.command("parts")(parts.parts)

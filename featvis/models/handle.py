@@ -201,6 +201,25 @@ class ModelHandle:
             self._windows[asked] = find_window(info, position, size, self.channels, tap, self.device)
         return self._windows[asked]
 
+    def with_module(self, module: nn.Module) -> ModelHandle:
+        """Return a handle like this one on another network of the same build."""
+        return ModelHandle(
+            module,
+            name=self.name,
+            mean=self.mean,
+            std=self.std,
+            input_size=self.input_size,
+            interpolation=self.interpolation,
+            labels=self.labels,
+            missing=sorted(self.missing),
+            unit_axes=self.unit_axes,
+        )
+
+    def run_once(self, images: Tensor) -> None:
+        """Run the whole network on images ``(B, C, H, W)`` in [0, 1] for what its own hooks note."""
+        with borrowed(self.module), torch.no_grad():
+            self._run_plainly(images.cpu())
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of the weights that were loaded, the network's class and the preprocessing."""
         digest = hashlib.sha256()

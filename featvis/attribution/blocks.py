@@ -1,0 +1,196 @@
+"""Building blocks: which units of a layer speak for a target, at each place of a photograph.
+
+Olah et al. 2018, "The Building Blocks of Interpretability": a unit at a place contributes its activation
+times the gradient of the score with respect to it. That is exact where the score is linear in the layer,
+and the first-order part elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from featvis.attribution.attribute import photo_levels
+from featvis.attribution.result import Attribution
+from featvis.attribution.scoring import Wish, find_target, scored
+from featvis.errors import OutputError, TargetError
+from featvis.manifest import read_manifest
+from featvis.models.handle import ModelHandle
+
+_CELL = 48
+"""Least side of a place on the sheet, in pixels."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What each unit of a layer contributes to a target's score at each place of a photograph."""
+
+    layer: str
+    target: str
+    model: str
+    contributions: NDArray[np.float32]
+    """``(units, rows, columns)``."""
+    photo: NDArray[np.uint8]
+    score: float
+
+    def strongest(self, count: int = 8) -> list[tuple[int, float]]:
+        """Return the units that contribute most over the photograph, with what they contribute."""
+        totals = self.contributions.sum((1, 2), dtype=np.float64)
+        order = np.argsort(-totals, kind="stable")[:count]
+        return [(int(unit), float(totals[unit])) for unit in order]
+
+    def places(self) -> list[list[tuple[int, float]]]:
+        """Return for each row and column of the map the unit that contributes most, and how much."""
+        best = self.contributions.argmax(0)
+        return [
+            [(int(unit), float(self.contributions[unit, row, column])) for column, unit in enumerate(units)]
+            for row, units in enumerate(best)
+        ]
+
+    def told(self, count: int = 8) -> dict[str, Any]:
+        """Return the numbers, ready for JSON."""
+        return {
+            "model": self.model,
+            "layer": self.layer,
+            "target": self.target,
+            "score": self.score,
+            "sum": float(self.contributions.sum(dtype=np.float64)),
+            "units": [{"unit": unit, "contribution": value} for unit, value in self.strongest(count)],
+            "places": [
+                [{"unit": unit, "contribution": value} for unit, value in row] for row in self.places()
+            ],
+        }
+
+    def sheet(self, count: int = 8, icons: Mapping[int, Image.Image] | None = None) -> Image.Image:
+        """Return a picture: the best unit of each place, and below where each of the strongest units is.
+
+        Args:
+            count: how many units are shown below.
+            icons: pictures of units; a unit without one is shown by its number.
+        """
+        icons = icons or {}
+        _, rows, columns = self.contributions.shape
+        height, width = self.photo.shape[1:]
+        scale = max(1.0, _CELL * rows / height, _CELL * columns / width)
+        size = (round(width * scale), round(height * scale))
+        grey = Image.fromarray(self.photo.transpose(1, 2, 0) if len(self.photo) == 3 else self.photo[0])
+        shown = grey.convert("L").convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        self._draw_places(shown, icons)
+        below = [self._tile(unit, value, icons.get(unit), _CELL * 3) for unit, value in self.strongest(count)]
+        across = max(1, shown.width // (below[0].width + 6))
+        lines = -(-len(below) // across)
+        sheet = Image.new("RGB", (shown.width, shown.height + lines * (below[0].height + 6)), (255, 255, 255))
+        sheet.paste(shown, (0, 0))
+        for place, tile in enumerate(below):
+            left, top = place % across * (tile.width + 6), place // across * (tile.height + 6)
+            sheet.paste(tile, (left, shown.height + 6 + top))
+        return sheet
+
+    def _draw_places(self, shown: Image.Image, icons: Mapping[int, Image.Image]) -> None:
+        _, rows, columns = self.contributions.shape
+        draw, font = ImageDraw.Draw(shown), ImageFont.load_default(11)
+        places = self.places()
+        most = max((value for row in places for _, value in row), default=0.0)
+        for row, line in enumerate(places):
+            for column, (unit, value) in enumerate(line):
+                if value <= 0 or most <= 0:
+                    continue
+                top, bottom = (round(n * shown.height / rows) for n in (row, row + 1))
+                left, right = (round(n * shown.width / columns) for n in (column, column + 1))
+                # The area of a picture is what its unit contributes here.
+                share = (value / most) ** 0.5
+                tall, wide = max(1, round((bottom - top) * share)), max(1, round((right - left) * share))
+                corner = ((left + right - wide) // 2, (top + bottom - tall) // 2)
+                if unit in icons:
+                    shown.paste(icons[unit].convert("RGB").resize((wide, tall)), corner)
+                else:
+                    end = (corner[0] + wide - 1, corner[1] + tall - 1)
+                    draw.rectangle((*corner, *end), outline=(237, 105, 37))
+                    middle = ((left + right) // 2, (top + bottom) // 2)
+                    draw.text(middle, str(unit), fill=(255, 220, 120), font=font, anchor="mm")
+
+    def _tile(self, unit: int, value: float, icon: Image.Image | None, side: int) -> Image.Image:
+        """One unit: its picture if there is one, where it contributes, its number and share."""
+        height, width = self.photo.shape[1:]
+        where = torch.from_numpy(self.contributions[unit])[None, None]
+        fine = torch.nn.functional.interpolate(where, (height, width), mode="bilinear", align_corners=False)
+        overlay = Attribution("grad-cam", self.target, self.model, fine[0, 0].numpy(), self.photo, self.score)
+        tall = round(side * height / width)
+        tile = Image.new("RGB", (side + (tall + 2 if icon is not None else 0), tall + 18), (255, 255, 255))
+        tile.paste(overlay.overlay.resize((side, tall)), (tile.width - side, 0))
+        if icon is not None:
+            tile.paste(icon.convert("RGB").resize((tall, tall)), (0, 0))
+        text = f"{unit}: {value:+.3g}"
+        ImageDraw.Draw(tile).text((2, tall + 3), text, fill=(32, 32, 32), font=ImageFont.load_default(12))
+        return tile
+
+
+def find_blocks(
+    model: ModelHandle,
+    photo: str | Path | Tensor,
+    target: Wish,
+    layer: str,
+    *,
+    size: int | tuple[int, int] | None = None,
+) -> Blocks:
+    """Say what each unit of a layer contributes to a target's score at each place of a photograph.
+
+    Args:
+        model: from :func:`featvis.load_model`.
+        photo, target, size: as for :func:`featvis.attribute`.
+        layer: one that gives a map and runs before the target's.
+
+    Raises:
+        TargetError: the layer gives no map, or does not lead to the target.
+    """
+    levels = photo_levels(model, photo, size)
+    image = torch.from_numpy(levels)[None].float().to(model.device) / 255
+    canvas = (image.shape[2], image.shape[3])
+    objective, name = find_target(model, target, canvas)
+    network = model.at(canvas)
+    info = network.layer(layer)
+    if info.kind not in ("map", "map_last"):
+        raise TargetError(f"building blocks are of a layer that gives a map; {layer!r} gives {info.shape}")
+    if info.order > max(network.find(one).order for one in objective.layers):
+        raise TargetError(f"{layer!r} runs after what {name} reads, so its units contribute nothing to it")
+    with scored(model, objective, canvas, (layer,)) as score:
+        watched = image.requires_grad_()
+        activations = score.tap(watched)
+        total = objective(activations, watched)
+        (slope,) = torch.autograd.grad(total.sum(), activations[layer], allow_unused=True)
+    if slope is None:
+        raise TargetError(f"{layer!r} does not lead to {name}")
+    parts = (activations[layer].detach() * slope).movedim(info.axis, 1)[0].float()
+    return Blocks(layer, name, model.name, parts.cpu().numpy(), levels, float(total.detach()))
+
+
+def load_icons(folder: str | Path, layer: str) -> dict[int, Image.Image]:
+    """Return the pictures of a layer's units that a gallery holds, by unit.
+
+    Raises:
+        OutputError: no gallery, or none of the layer's units in it.
+    """
+    place = Path(folder)
+    manifest = read_manifest(place) if place.is_dir() else None
+    if manifest is None:
+        raise OutputError(f"{str(folder)!r} is no gallery: it has no manifest")
+    icons: dict[int, Image.Image] = {}
+    for entry in manifest["pictures"]:
+        if entry["layer"] != layer or entry["unit"] is None or not entry["file"] or entry["unit"] in icons:
+            continue
+        path = place / entry["file"]
+        if path.is_file() and entry.get("variant", "picture") == "picture":
+            with Image.open(path) as opened:
+                icons[int(entry["unit"])] = opened.convert("RGB")
+    if not icons:
+        held = sorted({entry["layer"] for entry in manifest["pictures"]})
+        raise OutputError(f"{folder} holds no picture of {layer}; it holds {', '.join(held) or 'none'}")
+    return icons

@@ -1,0 +1,30 @@
+"""Gaussian blur, for baselines, for masks and for comparing maps."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def blur(images: Tensor, sigma: float, radius: int | None = None) -> Tensor:
+    """Return images ``(B, C, H, W)`` under a Gaussian of deviation ``sigma`` pixels, edges repeated.
+
+    Args:
+        images: of any values.
+        sigma: 0 leaves them as they are.
+        radius: where the Gaussian is cut off, by default after 3 sigma.
+    """
+    if sigma <= 0:
+        return images
+    reach = math.ceil(3 * sigma) if radius is None else radius
+    at = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
+    kernel = torch.exp(-0.5 * (at / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    channels = images.shape[1]
+    padded = functional.pad(images, (reach, reach, 0, 0), mode="replicate")
+    rows = functional.conv2d(padded, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+    padded = functional.pad(rows, (0, 0, reach, reach), mode="replicate")
+    return functional.conv2d(padded, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)

@@ -1,0 +1,145 @@
+"""Directions in a layer's space that a photograph uses: its channels reduced by NMF or PCA.
+
+Olah et al. 2018, "The Building Blocks of Interpretability", reduce a layer's channels by non-negative
+matrix factorization; each factor is a direction that can be rendered or attributed like a unit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from featvis.errors import OutputError, RecipeError, TargetError, unknown
+from featvis.files import write_whole
+from featvis.models.handle import ModelHandle
+
+METHODS = ("nmf", "pca")
+NAME = "directions"
+"""The name of the tensor in a file of directions."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """Directions ``(count, units)`` of a layer, each of length 1, the one that explains most first."""
+
+    layer: str
+    method: str
+    model: str
+    directions: Tensor
+    maps: tuple[Tensor, ...]
+    """How much of each direction every place of each photograph holds, ``(count, rows, columns)``."""
+    explained: float
+    """The share of the activations' squares (NMF) or of their variance (PCA) that the directions explain."""
+
+    def save(self, path: str | Path) -> Path:
+        """Write the directions as rows of one safetensors file.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
+        told = {"layer": self.layer, "method": self.method, "model": self.model}
+        content = to_safetensors({NAME: self.directions.contiguous()}, {"featvis": json.dumps(told)})
+        return write_whole(Path(path), content)
+
+
+def find_components(
+    model: ModelHandle,
+    layer: str,
+    images: Sequence[Tensor],
+    method: str = "nmf",
+    count: int = 8,
+    *,
+    steps: int = 300,
+    seed: int = 0,
+) -> Components:
+    """Reduce a layer's channels over photographs to a few directions.
+
+    Args:
+        model: from :func:`featvis.load_model`.
+        layer: one that gives a map.
+        images: photographs ``(C, H, W)`` in [0, 1], of any sizes; each position of each map is a sample.
+        method: ``nmf`` (of the activations above 0) or ``pca`` (of the centred activations).
+        count: how many directions.
+        steps: of NMF's updates.
+        seed: of NMF's start.
+
+    Raises:
+        TargetError: the layer gives no map.
+        RecipeError: an unknown method, or more directions than units or samples.
+    """
+    if method not in METHODS:
+        raise RecipeError(unknown("method", method, METHODS, "methods: nmf, pca"))
+    maps = []
+    for image in images:
+        size = (image.shape[1], image.shape[2])
+        info = model.at(size).layer(layer)
+        if info.kind not in ("map", "map_last"):
+            raise TargetError(f"components are of a layer that gives a map; {layer!r} gives {info.shape}")
+        with model.tap([layer], size=size) as tap, torch.no_grad():
+            maps.append(tap(image[None].to(model.device))[layer].movedim(info.axis, 1)[0].float().cpu())
+    samples = torch.cat([one.flatten(1).T for one in maps])
+    if not 1 <= count <= min(samples.shape):
+        raise RecipeError(
+            f"{count} directions of {samples.shape[1]} units in {samples.shape[0]} positions; "
+            f"ask for 1 to {min(samples.shape)}"
+        )
+    reduce = _nmf if method == "nmf" else _pca
+    held, directions, explained = reduce(samples, count, steps, seed)
+    parts = torch.split(held, [one[0].numel() for one in maps])
+    shaped = tuple(part.T.reshape(count, *one.shape[1:]) for part, one in zip(parts, maps, strict=True))
+    return Components(layer, method, model.name, directions, shaped, explained)
+
+
+def load_direction(path: str | Path, row: int = 0) -> tuple[str, Tensor]:
+    """Read one direction of a file that :meth:`Components.save` wrote: its layer, and the vector.
+
+    Raises:
+        OutputError: no such file, none of ours, or no such row.
+    """
+    if not Path(path).is_file():
+        raise OutputError(f"no file {str(path)!r}")
+    try:
+        with safe_open(str(path), "pt") as opened:
+            layer = str(json.loads((opened.metadata() or {})["featvis"])["layer"])
+            rows = opened.get_tensor(NAME)
+    except (SafetensorError, KeyError, ValueError, TypeError):
+        raise OutputError(f"{path} is no file of directions; `featvis components` writes such") from None
+    if not 0 <= row < len(rows):
+        raise OutputError(f"{path} holds directions 0 to {len(rows) - 1}, not {row}")
+    return layer, rows[row]
+
+
+def _nmf(samples: Tensor, count: int, steps: int, seed: int) -> tuple[Tensor, Tensor, float]:
+    """Lee and Seung's multiplicative updates (2001) of samples ≈ held · directions."""
+    values = samples.clamp(min=0).double()
+    chance = torch.Generator().manual_seed(seed)
+    spread = float((values.mean() / count).sqrt())
+    held = spread * (0.1 + torch.rand((len(values), count), generator=chance, dtype=torch.float64))
+    rows = spread * (0.1 + torch.rand((count, values.shape[1]), generator=chance, dtype=torch.float64))
+    for _ in range(steps):
+        rows *= (held.T @ values) / (held.T @ held @ rows + 1e-12)
+        held *= (values @ rows.T) / (held @ (rows @ rows.T) + 1e-12)
+    lengths = rows.norm(dim=1).clamp(min=1e-12)
+    rows, held = rows / lengths[:, None], held * lengths
+    order = held.square().sum(0).argsort(descending=True)
+    total = values.square().sum().clamp(min=1e-30)
+    explained = 1 - float((values - held @ rows).square().sum() / total)
+    return held[:, order].float(), rows[order].float(), explained
+
+
+def _pca(samples: Tensor, count: int, _: int, __: int) -> tuple[Tensor, Tensor, float]:
+    centred = samples.double() - samples.double().mean(0)
+    _left, widths, rows = torch.linalg.svd(centred, full_matrices=False)
+    rows = rows[:count]
+    # A component's sign is free: its largest part speaks for it.
+    largest = rows.gather(1, rows.abs().argmax(1, keepdim=True))
+    rows = rows * largest.sign()
+    explained = float(widths[:count].square().sum() / widths.square().sum().clamp(min=1e-30))
+    return (centred @ rows.T).float(), rows.float(), explained

@@ -1,0 +1,68 @@
+"""Grad-CAM: a layer's units weighted by how much the score rises with their mean."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from featvis.attribution.scoring import Score
+from featvis.errors import TargetError
+from featvis.models.layers import LayerInfo
+from featvis.models.network import NetworkAt
+
+
+def cam_layer(network: NetworkAt, layers: tuple[str, ...], wanted: str | None = None) -> LayerInfo:
+    """Return the layer that Grad-CAM reads for a target that reads ``layers``.
+
+    By default the target's own, if it is a map; else the last convolution's map before it, read behind
+    the normalization and activation that keep its shape (behind the block, in a network of blocks).
+
+    Raises:
+        TargetError: the layer wanted is no map, or comes behind the target's.
+    """
+    target = max((network.find(name) for name in layers), key=lambda info: info.order)
+    if wanted is not None:
+        info = network.layer(wanted)
+        if not _is_map(info):
+            raise TargetError(f"grad-cam: {wanted!r} gives no map of several positions, but {info.shape}")
+        if info.order > target.order:
+            raise TargetError(f"grad-cam: {wanted!r} runs after {target.name!r}, which it would explain")
+        return info
+    if _is_map(target):
+        return target
+    before = [info for info in network.layers.values() if info.order < target.order and _is_map(info)]
+    if not before:
+        raise TargetError(f"grad-cam: no layer before {target.name!r} gives a map of several positions")
+    convolutions = [info for info in before if "conv" in info.module.lower()]
+    last = max(convolutions or before, key=lambda info: info.order)
+    alike = [info for info in before if info.order >= last.order and info.shape == last.shape]
+    return max(alike, key=lambda info: info.order)
+
+
+def grad_cam(score: Score, image: Tensor, layer: LayerInfo) -> Tensor:
+    """Return relu(Σ_c w_c a_c), w_c the mean over the map of ∂score/∂a_c, enlarged to the image's size.
+
+    Selvaraju et al. 2017. A score that reads one position of this very layer weighs its unit alone, so
+    the map is then that unit's.
+
+    Args:
+        score: of the target, on a tap that reads the layer too.
+        image: ``(1, C, H, W)``.
+        layer: as :func:`cam_layer` gives it.
+    """
+    watched = image.detach().requires_grad_()
+    activations = score.tap(watched)
+    read = activations[layer.name]
+    (slope,) = torch.autograd.grad(score.objective(activations, watched).sum(), read)
+    read, slope = read.detach().movedim(layer.axis, 1).float(), slope.movedim(layer.axis, 1).float()
+    weighed = (slope.mean((2, 3), keepdim=True) * read).sum(1, keepdim=True).clamp(min=0)
+    size = (image.shape[2], image.shape[3])
+    return functional.interpolate(weighed, size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def _is_map(info: LayerInfo) -> bool:
+    if info.kind not in ("map", "map_last"):
+        return False
+    height, width = (n for axis, n in enumerate(info.shape) if axis not in (0, info.axis))
+    return height * width > 1

@@ -1,0 +1,153 @@
+"""Attribution: one map over a photograph, its numbers, and how both are shown and saved."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from featvis.attribution.choices import SIGNED
+from featvis.attribution.colours import balance, heat
+from featvis.files import write_whole
+
+_QUANTILE = 0.995
+"""What is shown at full strength: single pixels far above all others would leave the rest in the dark."""
+
+
+@dataclass
+class Attribution:
+    """Where in a photograph a target fires, by one method."""
+
+    method: str
+    target: str
+    model: str
+    values: NDArray[np.float32]
+    """The map ``(H, W)``, in the method's own units: for and against where it is signed."""
+    photo: NDArray[np.uint8]
+    """What the network was shown, ``(C, H, W)``."""
+    score: float
+    label: str = ""
+    numbers: dict[str, Any] = field(default_factory=dict)
+    """What the method tells beside its map, and the curves' heights if they were measured."""
+    sanity: list[dict[str, Any]] = field(default_factory=list)
+    """How alike the map is to those of networks with randomized layers, from the top."""
+
+    @property
+    def signed(self) -> bool:
+        """Whether the map holds values below zero that mean something."""
+        return self.method in SIGNED
+
+    @property
+    def scale(self) -> float:
+        """The magnitude that is shown at full strength: the 99.5 % quantile; 1 for a mask."""
+        if self.method == "extremal":
+            return 1.0
+        magnitude = np.abs(self.values)
+        quantile = float(np.quantile(magnitude, _QUANTILE))
+        return quantile or float(magnitude.max()) or 1.0
+
+    @property
+    def strength(self) -> NDArray[np.float32]:
+        """The map over its scale, in [0, 1]; what speaks against the target is 0."""
+        return (self.values / self.scale).clip(0, 1).astype(np.float32)
+
+    @property
+    def overlay(self) -> Image.Image:
+        """The map over the grey photograph, as opaque as it is strong."""
+        grey = np.asarray(_image(self.photo).convert("L"), dtype=np.float32)[..., None]
+        strength = self.strength[..., None]
+        shown = grey * (1 - strength) + heat()[(self.strength * 255).round().astype(int)] * strength
+        return Image.fromarray(shown.round().astype(np.uint8))
+
+    @property
+    def map(self) -> Image.Image:
+        """The map alone: black to yellow, or blue (against) over white to red (for) where it is signed."""
+        if not self.signed:
+            return Image.fromarray(heat()[(self.strength * 255).round().astype(int)])
+        shares = (self.values / self.scale).clip(-1, 1)
+        return Image.fromarray(balance()[(shares * 255).round().astype(int) + 255])
+
+    def told(self) -> dict[str, Any]:
+        """Return the numbers, ready for JSON."""
+        row, column = (int(n) for n in np.unravel_index(int(self.values.argmax()), self.values.shape))
+        return {
+            "method": self.method,
+            "target": self.target,
+            "label": self.label,
+            "model": self.model,
+            "size": list(self.values.shape),
+            "score": self.score,
+            "sum": float(self.values.sum(dtype=np.float64)),
+            "largest": float(self.values.max()),
+            "largest_at": [row, column],
+            "scale": self.scale,
+            **self.numbers,
+            **({"sanity": self.sanity} if self.sanity else {}),
+        }
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write ``METHOD-overlay.png``, ``METHOD-map.png`` and ``METHOD.json``.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        place = Path(folder)
+        text = json.dumps(self.told(), indent=1, ensure_ascii=False) + "\n"
+        return [
+            write_whole(place / f"{self.method}-overlay.png", png(self.overlay)),
+            write_whole(place / f"{self.method}-map.png", png(self.map)),
+            write_whole(place / f"{self.method}.json", text.encode()),
+        ]
+
+    def _repr_png_(self) -> bytes:
+        return png(self.overlay)
+
+
+def side_by_side(found: Sequence[Attribution], edges: NDArray[np.float32] | None = None) -> Image.Image:
+    """Return one sheet: the photograph, then each method's overlay, then the edge detector's.
+
+    Args:
+        found: of one photograph and target.
+        edges: an edge detector's map of the photograph.
+    """
+    first = found[0]
+    tiles = [
+        (first.label or first.target, _image(first.photo)),
+        *((one.method, one.overlay) for one in found),
+    ]
+    if edges is not None:
+        control = Attribution("edges", first.target, first.model, edges, first.photo, 0.0)
+        tiles.append(("edge detector (no network)", control.overlay))
+    columns = -(-len(tiles) // 2) if len(tiles) > 4 else len(tiles)
+    rows = -(-len(tiles) // columns)
+    height, width = first.values.shape
+    gap, letter = 6, max(10, min(16, width // 14))
+    font = ImageFont.load_default(letter)
+    cell = (width + gap, height + letter + 2 * gap)
+    sheet = Image.new("RGB", (columns * cell[0] + gap, rows * cell[1] + gap), (255, 255, 255))
+    draw = ImageDraw.Draw(sheet)
+    for place, (name, tile) in enumerate(tiles):
+        left, top = gap + place % columns * cell[0], gap + place // columns * cell[1]
+        draw.text((left, top), name, fill=(32, 32, 32), font=font)
+        sheet.paste(tile.convert("RGB"), (left, top + letter + gap))
+    return sheet
+
+
+def png(image: Image.Image) -> bytes:
+    """Return an image's PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _image(levels: NDArray[np.uint8]) -> Image.Image:
+    if levels.shape[0] == 3:
+        return Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
+    return Image.fromarray(np.ascontiguousarray(levels[0]))

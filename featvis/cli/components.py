@@ -1,0 +1,71 @@
+"""``featvis components``: the directions of a layer that photographs use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featvis.cli.network import Device, Mean, Model, Std, UnitAxis, Weights, check_network, load_network, note
+from featvis.errors import OutputError, RecipeError, unknown
+
+
+def components(
+    layer: Annotated[str, typer.Argument(help="A layer that gives a map.")],
+    photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")],
+    method: Annotated[str, typer.Option("--method", help="nmf or pca.")] = "nmf",
+    count: Annotated[int, typer.Option("--count", help="How many directions.")] = 8,
+    seed: Annotated[int, typer.Option("--seed", help="Of nmf's start.")] = 0,
+    model: Model = "efficientnet_lite0",
+    weights: Weights = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--size", help="The canvas: 224, or HEIGHTxWIDTH; by default whole photographs."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file.")] = Path("directions.safetensors"),
+    mean: Mean = None,
+    std: Std = None,
+    unit_axis: UnitAxis = None,
+    device: Device = "auto",
+) -> int:
+    """Reduce a layer's channels over photographs to a few directions; save them as rows of one file."""
+    from featvis.recipe import Recipe
+
+    if method not in ("nmf", "pca"):
+        raise RecipeError(unknown("method", method, ("nmf", "pca"), "methods: nmf, pca"))
+    if count < 1 or seed < 0:
+        raise RecipeError(f"--count is at least 1 and --seed at least 0, got {count} and {seed}")
+    canvas = None if size is None else Recipe().but(size=size).size
+    numbers = check_network(model, mean, std)
+    for path in photos:
+        if not path.exists():
+            raise OutputError(f"no photograph or folder {str(path)!r}")
+
+    import torch
+
+    from featvis.attribution.attribute import photo_levels
+    from featvis.attribution.components import find_components
+    from featvis.examples.photos import list_files
+
+    handle = load_network(model, weights, numbers, unit_axis, device)
+    images = []
+    for path in photos:
+        for file in [path / name for name in list_files(path).names] if path.is_dir() else [path]:
+            try:
+                images.append(torch.from_numpy(photo_levels(handle, file, canvas)).float() / 255)
+            except OutputError:
+                if file is path:
+                    raise
+                note(f"{file} is no readable photograph and is left out")
+    if not images:
+        raise OutputError("no photograph in what was given")
+    found = find_components(handle, layer, images, method, count, seed=seed)
+    found.save(out)
+    kind = "squares" if method == "nmf" else "variance"
+    print(
+        f"{count} directions of {layer} from {len(images)} photographs, "
+        f"{found.explained:.1%} of the activations' {kind}"
+    )
+    print(out)
+    return 0

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import featvis as fv
+from featvis.attribution.choices import METHODS, make_choices
+from featvis.attribution.grad_cam import cam_layer
+from featvis.attribution.scoring import find_target, scored
+from featvis.errors import ModelError, OutputError, RecipeError, TargetError
+from tests.attribution.planted import CORNER, SIDE, SIZE, detector, hits, photograph, share_inside
+from tests.networks import activations_of, small
+
+OPTIONS = {"occlusion": {"window": 7, "stride": 3}}
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return detector(), photograph(torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "extremal"])  # has its own
+@pytest.mark.parametrize("target", ["fc:0", "rest:0"])
+def test_the_patch_that_fires_is_pointed_at(planted, method, target):
+    model, photo = planted
+    found = fv.attribute(model, photo, target, method, **OPTIONS.get(method, {}))
+    assert found.values.shape == SIZE
+    assert hits(found.values)
+    # The patch is 3.5 % of the canvas.
+    assert share_inside(found.values) > 0.4
+    # Independently: the score is that of the network run by hand.
+    layer, unit = target.split(":")
+    given = activations_of(model, layer, photo[None])[0, int(unit)].mean()
+    assert found.score == pytest.approx(float(given), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["saliency", "integrated-gradients", "lrp"])
+def test_a_neuron_and_a_direction_and_a_sum_are_targets(planted, method):
+    model, photo = planted
+    row, column = CORNER[0] + SIDE // 2, CORNER[1] + SIDE // 2
+    for target in (
+        f"rest:0@{row},{column}",
+        fv.direction("rest", [1.0, 0.0]),
+        fv.channel("rest", 0) + 0.5 * fv.logit(0),
+    ):
+        assert hits(fv.attribute(model, photo, target, method).values)
+
+
+def test_integrated_gradients_are_complete(planted):
+    model, photo = planted
+    found = fv.attribute(model, photo, "fc:0", "integrated-gradients", steps=200)
+    grey = torch.full_like(photo, 0.5)
+    with torch.no_grad():
+        whole, empty = (float(model.module((image[None] - 0.5) / 0.5)[0, 0]) for image in (photo, grey))
+    assert abs(found.values.sum(dtype=np.float64) - (whole - empty)) < 1e-3 * (whole - empty)
+    assert found.numbers["completeness_gap"] == pytest.approx(
+        found.values.sum(dtype=np.float64) - (whole - empty), abs=1e-4
+    )
+    assert found.numbers["baseline_score"] == pytest.approx(empty, abs=1e-6)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(7, 3), (5, 5)])
+def test_occlusion_is_what_a_loop_over_windows_finds(planted, window, stride):
+    model, photo = planted
+    found = fv.attribute(model, photo, "fc:0", "occlusion", window=window, stride=stride).values
+    total, times = torch.zeros(SIZE), torch.zeros(SIZE)
+
+    def score(image):
+        with torch.no_grad():
+            return float(model.module((image[None] - 0.5) / 0.5)[0, 0])
+
+    whole = score(photo)
+    tops = [*range(0, SIZE[0] - window, stride)]
+    lefts = [*range(0, SIZE[1] - window, stride)]
+    # The last window of a row or column is cut at the edge.
+    for top in [*tops, tops[-1] + stride]:
+        for left in [*lefts, lefts[-1] + stride]:
+            rows, columns = slice(top, top + window), slice(left, left + window)
+            covered = photo.clone()
+            covered[:, rows, columns] = 0.5
+            total[rows, columns] += whole - score(covered)
+            times[rows, columns] += 1
+    assert torch.allclose(torch.from_numpy(found), total / times, atol=1e-4 * abs(whole))
+
+
+def test_saliency_is_the_largest_difference_quotient(planted):
+    model, photo = planted
+    found = fv.attribute(model, photo, "rest:0", "saliency").values
+    row, column = CORNER[0] + 4, CORNER[1] + 3
+    steepest = 0.0
+    for colour in range(3):
+        sides = photo.double()[None].repeat(2, 1, 1, 1)
+        sides[0, colour, row, column] -= 1e-4
+        sides[1, colour, row, column] += 1e-4
+        with torch.no_grad():
+            double = detector().module.double()
+            inner = torch.relu(double.rest(torch.nn.functional.relu6(double.conv((sides - 0.5) / 0.5))))
+            assert inner.shape[1] == 2
+            given = double.rest(torch.nn.functional.relu6(double.conv((sides - 0.5) / 0.5)))[:, 0]
+        low, high = given.mean((1, 2))
+        steepest = max(steepest, float((high - low).abs() / 2e-4))
+    assert found[row, column] == pytest.approx(steepest, rel=1e-3)
+
+
+def test_smoothgrad_is_the_mean_over_noisy_copies(planted):
+    model, photo = planted
+    once = fv.attribute(model, photo, "fc:0", "saliency", smooth=3, noise=0.1, seed=5)
+    again = fv.attribute(model, photo, "fc:0", "saliency", smooth=3, noise=0.1, seed=5)
+    other = fv.attribute(model, photo, "fc:0", "saliency", smooth=3, noise=0.1, seed=6)
+    assert np.array_equal(once.values, again.values)
+    assert not np.array_equal(once.values, other.values)
+    chance = torch.Generator().manual_seed(5)
+    total = torch.zeros_like(photo)
+    for _ in range(3):
+        noisy = (photo[None] + 0.1 * torch.randn((1, *photo.shape), generator=chance)).requires_grad_()
+        (slope,) = torch.autograd.grad(model.module((noisy - 0.5) / 0.5)[0, 0], noisy)
+        total += slope[0]
+    assert np.allclose(once.values, (total / 3).abs().amax(0), atol=1e-4 * once.values.max())
+
+
+def test_grad_cam_is_captums_where_captum_reads_the_same_layer(chance):
+    from captum.attr import LayerAttribution, LayerGradCam
+
+    model = small(size=(24, 32))
+    photo = torch.rand((3, 24, 32), generator=chance)
+    found = fv.attribute(model, photo, "fc:3", "grad-cam", layer="norm")
+    module = model.module.eval()
+    module.relu2.inplace = False  # Captum reads what an in-place ReLU has already written over
+    given = LayerGradCam(module, module.norm).attribute(
+        (photo[None] - 0.5) / 0.5, target=3, relu_attributions=True
+    )
+    expected = LayerAttribution.interpolate(given, (24, 32), "bilinear")[0, 0]
+    assert np.allclose(found.values, expected.detach(), atol=1e-5)
+
+
+def test_grad_cam_reads_the_last_convolutions_map_behind_its_norm_or_the_targets_own(lite0):
+    network = small(size=(24, 32)).at((24, 32))
+    assert cam_layer(network, ("fc",)).name == "relu2"
+    assert cam_layer(network, ("conv1",)).name == "conv1"
+    assert cam_layer(lite0.at((64, 96)), ("classifier",)).name == "bn2"
+    with pytest.raises(TargetError, match="runs after 'conv1'"):
+        cam_layer(network, ("conv1",), "norm")
+    with pytest.raises(TargetError, match="no map"):
+        cam_layer(network, ("fc",), "pool")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_network_is_given_back_as_it_was(chance, method):
+    model = small(size=(24, 32))
+    model.module.train()
+    for parameter in model.module.parameters():
+        parameter.requires_grad_(True)
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    photo = torch.rand((3, 24, 32), generator=chance)
+    fv.attribute(
+        model,
+        photo,
+        "fc:1",
+        method,
+        sanity=method == "saliency",
+        **({"steps": 3} if method == "extremal" else {}),
+    )
+    assert model.module.training
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.module.parameters())
+    assert all(torch.equal(before[name], value) for name, value in model.module.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.module.modules())
+
+
+def test_what_is_saved_is_the_overlay_the_map_and_the_numbers(planted, tmp_path):
+    model, photo = planted
+    found = fv.attribute(model, photo, "fc:0", "occlusion", curves=True, window=9)
+    overlay, plain, numbers = found.save(tmp_path)
+    told = json.loads(numbers.read_text())
+    assert told["score"] == pytest.approx(found.score)
+    assert told["sum"] == pytest.approx(float(found.values.sum()), rel=1e-4)
+    assert found.values[tuple(told["largest_at"])] == found.values.max()
+    with Image.open(overlay) as opened:
+        shown = np.asarray(opened).astype(int)
+    assert shown.shape == (*SIZE, 3)
+    # Where nothing speaks for the target the grey photograph is seen; where it is strongest, it is not.
+    nothing = found.strength == 0
+    assert nothing.any()
+    assert (shown[nothing] == shown[nothing][:, :1]).all()
+    assert (np.ptp(shown[found.strength == 1], axis=1) > 30).all()
+    with Image.open(plain) as opened:
+        assert (opened.height, opened.width) == SIZE
+
+
+def test_a_photograph_from_a_file_is_shown_whole_or_from_its_middle(planted, tmp_path):
+    model, _ = planted
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (82, 200, 3), dtype=np.uint8)).save(
+        tmp_path / "a.png"
+    )
+    assert fv.attribute(model, tmp_path / "a.png", "fc:0").values.shape == (41, 100)
+    assert fv.attribute(model, tmp_path / "a.png", "fc:0", size=(30, 45)).values.shape == (30, 45)
+
+
+def test_mistakes_are_told_in_one_line(planted, tmp_path):
+    model, photo = planted
+    with pytest.raises(RecipeError, match="did you mean 'saliency'"):
+        fv.attribute(model, photo, "fc:0", "salience")
+    with pytest.raises(RecipeError, match="an option of occlusion"):
+        fv.attribute(model, photo, "fc:0", "saliency", window=3)
+    with pytest.raises(RecipeError, match="unknown option 'widow'; did you mean 'window'"):
+        fv.attribute(model, photo, "fc:0", "occlusion", widow=3)
+    with pytest.raises(RecipeError, match="between 0 and 1"):
+        fv.attribute(model, photo, "fc:0", "extremal", area=1.0)
+    with pytest.raises(RecipeError, match="say with smooth"):
+        fv.attribute(model, photo, "fc:0", "saliency", noise=0.2)
+    with pytest.raises(TargetError, match="names 2 units"):
+        fv.attribute(model, photo, "fc:0,1")
+    with pytest.raises(OutputError, match="no photograph"):
+        fv.attribute(model, tmp_path / "none.png", "fc:0")
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(OutputError, match="no readable photograph"):
+        fv.attribute(model, tmp_path / "text.png", "fc:0")
+    with pytest.raises(OutputError, match=r"\[0, 1\]"):
+        fv.attribute(model, photo * 2, "fc:0")
+    with pytest.raises(TargetError, match="reads no layer"):
+        fv.attribute(model, photo, fv.total_variation())
+
+
+def test_without_captum_its_methods_say_what_to_install(planted, monkeypatch):
+    import sys
+
+    model, photo = planted
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    with pytest.raises(ModelError, match=r"pip install 'featvis\[attribution\]'"):
+        fv.attribute(model, photo, "fc:0", "saliency")
+    assert fv.attribute(model, photo, "fc:0", "grad-cam").values.any()
+
+
+def test_choices_go_to_the_methods_that_take_them():
+    assert make_choices(("occlusion", "saliency"), {"window": 3, "smooth": 4}).window == 3
+
+
+def test_a_score_of_many_images_is_that_of_each(planted):
+    model, photo = planted
+    objective, name = find_target(model, "fc:0", SIZE)
+    assert name == "fc:0"
+    images = torch.stack([photo * share for share in torch.linspace(0, 1, 5)])
+    with scored(model, objective, SIZE) as score:
+        together = score.values(images, batch=2)
+        alone = torch.cat([score.values(image[None]) for image in images])
+    assert torch.allclose(together, alone, atol=1e-5)
