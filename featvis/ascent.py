@@ -14,6 +14,7 @@ from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
 from featvis.models.window import Window
 from featvis.objectives.base import Objective
+from featvis.objectives.reference import Photographs
 from featvis.optimizers import carry_state, make_optimizer, rate
 from featvis.recipe import Recipe
 from featvis.stages import plan_stages
@@ -143,7 +144,8 @@ def ascend(
             bound, shown_size = bound.moved(window.position), window.size
         bound, only = gather_units(bound, model, len(streams), shown_size)
         with model.tap(bound.layers, size=shown_size, precision=precision, only=only) as activations:
-            body = _body(here, parameters, chain, activations, bound, new, rates, window)
+            photographs = Photographs(bound, part.size, len(streams), device, moved=bool(chain.transforms))
+            body = _body(here, parameters, chain, activations, bound, new, rates, window, photographs)
             take = Stepping(body, redirect_steps)
             if replays:
                 take = Replaying(body, redirect_steps, part.first, device)
@@ -160,6 +162,7 @@ def _body(
     climber: torch.optim.Optimizer,
     rates: Sequence[float],
     window: Window | None,
+    photographs: Photographs,
 ) -> Body:
     """Return the step that everybody should be able to recite."""
     rates_there = None
@@ -178,6 +181,7 @@ def _body(
         if window is not None:
             shown = window.of(shown)
         found = activations(shown) if bound.layers else {}
+        found |= photographs.read(activations, partial(chain, step=step))
         scores = bound(found, images)
         find_slopes(scores)
         climber.step()

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from featvis.jobs import (
 )
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import stack
+from featvis.objectives.reference import Photographs
 from featvis.optimizers import make_optimizer, rate
 from featvis.pictures import Picture, to_levels
 from featvis.redirect import RedirectedReLU
@@ -129,6 +131,8 @@ class _Lanes:
         bound, only = gather_units(bound, model, recipe.lanes, seen)
         device = model.device
         with model.tap(bound.layers, size=seen, precision=recipe.precision, only=only) as activations:
+            moved = bool(self._chain.transforms)
+            photographs = Photographs(bound, recipe.size, recipe.lanes, device, moved=moved)
             while not self._finished:
                 numbers = torch.tensor(self._number, device=device)
                 woken = [number < most for number, most in zip(self._number, self._redirect, strict=True)]
@@ -137,6 +141,7 @@ class _Lanes:
                 shown = self._chain(images, numbers)
                 with RedirectedReLU(lanes) if any(woken) else nullcontext():
                     found = activations(shown) if bound.layers else {}
+                    found |= photographs.read(activations, partial(self._chain, step=numbers))
                 scores = bound(found, images)
                 find_slopes(scores)
                 told = scores.detach()

@@ -46,6 +46,10 @@ def render(
     seeds: Annotated[
         int, typer.Option("--seeds", help="Pictures of each target, from seeds SEED, SEED+1 …")
     ] = 1,
+    diverse: Annotated[
+        int,
+        typer.Option("--diverse", help="So many pictures of each target, kept unlike each other; 0: none."),
+    ] = 0,
     lanes: Annotated[
         str | None,
         typer.Option("--lanes", help="Pictures that one step computes together; auto measures what is fast."),
@@ -102,6 +106,8 @@ def render(
     options = RunOptions(device=device, out=out)
     if seed < 0 or seeds < 1:
         raise RecipeError(f"--seed is at least 0 and --seeds at least 1, got {seed} and {seeds}")
+    if diverse and (diverse < 2 or seeds != 1):
+        raise RecipeError(f"--diverse is at least 2, without --seeds; got {diverse} and --seeds {seeds}")
     numbers = check_network(model, mean, std)
     if start is not None and not start.is_file():
         raise OutputError(f"no image {str(start)!r} to start from")
@@ -118,7 +124,9 @@ def render(
     from featvis.tuning import settle_auto, take_auto
 
     auto = take_auto(changes)
-    planned = make_plan(handle, addresses, recipe=recipe, seed=seed, seeds=seeds, start=image, **changes)
+    planned = make_plan(
+        handle, addresses, recipe=recipe, seed=seed, seeds=seeds, start=image, diverse=diverse, **changes
+    )
     # A dry run writes nothing, but what the folder holds is what a run would go on with.
     store = open_store(planned, folder) if not dry_run or folder.is_dir() else None
     planned, choices = settle_auto(planned, auto, store)
