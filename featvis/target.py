@@ -68,7 +68,7 @@ def name_set(name: str, first: int, count: int) -> str:
 
 
 def read_set(name: str) -> tuple[tuple[int, int] | None, str]:
-    """Return the first seed and number of pictures that a name tells (None if it tells none), and the rest."""
+    """Return the first seed and number of pictures that a name tells, None if it tells none; and the rest."""
     found = _SET.match(name)
     if found is None:
         return None, name

@@ -220,6 +220,10 @@ class ModelHandle:
         return digest.hexdigest()
 
     def _read(self, size: Size, layers: Sequence[str], images: Tensor) -> dict[str, Tensor]:
+        if images.shape[1] != self.channels:
+            raise CanvasError(
+                f"{self.name} takes images of {self.channels} channels, the photograph has {images.shape[1]}"
+            )
         # By one thread whatever the machine's setting, for the number of threads changes the last bits.
         before = torch.get_num_threads()
         torch.set_num_threads(1)
