@@ -14,6 +14,7 @@ from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
 from featvis.moving import Mover, drawn_at
 from featvis.objectives.base import Objective
+from featvis.objectives.reference import Photographs
 from featvis.recipe import Recipe
 from featvis.slopes import Look, copies_of
 from featvis.stages import plan_stages
@@ -191,7 +192,16 @@ def ascend(
             bound, shown_size = bound.moved(window.position), window.size
         bound, only = gather_units(bound, model, len(streams), shown_size)
         with model.tap(bound.layers, size=shown_size, precision=precision, only=only) as activations:
-            look = Look(here, chains, activations, bound, window=window, pool_gradients=pool_gradients)
+            photographs = Photographs(bound, part.size, len(streams), device, moved=bool(transforms))
+            look = Look(
+                here,
+                chains,
+                activations,
+                bound,
+                window=window,
+                pool_gradients=pool_gradients,
+                photographs=photographs,
+            )
             body = _body(look, parameters, move, recipe)
             take = Stepping(body, redirect_steps)
             if replays:

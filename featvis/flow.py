@@ -31,6 +31,7 @@ from featvis.lbfgs import LBFGS
 from featvis.models.handle import ModelHandle
 from featvis.moving import drawn_at, held, optimizer_of, scale_gradients
 from featvis.objectives.base import stack
+from featvis.objectives.reference import Photographs
 from featvis.optimizers import rate
 from featvis.pictures import Picture, to_levels
 from featvis.redirect import RedirectedReLU
@@ -153,7 +154,17 @@ class _Lanes:
         bound, only = gather_units(bound, model, recipe.lanes, seen)
         device = model.device
         with model.tap(bound.layers, size=seen, precision=recipe.precision, only=only) as activations:
-            look = Look(self.space, self._chains, activations, bound, pool_gradients=recipe.pool_gradients)
+            photographs = Photographs(
+                bound, recipe.size, recipe.lanes, device, moved=bool(self._chains[0].transforms)
+            )
+            look = Look(
+                self.space,
+                self._chains,
+                activations,
+                bound,
+                pool_gradients=recipe.pool_gradients,
+                photographs=photographs,
+            )
             while not self._finished:
                 numbers = torch.tensor(self._number, device=device)
                 woken = [number < most for number, most in zip(self._number, self._redirect, strict=True)]

@@ -27,6 +27,7 @@ from featvis.scoring import trace_steps as trace_steps
 from featvis.stages import plan_stages
 from featvis.wanted import Job as Job
 from featvis.wanted import Wanted as Wanted
+from featvis.wanted import lane_of as lane_of
 from featvis.wanted import lanes_of as lanes_of
 from featvis.wanted import plan as plan
 from featvis.wanted import settle as settle
@@ -99,7 +100,7 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
             stopped=stopped or interrupted,
             snapshots={number: shot[lane] for number, shot in shots.items() if shot is not None},
         )
-        for lane, one in enumerate(job.wanted)
+        for lane, one in ((lane_of(one, place), one) for place, one in enumerate(job.wanted))
     ]
     if interrupted:
         raise Interrupted(pictures)

@@ -46,7 +46,7 @@ class Picture:
     unit: int | None = None
     label: str = ""
     variant: str = "picture"
-    """``picture``, or ``negative``: of the unit's objective times -1."""
+    """``picture``, ``negative`` (of the unit's objective times -1), or ``diverse``: one of a set."""
     seconds: float = 0.0
     attempt: int = 0
     model: str = ""

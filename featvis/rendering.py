@@ -29,7 +29,7 @@ from featvis.recipe import Recipe
 from featvis.saving import Saver
 from featvis.sheets import grid
 from featvis.store import Store
-from featvis.target import Target, parse_request
+from featvis.target import Target, parse_request, read_set
 from featvis.transforms.base import Transform
 from featvis.tuning import settle_auto, take_auto
 
@@ -63,6 +63,7 @@ def render(
     space: ImageSpace | str | dict[str, Any] | None = None,
     transforms: Sequence[Transform] | None = None,
     penalties: Sequence[dict[str, Any]] | None = None,
+    diverse: int = 0,
     watch: Watch | None = None,
     snapshots: Sequence[int] = (),
     video: str | None = None,
@@ -83,6 +84,9 @@ def render(
         space: an image space, instead of the recipe's; its ``size`` sets the canvas.
         transforms: instead of the recipe's.
         penalties: instead of the recipe's, for instance ``[{"name": "l2", "weight": 0.1}]``.
+        diverse: so many pictures of each target, rendered together and kept unlike each other; what they
+            are unlike in is the penalty ``diversity`` of the recipe. Objectives that compare pictures
+            (:func:`featvis.diversity` …) render their ``seeds`` together, too.
         watch: called with every :class:`Step`; where it returns True, the pictures under way are finished
             as they stand, with status ``stopped``, and the next ones begin.
         snapshots: numbers of steps after which each picture is kept as it stands, in its ``snapshots`` and
@@ -114,6 +118,7 @@ def render(
         space=space,
         transforms=transforms,
         penalties=penalties,
+        diverse=diverse,
         **changes,
     )
     planned = beside.of(planned)
@@ -245,6 +250,7 @@ def reproduce(
         )
     recipe = Recipe(**old.recipe)
     network = network_for(handle, recipe)
+    mates, name = read_set(old.target)
     if old.unit is not None:
         position = parse_request("x:" + old.target.rpartition(":")[2]).position
         bound = of_target(Target(old.layer, old.unit, position)).bind(network)
@@ -253,14 +259,14 @@ def reproduce(
         raise UserError(f"{path} is a picture of {old.target}; give that objective to reproduce it")
     else:
         bound = objective.bind(network)
-        if bound.describe() != old.target:
-            raise UserError(f"{path} is a picture of {old.target}, not of {bound.describe()}")
+        if bound.describe() != name:
+            raise UserError(f"{path} is a picture of {name}, not of {bound.describe()}")
     if recipe.start is not None and start is None:
         raise UserError(f"{path} started from an image ({recipe.start}); give that image")
     if start is not None and recipe.start != digest(start):
         raise UserError(f"{path} did not start from this image")
     one = replace(
-        wanted_of(bound, old.target, recipe, old.seed, start),
+        wanted_of(bound, old.target, recipe, old.seed, start, mates),
         attempt=old.attempt,
         layer=old.layer,
         unit=old.unit,

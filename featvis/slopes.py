@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.window import Window
 from featvis.objectives.base import Objective
+from featvis.objectives.reference import Photographs
 from featvis.smoothpool import SmoothedPool
 from featvis.transforms.chain import Chain
 
@@ -37,10 +39,12 @@ class Look:
         *,
         window: Window | None = None,
         pool_gradients: str = "max",
+        photographs: Photographs | None = None,
     ) -> None:
         """Take everything that a step needs; one chain of transforms for each of its passes."""
         self._space, self._chains, self._window = space, chains, window
         self._activations, self._bound, self._pool_gradients = activations, bound, pool_gradients
+        self._photographs = photographs
 
     def __call__(self, parameters: Parameters, step: int | Tensor) -> Tensor:
         """Return the passes' mean scores ``(lanes,)``, detached, and leave the parameters' gradients."""
@@ -67,6 +71,8 @@ class Look:
             shown = self._window.of(shown)
         with SmoothedPool(self._pool_gradients) if self._pool_gradients != "max" else nullcontext():
             found = self._activations(shown) if self._bound.layers else {}
+            if self._photographs is not None:
+                found |= self._photographs.read(self._activations, partial(chain, step=step))
             return self._bound(found, images)
 
 

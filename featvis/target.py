@@ -55,6 +55,27 @@ class Request:
         return all(_is_number_or_slice(part.strip()) for part in self.units.split(","))
 
 
+_SET = re.compile(r"^seeds (\d+)-(\d+) of (.+)$", re.DOTALL)
+
+
+def name_set(name: str, first: int, count: int) -> str:
+    """Return how a target is called of which ``count`` pictures are rendered together, from seed ``first``.
+
+    >>> name_set("conv:4", 0, 4), read_set("seeds 0-3 of conv:4"), read_set("conv:4")
+    ('seeds 0-3 of conv:4', ((0, 4), 'conv:4'), (None, 'conv:4'))
+    """
+    return f"seeds {first}-{first + count - 1} of {name}"
+
+
+def read_set(name: str) -> tuple[tuple[int, int] | None, str]:
+    """Return the first seed and number of pictures that a name tells, None if it tells none; and the rest."""
+    found = _SET.match(name)
+    if found is None:
+        return None, name
+    first, last = int(found[1]), int(found[2])
+    return (first, last - first + 1), found[3]
+
+
 def parse_request(text: str) -> Request:
     """Read an address; numbers are checked against the layer later, by :func:`expand`.
 

@@ -69,14 +69,22 @@ def settle_auto(
     choices: dict[str, Choice] = {}
     for places in kinds.values():
         group = [planned.wanted[place] for place in places]
-        kept = store.made_with(group[0].layer, group[0].recipe, asked) if store is not None else None
+        # The lanes of pictures that are rendered together are their number.
+        open_here = asked if group[0].mates is None else asked - {"lanes"}
+        if not open_here:
+            continue
+        kept = store.made_with(group[0].layer, group[0].recipe, open_here) if store is not None else None
         if kept is None:
             found = choose(
-                group, planned.model, planned.weights, lanes="lanes" in asked, precision="precision" in asked
+                group,
+                planned.model,
+                planned.weights,
+                lanes="lanes" in open_here,
+                precision="precision" in open_here,
             )
             choices[", ".join(group[0].objective.layers)] = found
             kept = {"lanes": found.lanes, "precision": found.precision}
-        recipe = group[0].recipe.but(**{name: kept[name] for name in asked})
+        recipe = group[0].recipe.but(**{name: kept[name] for name in open_here})
         for place, one in zip(places, group, strict=True):
             settled[place] = replace(one, recipe=recipe)
     if store is not None:

@@ -35,6 +35,8 @@ class Wanted:
     """After so many steps the picture is kept as it stands; what is made does not depend on it."""
     candidate: int | None = None
     """Which of the recipe's ``best_of`` this is; None for the picture that they are for."""
+    mates: tuple[int, int] | None = None
+    """The first seed and the number of pictures that must be computed together; the name tells them, too."""
 
     def stream(self, purpose: str) -> torch.Generator:
         """Return this picture's own generator for a purpose."""
@@ -85,7 +87,12 @@ def plan(wanted: Sequence[Wanted]) -> list[Job]:
     groups: dict[object, list[Wanted]] = {}
     for one in candidates_of(wanted):
         # Only objectives of one kind share a job, so that a score's sums never depend on the mates.
-        kind = (one.recipe.model_dump_json(), one.objective.stacks_with(), one.start is None)
+        kind: tuple[object, ...] = (
+            one.recipe.model_dump_json(),
+            one.objective.stacks_with(),
+            one.start is None,
+            (one.name, one.attempt) if one.mates is not None else None,
+        )
         groups.setdefault(kind, []).append(one)
     jobs = []
     for group in groups.values():
@@ -96,8 +103,19 @@ def plan(wanted: Sequence[Wanted]) -> list[Job]:
 
 
 def lanes_of(job: Job) -> list[Wanted]:
-    """Return the wish of each lane: a short batch is padded, for another width would change the last bits."""
+    """Return the wish of each lane: a short batch is padded, for another width would change the last bits.
+
+    Pictures that depend on each other have all of their set in the lanes, whichever of it is wanted.
+    """
+    if (mates := job.wanted[0].mates) is not None:
+        first, count = mates
+        return [replace(job.wanted[0], seed=seed) for seed in range(first, first + count)]
     return [job.wanted[min(lane, len(job.wanted) - 1)] for lane in range(job.recipe.lanes)]
+
+
+def lane_of(one: Wanted, place: int) -> int:
+    """Return the lane of the wish at ``place`` of a job."""
+    return place if one.mates is None else one.seed - one.mates[0]
 
 
 def with_fewer_lanes(wanted: Wanted, lanes: int) -> Wanted:

@@ -62,6 +62,10 @@ def render(
     seeds: Annotated[
         int, typer.Option("--seeds", help="Pictures of each target, from seeds SEED, SEED+1 …")
     ] = 1,
+    diverse: Annotated[
+        int,
+        typer.Option("--diverse", help="So many pictures of each target, kept unlike each other; 0: none."),
+    ] = 0,
     lanes: Annotated[
         str | None,
         typer.Option("--lanes", help="Pictures that one step computes together; auto measures what is fast."),
@@ -142,6 +146,8 @@ def render(
     for kind in (video, morph):
         if kind is not None:
             check_video(kind, fps)
+    if diverse and (diverse < 2 or seeds != 1):
+        raise RecipeError(f"--diverse is at least 2, without --seeds; got {diverse} and --seeds {seeds}")
     numbers = check_network(model, mean, std)
     if start is not None and not start.is_file():
         raise OutputError(f"no image {str(start)!r} to start from")
@@ -158,7 +164,9 @@ def render(
     from featvis.tuning import settle_auto, take_auto
 
     auto = take_auto(changes)
-    planned = make_plan(handle, addresses, recipe=recipe, seed=seed, seeds=seeds, start=image, **changes)
+    planned = make_plan(
+        handle, addresses, recipe=recipe, seed=seed, seeds=seeds, start=image, diverse=diverse, **changes
+    )
     from featvis.beside import Beside
 
     beside = Beside(kept, video, fps)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from featvis.flow import flow
-from featvis.jobs import Job, Wanted, Watch, plan, run, with_fewer_lanes
+from featvis.jobs import Job, Wanted, Watch, lane_of, lanes_of, plan, run, with_fewer_lanes
 from featvis.models.handle import ModelHandle
 from featvis.pictures import Picture
 
@@ -54,11 +54,14 @@ def execute(
                         continue
                     yield picture
                 continue
+            if job.wanted[0].mates is not None:
+                yield from _render_set(job, model, weights, watch, again, say)
+                continue
             pictures = run(job, model, weights, watch)
         except (MemoryError, RuntimeError) as error:
             if done:  # the rest of a flow
                 job = Job(tuple(one for one in job.wanted if all(one is not other for other in done)))
-            if not is_out_of_memory(error) or job.recipe.lanes == 1:
+            if not is_out_of_memory(error) or job.recipe.lanes == 1 or job.wanted[0].mates is not None:
                 if failed is None:
                     raise
                 if len(job.wanted) == 1:
@@ -78,6 +81,26 @@ def execute(
         for one, picture in zip(job.wanted, pictures, strict=False):
             if not _tried_again(one, picture, again, say):
                 yield picture
+
+
+def _render_set(
+    job: Job,
+    model: ModelHandle,
+    weights: str,
+    watch: Watch | None,
+    again: list[Wanted],
+    say: Callable[[str], None] | None,
+) -> Iterator[Picture]:
+    """Render pictures that depend on each other: the whole set, from other starts if any of it is dead."""
+    first = job.wanted[0]
+    every = run(Job(tuple(lanes_of(job))), model, weights, watch)
+    if any(picture.status == "dead" for picture in every) and first.attempt + 1 < first.recipe.attempts:
+        again += [replace(one, attempt=one.attempt + 1) for one in job.wanted]
+        if say is not None:
+            say(f"{first.name} has a picture without gradient; trying other starts")
+        return
+    for one in job.wanted:
+        yield every[lane_of(one, 0)]
 
 
 def _tried_again(
@@ -102,12 +125,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _left(job: Job, jobs: Sequence[Job]) -> list[Wanted]:
     """The pictures of this job and of the waiting ones that share its recipe."""
-    same = [other for other in jobs if other.recipe == job.recipe]
+    same = [other for other in jobs if _shares_lanes(job, other)]
     return [one for each in (job, *same) for one in each.wanted]
 
 
 def _others(job: Job, jobs: Sequence[Job]) -> list[Job]:
-    return [other for other in jobs if other.recipe != job.recipe]
+    return [other for other in jobs if not _shares_lanes(job, other)]
+
+
+def _shares_lanes(job: Job, other: Job) -> bool:
+    return other.recipe == job.recipe and other.wanted[0].mates is None
 
 
 def _free(device: torch.device) -> None:

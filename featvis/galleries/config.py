@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from featvis.errors import RecipeError, TargetError, unknown
-from featvis.options import AtLeastOne, Count
+from featvis.options import AtLeastOne, AtLeastTwo, Count
 from featvis.recipe import Recipe, place_statistics
 from featvis.target import parse_request
 
@@ -44,7 +44,7 @@ RecipeTable = Annotated[dict[str, Any], BeforeValidator(_as_table), WithJsonSche
 """A recipe's name or file, or a table: ``base``, and the fields that change it. Without a base, the layer
 chooses the recipe that is changed, as ``featvis render`` does."""
 
-Variant = Literal["picture", "negative"]
+Variant = Literal["picture", "negative", "diverse"]
 
 
 class _Table(BaseModel):
@@ -64,7 +64,10 @@ class Section(_Table):
     seeds: AtLeastOne | None = None
     """How many pictures of each unit; by default the gallery's."""
     variants: tuple[Variant, ...] = ("picture",)
-    """What is rendered of each unit: the picture, and the negative, which is as unlike the unit as can be."""
+    """What is rendered of each unit: the picture; the negative, which is as unlike the unit as can be; a
+    diverse set, pictures of it that are kept unlike each other."""
+    diverse: AtLeastTwo = 4
+    """How many pictures a diverse set has."""
 
     @field_validator("targets")
     @classmethod
@@ -79,7 +82,7 @@ class Section(_Table):
     @classmethod
     def _some_variant(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
-            raise RecipeError("variants: name at least one of picture, negative")
+            raise RecipeError("variants: name at least one of picture, negative, diverse")
         return tuple(dict.fromkeys(value))
 
 

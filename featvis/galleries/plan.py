@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from featvis.errors import RecipeError, TargetError, unknown
 from featvis.galleries.config import Gallery, Section
@@ -96,19 +98,38 @@ def plan_gallery(gallery: Gallery, model: ModelHandle) -> GalleryPlan:
         )
         weights = planned.weights
         names = []
-        for one in planned.wanted:
-            for variant in section.variants:
-                wanted = one if variant == "picture" else negative_of(one)
-                new = Planned(wanted, wanted.key(weights))
-                old = pictures.setdefault(new.name, new)
-                if old.key != new.key:
-                    raise RecipeError(
-                        f"section {place} asks for {new.name} with another recipe than an earlier section; "
-                        "a gallery holds one picture of each target and seed"
-                    )
-                names.append(new.name)
+        for wanted in _variants_of(planned.wanted, section, model, base, gallery.seed, changes):
+            new = Planned(wanted, wanted.key(weights))
+            old = pictures.setdefault(new.name, new)
+            if old.key != new.key:
+                raise RecipeError(
+                    f"section {place} asks for {new.name} with another recipe than an earlier section; "
+                    "a gallery holds one picture of each target and seed"
+                )
+            names.append(new.name)
         sections.append((section, names))
     return GalleryPlan(model, weights, pictures, sections)
+
+
+def _variants_of(
+    wanted: list[Wanted],
+    section: Section,
+    model: ModelHandle,
+    base: str | None,
+    seed: int,
+    changes: dict[str, Any],
+) -> Iterator[Wanted]:
+    """The pictures of a section's targets in all its variants, diverse sets last."""
+    for one in wanted:
+        for variant in section.variants:
+            if variant != "diverse":
+                yield one if variant == "picture" else negative_of(one)
+    if "diverse" in section.variants:
+        changes = {name: value for name, value in changes.items() if name != "lanes"}
+        targets = list(dict.fromkeys(one.name for one in wanted))
+        yield from make_plan(
+            model, targets, recipe=base, seed=seed, diverse=section.diverse, **changes
+        ).wanted
 
 
 def negative_of(one: Wanted) -> Wanted:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -106,7 +107,9 @@ class ModelHandle:
             CanvasError: it does not run at this canvas; the message names the smallest that it takes.
         """
         if size not in self._networks:
-            self._networks[size] = NetworkAt(self.name, self.module, size, self._measure(size), self.missing)
+            self._networks[size] = NetworkAt(
+                self.name, self.module, size, self._measure(size), self.missing, partial(self._read, size)
+            )
         return self._networks[size]
 
     @property
@@ -234,6 +237,21 @@ class ModelHandle:
                 plain.view(torch.uint8).numpy().tobytes() if plain.dim() else repr(plain.item()).encode()
             )
         return digest.hexdigest()
+
+    def _read(self, size: Size, layers: Sequence[str], images: Tensor) -> dict[str, Tensor]:
+        if images.shape[1] != self.channels:
+            raise CanvasError(
+                f"{self.name} takes images of {self.channels} channels, the photograph has {images.shape[1]}"
+            )
+        # By one thread whatever the machine's setting, for the number of threads changes the last bits.
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.no_grad(), self.tap(layers, size=size) as activations:
+                found = activations(images.to(self.device))
+            return {name: value.detach().clone() for name, value in found.items()}
+        finally:
+            torch.set_num_threads(before)
 
     def _trusted_pairs(self) -> list[Pair]:
         """The convolutions that a BatchNorm can be folded into: measured once, and checked by the output."""

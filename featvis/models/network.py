@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from featvis.errors import TargetError, unknown
 from featvis.models.layers import LayerInfo
@@ -20,14 +20,22 @@ class NetworkAt:
         size: tuple[int, int],
         layers: dict[str, LayerInfo],
         missing: Collection[str] = (),
+        read: Callable[[Sequence[str], Tensor], dict[str, Tensor]] | None = None,
     ) -> None:
         self.name, self.module, self.size, self.layers = name, module, size, layers
         self._missing = missing  # names of parameters that have no weights
+        self._read = read
 
     @property
     def output_layer(self) -> str:
         """The layer that finishes last."""
         return max(self.layers.values(), key=lambda layer: layer.order).name
+
+    def read(self, layers: Sequence[str], images: Tensor) -> dict[str, Tensor]:
+        """Return what layers give for images ``(B, C, *size)`` in [0, 1], without gradients."""
+        if self._read is None:
+            raise TargetError(f"{self.name} cannot be run from here; bind to model.at(size)")
+        return self._read(layers, images)
 
     def find(self, name: str) -> LayerInfo:
         """Return the layer called ``name``, whatever its kind.

@@ -6,7 +6,8 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,8 +31,11 @@ class Objective(ABC):
 
     layers: tuple[str, ...] = ()
     """The layers it reads; the forward pass ends at the deepest."""
-    coupled: ClassVar[bool] = False
+    coupled: bool = False
     """Whether a picture's score depends on its batch-mates (by design, as in diversity)."""
+    references: Mapping[str, Tensor] = MappingProxyType({})
+    """Photographs ``(1, C, H, W)`` that a bound objective compares with, by digest; the transforms move them
+    as they move the image, and :func:`under_reference` says where their activations are found."""
 
     @abstractmethod
     def score(self, activations: Activations, images: Tensor) -> Tensor:
@@ -134,6 +138,8 @@ class Sum(Objective):
     def __init__(self, terms: Sequence[tuple[float, Objective]]) -> None:
         self.terms = tuple(terms)
         self.layers = tuple(dict.fromkeys(layer for _, term in self.terms for layer in term.layers))
+        self.coupled = any(term.coupled for _, term in self.terms)
+        self.references = {name: one for _, term in self.terms for name, one in term.references.items()}
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         total = images.new_zeros(images.shape[0])
@@ -183,16 +189,27 @@ class EachItsOwn(Objective):
     def __init__(self, objectives: Sequence[Objective]) -> None:
         self.objectives = tuple(objectives)
         self.layers = tuple(dict.fromkeys(layer for one in self.objectives for layer in one.layers))
+        self.references = {name: each for one in self.objectives for name, each in one.references.items()}
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         scores = []
         for lane, objective in enumerate(self.objectives):
-            own = {name: activations[name][lane : lane + 1] for name in objective.layers}
+            names = [*objective.layers, *(under_reference(*pair) for pair in _referred(objective))]
+            own = {name: activations[name][lane : lane + 1] for name in names if name in activations}
             scores.append(objective(own, images[lane : lane + 1]))
         return torch.cat(scores)
 
     def describe(self) -> str:  # noqa: D102
         return "[" + ", ".join(objective.describe() for objective in self.objectives) + "]"
+
+
+def _referred(objective: Objective) -> list[tuple[str, str]]:
+    return [(digest, layer) for digest in objective.references for layer in objective.layers]
+
+
+def under_reference(digest: str, layer: str) -> str:
+    """Return the name under which a photograph's activations of a layer stand among the images' own."""
+    return f"{layer} of {digest}"
 
 
 def stack(objectives: Sequence[Objective]) -> Objective:

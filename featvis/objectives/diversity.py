@@ -1,0 +1,81 @@
+"""How alike the pictures of one batch are, by what goes together in them; subtract it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional
+
+from featvis.errors import TargetError
+from featvis.models.layers import LayerInfo
+from featvis.models.network import NetworkAt
+from featvis.objectives.base import Activations, Objective, copy_with, spread_over
+from featvis.parts import part
+
+
+@part("diversity")
+class Diversity(Objective):
+    """⟨Ĝ_b, Σ_{a≠b} Ĝ_a⟩ / B, each picture's share of how alike a batch of B is (Lucid; FIELD section 4).
+
+    G = F Fᵀ over the positions of a layer, Ĝ = G / ‖G‖; the shares sum to (‖Σ Ĝ‖² - B) / B. Coupled: the
+    pictures of a set are rendered together. Without ``layer`` it reads the target's own, for a class the last
+    with a map before it. With ``relative`` a share is multiplied by the root mean square of its picture's
+    activations there, as a constant, so that one weight does for networks of any scale.
+    """
+
+    layer: str = ""
+    relative: bool = False
+
+    coupled = True
+
+    def beside(self, layers: Sequence[str]) -> Objective:  # noqa: D102
+        return copy_with(self, _until=tuple(layers))
+
+    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
+        info = network.layer(self.layer) if self.layer else _own(network, self._until)
+        return copy_with(self, layers=(info.name,), _info=info)
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        if self._info is None:
+            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        spread = spread_over(self._info, activations[self._info.name]).float()
+        grams = functional.normalize((spread @ spread.mT).flatten(1), dim=1)
+        alike = grams @ grams.mT
+        shares: Tensor = (alike.sum(1) - alike.diagonal()) / len(grams)
+        if self.relative:
+            shares = shares * spread.detach().square().flatten(1).mean(1).sqrt()
+        return shares
+
+    def describe(self) -> str:  # noqa: D102
+        told = [self.layer] if self.layer else []
+        return f"diversity({', '.join([*told, *(['relative'] if self.relative else [])])})"
+
+    _until: ClassVar[tuple[str, ...]] = ()
+    _info: ClassVar[LayerInfo | None] = None
+
+
+def _own(network: NetworkAt, until: Sequence[str]) -> LayerInfo:
+    """The target's layer; if it has no positions, the last before it that has several."""
+    last = max((network.layer(name) for name in until or (network.output_layer,)), key=lambda one: one.order)
+    if last.kind != "vector":
+        return last
+    before = [
+        one
+        for one in network.layers.values()
+        if one.order < last.order
+        and one.is_clear
+        and math.prod(one.shape) // one.units - one.prefix > 1
+        and network.first_without_weights(one) is None
+    ]
+    return max(before, key=lambda one: one.order, default=last)
+
+
+def diversity(layer: str, *, relative: bool = False) -> Objective:
+    """How alike the pictures of a set are at a layer, to be subtracted: ``… - 10 * fv.diversity("conv")``.
+
+    Render such an objective with ``seeds=4``: the four pictures are computed together.
+    """
+    return Diversity(layer=layer, relative=relative)  # type: ignore[call-arg]

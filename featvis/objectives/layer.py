@@ -1,0 +1,35 @@
+"""The energy of a whole layer: what DeepDream climbs."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from featvis.errors import TargetError
+from featvis.models.layers import LayerInfo
+from featvis.models.network import NetworkAt
+from featvis.objectives.base import Activations, Objective, copy_with, spread_over
+
+
+class LayerEnergy(Objective):
+    """mean over units and positions of A² (DeepDream, Mordvintsev et al. 2015; FIELD section 4)."""
+
+    def __init__(self, layer: str) -> None:
+        self.layers = (layer,)
+        self._info: LayerInfo | None = None
+
+    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
+        return copy_with(self, _info=network.layer(self.layers[0]))
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        if self._info is None:
+            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        spread = spread_over(self._info, activations[self.layers[0]])
+        return spread.float().square().flatten(1).mean(1)
+
+    def describe(self) -> str:  # noqa: D102
+        return f"layer({self.layers[0]})"
+
+
+def layer(name: str) -> LayerEnergy:
+    """Climb a whole layer: the mean square of its activations; tokens that are no positions are left out."""
+    return LayerEnergy(name)

@@ -1,0 +1,176 @@
+"""Weighted units over a window of a map, or a direction at one position."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from featvis.errors import TargetError
+from featvis.models.layers import LayerInfo
+from featvis.models.network import NetworkAt
+from featvis.objectives.base import Activations, Objective, copy_with, number
+from featvis.objectives.pattern import dot_times_cosine
+from featvis.objectives.unit import MIDDLE, check_position
+
+Window = tuple[int, int, int, int]
+"""(row, column, rows, columns) of a part of a map."""
+
+
+class Local(Objective):
+    """mean over a window of ⟨a, w⟩ · max(.1, cos(a, w))^p, with a weight for each unit (FIELD section 4)."""
+
+    def __init__(
+        self,
+        layer: str,
+        weights: Tensor | Mapping[int, float],
+        window: Window | None = None,
+        position: tuple[int, int] | None = None,
+        power: float = 0.0,
+    ) -> None:
+        self.layers = (layer,)
+        self.weights = weights
+        self.window, self.position, self.power = window, position, power
+        self._info: LayerInfo | None = None
+        self._vector: Tensor = torch.zeros(0)
+
+    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
+        info = network.layer(self.layers[0])
+        if self.window is not None:
+            if info.kind not in ("map", "map_last"):
+                raise TargetError(f"{info.name} has no map for a window; its shape is {info.shape}")
+            row, column, rows, columns = self.window
+            height, width = (n for axis, n in enumerate(info.shape) if axis not in (0, info.axis))
+            if row + rows > height or column + columns > width:
+                raise TargetError(
+                    f"the window of {rows}x{columns} positions at {row},{column} reaches past the map of "
+                    f"{info.name}, {height} rows by {width} columns at this canvas"
+                )
+        position = check_position(info, self.position)
+        return copy_with(self, _info=info, position=position, _vector=self._weights_of(info))
+
+    def _weights_of(self, info: LayerInfo) -> Tensor:
+        if isinstance(self.weights, Tensor):
+            if len(self.weights) != info.units:
+                raise TargetError(f"{info.name} has {info.units} units, got {len(self.weights)} weights")
+            return self.weights
+        vector = torch.zeros(info.units)
+        for unit, weight in self.weights.items():
+            if not 0 <= unit < info.units:
+                raise TargetError(f"unit {unit} is out of range; {info.name} has units 0 to {info.units - 1}")
+            vector[unit] = weight
+        return vector
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        if self._info is None:
+            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        found = activations[self.layers[0]].movedim(self._info.axis, 1)
+        if self.position is not None:
+            row, column = self.position
+            found = found[:, :, row : row + 1, column : column + 1]
+        elif self.window is not None:
+            row, column, rows, columns = self.window
+            found = found[:, :, row : row + rows, column : column + columns]
+        elif found.dim() == 3:
+            found = found[:, :, self._info.prefix :]
+        if self._vector.device != found.device:
+            self._vector = self._vector.to(found.device)
+        spread = found.float().flatten(2) if found.dim() > 2 else found.float()[:, :, None]
+        return dot_times_cosine(spread, self._vector[None, :, None], self.power, 1).mean(1)
+
+    def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
+        known = self.position is not None and self.position != MIDDLE
+        return (self.layers[0], self.position) if known and self.position is not None else None
+
+    def moved(self, position: tuple[int, int]) -> Objective:  # noqa: D102
+        return copy_with(self, position=position)
+
+    def describe(self) -> str:  # noqa: D102
+        if isinstance(self.weights, Tensor):
+            told = hashlib.sha256(self.weights.cpu().double().numpy().tobytes()).hexdigest()[:12]
+        else:
+            told = "{" + ", ".join(f"{unit}: {number(one)}" for unit, one in self.weights.items()) + "}"
+        power = f", power={number(self.power)}" if self.power else ""
+        where = f", position={self.position[0]},{self.position[1]}" if self.position is not None else ""
+        if self.window is not None:
+            where = f", window={','.join(map(str, self.window))}"
+        return f"weighted({self.layers[0]}, {told}{power}{where})"
+
+
+def weighted(
+    layer: str,
+    weights: Mapping[int, float] | Sequence[float] | Tensor,
+    *,
+    window: Window | None = None,
+    position: tuple[int, int] | None = None,
+) -> Local:
+    """Climb a weighted sum of units, averaged over the map, a window of it, or at one position.
+
+    Args:
+        layer: the layer's name.
+        weights: by unit, ``{3: 1.0, 7: -0.5}``, or one number for each unit of the layer.
+        window: (row, column, rows, columns) of the map.
+        position: (row, column) of the map, instead of a window.
+
+    Raises:
+        TargetError: no weight, not finite or all zero; a window or position outside the map (at bind).
+    """
+    if window is not None:
+        if position is not None:
+            raise TargetError("weighted: a window or a position, not both")
+        if len(window) != 4 or min(window[:2]) < 0 or min(window[2:]) < 1:
+            raise TargetError(f"a window is (row, column, rows, columns), at least 1 by 1; got {window!r}")
+        window = (window[0], window[1], window[2], window[3])
+    kept: Tensor | dict[int, float]
+    if isinstance(weights, Mapping):
+        kept = {int(unit): float(one) for unit, one in weights.items()}
+        _check(torch.tensor(list(kept.values())))
+    else:
+        kept = torch.as_tensor(weights).detach().float().clone()
+        _check(kept)
+    return Local(layer, kept, window, position)
+
+
+def direction_at(
+    layer: str,
+    vector: Tensor | Sequence[float],
+    position: tuple[int, int] | None = None,
+    *,
+    power: float = 0.0,
+    whitening: Tensor | None = None,
+) -> Local:
+    """Climb a direction at one position of a map.
+
+    Args:
+        layer: a map.
+        vector: one component for each unit.
+        position: (row, column), by default the middle (⌊H/2⌋, ⌊W/2⌋).
+        power: of max(.1, cosine).
+        whitening: S ``(units, units)``, the inverse of AᵀA/n (uncentred); v' = v·S is climbed
+            (Activation Atlas, Carter et al. 2019).
+
+    Raises:
+        TargetError: no vector, not finite or zero, a whitening of another shape, a position outside the map.
+    """
+    values = torch.as_tensor(vector).detach().float().clone()
+    _check(values)
+    if power < 0:
+        raise TargetError(f"a direction's power is at least 0, got {power}")
+    if whitening is not None:
+        if tuple(whitening.shape) != (len(values), len(values)):
+            raise TargetError(
+                f"the whitening of a direction of {len(values)} components is {len(values)}x{len(values)}, "
+                f"got {tuple(whitening.shape)}"
+            )
+        values = values @ whitening.detach().float()
+        _check(values)
+    return Local(layer, values, None, position if position is not None else MIDDLE, power)
+
+
+def _check(values: Tensor) -> None:
+    if values.dim() != 1 or not values.numel():
+        raise TargetError(f"weights are one number for each unit, got shape {tuple(values.shape)}")
+    if not bool(torch.isfinite(values).all()) or not bool(values.any()):
+        raise TargetError("weights are finite and not all zero")

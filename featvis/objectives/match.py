@@ -1,0 +1,36 @@
+"""Activation matching: an image that gives a layer what a photograph gave it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from featvis.models.layers import LayerInfo
+from featvis.objectives.reference import Compared, check_photograph
+
+
+class Match(Compared):
+    """−Σ_l ‖A_l(x) − A_l(ref)‖² / ‖A_l(ref)‖² (Mahendran & Vedaldi 2015; FIELD section 4)."""
+
+    def compare(self, own: Tensor, reference: Tensor, layer: LayerInfo) -> Tensor:  # noqa: D102
+        size = reference.square().flatten(1).sum(1).clamp(min=1e-12)
+        return -(own - reference).square().flatten(1).sum(1) / size
+
+    def describe(self) -> str:  # noqa: D102
+        return f"match({', '.join(self.layers)}, {self._digest})"
+
+
+def match(layers: str | Sequence[str], photograph: Tensor) -> Match:
+    """Invert a representation: an image whose activations are a photograph's; 0 is a perfect match.
+
+    Args:
+        layers: whose activations are matched.
+        photograph: ``(C, H, W)`` in [0, 1]; brought to the canvas.
+
+    Raises:
+        CanvasError: no image.
+        TargetError: no layer.
+    """
+    image, names = check_photograph("match", photograph, layers)
+    return Match(names, image)

@@ -1,0 +1,127 @@
+"""A pattern over units and positions: a whole-tensor direction, and dot · cosine^p of whole tensors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from featvis.errors import CanvasError, TargetError
+from featvis.models.layers import LayerInfo
+from featvis.models.network import NetworkAt
+from featvis.objectives.base import Activations, Objective, copy_with, number
+
+LEAST_COSINE = 0.1
+"""Below it the cosine counts as this, so that a picture that points the wrong way still has a slope."""
+
+
+def dot_times_cosine(one: Tensor, other: Tensor, power: float, dim: int) -> Tensor:
+    """Return ⟨a, v⟩ · max(.1, ⟨a, v⟩ / ((‖a‖ + 1e-4)(‖v‖ + 1e-4)))^p along ``dim`` (Lucid; FIELD section 4).
+
+    Args:
+        one: activations.
+        other: what they are compared with; broadcast.
+        power: p; 0 is the plain inner product.
+        dim: the axis that is summed over.
+    """
+    dot = (one * other).sum(dim)
+    if power == 0:
+        return dot
+    norms = (one.norm(dim=dim) + 1e-4) * (other.norm(dim=dim) + 1e-4)
+    towards: Tensor = (dot / norms).clamp(min=LEAST_COSINE) ** power
+    return dot * towards
+
+
+class Pattern(Objective):
+    """An activation pattern ``(units, rows, columns)`` on the centre crop of a map that fits it.
+
+    - each position by itself (``whole`` false): mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p;
+    - the pattern as one vector (``whole`` true): ⟨A, V⟩ · max(.1, cos(A, V))^p, one cosine for each picture.
+    """
+
+    def __init__(self, layer: str, patterns: Tensor, power: float, *, whole: bool) -> None:
+        self.layers = (layer,)
+        self.patterns = patterns  # (1 or B, units, rows, columns)
+        self.power, self.whole = power, whole
+        self._info: LayerInfo | None = None
+        self._corner = (0, 0)
+
+    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
+        info = network.layer(self.layers[0])
+        if info.kind not in ("map", "map_last"):
+            raise TargetError(f"{info.name} has no map for a pattern; its shape is {info.shape}")
+        _, units, *rows_columns = self.patterns.shape
+        if units != info.units:
+            raise TargetError(f"a pattern of {info.name} has {info.units} units, got {units}")
+        place = [n for axis, n in enumerate(info.shape) if axis not in (0, info.axis)]
+        if rows_columns[0] > place[0] or rows_columns[1] > place[1]:
+            raise CanvasError(
+                f"a pattern of {rows_columns[0]}x{rows_columns[1]} positions does not fit the map of "
+                f"{info.name}, {place[0]}x{place[1]} at this canvas; use a larger one"
+            )
+        corner = tuple((there - mine) // 2 for there, mine in zip(place, rows_columns, strict=True))
+        return copy_with(self, _info=info, _corner=corner)
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        if self._info is None:
+            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        found = activations[self.layers[0]].movedim(self._info.axis, 1).float()
+        if self.patterns.device != found.device:
+            self.patterns = self.patterns.to(found.device)
+        (row, column), (rows, columns) = self._corner, self.patterns.shape[2:]
+        crop = found[:, :, row : row + rows, column : column + columns]
+        if self.whole:
+            return dot_times_cosine(crop.flatten(1), self.patterns.flatten(1), self.power, 1)
+        return dot_times_cosine(crop.flatten(2), self.patterns.flatten(2), self.power, 1).mean(1)
+
+    def describe(self) -> str:  # noqa: D102
+        shape = "x".join(map(str, self.patterns.shape[1:]))
+        values = hashlib.sha256(self.patterns.cpu().double().numpy().tobytes()).hexdigest()[:12]
+        power = f", power={number(self.power)}" if self.power else ""
+        name = "dot_cosine" if self.whole else "tensor_direction"
+        return f"{name}({self.layers[0]}, {shape}, {values}{power})"
+
+    def stacks_with(self) -> tuple[object, ...]:  # noqa: D102
+        return (Pattern, self.layers, self.power, self.whole, tuple(self.patterns.shape[1:]))
+
+    @classmethod
+    def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
+        first: Pattern = objectives[0]
+        return copy_with(first, patterns=torch.cat([one.patterns for one in objectives]))
+
+
+def tensor_direction(layer: str, pattern: Tensor, power: float = 0.0) -> Pattern:
+    """Climb a direction of its own at each position: Lucid's tensor direction.
+
+    Args:
+        layer: a map.
+        pattern: ``(units, rows, columns)``, no larger than the map; compared with the centre of it.
+        power: of the cosine at each position.
+
+    Raises:
+        TargetError: no such shape, not finite, or all zero.
+    """
+    return _pattern(layer, pattern, power, whole=False)
+
+
+def dot_cosine(layer: str, pattern: Tensor, power: float = 2.0) -> Pattern:
+    """Climb ⟨A, V⟩ · max(.1, cos(A, V))^p of the whole pattern: one product for each picture.
+
+    The product of a negative dot is negative and rises with the dot, too. Arguments and errors as for
+    :func:`tensor_direction`.
+    """
+    return _pattern(layer, pattern, power, whole=True)
+
+
+def _pattern(layer: str, pattern: Tensor, power: float, *, whole: bool) -> Pattern:
+    values = torch.as_tensor(pattern).detach().float().clone()
+    if values.dim() != 3 or not values.numel():
+        raise TargetError(f"a pattern has shape (units, rows, columns), got {tuple(values.shape)}")
+    if not bool(torch.isfinite(values).all()) or not bool(values.any()):
+        raise TargetError("a pattern is finite and not zero")
+    if power < 0:
+        raise TargetError(f"a pattern's power is at least 0, got {power}")
+    return Pattern(layer, values[None], power, whole=whole)

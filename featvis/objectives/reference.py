@@ -1,0 +1,114 @@
+"""Objectives that compare with a photograph: its activations are constants."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from featvis.errors import CanvasError, TargetError
+from featvis.models.layers import LayerInfo
+from featvis.models.network import NetworkAt
+from featvis.objectives.base import Activations, Objective, copy_with, under_reference
+
+
+class Compared(Objective):
+    """An objective of what layers give for the image and for a photograph.
+
+    The photograph's activations are computed once, when the objective is bound. Where a run moves its images
+    by transforms, they are computed at each step, of the photograph under the same draw, without gradient.
+    """
+
+    moves = True
+    """Whether the photograph goes through the transforms beside the image."""
+
+    def __init__(self, layers: Sequence[str], photograph: Tensor) -> None:
+        self.layers = tuple(layers)
+        self.photograph = photograph
+        self._found: Mapping[str, Tensor] = {}
+        self._infos: Mapping[str, LayerInfo] = {}
+
+    @abstractmethod
+    def compare(self, own: Tensor, reference: Tensor, layer: LayerInfo) -> Tensor:
+        """Return one layer's score ``(B,)``; its activations are ``(B, …)`` and ``(B or 1, …)``."""
+
+    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
+        infos = {name: network.layer(name) for name in self.layers}
+        found = network.read(self.layers, fitted(self.photograph, network.size))
+        return copy_with(
+            self,
+            _found={name: one.float() for name, one in found.items()},
+            _infos=infos,
+            references={self._digest: self.photograph} if self.moves else {},
+        )
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        if not self._found:
+            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        total = images.new_zeros(images.shape[0])
+        for name in self.layers:
+            reference = activations.get(under_reference(self._digest, name), self._found[name])
+            total = total + self.compare(activations[name].float(), reference.float(), self._infos[name])
+        return total
+
+    @property
+    def _digest(self) -> str:
+        shape = "x".join(map(str, self.photograph.shape[1:]))
+        values = self.photograph.cpu().contiguous().numpy().tobytes()
+        return hashlib.sha256(shape.encode() + values).hexdigest()[:12]
+
+
+class Photographs:
+    """The photographs that a run's objective compares with, on the canvas, once for each lane."""
+
+    def __init__(
+        self, bound: Objective, canvas: tuple[int, int], lanes: int, device: torch.device, *, moved: bool
+    ) -> None:
+        """Lay them out; none where no transform moves the images, for what was read once is right then."""
+        each = bound.references if moved else {}
+        self._shown = {
+            digest: fitted(one, canvas).to(device).expand(lanes, -1, -1, -1) for digest, one in each.items()
+        }
+
+    def read(
+        self, activations: Callable[[Tensor], dict[str, Tensor]], chain: Callable[[Tensor], Tensor]
+    ) -> dict[str, Tensor]:
+        """Return what layers give for the photographs under the draw of a step, without gradients."""
+        given = {}
+        with torch.no_grad():
+            for digest, shown in self._shown.items():
+                for layer, found in activations(chain(shown)).items():
+                    given[under_reference(digest, layer)] = found
+        return given
+
+
+def check_photograph(
+    what: str, photograph: Tensor, layers: str | Sequence[str]
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Return a photograph as ``(1, C, H, W)`` and the layers as names.
+
+    Raises:
+        CanvasError: it is no image ``(C, H, W)`` in [0, 1].
+        TargetError: no layer.
+    """
+    names = (layers,) if isinstance(layers, str) else tuple(layers)
+    if not names:
+        raise TargetError(f"{what}: name at least one layer")
+    if not isinstance(photograph, Tensor) or photograph.dim() != 3 or not photograph.numel():
+        came = tuple(photograph.shape) if isinstance(photograph, Tensor) else type(photograph).__name__
+        raise CanvasError(f"{what}: a photograph is a tensor (C, H, W) as fv.load_image gives it, got {came}")
+    values = photograph.detach().float().cpu().clone()
+    if not bool(torch.isfinite(values).all()) or float(values.min()) < 0 or float(values.max()) > 1:
+        raise CanvasError(f"{what}: a photograph's values lie in [0, 1]")
+    return values[None], names
+
+
+def fitted(photograph: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring a photograph ``(1, C, H, W)`` to a canvas: bicubic, antialiased, its aspect not kept."""
+    if tuple(photograph.shape[2:]) == tuple(size):
+        return photograph
+    return functional.interpolate(photograph, size, mode="bicubic", antialias=True).clamp(0, 1)

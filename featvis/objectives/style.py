@@ -1,0 +1,49 @@
+"""Style: what goes together in a picture, wherever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from featvis.models.layers import LayerInfo
+from featvis.objectives.base import spread_over
+from featvis.objectives.reference import Compared, check_photograph
+
+
+class Style(Compared):
+    """−Σ_l mean |G_l(x) − G_l(ref)| / mean |G_l(ref)|, G = F Fᵀ / positions (Gatys et al. 2016).
+
+    The mean L1 distance of Gram matrices (FIELD section 4), over the photograph's own, so that every layer
+    counts the same. Where things are does not matter, so the photograph is read once, without transforms.
+    """
+
+    moves = False
+
+    def compare(self, own: Tensor, reference: Tensor, layer: LayerInfo) -> Tensor:  # noqa: D102
+        wanted = _gram(reference, layer)
+        size = wanted.abs().mean((1, 2)).clamp(min=1e-12)
+        return -(_gram(own, layer) - wanted).abs().mean((1, 2)) / size
+
+    def describe(self) -> str:  # noqa: D102
+        return f"style({', '.join(self.layers)}, {self._digest})"
+
+
+def _gram(activation: Tensor, layer: LayerInfo) -> Tensor:
+    spread = spread_over(layer, activation)
+    return spread @ spread.mT / spread.shape[2]
+
+
+def style(layers: str | Sequence[str], photograph: Tensor) -> Style:
+    """Climb towards a photograph's style; with :func:`featvis.match` of a deep layer, style transfer.
+
+    Args:
+        layers: whose Gram matrices are compared, early ones for fine texture.
+        photograph: ``(C, H, W)`` in [0, 1]; brought to the canvas.
+
+    Raises:
+        CanvasError: no image.
+        TargetError: no layer.
+    """
+    image, names = check_photograph("style", photograph, layers)
+    return Style(names, image)
