@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from featvis.attribution.relevance import relevance
 from featvis.attribution.result import Attribution
 from featvis.attribution.sanity import randomized
 from featvis.attribution.scoring import Score, Wish, find_target, scored
-from featvis.errors import CanvasError, OutputError, TargetError
+from featvis.errors import CanvasError, FeatvisWarning, OutputError, TargetError
 from featvis.examples.framing import frame_middle, frame_whole
 from featvis.examples.photos import read_photo, resampling
 from featvis.models.handle import ModelHandle
@@ -69,6 +70,9 @@ def attribute(
     canvas = (image.shape[2], image.shape[3])
     objective, name = find_target(model, target, canvas)
     values, numbers, score = _run(model, objective, image, method, choices, curves)
+    if not bool(values.any()):
+        line = f"{method}: the map of {name} is 0 everywhere; it does not respond to this photograph"
+        warnings.warn(FeatvisWarning(line), stacklevel=2)
     told = Attribution(
         method, name, model.name, values.cpu().numpy(), levels, score, _label(objective), numbers
     )

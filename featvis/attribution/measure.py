@@ -33,21 +33,21 @@ def curve(score: Score, image: Tensor, values: Tensor, filler: Tensor, steps: in
 
 def deletion_insertion(
     score: Score, image: Tensor, values: Tensor, filler: Tensor, blurred: Tensor, steps: int = 16
-) -> tuple[float, float]:
+) -> tuple[float | None, float | None]:
     """Return the mean heights of both curves; 0 is the emptied image's score and 1 the whole one's.
 
     Small is good for deletion, which fills with ``filler``, large for insertion, which begins with
-    ``blurred``.
+    ``blurred``. None where the emptied image has the whole one's score: there is nothing to lose.
     """
     deleted = curve(score, filler, values, image, steps)
     inserted = curve(score, image, values, blurred, steps)
     return _height(deleted, empty=deleted[-1], whole=deleted[0]), _height(inserted, inserted[0], inserted[-1])
 
 
-def _height(scores: Tensor, empty: Tensor, whole: Tensor) -> float:
+def _height(scores: Tensor, empty: Tensor, whole: Tensor) -> float | None:
     span = whole - empty
     if float(span.abs()) < 1e-12:
-        return float("nan")
+        return None
     heights = (scores - empty) / span
     return float(torch.trapezoid(heights) / (len(scores) - 1))
 

@@ -161,7 +161,7 @@ def _line(told: Attribution) -> str:
     numbers = told.told()
     row, column = numbers["largest_at"]
     parts = [f"{told.method}: score {told.score:.4g}, largest at row {row}, column {column}"]
-    if "deletion" in numbers:
+    if numbers.get("deletion") is not None and numbers["insertion"] is not None:
         parts.append(f"deletion {numbers['deletion']:.3f}, insertion {numbers['insertion']:.3f}")
     if told.sanity:
         last = told.sanity[-1]

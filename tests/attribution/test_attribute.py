@@ -11,7 +11,7 @@ import featvis as fv
 from featvis.attribution.choices import METHODS, make_choices
 from featvis.attribution.grad_cam import cam_layer
 from featvis.attribution.scoring import find_target, scored
-from featvis.errors import ModelError, OutputError, RecipeError, TargetError
+from featvis.errors import FeatvisWarning, ModelError, OutputError, RecipeError, TargetError
 from tests.attribution.planted import CORNER, SIDE, SIZE, detector, hits, photograph, share_inside
 from tests.networks import activations_of, small
 
@@ -122,19 +122,21 @@ def test_smoothgrad_is_the_mean_over_noisy_copies(planted):
     assert np.allclose(once.values, (total / 3).abs().amax(0), atol=1e-4 * once.values.max())
 
 
+@pytest.mark.filterwarnings("ignore::featvis.errors.FeatvisWarning")
 def test_grad_cam_is_captums_where_captum_reads_the_same_layer(chance):
     from captum.attr import LayerAttribution, LayerGradCam
 
     model = small(size=(24, 32))
-    photo = torch.rand((3, 24, 32), generator=chance)
-    found = fv.attribute(model, photo, "fc:3", "grad-cam", layer="norm")
+    photo = (torch.rand((3, 24, 32), generator=chance) * 255).round() / 255
+    maps = [fv.attribute(model, photo, f"fc:{unit}", "grad-cam", layer="norm").values for unit in range(5)]
     module = model.module.eval()
     module.relu2.inplace = False  # Captum reads what an in-place ReLU has already written over
-    given = LayerGradCam(module, module.norm).attribute(
-        (photo[None] - 0.5) / 0.5, target=3, relu_attributions=True
-    )
-    expected = LayerAttribution.interpolate(given, (24, 32), "bilinear")[0, 0]
-    assert np.allclose(found.values, expected.detach(), atol=1e-5)
+    for unit, found in enumerate(maps):
+        shown = (photo[None] - 0.5) / 0.5
+        given = LayerGradCam(module, module.norm).attribute(shown, target=unit, relu_attributions=True)
+        expected = LayerAttribution.interpolate(given, (24, 32), "bilinear")[0, 0]
+        assert np.allclose(found, expected.detach(), atol=1e-6)
+    assert sum(bool(found.max() > 1e-4) for found in maps) >= 2
 
 
 def test_grad_cam_reads_the_last_convolutions_map_behind_its_norm_or_the_targets_own(lite0):
@@ -195,8 +197,8 @@ def test_a_photograph_from_a_file_is_shown_whole_or_from_its_middle(planted, tmp
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (82, 200, 3), dtype=np.uint8)).save(
         tmp_path / "a.png"
     )
-    assert fv.attribute(model, tmp_path / "a.png", "fc:0").values.shape == (41, 100)
-    assert fv.attribute(model, tmp_path / "a.png", "fc:0", size=(30, 45)).values.shape == (30, 45)
+    assert fv.attribute(model, tmp_path / "a.png", "conv:0").values.shape == (41, 100)
+    assert fv.attribute(model, tmp_path / "a.png", "conv:0", size=(30, 45)).values.shape == (30, 45)
 
 
 def test_mistakes_are_told_in_one_line(planted, tmp_path):
@@ -247,3 +249,12 @@ def test_a_score_of_many_images_is_that_of_each(planted):
         together = score.values(images, batch=2)
         alone = torch.cat([score.values(image[None]) for image in images])
     assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_a_unit_that_does_not_respond_is_said_to(planted):
+    model, photo = planted
+    with pytest.warns(FeatvisWarning, match="does not respond"):
+        found = fv.attribute(model, torch.full_like(photo, 0.5), "fc:0", "saliency", curves=True)
+    assert not found.values.any()
+    assert found.numbers["deletion"] is None
+    assert "NaN" not in json.dumps(found.told())

@@ -85,4 +85,4 @@ def test_the_true_place_is_deleted_at_once_and_inserted_at_once(chance):
     assert right[1] > 0.9
     assert wrong[0] > 0.8
     assert wrong[1] < 0.2
-    assert np.isnan(nothing[0])  # there is nothing to lose
+    assert nothing[0] is None  # there is nothing to lose

@@ -103,3 +103,14 @@ def test_without_rules_it_is_gradient_times_input_of_a_relu_network(chance):
         hook.remove()
     # Up to the first layer, whose relevance zB spreads over pixels: the sums must agree.
     assert float(pixels.sum()) == pytest.approx(float((first * read["z"]).detach().sum()), rel=1e-3)
+
+
+def test_a_batchnorm_that_no_convolution_can_take_in_keeps_a_share_too(chance):
+    module = seeded(
+        lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.BatchNorm2d(6), nn.Conv2d(6, 4, 3))
+    )
+    module[2].running_mean.normal_(0, 0.3, generator=chance)
+    module[2].running_var.uniform_(0.5, 2, generator=chance)
+    image = torch.rand((1, 3, 12, 15), generator=chance)
+    pixels, kept, score = relevances(handle(module, (12, 15)), image, "3:1")
+    assert float(pixels.double().sum() + kept) == pytest.approx(score, rel=1e-3)
