@@ -182,6 +182,7 @@ def picture_of(
         attempt=one.attempt,
         model=model.name,
         weights=weights,
+        preprocessing=(model.mean, model.std),
     )
 
 

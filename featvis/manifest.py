@@ -10,6 +10,8 @@ from featvis.errors import OutputError
 from featvis.version import __version__
 
 MANIFEST = "manifest.json"
+VIEW = ".view.png"
+"""How the file ends that shows a picture which no screen shows as it is saved."""
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -80,7 +82,7 @@ def picture_files(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.glob("*/*.png"))
-        if path.name != "grid.png" and not path.name.startswith(".")
+        if path.name != "grid.png" and not path.name.startswith(".") and not path.name.endswith(VIEW)
     ]
 
 

@@ -15,6 +15,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from featvis.errors import OutputError
 from featvis.files import write_whole as write_whole  # pictures are not the only files
 from featvis.recipe import recipe_id
+from featvis.views import has_own_view, make_view
 
 # A folder of pictures is read without torch; only what gives or takes tensors needs it.
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class Picture:
     trace: list[float] = field(default_factory=list)
     """Up to 64 scores over the run, of what the network was shown: with transforms and penalties."""
 
+    preprocessing: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Mean and std of the network it was rendered for; not in the PNG, so None for one that was read."""
+
     @property
     def image(self) -> Tensor:
         """The saved picture as a float tensor ``(C, H, W)``: 8-bit levels over 255."""
@@ -71,8 +75,31 @@ class Picture:
         return int(self.levels.shape[1]), int(self.levels.shape[2])
 
     @property
+    def values(self) -> NDArray[np.float32]:
+        """The saved picture as the network takes it, ``(C, H, W)``: (image - mean) / std.
+
+        Without :attr:`preprocessing`, of a picture that was read from its file, the image in [0, 1].
+        """
+        image = self.levels.astype(np.float32) / 255
+        if self.preprocessing is None:
+            return image
+        mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in self.preprocessing)
+        values: NDArray[np.float32] = (image - mean) / std
+        return values
+
+    @property
+    def has_own_view(self) -> bool:
+        """Whether it is shown otherwise than it is saved: not 1, 3 or 3 + alpha channels, or one row."""
+        return has_own_view(self.levels)
+
+    @property
+    def view(self) -> Image.Image:
+        """A PIL image to look at, for any number of channels; see :func:`featvis.views.make_view`."""
+        return make_view(self.levels) if self.has_own_view else self.pil
+
+    @property
     def pil(self) -> Image.Image:
-        """The picture as a PIL image; with other than 1 or 3 channels, the channels one below the other."""
+        """The picture as it is saved; with other than 1 or 3 channels, the channels one below the other."""
         if self.levels.shape[0] == 3:
             return Image.fromarray(np.ascontiguousarray(self.levels.transpose(1, 2, 0)))
         return Image.fromarray(np.ascontiguousarray(self.levels.reshape(-1, self.levels.shape[2])))

@@ -64,6 +64,8 @@ def make_plan(
         # The start is the canvas, unless a size was asked for (which it must then have).
         changes.setdefault("size", tuple(start.shape[-2:]))
         changes["start"] = digest(start)
+    if model.signal:
+        changes = _for_signal(model, changes, recipe)
     # Our own recipes must do for any network; what a user wrote is meant as it stands.
     ours = "penalties" not in changes and (recipe is None or str(recipe) in recipe_files())
     given = None if recipe is None else (recipe if isinstance(recipe, Recipe) else Recipe.load(recipe))
@@ -143,6 +145,16 @@ def _for_network(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recipe
     if len(kept) == len(recipe.penalties) or network.has_statistics(bound.layers):
         return recipe
     return recipe.but(penalties=kept)
+
+
+def _for_signal(model: ModelHandle, changes: dict[str, Any], recipe: Recipe | str | None) -> dict[str, Any]:
+    """A signal's canvas is one row: its length may be given as one number, and is by default the network's."""
+    size = changes.get("size")
+    if isinstance(size, int) and not isinstance(size, bool):
+        return {**changes, "size": (1, size)}
+    if size is None and (not isinstance(recipe, Recipe) or recipe.size[0] != 1):
+        return {**changes, "size": model.input_size}
+    return changes
 
 
 def _for_input(model: ModelHandle, recipe: Recipe) -> Recipe:

@@ -16,7 +16,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "configs" not in path.p
 
 LEVELS = [
     {"errors", "options", "version"},
-    {"target", "parts", "files", "stages"},
+    {"target", "parts", "files", "stages", "views"},
     {"recipe"},
     {"draws", "redirect", "models"},
     {"images", "transforms", "objectives"},
