@@ -32,7 +32,7 @@ from featvis.objectives.base import stack
 from featvis.optimizers import make_optimizer, rate
 from featvis.pictures import Picture, to_levels
 from featvis.redirect import RedirectedReLU
-from featvis.transforms.chain import Chain
+from featvis.transforms.chain import Chain, with_background
 
 CHECK = 8
 """A picture is looked at once in so many of its own steps: only then is the device waited for."""
@@ -103,7 +103,7 @@ class _Lanes:
         }
         self._started = self._levels()
         self._chain = Chain(
-            settings["transforms"],
+            with_background(settings["transforms"], self.space.backdrop),
             settings["streams"],
             steps=self.recipe.steps,
             channels=self.space.channels,

@@ -21,6 +21,7 @@ from featvis.objectives.base import Objective, stack
 from featvis.pictures import Picture, to_levels
 from featvis.recipe import Recipe
 from featvis.stages import plan_stages
+from featvis.transforms.background import over
 from featvis.transforms.warp import Warp
 
 Watch = Callable[[Step], None]
@@ -183,6 +184,7 @@ def picture_of(
         model=model.name,
         weights=weights,
         preprocessing=(model.mean, model.std),
+        alpha=len(levels) > model.channels,
     )
 
 
@@ -221,7 +223,7 @@ def settings_of(job: Job, space: ImageSpace) -> dict[str, Any]:
         # An image is known by its 8-bit levels, so the run starts from these.
         space.draw(one.stream("start"), 10.0**attempt)
         if one.start is None
-        else space.fit(torch.from_numpy(to_levels(one.start)).float() / 255)
+        else space.begin(torch.from_numpy(to_levels(one.start)).float() / 255, one.stream("start"))
         for one in lanes
     ]
     return {
@@ -255,12 +257,13 @@ def score(
     """
     images = (torch.from_numpy(levels).to(model.device).float() / 255).requires_grad_()
     seen = seen_size(recipe) or (levels.shape[2], levels.shape[3])
-    shown = images
+    # With alpha, a finished picture is looked at over mid-grey.
+    shown = over(images) if levels.shape[1] > model.channels else images
     if seen != tuple(levels.shape[2:]):
         plain = Warp()
         middle = torch.full((levels.shape[0], 1, plain.numbers), 0.5)
         values = plain.prepare(middle, torch.zeros(1), (levels.shape[2], levels.shape[3]), seen)
-        shown = plain.apply(images, values[:, 0].to(images.device), None, seen)
+        shown = plain.apply(shown, values[:, 0].to(images.device), None, seen)
     with model.tap(objective.layers, size=seen, precision=recipe.precision) as activations:
         scores = objective(activations(shown) if objective.layers else {}, images)
         slopes = torch.zeros_like(scores)

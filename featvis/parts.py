@@ -111,6 +111,8 @@ def check(family: str, spec: Any, extra: tuple[str, ...] = ()) -> dict[str, Any]
         filled = schema.model_validate(given).model_dump(mode="json")
     except ValidationError as error:
         raise RecipeError(one_line(error, name, list(schema.model_fields))) from None
+    if "inner" in filled:
+        filled["inner"] = check(family, filled["inner"])
     return {"name": name, **filled, **{key: spec[key] for key in extra if key in spec}}
 
 
@@ -121,6 +123,8 @@ def describe(instance: Any) -> dict[str, Any]:
         for key in instance.__dataclass_fields__
         if not key.startswith("_") and key not in _NOT_IN_RECIPES
     }
+    if hasattr(given.get("inner"), "part_name"):
+        given["inner"] = describe(given["inner"])
     return {"name": instance.part_name, **given}
 
 

@@ -59,6 +59,8 @@ class Picture:
     trace: list[float] = field(default_factory=list)
     """Up to 64 scores over the run, of what the network was shown: with transforms and penalties."""
 
+    alpha: bool = False
+    """Whether the last channel is alpha; the picture was scored over mid-grey."""
     preprocessing: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """Mean and std of the network it was rendered for; not in the PNG, so None for one that was read."""
 
@@ -80,27 +82,29 @@ class Picture:
 
         Without :attr:`preprocessing`, of a picture that was read from its file, the image in [0, 1].
         """
-        image = self.levels.astype(np.float32) / 255
+        image: NDArray[np.float32] = (self.levels / 255).astype(np.float32)
+        if self.alpha:  # as it was scored, over mid-grey
+            image = (image[:-1] * image[-1:] + 0.5 * (1 - image[-1:])).astype(np.float32)
         if self.preprocessing is None:
             return image
         mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in self.preprocessing)
-        values: NDArray[np.float32] = (image - mean) / std
-        return values
+        return ((image - mean) / std).astype(np.float32)
 
     @property
     def has_own_view(self) -> bool:
         """Whether it is shown otherwise than it is saved: not 1, 3 or 3 + alpha channels, or one row."""
-        return has_own_view(self.levels)
+        return has_own_view(self.levels[:-1] if self.alpha else self.levels)
 
     @property
     def view(self) -> Image.Image:
         """A PIL image to look at, for any number of channels; see :func:`featvis.views.make_view`."""
-        return make_view(self.levels) if self.has_own_view else self.pil
+        color = self.levels[:-1] if self.alpha else self.levels
+        return make_view(color) if self.has_own_view else self.pil
 
     @property
     def pil(self) -> Image.Image:
-        """The picture as it is saved; with other than 1 or 3 channels, the channels one below the other."""
-        if self.levels.shape[0] == 3:
+        """The picture as it is saved: gray, RGB, either with alpha, or the channels one below the other."""
+        if self.levels.shape[0] == 3 or (self.alpha and self.levels.shape[0] in (2, 4)):
             return Image.fromarray(np.ascontiguousarray(self.levels.transpose(1, 2, 0)))
         return Image.fromarray(np.ascontiguousarray(self.levels.reshape(-1, self.levels.shape[2])))
 
@@ -135,6 +139,8 @@ class Picture:
         entry = {key: value for key, value in self.entry().items() if key not in ("file", "seconds")}
         told = {**entry, "channels": int(self.levels.shape[0]), "model": self.model, "weights": self.weights}
         told["recipe"] = self.recipe
+        if self.alpha:
+            told["alpha"] = True
         info = PngImagePlugin.PngInfo()
         info.add_text(CHUNK, json.dumps(told, sort_keys=True))
         buffer = io.BytesIO()
@@ -173,7 +179,7 @@ def load_picture(path: str | Path) -> Picture:
     try:
         told = json.loads(text)
         channels = int(told.pop("channels"))
-        levels = array.transpose(2, 0, 1) if channels == 3 else array.reshape(channels, -1, array.shape[1])
+        levels = array.transpose(2, 0, 1) if array.ndim == 3 else array.reshape(channels, -1, array.shape[1])
         known = {name: told[name] for name in told if name in Picture.__dataclass_fields__}
         return Picture(levels=np.array(levels, dtype=np.uint8), **known)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

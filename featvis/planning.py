@@ -148,7 +148,7 @@ def _for_network(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recipe
 
 
 def _for_signal(model: ModelHandle, changes: dict[str, Any], recipe: Recipe | str | None) -> dict[str, Any]:
-    """A signal's canvas is one row: its length may be given as one number, and is by default the network's."""
+    """A signal's canvas is one row, as long as was asked for or as the network's own."""
     size = changes.get("size")
     if isinstance(size, int) and not isinstance(size, bool):
         return {**changes, "size": (1, size)}
@@ -177,6 +177,10 @@ def _check_parts(model: ModelHandle, recipe: Recipe, bound: Objective, start: Te
     for spec in recipe.transforms:
         parts.make("transforms", spec)
     for spec in recipe.penalties:
+        if spec["name"] == "alpha" and space.backdrop is None:
+            raise RecipeError(
+                "the penalty 'alpha' is for images with transparency; give space = {name = \"alpha\"}"
+            )
         parts.make("objectives", spec).beside(bound.layers).bind(network_for(model, recipe))
     if start is not None:
         if not space.fits:

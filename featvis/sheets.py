@@ -101,7 +101,10 @@ def _strips(
 
 def _shown(picture: Picture) -> Image.Image:
     # A dead unit has no picture to show; its cell is as large as its file would be.
-    return (picture.pil if picture.status == "dead" else picture.view).convert("RGB")
+    shown = picture.pil if picture.status == "dead" else picture.view
+    if shown.mode in ("RGBA", "LA"):  # over mid-grey, as it was scored
+        shown = Image.alpha_composite(Image.new("RGBA", shown.size, (128, 128, 128)), shown.convert("RGBA"))
+    return shown.convert("RGB")
 
 
 def _shrunk(tile: Image.Image, cell: int | None) -> Image.Image:

@@ -22,11 +22,11 @@ def has_own_view(levels: NDArray[np.uint8]) -> bool:
 def make_view(levels: NDArray[np.uint8]) -> Image.Image:
     """Return an RGB or gray image that shows 8-bit levels ``(C, H, W)``.
 
-    - One row, a signal: each channel a line in a strip of its own, the strip's height the whole range 0 to 255.
+    - One row, a signal: each channel a line in a strip of its own, whose height is the range 0 to 255.
     - 1 and 3 channels: as they are.
     - 2 channels: red and green; blue stays at mid-grey.
-    - 4 channels and more: the first three principal components over the pixels as red, green and blue, each
-      by its standard deviation over the first one's, around mid-grey (for looking only; nothing is scored so).
+    - 4 channels and more: the first three principal components over the pixels as red, green and blue, on
+      the first one's scale, around mid-grey (for looking only; nothing is scored so).
     """
     channels, height, _ = levels.shape
     if height == 1:

@@ -82,7 +82,7 @@ def test_from_a_falling_spectrum_it_is_the_waveform_weighted_by_the_spectrum_s_p
     model = handle(Listener(wave), 48, 1, signal=True)
     told = {**PLAIN, "steps": 4, "learning_rate": 0.1, "space": {"name": "fourier", "exponent": 1.0}}
     (picture,) = fv.render(model, "loudest:0", **told)
-    # One gradient step moves each wave by the square of its gain, so the spectrum is 1 / k ** 2 times the wave's.
+    # One gradient step moves each wave by the square of its gain: the spectrum is the wave's times 1 / k².
     waves = np.fft.rfftfreq(48)
     expected = np.fft.irfft(np.fft.rfft(wave[0].numpy()) / np.maximum(waves, 1 / 48) ** 2, 48)
     found = picture.image[0, 0] - 0.5
