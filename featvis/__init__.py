@@ -57,6 +57,7 @@ _HOMES = {
     "Target": "featvis.target",
     "Transform": "featvis.transforms.base",
     "Noise": "featvis.transforms.noise",
+    "Tile": "featvis.transforms.tile",
     "Warp": "featvis.transforms.warp",
 }
 

@@ -17,9 +17,9 @@ class AlphaImage(Wrapper):
     """Images with one channel more than the network takes, α, in a space like the colours' (Lucid).
 
     The network is shown α · x + (1 - α) · background (FIELD 3.6); the background is a smooth random one,
-    another at every step of every picture (:class:`featvis.transforms.background.Background`). What does not matter
-    to the unit is better left transparent only if opacity costs: subtract the penalty ``alpha``, the mean
-    of α. Scores of finished pictures are those over mid-grey.
+    another at every step of every picture (:class:`featvis.transforms.background.Background`). What does
+    not matter to the unit is better left transparent only if opacity costs: subtract the penalty
+    ``alpha``, the mean of α. Scores of finished pictures are those over mid-grey.
 
     Options: ``inner``, of the colours (three channels or the network's) and, with one channel, of α;
     ``background_deviation`` and ``background_exponent`` of the backgrounds before their sigmoid.
