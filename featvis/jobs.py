@@ -22,6 +22,8 @@ from featvis.pictures import Picture, to_levels
 from featvis.recipe import Recipe
 from featvis.stages import plan_stages
 from featvis.transforms.background import over
+from featvis.transforms.base import Transform
+from featvis.transforms.tile import Tile
 from featvis.transforms.warp import Warp
 
 Watch = Callable[[Step], None]
@@ -260,9 +262,13 @@ def score(
     # With alpha, a finished picture is looked at over mid-grey.
     shown = over(images) if levels.shape[1] > model.channels else images
     if seen != tuple(levels.shape[2:]):
-        plain = Warp()
+        # What was climbed tile by tile is looked at in its middle, at its own resolution.
+        tiled = any(spec["name"] == "tile" for spec in recipe.transforms)
+        plain: Transform = Tile() if tiled else Warp()
         middle = torch.full((levels.shape[0], 1, plain.numbers), 0.5)
         values = plain.prepare(middle, torch.zeros(1), (levels.shape[2], levels.shape[3]), seen)
+        if tiled:
+            values = values - torch.tensor(seen) // 2
         shown = plain.apply(shown, values[:, 0].to(images.device), None, seen)
     with model.tap(objective.layers, size=seen, precision=recipe.precision) as activations:
         scores = objective(activations(shown) if objective.layers else {}, images)

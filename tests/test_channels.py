@@ -9,6 +9,7 @@ from PIL import Image
 from torch import nn
 
 import featvis as fv
+from featvis.cli import main
 from featvis.views import make_view, plot_signal, principal_colors
 from tests.networks import PLAIN, correlation, handle, seeded
 
@@ -168,3 +169,37 @@ def test_a_plotted_signal_stands_where_its_values_are():
     red = (sheet == (214, 39, 40)).all(2)
     assert set(np.flatnonzero(red.any(1))) == {52}, "the second channel at its strip's upper edge"
     assert make_view(values[:, None]).size == (256, 129)
+
+
+NETWORKS = """
+import torch
+from torch import nn
+
+def listener():
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Conv1d(2, 5, 5, stride=2, padding=2), nn.ReLU(), nn.Conv1d(5, 4, 3))
+    return network, {"mean": (0.5,) * 2, "std": (0.25,) * 2, "input_size": (1, 60), "signal": True}
+
+def bands():
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Conv2d(13, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 3))
+    return network, {"mean": (0.5,) * 13, "std": (0.5,) * 13, "input_size": (12, 18)}
+"""
+
+
+@pytest.mark.parametrize(("name", "channels", "size"), [("listener", 2, (1, 60)), ("bands", 13, (12, 18))])
+def test_the_command_line_renders_them(name, channels, size, tmp_path, capsys):
+    (tmp_path / "networks.py").write_text(NETWORKS)
+    where = f"file:{tmp_path / 'networks.py'}:{name}"
+    told = ["--steps", "8", "--lanes", "1", "--out", str(tmp_path / "out")]
+    if name == "bands":
+        told += ["--size", "12x18"]
+    assert main(["render", "--model", where, "2:1", *told]) == 0
+    picture = fv.load_picture(tmp_path / "out" / "2" / "0001.png")
+    assert picture.levels.shape == (channels, *size)
+    assert picture.score > picture.start_score
+    values = np.load(tmp_path / "out" / "2" / "0001.npy")
+    with torch.no_grad():
+        score = fv.load_model(where).module(torch.from_numpy(values[:, 0] if size[0] == 1 else values)[None])
+    assert picture.score == pytest.approx(float(score[0, 1].mean()), abs=1e-4)
+    assert main(["render", "--model", where, "2:1", *told, "--size", "7x9x3"]) == 2

@@ -8,7 +8,7 @@ from torch import nn
 
 import featvis as fv
 from featvis.transforms.tile import Tile
-from tests.networks import handle, seeded
+from tests.networks import handle, scores_of, seeded
 
 TILE, CANVAS = (24, 24), (96, 72)
 
@@ -87,3 +87,13 @@ def test_a_step_s_memory_is_a_tile_s():
     # The image and its spectrum's gain grow with the canvas; what the network keeps does not.
     assert tiled - kept((96, 120), transforms=[Tile()], seen=TILE) < 0.75 * pixels * 4 * (3 + 1 + 2)
     assert whole > 2 * tiled
+
+
+def test_a_tiled_picture_is_scored_in_its_middle_at_its_own_resolution():
+    picture = large(steps=40, learning_rate=0.05)
+    middle = picture.image[None, :, 48 - 12 : 48 + 12, 36 - 12 : 36 + 12]
+    model = handle(seeded(Texture), TILE)
+    assert picture.score == pytest.approx(
+        float(scores_of(model, fv.channel("conv2", 2), middle)[0]), abs=1e-5
+    )
+    assert picture.score > picture.start_score
