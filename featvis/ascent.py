@@ -20,7 +20,7 @@ from featvis.slopes import Look, copies_of
 from featvis.stages import plan_stages
 from featvis.stepping import Body, Replaying, Stepping
 from featvis.transforms.base import Transform
-from featvis.transforms.chain import Chain
+from featvis.transforms.chain import Chain, with_background
 
 
 class Step:
@@ -148,6 +148,7 @@ def ascend(
         raise CanvasError(
             f"{model.name} takes images of {model.channels} channels, the image space has {space.channels}"
         )
+    transforms = with_background(transforms, space.backdrop)
     parts = plan_stages(stages, space.canvas, steps)
     bound = objective.bind(model.at(seen or space.canvas))
     if streams is None:

@@ -36,7 +36,7 @@ from featvis.optimizers import rate
 from featvis.pictures import Picture, to_levels
 from featvis.redirect import RedirectedReLU
 from featvis.slopes import Average, Look, copies_of
-from featvis.transforms.chain import Chain
+from featvis.transforms.chain import Chain, with_background
 
 CHECK = 8
 """A picture is looked at once in so many of its own steps: only then is the device waited for."""
@@ -118,7 +118,7 @@ class _Lanes:
         passes = zip(*(copies_of(one.stream, self.recipe.copies) for one in self._at), strict=True)
         self._chains = [
             Chain(
-                settings["transforms"],
+                with_background(settings["transforms"], self.space.backdrop),
                 list(each),
                 steps=self.recipe.steps,
                 channels=self.space.channels,

@@ -159,6 +159,8 @@ def picture_of(
         attempt=one.attempt,
         model=model.name,
         weights=weights,
+        preprocessing=(model.mean, model.std),
+        alpha=len(levels) > model.channels,
     )
 
 
@@ -183,7 +185,7 @@ def settings_of(job: Job, space: ImageSpace) -> dict[str, Any]:
         # An image is known by its 8-bit levels, so the run starts from these.
         space.draw(one.stream("start"), 10.0**attempt)
         if one.start is None
-        else space.fit(torch.from_numpy(to_levels(one.start)).float() / 255)
+        else space.begin(torch.from_numpy(to_levels(one.start)).float() / 255, one.stream("start"))
         for one in lanes
     ]
     return {

@@ -13,6 +13,9 @@ from featvis.version import __version__
 MANIFEST = "manifest.json"
 SNAPSHOT = re.compile(r"-step\d+\.png$")
 """How a picture stood on its way: beside it, and none itself."""
+VIEW = ".view.png"
+"""How the file ends that shows a picture which no screen shows as it is saved."""
+_BESIDE = re.compile(rf"{SNAPSHOT.pattern}|{re.escape(VIEW)}$")
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -83,7 +86,7 @@ def picture_files(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.glob("*/*.png"))
-        if path.name != "grid.png" and not path.name.startswith(".") and not SNAPSHOT.search(path.name)
+        if path.name != "grid.png" and not path.name.startswith(".") and not _BESIDE.search(path.name)
     ]
 
 

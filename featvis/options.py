@@ -43,6 +43,17 @@ def _constant_as_number(value: tuple[float, float]) -> float | list[float]:
     return value[0] if value[0] == value[1] else list(value)
 
 
+def _as_inner(value: Any) -> Any:
+    if isinstance(value, str) or hasattr(value, "part_name"):
+        return value
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        return value
+    raise ValueError(f"an image space, its name, or a table with its name is expected, got {value!r}")
+
+
+Inner = Annotated[Any, BeforeValidator(_as_inner)]
+"""Another part of the same family: its name, its table (``{"name": …, option: value}``), or the part."""
+
 Size = Annotated[tuple[AtLeastOne, AtLeastOne], BeforeValidator(_as_size)]
 """(height, width) in pixels; one number means a square, ``"96x160"`` is read too."""
 

@@ -112,6 +112,8 @@ def check(family: str, spec: Any, extra: tuple[str, ...] = ()) -> dict[str, Any]
         filled = schema.model_validate(given).model_dump(mode="json")
     except ValidationError as error:
         raise RecipeError(one_line(error, name, list(schema.model_fields))) from None
+    if "inner" in filled:
+        filled["inner"] = check(family, filled["inner"])
     # An option without a value is not written: a part may gain one, and old recipes keep their keys.
     filled = {key: value for key, value in filled.items() if value is not None}
     return {"name": name, **filled, **{key: spec[key] for key in extra if key in spec}}
@@ -124,6 +126,8 @@ def describe(instance: Any) -> dict[str, Any]:
         for key in instance.__dataclass_fields__
         if not key.startswith("_") and key not in _NOT_IN_RECIPES
     }
+    if hasattr(given.get("inner"), "part_name"):
+        given["inner"] = describe(given["inner"])
     return {"name": instance.part_name, **given}
 
 

@@ -15,6 +15,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from featvis.errors import OutputError
 from featvis.files import write_whole as write_whole  # pictures are not the only files
 from featvis.recipe import recipe_id
+from featvis.views import has_own_view, make_view
 
 # A folder of pictures is read without torch; only what gives or takes tensors needs it.
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ class Picture:
             steps = self.taken or self.recipe.get("steps") or 0
             self.evaluations = int(steps) * int(self.recipe.get("copies", 1))
 
+    alpha: bool = False
+    """Whether the last channel is alpha; the picture was scored over mid-grey."""
+    preprocessing: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Mean and std of the network it was rendered for; not in the PNG, so None for one that was read."""
+
     @property
     def image(self) -> Tensor:
         """The saved picture as a float tensor ``(C, H, W)``: 8-bit levels over 255."""
@@ -86,9 +92,34 @@ class Picture:
         return int(self.levels.shape[1]), int(self.levels.shape[2])
 
     @property
+    def values(self) -> NDArray[np.float32]:
+        """The saved picture as the network takes it, ``(C, H, W)``: (image - mean) / std.
+
+        Without :attr:`preprocessing`, of a picture that was read from its file, the image in [0, 1].
+        """
+        image: NDArray[np.float32] = (self.levels / 255).astype(np.float32)
+        if self.alpha:  # as it was scored, over mid-grey
+            image = (image[:-1] * image[-1:] + 0.5 * (1 - image[-1:])).astype(np.float32)
+        if self.preprocessing is None:
+            return image
+        mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in self.preprocessing)
+        return ((image - mean) / std).astype(np.float32)
+
+    @property
+    def has_own_view(self) -> bool:
+        """Whether it is shown otherwise than it is saved: not 1, 3 or 3 + alpha channels, or one row."""
+        return has_own_view(self.levels[:-1] if self.alpha else self.levels)
+
+    @property
+    def view(self) -> Image.Image:
+        """A PIL image to look at, for any number of channels; see :func:`featvis.views.make_view`."""
+        color = self.levels[:-1] if self.alpha else self.levels
+        return make_view(color) if self.has_own_view else self.pil
+
+    @property
     def pil(self) -> Image.Image:
-        """The picture as a PIL image; with other than 1 or 3 channels, the channels one below the other."""
-        if self.levels.shape[0] == 3:
+        """The picture as it is saved: gray, RGB, either with alpha, or the channels one below the other."""
+        if self.levels.shape[0] == 3 or (self.alpha and self.levels.shape[0] in (2, 4)):
             return Image.fromarray(np.ascontiguousarray(self.levels.transpose(1, 2, 0)))
         return Image.fromarray(np.ascontiguousarray(self.levels.reshape(-1, self.levels.shape[2])))
 
@@ -127,6 +158,8 @@ class Picture:
         entry = {key: value for key, value in self.entry().items() if key not in ("file", "seconds")}
         told = {**entry, "channels": int(self.levels.shape[0]), "model": self.model, "weights": self.weights}
         told["recipe"] = self.recipe
+        if self.alpha:
+            told["alpha"] = True
         info = PngImagePlugin.PngInfo()
         info.add_text(CHUNK, json.dumps(told, sort_keys=True))
         buffer = io.BytesIO()
@@ -165,7 +198,7 @@ def load_picture(path: str | Path) -> Picture:
     try:
         told = json.loads(text)
         channels = int(told.pop("channels"))
-        levels = array.transpose(2, 0, 1) if channels == 3 else array.reshape(channels, -1, array.shape[1])
+        levels = array.transpose(2, 0, 1) if array.ndim == 3 else array.reshape(channels, -1, array.shape[1])
         known = {name: told[name] for name in told if name in Picture.__dataclass_fields__}
         if isinstance(told.get("steps"), int) and told["steps"] != told["recipe"].get("steps"):
             known["taken"] = told["steps"]

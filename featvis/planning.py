@@ -78,6 +78,8 @@ def make_plan(
         # The start is the canvas, unless a size was asked for (which it must then have).
         changes.setdefault("size", tuple(start.shape[-2:]))
         changes["start"] = digest(start)
+    if model.signal:
+        changes = _for_signal(model, changes, recipe)
     # Our own recipes must do for any network; what a user wrote is meant as it stands.
     ours = "penalties" not in changes and (recipe is None or str(recipe) in recipe_files())
     given = None if recipe is None else (recipe if isinstance(recipe, Recipe) else Recipe.load(recipe))
@@ -212,6 +214,16 @@ def _for_network(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recipe
     return recipe.but(penalties=kept)
 
 
+def _for_signal(model: ModelHandle, changes: dict[str, Any], recipe: Recipe | str | None) -> dict[str, Any]:
+    """A signal's canvas is one row, as long as was asked for or as the network's own."""
+    size = changes.get("size")
+    if isinstance(size, int) and not isinstance(size, bool):
+        return {**changes, "size": (1, size)}
+    if size is None and (not isinstance(recipe, Recipe) or recipe.size[0] != 1):
+        return {**changes, "size": model.input_size}
+    return changes
+
+
 def _for_input(model: ModelHandle, recipe: Recipe) -> Recipe:
     """Let a network that takes images of one size only look at a canvas of any size."""
     if recipe.input_size is None and recipe.size != model.input_size and model.takes_one_size:
@@ -232,6 +244,10 @@ def _check_parts(model: ModelHandle, recipe: Recipe, bound: Objective, start: Te
     for spec in recipe.transforms:
         parts.make("transforms", spec)
     for spec in recipe.penalties:
+        if spec["name"] == "alpha" and space.backdrop is None:
+            raise RecipeError(
+                "the penalty 'alpha' is for images with transparency; give space = {name = \"alpha\"}"
+            )
         parts.make("objectives", spec).beside(bound.layers).bind(network_for(model, recipe))
     if start is not None:
         if not space.fits:

@@ -13,6 +13,9 @@ from torch import Tensor
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective
 from featvis.recipe import Recipe
+from featvis.transforms.background import over
+from featvis.transforms.base import Transform
+from featvis.transforms.tile import Tile
 from featvis.transforms.warp import Warp
 
 TRACE = 64
@@ -43,7 +46,11 @@ def score(
     """
     images = (torch.from_numpy(levels).to(model.device).float() / 255).requires_grad_()
     seen = seen_size(recipe) or (levels.shape[2], levels.shape[3])
-    shown = shown_plainly(images, seen)
+    # With alpha, a finished picture is looked at over mid-grey.
+    shown = over(images) if levels.shape[1] > model.channels else images
+    # What was climbed tile by tile is looked at in its middle, at its own resolution.
+    tiled = any(spec["name"] == "tile" for spec in recipe.transforms)
+    shown = shown_plainly(shown, seen, tiled=tiled)
     with model.tap(objective.layers, size=seen, precision=recipe.precision) as activations:
         scores = objective(activations(shown) if objective.layers else {}, images)
         slopes = torch.zeros_like(scores)
@@ -53,14 +60,19 @@ def score(
     return scores.detach().tolist(), slopes.tolist()
 
 
-def shown_plainly(images: Tensor, seen: tuple[int, int]) -> Tensor:
-    """Return images ``(B, C, H, W)`` as the network is shown them at (height, width): without transforms."""
+def shown_plainly(images: Tensor, seen: tuple[int, int], *, tiled: bool = False) -> Tensor:
+    """Return images ``(B, C, H, W)`` as the network is shown them at (height, width): without transforms.
+
+    The whole canvas, or where it is ``tiled`` its middle.
+    """
     canvas = (images.shape[2], images.shape[3])
     if seen == canvas:
         return images
-    plain = Warp()
+    plain: Transform = Tile() if tiled else Warp()
     middle = torch.full((images.shape[0], 1, plain.numbers), 0.5)
     values = plain.prepare(middle, torch.zeros(1), canvas, seen)
+    if tiled:
+        values = values - torch.tensor(seen) // 2
     return plain.apply(images, values[:, 0].to(images.device), None, seen)
 
 

@@ -45,7 +45,7 @@ def grid(
     if by_layer:
         return _strips(pictures, columns, captions=captions, title=title, cell=cell)
     count = columns or min(8 if cell is None else 16, math.ceil(math.sqrt(len(pictures))))
-    tiles = [_shrunk(picture.pil.convert("RGB"), cell) for picture in pictures]
+    tiles = [_shrunk(_shown(picture), cell) for picture in pictures]
     width = max(tile.width for tile in tiles)
     height = max(tile.height for tile in tiles)
     letter = max(10, min(16, width // 11))
@@ -97,6 +97,14 @@ def _strips(
         whole.paste(sheet, (0, top))
         top += sheet.height
     return whole
+
+
+def _shown(picture: Picture) -> Image.Image:
+    # A dead unit has no picture to show; its cell is as large as its file would be.
+    shown = picture.pil if picture.status == "dead" else picture.view
+    if shown.mode in ("RGBA", "LA"):  # over mid-grey, as it was scored
+        shown = Image.alpha_composite(Image.new("RGBA", shown.size, (128, 128, 128)), shown.convert("RGBA"))
+    return shown.convert("RGB")
 
 
 def _shrunk(tile: Image.Image, cell: int | None) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from featvis.errors import OutputError
 from featvis.files import write_whole
 from featvis.manifest import (
     MANIFEST,
+    VIEW,
     picture_files,
     picture_name,
     read_sound_manifest,
@@ -133,6 +135,8 @@ class Store:
         else:
             name = file_name(picture)
             path = picture.save(self.folder / name)
+            if picture.has_own_view:
+                _write_beside(picture, path)
         self._enter(picture, name, anew=True)
         return path
 
@@ -214,6 +218,17 @@ def remove_empty(folders: Iterable[Path]) -> None:
             place.rmdir()
         except OSError:
             return
+
+
+def _write_beside(picture: Picture, path: Path) -> None:
+    """Write what the network takes as ``.npy``, and an image to look at as ``.view.png``."""
+    import numpy as np
+
+    shown, values = io.BytesIO(), io.BytesIO()
+    picture.view.save(shown, "PNG")
+    np.save(values, picture.values, allow_pickle=False)
+    write_whole(path.with_suffix(VIEW), shown.getvalue())
+    write_whole(path.with_suffix(".npy"), values.getvalue())
 
 
 def _place(entry: dict[str, Any]) -> tuple[str, int, str, int]:

@@ -16,7 +16,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "configs" not in path.p
 
 LEVELS = [
     {"errors", "options", "version"},
-    {"target", "parts", "files", "stages", "encoders"},
+    {"target", "parts", "files", "stages", "encoders", "views"},
     {"recipe", "catalog"},
     {"draws", "redirect", "smoothpool", "models"},
     {"images", "transforms", "objectives"},

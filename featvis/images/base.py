@@ -40,6 +40,19 @@ class ImageSpace(ABC):
     smallest: ClassVar[int] = 1
     """The least that the longer side of a canvas may be."""
 
+    held: frozenset[str] = frozenset()
+    """Names of parameters that are kept with the picture but not learned: their gradient is zero."""
+
+    @property
+    def image_channels(self) -> int:
+        """How many channels its images have: the network's, and one more with alpha."""
+        return self.channels
+
+    @property
+    def backdrop(self) -> tuple[float, float] | None:
+        """Deviation and exponent of the random backgrounds that its last channel, alpha, lets through."""
+        return None
+
     @property
     def canvas(self) -> tuple[int, int]:
         """(height, width) of the images."""
@@ -76,13 +89,22 @@ class ImageSpace(ABC):
     def fit(self, image: Tensor) -> Parameters:
         """Return the parameters whose image is ``image`` ``(C, H, W)``, to within half an 8-bit level."""
 
+    def begin(self, image: Tensor, generator: torch.Generator) -> Parameters:
+        """Return the parameters of a run that starts from ``image``, as :meth:`fit` does.
+
+        Args:
+            image: ``(C, H, W)`` in [0, 1].
+            generator: the picture's own chance, for what the image does not settle.
+        """
+        return self.fit(image)
+
     @abstractmethod
     def decode(self, parameters: Parameters) -> Tensor:
         """Return the images ``(B, C, H, W)`` in [0, 1]; differentiable in every parameter."""
 
     def check_image(self, image: Tensor) -> Tensor:
         """Return ``image`` as float, or raise :class:`CanvasError` if it does not fit the canvas."""
-        expected = (self.channels, *self.canvas)
+        expected = (self.image_channels, *self.canvas)
         if tuple(image.shape) != expected:
             raise CanvasError(f"a start image of shape {expected} is expected, got {tuple(image.shape)}")
         if not torch.is_floating_point(image):

@@ -48,6 +48,7 @@ class ModelHandle:
         missing: Sequence[str] = (),
         unit_axes: dict[str, int] | None = None,
         notes: Sequence[str] = (),
+        signal: bool = False,
     ) -> None:
         """Wrap ``module``.
 
@@ -62,11 +63,13 @@ class ModelHandle:
             missing: names of parameters that have no weights.
             unit_axes: the units' axis of layers where it cannot be told; key "" for every layer.
             notes: what its user should know, each one line.
+            signal: whether it takes signals ``(B, C, T)``; the canvas is then one row of T values.
         """
         self.module = module
         self.name = name
         self.mean, self.std = _numbers("mean", mean), _numbers("std", std)
         self.input_size = input_size
+        self.signal = signal
         self.interpolation = interpolation
         self.labels = tuple(labels)
         self.missing = frozenset(missing)
@@ -82,6 +85,8 @@ class ModelHandle:
             raise ModelError(f"mean and std have one number for each channel, got {mean} and {std}")
         if any(value <= 0 for value in self.std):
             raise ModelError(f"std is above 0 in every channel, got {tuple(std)}")
+        if signal and input_size[0] != 1:
+            raise ModelError(f"a signal's input_size is its length or (1, length), got {input_size}")
 
     @property
     def channels(self) -> int:
@@ -106,6 +111,8 @@ class ModelHandle:
         Raises:
             CanvasError: it does not run at this canvas; the message names the smallest that it takes.
         """
+        if self.signal and size[0] != 1:
+            raise CanvasError(f"{self.name} takes signals: its canvas is 1xLENGTH, not {size[0]}x{size[1]}")
         if size not in self._networks:
             self._networks[size] = NetworkAt(
                 self.name, self.module, size, self._measure(size), self.missing, partial(self._read, size)
@@ -177,7 +184,7 @@ class ModelHandle:
             same if self.device.type == "cuda" else nullcontext(),
             borrowed(self.module, channels_last=True, fold=fold, cheaper=cheaper, only=only),
         ):
-            yield Tap(self.module, calls, self.mean, self.std, precision, fold)
+            yield Tap(self.module, calls, self.mean, self.std, precision, fold, signal=self.signal)
 
     def can_gather(self, layer: str, layers: Sequence[str], size: Size) -> bool:
         """Whether ``layer``, read with the others of ``layers``, may compute some of its units only.
@@ -277,7 +284,9 @@ class ModelHandle:
     def _run_plainly(self, images: Tensor) -> Any:
         mean = torch.tensor(self.mean)[:, None, None]
         std = torch.tensor(self.std)[:, None, None]
-        return self.module(((images - mean) / std).to(device=self.device, dtype=self.dtype))
+        shown = ((images - mean) / std).to(device=self.device, dtype=self.dtype)
+        # Of a canvas grown to see which axes move, a signal is the first row.
+        return self.module(shown[:, :, 0] if self.signal else shown)
 
     def _measure(self, size: Size) -> dict[str, LayerInfo]:
         with borrowed(self.module):
@@ -317,7 +326,10 @@ class ModelHandle:
 
     def _canvas_message(self, size: Size, error: Exception) -> str:
         canvas = f"{size[0]}x{size[1]}"
-        side = measured.next_canvas(lambda side: self._runs_at((side, side)), min(size))
+        side = measured.next_canvas(
+            lambda side: self._runs_at((1 if self.signal else side, side)),
+            size[1] if self.signal else min(size),
+        )
         if side is not None:
             return (
                 f"{self.name} does not run on a canvas of {canvas}; "

@@ -29,6 +29,7 @@ def load_model(
     labels: Sequence[str] | None = None,
     unit_axis: int | dict[str, int] | None = None,
     device: str | torch.device | None = None,
+    signal: bool | None = None,
 ) -> ModelHandle:
     """Load a network.
 
@@ -46,6 +47,8 @@ def load_model(
             every layer or by the layer's name.
         device: where to put it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` for a GPU where there
             is one. By default ``auto`` for networks that featvis builds; a module stays where it is.
+        signal: whether the network takes signals ``(B, C, T)`` instead of images; its canvas is then
+            ``(1, T)``, and ``input_size`` is T. By default what a ``file:`` says, else no.
 
     Raises:
         ModelError: unknown, cannot be built, or its preprocessing is not known.
@@ -84,6 +87,7 @@ def load_model(
             "(for images in [0, 1] as they are: mean 0 and std 1)"
         )
     size = input_size or loaded.input_size or (224, 224)
+    signal = loaded.signal if signal is None else signal
     placed = device is not None or not isinstance(source, nn.Module)
     if placed:
         loaded.module.to(pick_device(device or "auto"))
@@ -92,7 +96,8 @@ def load_model(
         name=name,
         mean=used_mean,
         std=used_std,
-        input_size=(size, size) if isinstance(size, int) else (int(size[0]), int(size[1])),
+        input_size=_as_canvas(size, signal),
+        signal=signal,
         interpolation=loaded.interpolation,
         labels=labels if labels is not None else loaded.labels,
         missing=missing,
@@ -101,6 +106,12 @@ def load_model(
     )
     handle.spreads = placed and str(device or "auto") in ("auto", "cuda")
     return handle
+
+
+def _as_canvas(size: int | tuple[int, int], signal: bool) -> tuple[int, int]:
+    if isinstance(size, int):
+        return (1, size) if signal else (size, size)
+    return int(size[0]), int(size[1])
 
 
 def pick_device(device: str | torch.device) -> torch.device:

@@ -77,8 +77,10 @@ class Tap:
         std: Sequence[float],
         precision: str,
         fold: Sequence[Pair] = (),
+        *,
+        signal: bool = False,
     ) -> None:
-        self._module = module
+        self._module, self._signal = module, signal
         norms: dict[str, Any] = {pair.norm: module.get_submodule(pair.norm) for pair in fold}
         # Moments are float32 whatever the network's type.
         read = {name: norms[norm] for name in calls if (norm := name.removeprefix(MOMENTS_OF)) in norms}
@@ -103,6 +105,8 @@ class Tap:
     def prepare(self, images: Tensor) -> Tensor:
         """Return images in [0, 1] as the network takes them: normalized, of its type, channels_last."""
         shown = torch.addcmul(self._offset, images, self._scale).to(self._dtype)
+        if self._signal:
+            return shown[:, :, 0]
         return shown.contiguous(memory_format=torch.channels_last)
 
     def read(self, shown: Tensor) -> dict[str, Tensor]:

@@ -8,8 +8,19 @@ import torch
 from torch import Tensor
 
 from featvis import draws
+from featvis.transforms.background import Background
 from featvis.transforms.base import Size, Transform
 from featvis.transforms.warp import Warp
+
+
+def with_background(transforms: Sequence[Transform], backdrop: tuple[float, float] | None) -> list[Transform]:
+    """Return a run's transforms, behind random backgrounds where images have alpha.
+
+    Args:
+        transforms: in their order.
+        backdrop: deviation and exponent of the backgrounds; None for images without alpha.
+    """
+    return [*transforms] if backdrop is None else [Background(*backdrop), *transforms]
 
 
 class Chain:

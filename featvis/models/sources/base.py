@@ -18,3 +18,5 @@ class Loaded:
     interpolation: str = "bilinear"
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    signal: bool = False
+    """Whether it takes signals ``(B, C, T)``."""

@@ -14,7 +14,8 @@ from featvis.models.sources.base import Loaded
 def load(name: str) -> Loaded:
     """Run the file and call its function, which returns a network, or a network and a dict.
 
-    The dict may hold ``mean``, ``std``, ``input_size``, ``interpolation`` and ``labels``.
+    The dict may hold ``mean``, ``std``, ``input_size``, ``interpolation``, ``labels`` and
+    ``signal`` (whether the network takes signals ``(B, C, T)``).
 
     Raises:
         ModelError: no such file or function, or it fails or returns something else.
@@ -44,7 +45,7 @@ def load(name: str) -> Loaded:
     network, told = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
     if not isinstance(network, nn.Module) or not isinstance(told, dict):
         raise ModelError(f"{function}() in {where} returned a {type(made).__name__}, not a torch.nn.Module")
-    allowed = ("mean", "std", "input_size", "interpolation", "labels")
+    allowed = ("mean", "std", "input_size", "interpolation", "labels", "signal")
     for key in told:
         if key not in allowed:
             raise ModelError(unknown(f"key from {function}()", str(key), allowed))

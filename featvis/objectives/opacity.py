@@ -1,0 +1,23 @@
+"""A penalty on alpha, for pictures with transparency."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from featvis.objectives.base import Activations, Objective
+from featvis.parts import part
+
+
+@part("alpha")
+class Opacity(Objective):
+    """Mean of the last channel, alpha, of each image: what being opaque costs (FIELD 3.6).
+
+    Subtracted, and not a factor of the score: a factor 1 - mean α would reward opacity where the score
+    is negative. Of each picture alone: a mean over a batch would couple its pictures.
+    """
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        return images[:, -1].flatten(1).mean(1)
+
+    def describe(self) -> str:  # noqa: D102
+        return "alpha()"
