@@ -87,7 +87,7 @@ def test_t21_a_picture_decodes_the_same_beside_any_mates(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_t21_a_picture_and_its_gradient_are_the_same_in_any_lane(name, chance):
     space = space_of(name)
-    weights = torch.randn((4, 3, 17, 24), generator=chance)
+    weights = torch.randn((4, space.image_channels, 17, 24), generator=chance)
     found = []
     for order in ([0, 1, 2, 3], [2, 3, 1, 0]):
         lanes = {key: value[order].requires_grad_() for key, value in noisy(space, 4).items()}
