@@ -90,10 +90,12 @@ def test_a_set_does_not_depend_on_what_else_is_rendered_nor_on_what_is_there(mod
     among = fv.render(model, ["conv2:1", "conv2:3", "fc:2"], diverse=3, out=tmp_path, **SHORT)
     assert [one.png() for one in among[3:6]] == [one.png() for one in alone]
     lost = tmp_path / "conv2" / "0003-diverse0-2-seed1.png"
-    before = lost.read_bytes()
+    other = tmp_path / "conv2" / "0001-diverse0-2-seed2.png"
+    before = [lost.read_bytes(), other.read_bytes()]
     lost.unlink()
+    other.unlink()
     fv.render(model, ["conv2:1", "conv2:3"], diverse=3, out=tmp_path, **SHORT)
-    assert lost.read_bytes() == before
+    assert [lost.read_bytes(), other.read_bytes()] == before
 
 
 def test_other_sets_are_other_pictures(model):
@@ -190,14 +192,16 @@ def test_where_memory_does_not_do_for_a_set_it_is_not_split(model, monkeypatch):
     tried, run = [], local.run
     monkeypatch.setattr(local, "run", fake)
     both = [*make_plan(model, "conv2:3", lanes=4, **SHORT).wanted]
-    both += make_plan(model, "conv2:3", diverse=4, **SHORT).wanted
+    # Of the very recipe of the others, for here the objective couples and no penalty does.
+    both += make_plan(model, fv.channel("conv2", 3) - fv.diversity("conv2"), seeds=4, **SHORT).wanted
+    assert {one.recipe.to_json()["lanes"] for one in both} == {4}
     failures = []
     pictures = list(
         execute(both, model, model.fingerprint(), failed=lambda one, why: failures.append(one.seed))
     )
     assert failures == [0, 1, 2, 3]
     assert tried == [4, 2]
-    assert [one.variant for one in pictures] == ["picture"]
+    assert [one.target for one in pictures] == ["conv2:3"]
 
 
 def test_the_command_renders_a_set(tmp_path, capsys):
