@@ -191,15 +191,21 @@ def test_where_memory_does_not_do_for_a_set_it_is_not_split(model, monkeypatch):
 
     tried, run = [], local.run
     monkeypatch.setattr(local, "run", fake)
-    both = [*make_plan(model, "conv2:3", lanes=4, **SHORT).wanted]
+    both = [*make_plan(model, "conv2:3", lanes=4, recipe="channel", **SHORT).wanted]
     # Of the very recipe of the others, for here the objective couples and no penalty does.
-    both += make_plan(model, fv.channel("conv2", 3) - fv.diversity("conv2"), seeds=4, **SHORT).wanted
-    assert {one.recipe.to_json()["lanes"] for one in both} == {4}
+    coupled = fv.channel("conv2", 3) - fv.diversity("conv2")
+    both += make_plan(model, coupled, seeds=4, recipe="channel", **SHORT).wanted
+    assert all(one.recipe == both[0].recipe for one in both)
     failures = []
     pictures = list(
-        execute(both, model, model.fingerprint(), failed=lambda one, why: failures.append(one.seed))
+        execute(
+            both,
+            model,
+            model.fingerprint(),
+            failed=lambda one, why: failures.append((one.seed, one.recipe.lanes)),
+        )
     )
-    assert failures == [0, 1, 2, 3]
+    assert failures == [(seed, 4) for seed in range(4)]
     assert tried == [4, 2]
     assert [one.target for one in pictures] == ["conv2:3"]
 
