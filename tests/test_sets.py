@@ -90,10 +90,12 @@ def test_a_set_does_not_depend_on_what_else_is_rendered_nor_on_what_is_there(mod
     among = fv.render(model, ["conv2:1", "conv2:3", "fc:2"], diverse=3, out=tmp_path, **SHORT)
     assert [one.png() for one in among[3:6]] == [one.png() for one in alone]
     lost = tmp_path / "conv2" / "0003-diverse0-2-seed1.png"
-    before = lost.read_bytes()
+    other = tmp_path / "conv2" / "0001-diverse0-2-seed2.png"
+    before = [lost.read_bytes(), other.read_bytes()]
     lost.unlink()
+    other.unlink()
     fv.render(model, ["conv2:1", "conv2:3"], diverse=3, out=tmp_path, **SHORT)
-    assert lost.read_bytes() == before
+    assert [lost.read_bytes(), other.read_bytes()] == before
 
 
 def test_other_sets_are_other_pictures(model):
@@ -189,15 +191,23 @@ def test_where_memory_does_not_do_for_a_set_it_is_not_split(model, monkeypatch):
 
     tried, run = [], local.run
     monkeypatch.setattr(local, "run", fake)
-    both = [*make_plan(model, "conv2:3", lanes=4, **SHORT).wanted]
-    both += make_plan(model, "conv2:3", diverse=4, **SHORT).wanted
+    both = [*make_plan(model, "conv2:3", lanes=4, recipe="channel", **SHORT).wanted]
+    # Of the very recipe of the others, for here the objective couples and no penalty does.
+    coupled = fv.channel("conv2", 3) - fv.diversity("conv2")
+    both += make_plan(model, coupled, seeds=4, recipe="channel", **SHORT).wanted
+    assert all(one.recipe == both[0].recipe for one in both)
     failures = []
     pictures = list(
-        execute(both, model, model.fingerprint(), failed=lambda one, why: failures.append(one.seed))
+        execute(
+            both,
+            model,
+            model.fingerprint(),
+            failed=lambda one, why: failures.append((one.seed, one.recipe.lanes)),
+        )
     )
-    assert failures == [0, 1, 2, 3]
+    assert failures == [(seed, 4) for seed in range(4)]
     assert tried == [4, 2]
-    assert [one.variant for one in pictures] == ["picture"]
+    assert [one.target for one in pictures] == ["conv2:3"]
 
 
 def test_the_command_renders_a_set(tmp_path, capsys):

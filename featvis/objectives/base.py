@@ -189,22 +189,16 @@ class EachItsOwn(Objective):
     def __init__(self, objectives: Sequence[Objective]) -> None:
         self.objectives = tuple(objectives)
         self.layers = tuple(dict.fromkeys(layer for one in self.objectives for layer in one.layers))
-        self.references = {name: each for one in self.objectives for name, each in one.references.items()}
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         scores = []
         for lane, objective in enumerate(self.objectives):
-            names = [*objective.layers, *(under_reference(*pair) for pair in _referred(objective))]
-            own = {name: activations[name][lane : lane + 1] for name in names if name in activations}
+            own = {name: activations[name][lane : lane + 1] for name in objective.layers}
             scores.append(objective(own, images[lane : lane + 1]))
         return torch.cat(scores)
 
     def describe(self) -> str:  # noqa: D102
         return "[" + ", ".join(objective.describe() for objective in self.objectives) + "]"
-
-
-def _referred(objective: Objective) -> list[tuple[str, str]]:
-    return [(digest, layer) for digest in objective.references for layer in objective.layers]
 
 
 def under_reference(digest: str, layer: str) -> str:

@@ -122,7 +122,7 @@ def test_a_run_that_may_stop_early_moves_the_photograph_too(photograph):
     torch.testing.assert_close(patient[0].image, plain[0].image, atol=2 / 255, rtol=0)
 
 
-def test_different_photographs_share_a_job_and_know_their_own(photograph, chance):
+def test_different_photographs_in_one_call_do_not_mix(photograph, chance):
     model = layouts()
     other = torch.rand((3, 20, 30), generator=chance)
     both = [fv.caricature("map", one, 1) for one in (photograph, other)]
@@ -131,6 +131,16 @@ def test_different_photographs_share_a_job_and_know_their_own(photograph, chance
     for one, objective in zip(together, both, strict=True):
         (alone,) = fv.render(model, objective, **shared)
         assert torch.equal(one.image, alone.image)
+
+
+def test_stages_compare_with_the_photograph_on_each_canvas(photograph):
+    model = layouts()
+    both = [fv.match("map", one) for one in (photograph, photograph.flip(1))]
+    shared = {"size": SIZE, "stages": [[(9, 6), 0.5]], "steps": 4, "lanes": 2, "transforms": []}
+    for one, objective in zip(fv.render(model, both, **shared), both, strict=True):
+        (alone,) = fv.render(model, objective, **shared)
+        assert torch.equal(one.image, alone.image)
+        assert one.score > one.start_score
 
 
 def test_it_is_reproduced_from_its_photograph(photograph, tmp_path):
