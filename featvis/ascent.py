@@ -178,7 +178,7 @@ def _body(
         if window is not None:
             shown = window.of(shown)
         found = activations(shown) if bound.layers else {}
-        scores = bound(found, images)
+        scores = chain.score(bound, found, images)
         find_slopes(scores)
         climber.step()
         climber.zero_grad(set_to_none=True)

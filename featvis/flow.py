@@ -132,12 +132,12 @@ class _Lanes:
             while not self._finished:
                 numbers = torch.tensor(self._number, device=device)
                 woken = [number < most for number, most in zip(self._number, self._redirect, strict=True)]
-                lanes = torch.tensor(woken, device=device)
+                lanes = torch.tensor(woken * self._chain.copies, device=device)
                 images = self.space.decode(self.parameters)
                 shown = self._chain(images, numbers)
                 with RedirectedReLU(lanes) if any(woken) else nullcontext():
                     found = activations(shown) if bound.layers else {}
-                scores = bound(found, images)
+                scores = self._chain.score(bound, found, images)
                 find_slopes(scores)
                 told = scores.detach()
                 self._scores.scatter_(1, numbers[:, None], told[:, None].to(self._scores.dtype))
