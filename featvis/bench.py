@@ -221,6 +221,9 @@ class _TimedTransform(Transform):
         self.part_name, self.numbers = transform.part_name, transform.numbers  # type: ignore[misc]
         self.resizes = transform.resizes  # type: ignore[misc]
 
+    def copies(self) -> int:
+        return self._transform.copies()
+
     def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
         return self._transform.prepare(uniform, progress, canvas, seen)
 

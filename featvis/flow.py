@@ -168,7 +168,7 @@ class _Lanes:
             while not self._finished:
                 numbers = torch.tensor(self._number, device=device)
                 woken = [number < most for number, most in zip(self._number, self._redirect, strict=True)]
-                lanes = torch.tensor(woken, device=device)
+                lanes = torch.tensor(woken * self._chains[0].copies, device=device)
                 with RedirectedReLU(lanes) if any(woken) else nullcontext():
                     told = look(self.parameters, drawn_at(numbers, recipe))
                 self._scores.scatter_(1, numbers[:, None], told[:, None].to(self._scores.dtype))

@@ -86,9 +86,6 @@ Band = Annotated[
 ]
 """A score, or (low, high): where a score is wanted."""
 
-Range = Annotated[tuple[Positive, Positive], BeforeValidator(_as_schedule)]
-"""A number, or (least, greatest): drawn uniformly from between."""
-
 
 PIN = "#sha256:"
 """Between a file's path and the digest of its content."""
@@ -111,3 +108,53 @@ def _pin(value: str) -> str:
 
 Statistics = Annotated[str, AfterValidator(_pin)]
 """A file that :func:`featvis.image_statistics` wrote; kept as ``PATH#sha256:DIGEST``."""
+
+
+FractionSchedule = Annotated[
+    tuple[Fraction, Fraction],
+    BeforeValidator(_as_schedule),
+    PlainSerializer(_constant_as_number, return_type=Any),
+]
+"""A schedule of numbers from 0 to 1."""
+
+
+def _as_ranges(value: Any) -> Any:
+    flat = _as_schedule(value)
+    if isinstance(flat, (list, tuple)) and len(flat) == 2:
+        inner = tuple(_as_schedule(end) if isinstance(end, (list, tuple)) else end for end in flat)
+        if all(isinstance(end, (list, tuple)) for end in inner):
+            return inner
+        if not any(isinstance(end, (list, tuple)) for end in inner):
+            return (flat, flat)
+    return value
+
+
+def _constant_as_range(value: tuple[tuple[float, float], tuple[float, float]]) -> list[Any]:
+    return list(value[0]) if value[0] == value[1] else [list(end) for end in value]
+
+
+Range = Annotated[
+    tuple[tuple[Positive, Positive], tuple[Positive, Positive]],
+    BeforeValidator(_as_ranges),
+    PlainSerializer(_constant_as_range, return_type=Any),
+]
+"""A number, [least, greatest] (drawn uniformly from between), or a schedule of such a range over the run:
+``[[least, greatest], [least, greatest]]`` at its start and its end."""
+
+_Share = Annotated[float, Gt(0), Le(1)]
+ShareRange = Annotated[
+    tuple[tuple[_Share, _Share], tuple[_Share, _Share]],
+    BeforeValidator(_as_ranges),
+    PlainSerializer(_constant_as_range, return_type=Any),
+]
+"""A range, or a schedule of ranges, of shares above 0, up to 1."""
+
+AnyRange = Annotated[
+    tuple[tuple[NonNegative, NonNegative], tuple[NonNegative, NonNegative]],
+    BeforeValidator(_as_ranges),
+    PlainSerializer(_constant_as_range, return_type=Any),
+]
+"""A range, or a schedule of ranges, from 0 up."""
+
+Options = Annotated[dict[str, Any], BeforeValidator(lambda value: dict(value) if value == () else value)]
+"""Options that are passed on to something else; a part with a field ``options`` takes any name for it."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -46,7 +46,7 @@ def part(name: str) -> Callable[[_T], _T]:
 
         def __init__(self: Any, **given: Any) -> None:
             try:
-                checked(self, **given)
+                checked(self, **_gathered(given, made.__dataclass_fields__))
             except ValidationError as error:
                 names = [n for n in cls.__annotations__ if not n.startswith("_")]
                 raise RecipeError(one_line(error, cls.__name__, names)) from None
@@ -108,6 +108,7 @@ def check(family: str, spec: Any, extra: tuple[str, ...] = ()) -> dict[str, Any]
         raise RecipeError(unknown(_KIND[family], name, schemas))
     given = {key: value for key, value in spec.items() if key != "name" and key not in extra}
     schema = schemas[name]
+    given = _gathered(given, schema.model_fields)
     try:
         filled = schema.model_validate(given).model_dump(mode="json")
     except ValidationError as error:
@@ -168,6 +169,17 @@ def one_line(error: ValidationError, what: str, known: list[str]) -> str:
 
 
 _KIND = {"images": "image space", "transforms": "transform", "objectives": "objective"}
+
+
+def _gathered(given: dict[str, Any], fields: Container[str]) -> dict[str, Any]:
+    """Move what a part that passes options on does not know itself into its field ``options``."""
+    known = {key: value for key, value in given.items() if key in fields}
+    if "options" not in fields or len(known) == len(given):
+        return given
+    if not isinstance(known.get("options", {}), dict):
+        return given
+    rest = {key: value for key, value in given.items() if key not in fields}
+    return {**known, "options": {**known.get("options", {}), **rest}}
 
 
 def _modules(family: str) -> Iterator[str]:

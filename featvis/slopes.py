@@ -73,7 +73,7 @@ class Look:
             found = self._activations(shown) if self._bound.layers else {}
             if self._photographs is not None:
                 found |= self._photographs.read(self._activations, partial(chain, step=step))
-            return self._bound(found, images)
+            return chain.score(self._bound, found, images)
 
 
 def copies_of(stream: Stream, copies: int) -> list[Stream]:

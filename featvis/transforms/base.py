@@ -24,6 +24,10 @@ class Transform(ABC):
     resizes: ClassVar[bool] = False
     """Whether it can turn images of one size into another."""
 
+    def copies(self) -> int:
+        """Return how many images, each with draws of its own, it makes of one; the score is their mean."""
+        return 1
+
     @abstractmethod
     def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
         """Return the parameters ``(lanes, steps, m)`` of every step.
@@ -55,3 +59,22 @@ def between(schedule: tuple[float, float], progress: Tensor) -> Tensor:
     [1.0, 0.5, 0.0]
     """
     return schedule[0] + (schedule[1] - schedule[0]) * progress
+
+
+def drawn(
+    ranges: tuple[tuple[float, float], tuple[float, float]], progress: Tensor, uniform: Tensor
+) -> Tensor:
+    """Return numbers drawn from a range that may move over the run: ``uniform`` ``(…, steps)`` on [0, 1).
+
+    >>> drawn(((0.0, 1.0), (2.0, 4.0)), torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.5])).tolist()
+    [0.5, 3.0]
+    """
+    ends = [(min(end), max(end)) for end in ranges]
+    least = between((ends[0][0], ends[1][0]), progress)
+    greatest = between((ends[0][1], ends[1][1]), progress)
+    return least + (greatest - least) * uniform
+
+
+def least_of(ranges: tuple[tuple[float, float], tuple[float, float]]) -> float:
+    """Return the least number that a range ever gives."""
+    return min(min(end) for end in ranges)

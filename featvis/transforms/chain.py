@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -54,16 +55,45 @@ class Chain:
         if canvas != seen and not any(transform.resizes for transform in self.transforms):
             self.transforms.insert(0, Warp())
         self._steps, self._channels, self._canvas, self._device = steps, channels, canvas, device
+        self._lanes = len(streams)
+        self.copies = math.prod(transform.copies() for transform in self.transforms)
+        """How many images of each picture the network is shown; copy k of lane b is number k * lanes + b."""
         self._values, self._fields = self._draw(streams)
+
+    def score(
+        self,
+        objective: Callable[[Mapping[str, Tensor], Tensor], Tensor],
+        activations: Mapping[str, Tensor],
+        images: Tensor,
+    ) -> Tensor:
+        """Return each picture's score ``(B,)``: the mean over what the network saw of it.
+
+        Args:
+            objective: takes activations and images of B pictures.
+            activations: of all copies, each with ``copies * B`` as its first axis.
+            images: ``(B, C, H, W)``, before the transforms.
+        """
+        if self.copies == 1:
+            return objective(activations, images)
+        lanes = images.shape[0]
+        scores = [
+            objective(
+                {name: found[copy * lanes : (copy + 1) * lanes] for name, found in activations.items()},
+                images,
+            )
+            for copy in range(self.copies)
+        ]
+        return torch.stack(scores).mean(0)
 
     def redraw(self, lane: int, stream: Callable[[str], torch.Generator]) -> None:
         """Give a lane to another picture, with that picture's own draws."""
         values, fields = self._draw([stream])
+        # The copies of a picture lie a whole batch of lanes apart.
         for mine, new in zip(self._values, values, strict=True):
-            mine[lane] = new[0]
+            mine[lane :: self._lanes] = new
         for field, drawn in zip(self._fields, fields, strict=True):
             if field is not None and drawn is not None:
-                field[lane] = drawn[0]
+                field[lane :: self._lanes] = drawn
 
     def _draw(
         self, streams: Sequence[Callable[[str], torch.Generator]]
@@ -74,6 +104,12 @@ class Chain:
         every_value: list[Tensor] = []
         every_field: list[Tensor | None] = []
         for place, transform in enumerate(self.transforms):
+            if transform.copies() > 1:
+                streams = [
+                    _of_copy(stream, f"{place}.{copy}")
+                    for copy in range(transform.copies())
+                    for stream in streams
+                ]
             purpose = f"{place} {transform.part_name}"
             numbers = torch.stack(
                 [draws.uniform(stream(purpose), steps, transform.numbers) for stream in streams]
@@ -91,7 +127,7 @@ class Chain:
         return every_value, every_field
 
     def __call__(self, images: Tensor, step: int | Tensor) -> Tensor:
-        """Return the images that the network is shown at this step, ``(B, C, *seen)``.
+        """Return the images that the network is shown at this step, ``(copies * B, C, *seen)``.
 
         Args:
             images: ``(B, C, H, W)``.
@@ -99,12 +135,20 @@ class Chain:
         """
         for transform, values, field in zip(self.transforms, self._values, self._fields, strict=True):
             size = self.seen if transform.resizes else (images.shape[2], images.shape[3])
+            if transform.copies() > 1:
+                images = images.repeat(transform.copies(), 1, 1, 1)
             now = values[:, step] if isinstance(step, int) else _at(values, step)
             images = transform.apply(images, now, field, size)
         return images
 
 
+def _of_copy(stream: Callable[[str], torch.Generator], copy: str) -> Callable[[str], torch.Generator]:
+    return lambda purpose: stream(f"copy {copy} {purpose}")
+
+
 def _at(values: Tensor, steps: Tensor) -> Tensor:
     """Return each lane's values ``(lanes, m)`` at its own step."""
     lanes, _, numbers = values.shape
+    if steps.numel() > 1:
+        steps = steps.repeat(lanes // steps.numel())
     return values.gather(1, steps.view(-1, 1, 1).expand(lanes, 1, numbers)).squeeze(1)

@@ -39,6 +39,21 @@ def resample(images: Tensor, values: Tensor, seen: Size, pad: Pad) -> Tensor:
     return shown + GRAY if pad == "gray" else shown
 
 
+def averaged(images: Tensor, least: float, seen: Size) -> Tensor:
+    """Average detail away that would alias: where even the smallest window is much larger than what is seen.
+
+    Args:
+        images: ``(B, C, H, W)``.
+        least: the smallest window's side as a share of the canvas.
+        seen: (height, width) that it is resampled to.
+    """
+    shrink = int(least * min(images.shape[2] / seen[0], images.shape[3] / seen[1]))
+    if shrink < 2:
+        return images
+    # Adaptive, so that a remainder of rows or columns is not cut off and nothing moves.
+    return functional.adaptive_avg_pool2d(images, (images.shape[2] // shrink, images.shape[3] // shrink))
+
+
 def make_grid(values: Tensor, seen: Size) -> Tensor:
     """Return where each pixel that is seen looks, ``(B, *seen, 2)``, as ``grid_sample`` wants it.
 

@@ -7,12 +7,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from featvis.options import Fraction, PositiveSchedule, Range
+from featvis.options import FractionSchedule, PositiveSchedule, Range
 from featvis.parts import part
-from featvis.transforms.base import Size, Transform, between
-from featvis.transforms.resample import resample
+from featvis.transforms.base import Size, Transform, between, drawn, least_of
+from featvis.transforms.resample import averaged, resample
 
 
 @part("warp")
@@ -23,17 +22,19 @@ class Warp(Transform):
     ``degrees`` either way, moved by up to ``jitter`` pixels plus ``shift`` times the side along each
     axis; ``crop`` lets a small window wander over the canvas (0: around the middle, 1: anywhere inside).
     All are uniform, symmetric about zero. ``pad`` says what lies beyond the border. The amounts of
-    ``degrees``, ``jitter`` and ``shift`` may be [start, end] over the run.
+    ``degrees``, ``jitter``, ``shift`` and ``crop`` may be [start, end] over the run; ``scale`` is a range
+    [least, greatest], over the run [[least, greatest], [least, greatest]]. Lucid's pad, jitter, random
+    scale and random rotate are this one transform.
     """
 
     numbers = 6
     resizes = True
 
-    scale: Range = (1.0, 1.0)
+    scale: Range = ((1.0, 1.0), (1.0, 1.0))
     degrees: PositiveSchedule = (0.0, 0.0)
     jitter: PositiveSchedule = (0.0, 0.0)
     shift: PositiveSchedule = (0.0, 0.0)
-    crop: Fraction = 0.0
+    crop: FractionSchedule = (0.0, 0.0)
     pad: Literal["reflect", "edge", "gray"] = "reflect"
 
     def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
@@ -41,12 +42,11 @@ class Warp(Transform):
         height, width = canvas
         draw = uniform.double()
         even = 2 * draw - 1  # on [-1, 1), mean 0
-        least, greatest = min(self.scale), max(self.scale)
-        scale = least + (greatest - least) * draw[..., 0]
+        scale = drawn(self.scale, progress.double(), draw[..., 0])
         angle = even[..., 1] * between(self.degrees, progress.double()) * (math.pi / 180)
         reach = between(self.jitter, progress.double())
         share = between(self.shift, progress.double())
-        free = self.crop * (1 - scale).clamp(min=0) / 2
+        free = between(self.crop, progress.double()) * (1 - scale).clamp(min=0) / 2
         down = even[..., 2] * (reach + share * height) + even[..., 4] * free * height
         right = even[..., 3] * (reach + share * width) + even[..., 5] * free * width
         # The window has the shape of what is seen, and at scale 1 just holds the whole canvas.
@@ -65,10 +65,5 @@ class Warp(Transform):
 
     def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
         """Resample ``images`` to ``(B, C, *seen)``."""
-        # Where even the smallest window is much larger than what is seen, detail would alias: average it.
-        shrink = int(min(self.scale) * min(images.shape[2] / seen[0], images.shape[3] / seen[1]))
-        if shrink >= 2:
-            # Adaptive, so that a remainder of rows or columns is not cut off and nothing moves.
-            whole = (images.shape[2] // shrink, images.shape[3] // shrink)
-            images = functional.adaptive_avg_pool2d(images, whole)
+        images = averaged(images, least_of(self.scale), seen)
         return resample(images, values, seen, self.pad)

@@ -14,8 +14,16 @@ NAMES = parts.names("transforms")
 OPTIONS = {
     "warp": {"scale": [0.6, 1.2], "degrees": 15, "jitter": 2, "shift": 0.1, "crop": 0.5},
     "noise": {"sd": [0.3, 0.05]},
+    "flip": {"horizontal": 0.8, "vertical": 0.6},
+    "color_shift": {"mean": 0.2, "log_sd": 0.1},
+    "color_jitter": {"offset": 0.1},
+    "crop": {"side": [0.5, 0.9]},
+    "kornia": {"augmentation": "RandomAffine", "options": {"degrees": 10.0, "p": 1.0}},
+    "multicrop": {"crops": 2, "side": [0.5, 0.9]},
 }
 """Options under which a part does something; a part that is not here does so by default."""
+AUGMENTATIONS = {"RandomAffine": "RandomRotation"}
+"""Other augmentations of kornia that take the same options."""
 CPU = torch.device("cpu")
 
 
@@ -51,7 +59,7 @@ def test_the_shape_is_what_is_seen(name, canvas, channels, chance):
     shown = chain(name, canvas=canvas, channels=channels)(
         torch.rand((3, channels, *canvas), generator=chance), 0
     )
-    assert shown.shape == (3, channels, *canvas)
+    assert shown.shape == (3 * made(name).copies(), channels, *canvas)
     assert shown.isfinite().all()
 
 
@@ -59,18 +67,19 @@ def test_the_shape_is_what_is_seen(name, canvas, channels, chance):
 @pytest.mark.parametrize("seen", [(12, 9), (17, 48), (40, 40), (3, 5)], ids=str)
 def test_the_network_may_be_shown_another_size_than_the_canvas(name, seen, images):
     shown = chain(name, seen=seen)(images, 1)
-    assert shown.shape == (3, 3, *seen)
+    assert shown.shape == (3 * made(name).copies(), 3, *seen)
     assert abs(float(shown.mean() - images.mean())) < 0.15
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_does_something_and_each_picture_and_step_has_its_own_draw(name, images):
     same = images[:1].expand(3, -1, -1, -1)
-    changes = chain(name)
-    shown = [changes(same, step) for step in range(4)]
-    assert not torch.equal(shown[0][0], same[0])
-    assert not torch.equal(shown[0][0], shown[0][1]), "two pictures"
-    assert not torch.equal(shown[0][0], shown[1][0]), "two steps"
+    changes = chain(name, steps=12)
+    # Over several steps, for a flip leaves many as they are.
+    shown = torch.stack([changes(same, step)[:3] for step in range(12)])
+    assert not torch.equal(shown[:, 0], same[:1].expand(12, -1, -1, -1))
+    assert not torch.equal(shown[:, 0], shown[:, 1]), "two pictures"
+    assert not torch.equal(shown[:-1, 0], shown[1:, 0]), "two steps"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -154,10 +163,16 @@ def picture_of(model, name, options):
 
 
 def changed(value, field):
+    if isinstance(value, dict):
+        return {**value, "degrees": 45.0}
+    if isinstance(value, str) and value in AUGMENTATIONS:
+        return AUGMENTATIONS[value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value + 3
     if isinstance(value, str):
         return next(choice for choice in field.annotation.__args__ if choice != value)
     if isinstance(value, list | tuple):
-        return [number * 1.5 for number in value]
+        return [number * (0.7 if number > 0.6 else 1.5) for number in value]
     return value * 0.5 + 0.01
 
 
@@ -179,8 +194,10 @@ def test_t25_the_penalty_sees_the_image_not_the_draw(name, images):
 
     space = fv.PixelImage(size=(17, 24))
     start = {"pixels": space.fit(images[0])["pixels"][None]}
-    next(fv.ascend(model, both, space, steps=1, transforms=[made(name)], start=start))
-    found, given = seen[-1]
-    assert torch.allclose(given[0], images[0], atol=1e-2)
+    climb = fv.ascend(model, both, space, steps=6, transforms=[made(name)], start=start, learning_rate=1e-6)
+    for _ in climb:
+        assert torch.allclose(seen[-1][1][0], images[0], atol=1e-2)
     with model.tap(["conv1"], size=(17, 24)) as activations:
-        assert not torch.allclose(activations(given)["conv1"], found, atol=1e-2)
+        plain = activations(seen[-1][1])["conv1"]
+    # Over several steps, for a flip leaves some as they are.
+    assert not all(torch.allclose(plain, found[:1], atol=1e-2) for found, _ in seen)

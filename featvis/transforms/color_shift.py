@@ -1,0 +1,40 @@
+"""Ghiasi's ColorShift: each channel moved and stretched by chance."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from featvis.options import PositiveSchedule
+from featvis.parts import part
+from featvis.transforms.base import Size, Transform, between
+from featvis.transforms.color_jitter import MOST_CHANNELS, check_channels
+
+
+@part("color_shift")
+class ColorShift(Transform):
+    """Return (images - m) / s, with m uniform on ±``mean`` and log s uniform on ±``log_sd`` for each channel.
+
+    Ghiasi et al. 2022 (What do vision transformers learn?) and Plug-In Inversion (2022), with both 1. Both
+    may be [start, end] over the run.
+    """
+
+    numbers = 2 * MOST_CHANNELS
+
+    mean: PositiveSchedule = (1.0, 1.0)
+    log_sd: PositiveSchedule = (1.0, 1.0)
+
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+        """Return ``(lanes, steps, 8)``: four means, four standard deviations."""
+        even = 2 * uniform - 1
+        means = even[..., :MOST_CHANNELS] * between(self.mean, progress)[:, None]
+        deviations = (even[..., MOST_CHANNELS:] * between(self.log_sd, progress)[:, None]).exp()
+        return torch.cat((means, deviations), dim=-1)
+
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+        """Move and stretch each channel."""
+        channels = images.shape[1]
+        check_channels("color_shift", channels)
+        means = values[:, :channels, None, None]
+        deviations = values[:, MOST_CHANNELS : MOST_CHANNELS + channels, None, None]
+        return (images - means) / deviations

@@ -1,0 +1,79 @@
+"""A random crop, resized to what the network is shown."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from featvis.errors import CanvasError
+from featvis.options import Count, ShareRange
+from featvis.parts import part
+from featvis.transforms.base import Size, Transform, drawn, least_of
+from featvis.transforms.resample import averaged, resample
+
+
+@part("crop")
+class Crop(Transform):
+    """Show the network a box of the canvas, anywhere inside, resized bilinearly.
+
+    The box has the shape of what is seen. Its side is ``side`` times that of the largest such box: a number,
+    a range [least, greatest], or [[least, greatest], [least, greatest]] over the run. With ``pixels`` above 0
+    its shorter edge is so many pixels of the canvas instead.
+
+    Raises:
+        CanvasError: ``pixels`` is more than the canvas holds; before the first step.
+    """
+
+    numbers = 3
+    resizes = True
+
+    side: ShareRange = ((0.5, 1.0), (0.5, 1.0))
+    pixels: Count = 0
+
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+        """Return affine maps ``(lanes, steps, 6)`` as ``grid_sample`` wants them (columns first)."""
+        draw = uniform.double()
+        side = drawn(self.side, progress.double(), draw[..., 0])
+        if self.pixels:
+            edge = min(largest_box(canvas, seen))
+            if self.pixels > edge:
+                raise CanvasError(
+                    f"crop: a box of {self.pixels} pixels does not fit the canvas {canvas[0]}x{canvas[1]}; "
+                    f"at most {int(edge)}"
+                )
+            side = torch.full_like(side, self.pixels / edge)
+        return box_maps(side, draw[..., 1], draw[..., 2], canvas, seen)
+
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+        """Resample ``images`` to ``(B, C, *seen)``."""
+        least = least_of(self.side)
+        if self.pixels:
+            least = self.pixels / min(largest_box((images.shape[2], images.shape[3]), seen))
+        return resample(averaged(images, least, seen), values, seen, "edge")
+
+
+def largest_box(canvas: Size, seen: Size) -> tuple[float, float]:
+    """Return (height, width) of the largest box of the shape of ``seen`` inside ``canvas``.
+
+    >>> largest_box((100, 200), (50, 50))
+    (100.0, 100.0)
+    """
+    scale = min(canvas[0] / seen[0], canvas[1] / seen[1])
+    return seen[0] * scale, seen[1] * scale
+
+
+def box_maps(side: Tensor, down: Tensor, right: Tensor, canvas: Size, seen: Size) -> Tensor:
+    """Return the affine maps ``(…, 6)`` of boxes inside the canvas.
+
+    Args:
+        side: of each box, as a share of the largest.
+        down: where it lies among the places inside: 0 at the top, 1 at the bottom.
+        right: the same, from left to right.
+        canvas: (height, width) that the boxes lie in.
+        seen: (height, width) that a box is resized to.
+    """
+    box = largest_box(canvas, seen)
+    height, width = (side * edge / whole for edge, whole in zip(box, canvas, strict=True))
+    nothing = torch.zeros_like(side)
+    maps = (width, nothing, (2 * right - 1) * (1 - width), nothing, height, (2 * down - 1) * (1 - height))
+    return torch.stack(maps, dim=-1).float()

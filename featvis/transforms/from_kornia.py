@@ -1,0 +1,118 @@
+"""Any augmentation of kornia, with each picture's own chance."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from featvis.errors import RecipeError, unknown
+from featvis.options import Options
+from featvis.parts import part
+from featvis.transforms.base import Size, Transform
+
+SEEDS = 1 << 24
+"""As many as a float32 tells apart."""
+
+
+@part("kornia")
+class Kornia(Transform):
+    """Apply kornia's ``augmentation`` of this name; every other option is passed on to it.
+
+    kornia draws from torch's global generators. They are lent to it, seeded for each picture and step by the
+    picture's own draw, and given back as they were; so pictures are augmented one by one, and on a GPU each
+    step waits for the seeds and is not replayed. Options of kornia are its own: no [start, end] over the run.
+
+    Raises:
+        RecipeError: kornia is not installed, has no such augmentation or refuses an option; on construction.
+    """
+
+    numbers = 1
+
+    augmentation: str = "RandomHorizontalFlip"
+    options: Options = ()  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        _ = self._module  # mistakes are found before any compute
+
+    @cached_property
+    def _module(self) -> Any:
+        kinds = _augmentations()
+        if self.augmentation not in kinds:
+            raise RecipeError("kornia: " + unknown("augmentation", self.augmentation, kinds))
+        given = dict(self.options)
+        known = [name for name in inspect.signature(kinds[self.augmentation]).parameters if name != "kwargs"]
+        for name in given:
+            if name not in known:
+                raise RecipeError(f"{self.augmentation}: " + unknown("option", name, known))
+        try:
+            # A list of a recipe stands where kornia wants a tuple.
+            return kinds[self.augmentation](**{name: _tuples(value) for name, value in given.items()})
+        except Exception as error:
+            raise RecipeError(f"{self.augmentation}: {' '.join(str(error).split())[:160]}") from None
+
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+        """Return a seed for each picture and step, ``(lanes, steps, 1)``."""
+        return (uniform * SEEDS).floor()
+
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+        """Augment each picture by itself, after seeding."""
+        shown = []
+        with _lent_generators(images.device) as generators:
+            for image, seed in zip(images[:, None], values[:, 0].tolist(), strict=True):
+                for generator in generators:
+                    generator.manual_seed(int(seed))
+                try:
+                    shown.append(self._module(image))
+                except (AssertionError, TypeError, ValueError) as error:
+                    reason = " ".join(str(error).split())[:160]
+                    raise RecipeError(f"{self.augmentation}: {reason}") from None
+        changed = torch.cat(shown)
+        if changed.shape != images.shape:
+            raise RecipeError(
+                f"kornia: {self.augmentation} turns {tuple(images.shape)} into {tuple(changed.shape)}; "
+                "a transform of a list keeps their size (crop and warp resize)"
+            )
+        return changed
+
+
+def _augmentations() -> dict[str, Any]:
+    try:
+        import kornia.augmentation
+    except ImportError:
+        raise RecipeError("the transform kornia needs kornia: pip install 'featvis[kornia]'") from None
+    base = kornia.augmentation.AugmentationBase2D
+    mixing = kornia.augmentation.MixAugmentationBaseV2
+    return {
+        name: kind
+        for name, kind in vars(kornia.augmentation).items()
+        if inspect.isclass(kind)
+        and issubclass(kind, base)
+        and not issubclass(kind, mixing)
+        and not inspect.isabstract(kind)
+        and not name.endswith(("Base2D", "BaseV2"))
+    }
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
+
+
+@contextmanager
+def _lent_generators(device: torch.device) -> Iterator[list[torch.Generator]]:
+    """Give torch's global generators of the CPU and this device; afterwards they are as before."""
+    lent = [torch.default_generator]
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        lent.append(torch.cuda.default_generators[index])
+    states = [generator.get_state() for generator in lent]
+    try:
+        yield lent
+    finally:
+        for generator, state in zip(lent, states, strict=True):
+            generator.set_state(state)

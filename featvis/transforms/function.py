@@ -1,0 +1,66 @@
+"""A transform of the user's own, from a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from featvis import parts
+from featvis.errors import RecipeError, UserError
+from featvis.transforms.base import Size, Transform
+
+Function = Callable[[Tensor, Tensor], Tensor]
+
+
+def transform(function: Function, *, name: str, numbers: int = 4) -> Transform:
+    """Return a transform that calls ``function(images, uniform)``.
+
+    The name stands in the recipe, and so in the picture's key: give another function another name.
+
+    Args:
+        function: takes images ``(B, C, H, W)`` and numbers ``(B, numbers)``, uniform on [0, 1), one row for
+            each picture, on the images' device; returns images of the same shape, differentiably. All its
+            chance is to come from these numbers, and no image may depend on another.
+        name: by which recipes tell it from others.
+        numbers: how many numbers a step of one picture takes.
+
+    Raises:
+        RecipeError: the name is empty or one of featvis' own transforms, or ``function`` cannot be called.
+    """
+    if not callable(function):
+        raise RecipeError(f"a transform is a function of images and numbers, got {type(function).__name__}")
+    if not isinstance(name, str) or not name.strip():
+        raise RecipeError(f"a transform's name is a text that tells it from others, got {name!r}")
+    if name in parts.names("transforms"):
+        raise RecipeError(f"transform {name!r} is one of featvis' own; choose another name")
+    if isinstance(numbers, bool) or not isinstance(numbers, int) or numbers < 1:
+        raise RecipeError(f"transform {name!r}: numbers is a whole number from 1 up, got {numbers!r}")
+    body: dict[str, Any] = {
+        "__module__": "user",
+        "__doc__": function.__doc__,
+        "numbers": numbers,
+        "function": staticmethod(function),
+    }
+    made: Transform = parts.part(name)(type("UserTransform", (_Called,), body))()
+    return made
+
+
+class _Called(Transform):
+    """Calls a function with each picture's own numbers."""
+
+    function: ClassVar[Any]
+
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+        return uniform
+
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+        shown = self.function(images, values)
+        if not isinstance(shown, Tensor) or shown.shape != images.shape:
+            came = tuple(shown.shape) if isinstance(shown, Tensor) else type(shown).__name__
+            raise UserError(
+                f"transform {self.part_name!r} must return images of the shape it is given, "
+                f"{tuple(images.shape)}; it returned {came}"
+            )
+        return shown

@@ -1,0 +1,50 @@
+"""Several box crops of each picture at every step, as MACO takes them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from featvis.options import AtLeastOne, NonNegative, ShareRange
+from featvis.parts import part
+from featvis.transforms.base import Size, Transform, drawn, least_of
+from featvis.transforms.crop import box_maps, largest_box
+from featvis.transforms.resample import averaged, resample
+
+
+@part("multicrop")
+class MultiCrop(Transform):
+    """Show the network ``crops`` boxes of each picture at every step; its score is the mean over them.
+
+    MACO (Fel et al. 2023). The side of a box is uniform within ``side``, a share of the largest box of
+    the shape that is seen: a number, a range, or [[least, greatest], [least, greatest]] over the run. Its
+    centre is normal about the canvas' middle, with a standard deviation of ``center_sd`` canvases, and
+    moved so that the box lies inside. What follows in the list draws for each crop anew.
+    """
+
+    numbers = 3
+    resizes = True
+
+    crops: AtLeastOne = 4
+    side: ShareRange = ((0.2, 0.25), (0.2, 0.25))
+    center_sd: NonNegative = 0.15
+
+    def copies(self) -> int:
+        """Return the number of crops."""
+        return self.crops
+
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+        """Return affine maps ``(lanes, steps, 6)`` as ``grid_sample`` wants them (columns first)."""
+        draw = uniform.double()
+        side = drawn(self.side, progress.double(), draw[..., 0])
+        places = []
+        for axis, edge in enumerate(largest_box(canvas, seen)):
+            center = 0.5 + self.center_sd * torch.special.ndtri(draw[..., 1 + axis].clamp(1e-9, 1 - 1e-9))
+            free = 1 - side * edge / canvas[axis]
+            # From the box' own first row to where that lies among the places inside; a full box has one.
+            places.append(((center - (1 - free) / 2) / free.clamp(min=1e-12)).clamp(0, 1))
+        return box_maps(side, places[0], places[1], canvas, seen)
+
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+        """Resample ``images``, one for each crop, to ``(B, C, *seen)``."""
+        return resample(averaged(images, least_of(self.side), seen), values, seen, "edge")
