@@ -13,7 +13,7 @@ from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
 from featvis.models.window import Window
-from featvis.objectives.base import Objective
+from featvis.objectives.base import Objective, read
 from featvis.optimizers import carry_state, make_optimizer, rate
 from featvis.recipe import Recipe
 from featvis.stages import plan_stages
@@ -142,8 +142,11 @@ def ascend(
         if window is not None:
             bound, shown_size = bound.moved(window.position), window.size
         bound, only = gather_units(bound, model, len(streams), shown_size)
-        with model.tap(bound.layers, size=shown_size, precision=precision, only=only) as activations:
-            body = _body(here, parameters, chain, activations, bound, new, rates, window)
+        with (
+            bound.opened(device, precision) as ready,
+            model.tap(bound.layers, size=shown_size, precision=precision, only=only) as activations,
+        ):
+            body = _body(here, parameters, chain, activations, ready, new, rates, window)
             take = Stepping(body, redirect_steps)
             if replays:
                 take = Replaying(body, redirect_steps, part.first, device)
@@ -174,10 +177,11 @@ def _body(
             else:
                 group["lr"] = rates[int(step)]
         images = space.decode(parameters)
-        shown = chain(images, step)
-        if window is not None:
-            shown = window.of(shown)
-        found = activations(shown) if bound.layers else {}
+
+        def transformed(given: Tensor) -> Tensor:
+            return chain(given, step) if window is None else window.of(chain(given, step))
+
+        found = read(bound, activations, images, transformed)
         scores = bound(found, images)
         find_slopes(scores)
         climber.step()

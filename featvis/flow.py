@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from featvis.jobs import (
     trace_steps,
 )
 from featvis.models.handle import ModelHandle
-from featvis.objectives.base import stack
+from featvis.objectives.base import read, stack
 from featvis.optimizers import make_optimizer, rate
 from featvis.pictures import Picture, to_levels
 from featvis.redirect import RedirectedReLU
@@ -128,16 +129,19 @@ class _Lanes:
         bound = climbed_objective(Job(tuple(self._at))).bind(model.at(seen))
         bound, only = gather_units(bound, model, recipe.lanes, seen)
         device = model.device
-        with model.tap(bound.layers, size=seen, precision=recipe.precision, only=only) as activations:
+        with (
+            bound.opened(device, recipe.precision) as ready,
+            model.tap(bound.layers, size=seen, precision=recipe.precision, only=only) as activations,
+        ):
             while not self._finished:
                 numbers = torch.tensor(self._number, device=device)
                 woken = [number < most for number, most in zip(self._number, self._redirect, strict=True)]
                 lanes = torch.tensor(woken, device=device)
                 images = self.space.decode(self.parameters)
-                shown = self._chain(images, numbers)
+                shown = partial(self._chain, step=numbers)
                 with RedirectedReLU(lanes) if any(woken) else nullcontext():
-                    found = activations(shown) if bound.layers else {}
-                scores = bound(found, images)
+                    found = read(ready, activations, images, shown)
+                scores = ready(found, images)
                 find_slopes(scores)
                 told = scores.detach()
                 self._scores.scatter_(1, numbers[:, None], told[:, None].to(self._scores.dtype))

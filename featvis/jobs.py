@@ -17,7 +17,7 @@ from featvis import draws, parts
 from featvis.ascent import Step, ascend, stack_parameters
 from featvis.images.base import ImageSpace
 from featvis.models.handle import ModelHandle
-from featvis.objectives.base import Objective, stack
+from featvis.objectives.base import Objective, read, stack
 from featvis.pictures import Picture, to_levels
 from featvis.recipe import Recipe
 from featvis.stages import plan_stages
@@ -254,14 +254,20 @@ def score(
     """
     images = (torch.from_numpy(levels).to(model.device).float() / 255).requires_grad_()
     seen = seen_size(recipe) or (levels.shape[2], levels.shape[3])
-    shown = images
-    if seen != tuple(levels.shape[2:]):
+
+    def shown(given: Tensor) -> Tensor:
+        if seen == tuple(levels.shape[2:]):
+            return given
         plain = Warp()
         middle = torch.full((levels.shape[0], 1, plain.numbers), 0.5)
         values = plain.prepare(middle, torch.zeros(1), (levels.shape[2], levels.shape[3]), seen)
-        shown = plain.apply(images, values[:, 0].to(images.device), None, seen)
-    with model.tap(objective.layers, size=seen, precision=recipe.precision) as activations:
-        scores = objective(activations(shown) if objective.layers else {}, images)
+        return plain.apply(given, values[:, 0].to(given.device), None, seen)
+
+    with (
+        objective.opened(model.device, recipe.precision) as ready,
+        model.tap(objective.layers, size=seen, precision=recipe.precision) as activations,
+    ):
+        scores = ready(read(ready, activations, images, shown), images)
         slopes = torch.zeros_like(scores)
         if scores.requires_grad:
             (gradient,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
