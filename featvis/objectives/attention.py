@@ -89,7 +89,7 @@ class _Inside:
             raise TargetError(
                 f"{layer} is no attention with qkv, as timm's and torchvision's transformers have"
             )
-        heads = int(attention.num_heads)  # type: ignore[union-attr, arg-type]
+        heads = int(attention.num_heads)  # type: ignore[union-attr]
         _check("head", head, heads, layer)
         info = network.layer(self.source)
         if info.kind != "tokens":

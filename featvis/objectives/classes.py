@@ -78,7 +78,8 @@ class AgainstOthers(Objective):
     @classmethod
     def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
         units = tuple(unit for one in objectives for unit in one.units)
-        return copy_with(objectives[0], units=units, _where=None)
+        first: AgainstOthers = objectives[0]
+        return copy_with(first, units=units, _where=None)
 
 
 def margin(wanted: int | str, layer: str | None = None, *, others: str = "best") -> AgainstOthers:

@@ -50,7 +50,8 @@ class Text(Objective):
 
     @classmethod
     def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
-        return copy_with(objectives[0], vectors=torch.cat([one.vectors for one in objectives]))
+        first: Text = objectives[0]
+        return copy_with(first, vectors=torch.cat([one.vectors for one in objectives]))
 
 
 def text(model: PairedHandle, prompt: str) -> Text:
