@@ -192,13 +192,16 @@ def ascend(
         if window is not None:
             bound, shown_size = bound.moved(window.position), window.size
         bound, only = gather_units(bound, model, len(streams), shown_size)
-        with model.tap(bound.layers, size=shown_size, precision=precision, only=only) as activations:
-            photographs = Photographs(bound, part.size, len(streams), device, moved=bool(transforms))
+        with (
+            bound.opened(device, precision) as ready,
+            model.tap(bound.layers, size=shown_size, precision=precision, only=only) as activations,
+        ):
+            photographs = Photographs(ready, part.size, len(streams), device, moved=bool(transforms))
             look = Look(
                 here,
                 chains,
                 activations,
-                bound,
+                ready,
                 window=window,
                 pool_gradients=pool_gradients,
                 photographs=photographs,

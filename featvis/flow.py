@@ -153,15 +153,17 @@ class _Lanes:
         bound = climbed_objective(Job(tuple(self._at))).bind(model.at(seen))
         bound, only = gather_units(bound, model, recipe.lanes, seen)
         device = model.device
-        with model.tap(bound.layers, size=seen, precision=recipe.precision, only=only) as activations:
-            photographs = Photographs(
-                bound, recipe.size, recipe.lanes, device, moved=bool(self._chains[0].transforms)
-            )
+        moved = bool(self._chains[0].transforms)
+        with (
+            bound.opened(device, recipe.precision) as ready,
+            model.tap(bound.layers, size=seen, precision=recipe.precision, only=only) as activations,
+        ):
+            photographs = Photographs(ready, recipe.size, recipe.lanes, device, moved=moved)
             look = Look(
                 self.space,
                 self._chains,
                 activations,
-                bound,
+                ready,
                 pool_gradients=recipe.pool_gradients,
                 photographs=photographs,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,10 +19,11 @@ from featvis.models.handle import ModelHandle
 from featvis.models.network import NetworkAt
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import Logit, Unit, of_target
+from featvis.objectives.vectors import read_vectors
 from featvis.pictures import to_levels
 from featvis.recipe import Recipe, recipe_files
 from featvis.stages import plan_stages
-from featvis.target import Target, expand, name_set, parse_request
+from featvis.target import Target, expand, name_set, parse_request, parse_vectors
 from featvis.transforms.base import Transform
 
 Wish = str | Target | Objective
@@ -119,12 +120,16 @@ def make_plan(
 
 def _objectives(model: ModelHandle, wish: Wish) -> Iterator[tuple[Objective, str | None]]:
     """The objectives that a wish names, each with its address if it has one."""
-    if isinstance(wish, str):
+    if isinstance(wish, str) and (rows := parse_vectors(wish)) is not None:
+        for one in read_vectors(rows):
+            yield one, None
+    elif isinstance(wish, str):
         request = parse_request(wish)
-        # Units and names do not depend on the canvas, so the network's own will do.
-        info = model.at(model.input_size).layer(request.layer)
-        for target in expand(request, info.units, info.labels):
-            yield of_target(target), str(target)
+        for layer in request.layers:
+            # Units and names do not depend on the canvas, so the network's own will do.
+            info = model.at(model.input_size).layer(layer)
+            for target in expand(replace(request, layer=layer), info.units, info.labels):
+                yield of_target(target), str(target)
     elif isinstance(wish, Target):
         yield of_target(wish), str(wish)
     elif isinstance(wish, Logit):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featvis.models.handle import ModelHandle
-from featvis.objectives.base import Objective
+from featvis.objectives.base import Objective, read
 from featvis.recipe import Recipe
 from featvis.transforms.background import over
 from featvis.transforms.base import Transform
@@ -46,13 +46,19 @@ def score(
     """
     images = (torch.from_numpy(levels).to(model.device).float() / 255).requires_grad_()
     seen = seen_size(recipe) or (levels.shape[2], levels.shape[3])
-    # With alpha, a finished picture is looked at over mid-grey.
-    shown = over(images) if levels.shape[1] > model.channels else images
     # What was climbed tile by tile is looked at in its middle, at its own resolution.
     tiled = any(spec["name"] == "tile" for spec in recipe.transforms)
-    shown = shown_plainly(shown, seen, tiled=tiled)
-    with model.tap(objective.layers, size=seen, precision=recipe.precision) as activations:
-        scores = objective(activations(shown) if objective.layers else {}, images)
+
+    def shown(given: Tensor) -> Tensor:
+        # With alpha, a finished picture is looked at over mid-grey.
+        laid = over(given) if given.shape[1] > model.channels else given
+        return shown_plainly(laid, seen, tiled=tiled)
+
+    with (
+        objective.opened(model.device, recipe.precision) as ready,
+        model.tap(objective.layers, size=seen, precision=recipe.precision) as activations,
+    ):
+        scores = ready(read(ready, activations, images, shown), images)
         slopes = torch.zeros_like(scores)
         if scores.requires_grad:
             (gradient,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)

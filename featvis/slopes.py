@@ -9,9 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from featvis.errors import RecipeError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.window import Window
-from featvis.objectives.base import Objective
+from featvis.objectives.base import Objective, read
 from featvis.objectives.reference import Photographs
 from featvis.smoothpool import SmoothedPool
 from featvis.transforms.chain import Chain
@@ -41,7 +42,13 @@ class Look:
         pool_gradients: str = "max",
         photographs: Photographs | None = None,
     ) -> None:
-        """Take everything that a step needs; one chain of transforms for each of its passes."""
+        """Take everything that a step needs; one chain of transforms for each of its passes.
+
+        Raises:
+            RecipeError: several crops at once, for an objective that must know what the network is shown.
+        """
+        if bound.sees and chains[0].copies > 1:
+            raise RecipeError(f"{bound.describe()} looks at what the network is shown: no multicrop with it")
         self._space, self._chains, self._window = space, chains, window
         self._activations, self._bound, self._pool_gradients = activations, bound, pool_gradients
         self._photographs = photographs
@@ -66,11 +73,12 @@ class Look:
         return torch.stack(told).sum(0)
 
     def _score(self, chain: Chain, images: Tensor, step: int | Tensor) -> Tensor:
-        shown = chain(images, step)
-        if self._window is not None:
-            shown = self._window.of(shown)
+        def transformed(given: Tensor) -> Tensor:
+            shown = chain(given, step)
+            return shown if self._window is None else self._window.of(shown)
+
         with SmoothedPool(self._pool_gradients) if self._pool_gradients != "max" else nullcontext():
-            found = self._activations(shown) if self._bound.layers else {}
+            found = read(self._bound, self._activations, images, transformed)
             if self._photographs is not None:
                 found |= self._photographs.read(self._activations, partial(chain, step=step))
             return chain.score(self._bound, found, images)

@@ -8,6 +8,8 @@
 ``classifier:Pembroke``   a class by its name (any of its synonyms, upper or lower case)
 ``features.28:7@4,6``     unit 7 at row 4, column 6 of the layer's map
 ``blocks.2:all``          every unit; the same as ``blocks.2``
+``blocks.2,blocks.3:0:8`` the product: these units of each of the layers
+``blocks.3@sae.safetensors:decoder:0:8``  directions: rows 0 to 7 of a tensor in a file
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from featvis.errors import TargetError, unknown
 
 _SLICE = re.compile(r"^(-?\d*):(-?\d*)(?::(-?\d*))?$")
 _NUMBER = re.compile(r"^[+-]?\d+$")
+_VECTORS = re.compile(r"^(?P<layers>[^@]+)@(?P<file>.+\.safetensors)(?::(?P<rest>.*))?$")
 _POSITION = re.compile(r"^\s*(-?\d+)\s*,\s*(-?\d+)\s*$")
 
 
@@ -48,6 +51,11 @@ class Request:
     layer: str
     units: str
     position: tuple[int, int] | None = None
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers that are named, separated by commas; most often one."""
+        return [layer.strip() for layer in self.layer.split(",") if layer.strip()]
 
     @property
     def is_numeric(self) -> bool:
@@ -108,6 +116,38 @@ def parse_request(text: str) -> Request:
         for part in request.units.split(","):
             _check_slice(text, part.strip())
     return request
+
+
+@dataclass(frozen=True)
+class VectorRequest:
+    """``LAYER[,LAYER…]@FILE.safetensors:KEY[:ROWS]`` as it was written."""
+
+    layers: tuple[str, ...]
+    file: str
+    key: str
+    rows: str
+    """Numbers and ranges as in an address; ``all`` if they were left out."""
+
+
+def parse_vectors(text: str) -> VectorRequest | None:
+    """Read an address of directions in a file; None if the text is another kind of address.
+
+    Raises:
+        TargetError: it names a file but no layer or no key.
+
+    >>> parse_vectors("blocks.3@sae.safetensors:decoder:0:8").rows
+    '0:8'
+    >>> parse_vectors("blocks.3:0:8") is None
+    True
+    """
+    found = _VECTORS.match(text.strip())
+    if found is None:
+        return None
+    layers = tuple(layer.strip() for layer in found["layers"].split(","))
+    key, _, rows = (found["rest"] or "").partition(":")
+    if not all(layers) or not key.strip() or (found["rest"] or "").endswith(":"):
+        raise TargetError(f"{text!r}: directions of a file are LAYER@FILE.safetensors:KEY:ROWS")
+    return VectorRequest(layers, found["file"], key.strip(), rows.strip() or "all")
 
 
 def expand(request: Request, units: int, labels: Sequence[str] = ()) -> list[Target]:

@@ -104,7 +104,7 @@ def render(
     """Render what units look for; what the folder has already is not rendered again."""
     from featvis.encoders import check_video
     from featvis.recipe import Recipe, RunOptions
-    from featvis.target import parse_request
+    from featvis.target import parse_request, parse_vectors
 
     # Everything that needs no network is checked before torch is even imported.
     addresses = [*(targets or ())]
@@ -115,7 +115,8 @@ def render(
     if not addresses:
         raise TargetError("nothing to render: give addresses such as blocks.3:0:8, or --layer and --units")
     for address in addresses:
-        parse_request(address)
+        if parse_vectors(address) is None:
+            parse_request(address)
     changes: dict[str, Any] = {
         "size": size,
         "input_size": input_size,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -22,6 +23,34 @@ Activations = Mapping[str, Tensor]
 """What the wanted layers gave, by name, each with the lanes as its first axis."""
 
 
+class Seen(dict[str, Tensor]):
+    """Activations, with what the network was shown and a way to show it other images just so."""
+
+    def __init__(
+        self, given: Activations, shown: Tensor, show: Callable[[Tensor], tuple[Activations, Tensor]]
+    ) -> None:
+        super().__init__(given)
+        self.shown = shown
+        """``(B, C, H, W)``: the images after this step's transforms."""
+        self._show = show
+
+    def look(self, images: Tensor) -> Seen:
+        """Return what the layers give for other images ``(B, C, H, W)`` under this step's very transforms."""
+        given, shown = self._show(images)
+        return Seen(given, shown, self._show)
+
+    def lane(self, lane: int, layers: Sequence[str]) -> Seen:
+        """Return what one lane saw, with the layers named."""
+        lanes = self.shown.shape[0]
+
+        def show(images: Tensor) -> tuple[Activations, Tensor]:
+            given, shown = self._show(images.expand(lanes, -1, -1, -1))
+            return {name: given[name][lane : lane + 1] for name in layers}, shown[lane : lane + 1]
+
+        own = {name: self[name][lane : lane + 1] for name in layers}
+        return Seen(own, self.shown[lane : lane + 1], show)
+
+
 class Objective(ABC):
     """A score ``(B,)`` for a batch of pictures, larger is better.
 
@@ -31,6 +60,8 @@ class Objective(ABC):
 
     layers: tuple[str, ...] = ()
     """The layers it reads; the forward pass ends at the deepest."""
+    sees: bool = False
+    """Whether it looks at what the network is shown itself, so that its activations are a :class:`Seen`."""
     coupled: bool = False
     """Whether a picture's score depends on its batch-mates (by design, as in diversity)."""
     references: Mapping[str, Tensor] = MappingProxyType({})
@@ -59,6 +90,11 @@ class Objective(ABC):
     def beside(self, layers: Sequence[str]) -> Objective:
         """Return this penalty for a run whose target reads ``layers``; it may not look deeper than they."""
         return self
+
+    @contextmanager
+    def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:
+        """Hold whatever this bound objective needs besides the network that is climbed, for a run."""
+        yield self
 
     def place(self) -> tuple[str, tuple[int, int]] | None:
         """Return the layer and the one position of its map that alone is read, or None."""
@@ -139,7 +175,13 @@ class Sum(Objective):
         self.terms = tuple(terms)
         self.layers = tuple(dict.fromkeys(layer for _, term in self.terms for layer in term.layers))
         self.coupled = any(term.coupled for _, term in self.terms)
+        self.sees = any(term.sees for _, term in self.terms)
         self.references = {name: one for _, term in self.terms for name, one in term.references.items()}
+
+    @contextmanager
+    def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:  # noqa: D102
+        with ExitStack() as stack:
+            yield Sum([(w, stack.enter_context(term.opened(device, precision))) for w, term in self.terms])
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         total = images.new_zeros(images.shape[0])
@@ -150,7 +192,7 @@ class Sum(Objective):
     def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
         # Terms that read no layer see the images themselves, whatever the network is shown.
         reading = [term for _, term in self.terms if term.layers]
-        return reading[0].place() if len(reading) == 1 else None
+        return reading[0].place() if len(reading) == 1 and not self.sees else None
 
     def moved(self, position: tuple[int, int]) -> Objective:  # noqa: D102
         return Sum([(weight, term.moved(position) if term.layers else term) for weight, term in self.terms])
@@ -189,11 +231,23 @@ class EachItsOwn(Objective):
     def __init__(self, objectives: Sequence[Objective]) -> None:
         self.objectives = tuple(objectives)
         self.layers = tuple(dict.fromkeys(layer for one in self.objectives for layer in one.layers))
+        self.sees = any(one.sees for one in self.objectives)
+
+    @contextmanager
+    def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:  # noqa: D102
+        with ExitStack() as stack:
+            unique = {id(one): one for one in self.objectives}
+            ready = {key: stack.enter_context(one.opened(device, precision)) for key, one in unique.items()}
+            yield EachItsOwn([ready[id(one)] for one in self.objectives])
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         scores = []
         for lane, objective in enumerate(self.objectives):
-            own = {name: activations[name][lane : lane + 1] for name in objective.layers}
+            own: Activations
+            if objective.sees and isinstance(activations, Seen):
+                own = activations.lane(lane, objective.layers)
+            else:
+                own = {name: activations[name][lane : lane + 1] for name in objective.layers}
             scores.append(objective(own, images[lane : lane + 1]))
         return torch.cat(scores)
 
@@ -204,6 +258,36 @@ class EachItsOwn(Objective):
 def under_reference(digest: str, layer: str) -> str:
     """Return the name under which a photograph's activations of a layer stand among the images' own."""
     return f"{layer} of {digest}"
+
+
+def read(
+    objective: Objective,
+    tap: Callable[[Tensor], Activations],
+    images: Tensor,
+    transformed: Callable[[Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """Return what an objective is to read of a step, no more than it needs.
+
+    Args:
+        objective: what is climbed.
+        tap: from what the network is shown to the activations of the objective's layers.
+        images: of the image space.
+        transformed: from images to what the network is shown; the same draws whenever it is called.
+    """
+
+    def show(given: Tensor) -> tuple[Activations, Tensor]:
+        shown = transformed(given)
+        return (tap(shown) if objective.layers else {}), shown
+
+    found, shown = show(images)
+    return Seen(found, shown, show) if objective.sees else dict(found)
+
+
+def seen(activations: Activations, who: Objective) -> Seen:
+    """Return activations that tell what the network was shown, or say how to get them."""
+    if isinstance(activations, Seen):
+        return activations
+    raise UserError(f"{who.describe()} looks at what the network is shown: render it, or use fv.ascend")
 
 
 def stack(objectives: Sequence[Objective]) -> Objective:

@@ -1,0 +1,138 @@
+"""Networks of two towers, one for images and one for text (CLIP and its kin), as one that can be climbed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featvis.errors import ModelError
+from featvis.models.handle import ModelHandle
+
+EMBEDDING = "embedding"
+"""The layer that gives the embedding of an image."""
+
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Of OpenAI's CLIP (arXiv 2103.00020)."""
+
+
+class ImageTower(nn.Module):
+    """The image encoder of a pair, as a network whose last layer is the embedding."""
+
+    def __init__(self, pair: Any) -> None:
+        super().__init__()
+        self.pair = pair
+        # Its output is a layer of its own, whatever the encoder does last.
+        self.embedding = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the embeddings ``(B, D)``, not normalized."""
+        found: Tensor = self.embedding(self.pair.encode_image(images))
+        return found
+
+
+class PairedHandle(ModelHandle):
+    """A network of images that can also tell where a text lies among its embeddings."""
+
+    def __init__(self, pair: Any, tokenize: Callable[[list[str]], Any], **told: Any) -> None:
+        super().__init__(ImageTower(pair), **told)
+        self.pair, self._tokenize = pair, tokenize
+        self._texts: dict[str, Tensor] = {}
+
+    def embed(self, prompt: str) -> Tensor:
+        """Return the unit vector ``(D,)`` of a text, float32 on the CPU; computed once for each text.
+
+        Raises:
+            ModelError: the text encoder gives no ``(1, D)`` embedding, or a null one.
+        """
+        if prompt not in self._texts:
+            training = [(one, one.training) for one in self._modules_of_pair()]
+            try:
+                for one, _ in training:
+                    one.training = False
+                with torch.no_grad():
+                    tokens = self._tokenize([prompt])
+                    tokens = tokens.to(self.device) if isinstance(tokens, Tensor) else tokens
+                    found = self.pair.encode_text(tokens)
+            finally:
+                for one, before in training:
+                    one.training = before
+            if not isinstance(found, Tensor) or found.dim() != 2 or found.shape[0] != 1:
+                came = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+                raise ModelError(f"{self.name}: encode_text gives (1, D) for one text, it gave {came}")
+            vector = found[0].detach().float().cpu()
+            if not bool(vector.isfinite().all()) or not bool(vector.any()):
+                raise ModelError(f"{self.name}: the embedding of {prompt!r} has no direction")
+            self._texts[prompt] = vector / vector.norm()
+        return self._texts[prompt]
+
+    def _modules_of_pair(self) -> list[nn.Module]:
+        return list(self.pair.modules()) if isinstance(self.pair, nn.Module) else []
+
+
+def load_paired(
+    pair: Any,
+    tokenize: Callable[[list[str]], Any],
+    *,
+    mean: Sequence[float] = OPENAI_MEAN,
+    std: Sequence[float] = OPENAI_STD,
+    input_size: int | tuple[int, int] = 224,
+    name: str | None = None,
+) -> PairedHandle:
+    """Load a network with an image and a text encoder, such as CLIP; climb texts with :func:`featvis.text`.
+
+    Args:
+        pair: an ``nn.Module`` with ``encode_image(images) -> (B, D)`` and ``encode_text(tokens) -> (B, D)``.
+        tokenize: from a list of texts to what ``encode_text`` takes.
+        mean: subtracted from images in [0, 1]; by default that of OpenAI's CLIP.
+        std: divides them afterwards.
+        input_size: one side, or (height, width).
+        name: for manifests; by default the class of ``pair``.
+
+    Raises:
+        ModelError: ``pair`` has not both encoders, or is no module.
+    """
+    lacking = [one for one in ("encode_image", "encode_text") if not callable(getattr(pair, one, None))]
+    if lacking:
+        raise ModelError(
+            f"a pair has encode_image and encode_text; {type(pair).__name__} has no {lacking[0]}"
+        )
+    if not isinstance(pair, nn.Module):
+        raise ModelError(f"the pair is an nn.Module, so that it can be frozen; got {type(pair).__name__}")
+    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    return PairedHandle(pair, tokenize, name=name or type(pair).__name__, mean=mean, std=std, input_size=size)
+
+
+def load_open_clip(name: str, tag: str | None = None) -> PairedHandle:
+    """Load a network of open_clip (``pip install featvis[clip]``) with its own preprocessing and tokenizer.
+
+    Args:
+        name: for instance ``ViT-B-32``.
+        tag: of the weights, for instance ``openai``; None for random ones.
+
+    Raises:
+        ModelError: open_clip is not installed, or knows no such network or weights.
+    """
+    try:
+        import open_clip
+    except ImportError:
+        raise ModelError("open_clip is not installed; pip install 'featvis[clip]'") from None
+    try:
+        pair, _, _ = open_clip.create_model_and_transforms(name, pretrained=tag)
+        tokenize = open_clip.get_tokenizer(name)
+    except Exception as error:
+        said = " ".join(str(error).split())[:160]
+        raise ModelError(f"open_clip could not build {name!r} with weights {tag!r}: {said}") from None
+    told = pair.visual
+    size = told.image_size
+    return load_paired(
+        pair.eval(),
+        tokenize,
+        mean=told.image_mean or OPENAI_MEAN,
+        std=told.image_std or OPENAI_STD,
+        input_size=(size, size) if isinstance(size, int) else tuple(size),
+        name=f"open_clip:{name}" + (f"/{tag}" if tag else ""),
+    )

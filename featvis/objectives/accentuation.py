@@ -1,0 +1,121 @@
+"""Feature accentuation: a photograph made to excite a unit more, without ceasing to be that photograph."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from featvis.errors import TargetError
+from featvis.models.layers import LayerInfo
+from featvis.models.network import NetworkAt
+from featvis.objectives.base import Activations, Objective, Seen, copy_with, number, seen, spread_over
+from featvis.objectives.resize import Resize
+
+
+class Accentuation(Objective):
+    """f(Tx) - λ·b·d(Tx, T x₀), with the same transforms T for image and photograph (arXiv 2402.10039).
+
+    d is the mean over positions of the Euclidean distance over channels, of what the network is shown or of
+    a layer; b = Σ|∂f/∂x| / Σ|∂d/∂x| for each picture, so that at λ = 1 photograph and unit pull equally hard.
+    Measured anew at each step, over the pixels: at the photograph itself d has no slope, and b there is 0.
+    """
+
+    sees = True
+
+    def __init__(self, climbed: Objective, photograph: Tensor, weight: float, layer: str | None) -> None:
+        self.climbed, self.photograph, self.weight, self.layer = climbed, photograph, weight, layer
+        self.layers = tuple(dict.fromkeys((*climbed.layers, *([layer] if layer else []))))
+        self._info: LayerInfo | None = None
+        self._there: Tensor | None = None
+
+    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
+        climbed = self.climbed.bind(network)
+        bound = Accentuation(climbed, self.photograph, self.weight, self.layer)
+        bound._info = network.layer(self.layer) if self.layer else None
+        return bound
+
+    @contextmanager
+    def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:  # noqa: D102
+        with self.climbed.opened(device, precision) as ready:
+            yield copy_with(self, climbed=ready, _there=self.photograph[None].to(device))
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        told = seen(activations, self)
+        if self._there is None or (self.layer is not None and self._info is None):
+            raise TargetError(f"{self.describe()} is not opened yet; render it, or use fv.ascend")
+        scores = self.climbed(told, images)
+        if self.weight == 0:
+            return scores
+        if self._there.shape[2:] != images.shape[2:]:
+            self._there = Resize((images.shape[2], images.shape[3]))(self._there)
+        with torch.no_grad():
+            photograph = self._there.to(images.dtype).expand(images.shape[0], -1, -1, -1)
+            there = self._features(told.look(photograph))
+        distances = _distance(self._features(told), there)
+        return scores - self.weight * _balance(scores, distances, images) * distances
+
+    def _features(self, told: Seen) -> Tensor:
+        if self.layer is None:
+            return told.shown.flatten(2)
+        assert self._info is not None
+        return spread_over(self._info, told[self.layer])
+
+    def describe(self) -> str:  # noqa: D102
+        levels = (self.photograph * 255).round().to(torch.uint8).cpu().contiguous()
+        where = f", layer={self.layer}" if self.layer else ""
+        return f"accentuation({self.climbed.describe()}, {_digest(levels)}, {number(self.weight)}{where})"
+
+
+def accentuation(
+    objective: Objective, photograph: Tensor, *, weight: float = 1.0, layer: str | None = None
+) -> Accentuation:
+    """Accentuate in a photograph what an objective looks for; ``start=photograph`` begins the run there.
+
+    Args:
+        objective: what is climbed.
+        photograph: ``(C, H, W)`` in [0, 1]; resized to the canvas.
+        weight: λ; 1 lets the photograph pull as hard as the objective, 0 lets it not pull.
+        layer: where the distance is measured, best an early layer; by default what the network is shown.
+
+    Raises:
+        TargetError: the photograph has another shape or range, the weight is negative.
+    """
+    if not isinstance(objective, Objective):
+        raise TargetError(f"accentuation climbs an objective, got {type(objective).__name__}")
+    if photograph.dim() != 3 or not bool(((photograph >= 0) & (photograph <= 1)).all()):
+        shape = tuple(photograph.shape)
+        raise TargetError(f"accentuation: a photograph is (C, H, W) in [0, 1], got shape {shape}")
+    if not math.isfinite(weight) or weight < 0:
+        raise TargetError(f"accentuation: weight is a number from 0 up, got {weight}")
+    levels = (photograph.detach().float() * 255).round() / 255  # an image is known by its 8-bit levels
+    return Accentuation(objective, levels, float(weight), layer)
+
+
+def _distance(one: Tensor, other: Tensor) -> Tensor:
+    """Mean over positions of the Euclidean distance over units, ``(B, units, positions)`` to ``(B,)``."""
+    square = (one - other).square().sum(1)
+    apart = square > 0
+    # The root has no slope at 0, where there is nothing to pull back.
+    return (torch.where(apart, square, 1.0).sqrt() * apart).mean(1)
+
+
+def _balance(scores: Tensor, distances: Tensor, images: Tensor) -> Tensor:
+    """Σ|∂f/∂x| / Σ|∂d/∂x| of each picture, a number without a gradient; 0 where d is flat."""
+    if not (images.requires_grad and scores.requires_grad and distances.requires_grad):
+        return torch.zeros_like(distances)
+    pulls = [
+        torch.autograd.grad(each.sum(), images, retain_graph=True)[0].abs().flatten(1).sum(1)
+        for each in (scores, distances)
+    ]
+    flat = pulls[1] == 0
+    balance: Tensor = torch.where(flat, 0.0, pulls[0] / torch.where(flat, 1.0, pulls[1]))
+    return balance.detach()
+
+
+def _digest(levels: Tensor) -> str:
+    return hashlib.sha256(levels.numpy().tobytes()).hexdigest()[:12]

@@ -1,0 +1,112 @@
+"""Several networks at once: each looks at the same images with a size and a normalization of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from featvis.errors import ModelError, UserError
+from featvis.models.handle import ModelHandle
+from featvis.models.network import NetworkAt
+from featvis.objectives.base import Activations, Objective, Sum, copy_with, read, seen
+from featvis.objectives.resize import Resize
+
+
+class Elsewhere(Objective):
+    """An objective that reads another network than the one that the run was started with.
+
+    The other network is shown what the first one is, after the transforms, resized to its own input size.
+    """
+
+    sees = True
+
+    def __init__(self, model: ModelHandle, objective: Objective) -> None:
+        self.model, self.objective = model, objective
+        self._tap: Callable[[Tensor], Activations] | None = None
+        self._resize: Resize | None = None
+
+    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
+        if network.module is self.model.module:
+            return self.objective.bind(network)  # it is run anyway, and a network is borrowed once
+        found = next((m for m in network.module.modules() if m is self.model.module), None)
+        if found is not None:
+            raise ModelError(f"ensemble: {self.model.name} is a part of {network.name}; load it on its own")
+        return copy_with(self, objective=self.objective.bind(self.model.at(self.model.input_size)))
+
+    @contextmanager
+    def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:  # noqa: D102
+        if id(self.model.module) in _HELD:
+            raise UserError(
+                f"{self.model.name} stands in two ensembles of one sum; give all of it to one fv.ensemble"
+            )
+        _HELD.add(id(self.model.module))
+        try:
+            with (
+                self.objective.opened(self.model.device, precision) as ready,
+                self.model.tap(ready.layers, precision=precision) as tap,
+            ):
+                yield copy_with(self, objective=ready, _tap=tap, _resize=Resize(self.model.input_size))
+        finally:
+            _HELD.discard(id(self.model.module))
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        told = seen(activations, self)
+        if self._tap is None or self._resize is None:
+            raise UserError(f"{self.describe()} is not opened yet; render it, or use fv.ascend")
+        if told.shown.shape[1] != self.model.channels:
+            raise ModelError(
+                f"{self.model.name} takes images of {self.model.channels} channels, not {told.shown.shape[1]}"
+            )
+        shown = self._resize(told.shown).to(self.model.device)
+
+        def transformed(given: Tensor) -> Tensor:
+            if given is images:
+                return shown
+            assert self._resize is not None
+            return self._resize(told.look(given).shown)
+
+        return self.objective(read(self.objective, self._tap, images, transformed), images).to(images.device)
+
+    def describe(self) -> str:  # noqa: D102
+        return f"{self.model.name}#{self.model.fingerprint()[:12]}({self.objective.describe()})"
+
+
+_HELD: set[int] = set()
+"""The networks that an ensemble holds now: a network that is borrowed twice would be folded twice."""
+
+
+def ensemble(*terms: tuple[ModelHandle, Objective] | tuple[ModelHandle, Objective, float]) -> Objective:
+    """Climb objectives of several networks at once, each with its own input size and normalization.
+
+    ``fv.render(a, fv.ensemble((a, fv.logit(263)), (b, fv.logit(263), 0.5)))``: the network given to
+    ``render`` sees the canvas (or the recipe's ``input_size``) as always.
+
+    Args:
+        *terms: a network, an objective of it, and its weight (1 if it is left out).
+
+    Raises:
+        UserError: no terms, or a term that is something else.
+    """
+    if not terms:
+        raise UserError("an ensemble has terms, each (model, objective) or (model, objective, weight)")
+    grouped: dict[int, tuple[ModelHandle, Objective]] = {}
+    for term in terms:
+        if (
+            not isinstance(term, tuple)
+            or len(term) not in (2, 3)
+            or not isinstance(term[0], ModelHandle)
+            or not isinstance(term[1], Objective)
+        ):
+            raise UserError(
+                f"an ensemble's term is (model, objective) or (model, objective, weight), got {term!r}"
+            )
+        model, own = term[0], term[1] * (term[2] if len(term) == 3 else 1.0)
+        if id(model.module) in grouped:
+            model, before = grouped[id(model.module)]
+            own = before + own
+        grouped[id(model.module)] = (model, own)
+    each: Sequence[Objective] = [Elsewhere(model, own) for model, own in grouped.values()]
+    return Sum([(1.0, one) for one in each])

@@ -1,0 +1,76 @@
+"""Directions from a safetensors file: rows of an SAE's decoder, probes, components of PCA or NMF."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from featvis.errors import TargetError, UserError, unknown
+from featvis.objectives.direction import Direction
+from featvis.target import Request, VectorRequest, expand, parse_request, parse_vectors
+
+
+class NamedDirection(Direction):
+    """A direction that says which row of which tensor it is; told apart by the content, not the path."""
+
+    def __init__(self, layer: str, vector: torch.Tensor, name: str, power: float = 0.0) -> None:
+        super().__init__(layer, vector[None], power)
+        self.name = name
+
+    def describe(self) -> str:  # noqa: D102
+        digest = hashlib.sha256(self.vectors.cpu().double().numpy().tobytes()).hexdigest()[:12]
+        return f"{self.layers[0]}@{self.name}#{digest}"
+
+
+def read_vectors(request: VectorRequest) -> list[Direction]:
+    """Return a direction for each layer and row asked for, layer by layer.
+
+    Args:
+        request: what :func:`parse_vectors` returned; the tensor is ``(rows, units)`` or one ``(units,)``.
+
+    Raises:
+        UserError: the file cannot be read.
+        TargetError: no such key or row, or no direction there.
+    """
+    try:
+        with safe_open(str(request.file), framework="pt") as opened:
+            keys = list(opened.keys())
+            if request.key not in keys:
+                raise TargetError(unknown(f"key of {request.file}", request.key, keys))
+            tensor = opened.get_tensor(request.key)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{request.file} cannot be read: {' '.join(str(error).split())[:120]}") from None
+    rows = tensor[None] if tensor.dim() == 1 else tensor
+    if rows.dim() != 2 or not rows.is_floating_point():
+        raise TargetError(
+            f"{request.file}:{request.key} holds no directions (rows, units): {tuple(tensor.shape)}, "
+            f"{tensor.dtype}"
+        )
+    where = f"{Path(request.file).name}:{request.key}"
+    parse_request(f"x:{request.rows}")  # its complaints come first
+    chosen = [one.unit for one in expand(Request(where, request.rows), len(rows))]
+    picked = {row: rows[row].float() for row in chosen}
+    for row, vector in picked.items():
+        if not bool(vector.isfinite().all()) or not bool(vector.any()):
+            raise TargetError(f"{where}:{row}: a direction is finite and not zero")
+    return [
+        NamedDirection(layer, vector.clone(), f"{where}:{row}")
+        for layer in request.layers
+        for row, vector in picked.items()
+    ]
+
+
+def vectors(address: str) -> list[Direction]:
+    """Read directions by their address, ``"blocks.3@sae.safetensors:decoder:0:8"``.
+
+    Raises:
+        TargetError: no such address, key or row.
+        UserError: the file cannot be read.
+    """
+    request = parse_vectors(address)
+    if request is None:
+        raise TargetError(f"{address!r}: directions of a file are LAYER@FILE.safetensors:KEY:ROWS")
+    return read_vectors(request)
