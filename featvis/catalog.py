@@ -40,7 +40,9 @@ class Feature(BaseModel):
     """``images/pixel`` (a part), ``fv.render`` (a public name), ``Recipe.steps`` (a field of the recipe),
     ``featvis render --seed`` (a command and its option)."""
     test: str = ""
-    """``tests/FILE.py::NAME``."""
+    """``tests/FILE.py::NAME``, the test that best proves what it means."""
+    limit: str = ""
+    """What there is of it, where that is not all."""
     reason: str = ""
     """Why it is missing, if it is."""
 
@@ -108,7 +110,7 @@ def markdown(homes: Mapping[str, str]) -> str:
             (
                 one.id,
                 one.feature,
-                ", ".join(f"`{by}`" for by in one.by) or one.reason,
+                ", ".join(f"`{by}`" for by in one.by) + (f" ({one.limit})" if one.limit else "") + one.reason,
                 f"`{one.test}`" if one.test else "-",
             )
             for one in features()
