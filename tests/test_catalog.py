@@ -15,8 +15,8 @@ from featvis.recipe import Recipe
 ROOT = Path(__file__).parent.parent
 FEATURES = catalog.features()
 GROUPS = {"A": 20, "B": 14, "C": 25, "D": 7, "E": 19, "F": 9, "G": 5, "H": 4, "J": 5, "N": 30}
-"""Image spaces, transforms, objectives, penalties, the engine, networks, attribution, photographs, applications,
-and what no other tool had; how many of each."""
+"""How many features of each kind: image spaces, transforms, objectives, penalties, the engine, networks,
+attribution, photographs, applications, and what no other tool had."""
 FAULTS = range(1, 49)
 """What other tools got wrong, T1 to T48; a test against one has its number in its name."""
 

@@ -1,6 +1,7 @@
 """What is shipped works as it is: dependencies declared, every option run by some test."""
 
 import ast
+import importlib
 import re
 import sys
 import tomllib
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-import featvis
+import featvis.cli
 from featvis.cli.app import app
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +56,11 @@ def test_t46_every_import_is_declared():
             assert name in known, f"{path.relative_to(ROOT)} imports {name}"
 
 
+def test_the_console_command_is_the_one_that_the_tests_call():
+    module, _, name = PROJECT["scripts"]["featvis"].partition(":")
+    assert getattr(importlib.import_module(module), name) is featvis.cli.main
+
+
 def commands(command, words=()):
     """Every command that does something, with the words that call it."""
     for name, one in getattr(command, "commands", {}).items():
@@ -73,7 +79,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("command", "option"), OPTIONS, ids=[f"{c} {o.opts[0]}" for c, o in OPTIONS])
 def test_t44_every_option_of_the_command_line_is_run_by_a_test(command, option):
-    """Told by the text: some test file that has the command's words in quotes has the option in quotes too."""
+    """Told by the text: some test file that names the command in quotes names the option in quotes too."""
     quoted = [f'"{name}"' for name in (*option.opts, *option.secondary_opts)]
     quoted += [f'"{name}=' for name in option.opts]
     running = [text for text in TESTS if all(f'"{word}"' in text for word in command.split())]

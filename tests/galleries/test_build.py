@@ -158,7 +158,8 @@ def test_what_the_config_no_longer_asks_for_is_marked_and_pruned_on_demand(tmp_p
     assert read_status(tmp_path / "out").stale == 2
     write_config(tmp_path, section(["conv1:0:3"]))
     assert build(config, tmp_path / "out").stale == 1, "wanted again, it is not rendered again"
-    assert main(["gallery", "build", str(config), "--out", str(tmp_path / "out"), "--prune"]) == 0
+    typed = ["--out", str(tmp_path / "out"), "--prune", "--device", "cpu"]
+    assert main(["gallery", "build", str(config), *typed]) == 0
     assert read_status(tmp_path / "out").stale == 0
     assert sorted(pngs(tmp_path / "out")) == [f"conv1/000{unit}.png" for unit in range(3)]
     assert not (tmp_path / "out/conv1/0003.html").exists()
