@@ -87,9 +87,33 @@ def test_every_part_is_listed_with_its_options_and_says_what_it_is():
         listed = catalog.parts_of(family)
         assert [one.name for one in listed] == parts.names(family)
         for one in listed:
+            schema = parts.scan(family)[one.name]
+            assert {name for name, _, _ in one.options} == set(schema.model_fields)
+            for name in schema.model_fields:
+                assert f"``{name}``" in schema.__doc__, f"{one.name} does not say what {name} does"
+
+
+def test_what_is_said_reads_as_plain_text():
+    for family in parts.FAMILIES:
+        for one in [*catalog.parts_of(family), *catalog.constructors(family, fv._HOMES)]:
+            assert re.match("[A-Z`0-9]", one.about), one.about
             assert len(one.about) > 20
-            options = {name for name, _, _ in one.options}
-            assert options == set(parts.scan(family)[one.name].model_fields)
+            assert one.about.endswith((".", "…")), one.about
+            assert not one.about.endswith("al.")
+            for text in (one.about, *one.more):
+                assert text.count("(") == text.count(")")
+                assert not re.search(r"FIELD|:\w+:`|``|\(\)$|Parameters:|\(;", text), text
+
+
+def test_types_of_options_are_told_in_words():
+    for family in parts.FAMILIES:
+        for one in catalog.parts_of(family):
+            for name, values, _ in one.options:
+                plain = re.sub(r"\[(least, greatest|start, end)\]", "", values)
+                assert not re.search(r"[A-Z\[{]", plain), f"{one.name}: {name} is {values}"
+    assert catalog.values_of("Statistics | None") == "a file that fv.image_statistics wrote, or none"
+    assert catalog.values_of("tuple[tuple[Fraction, ...], ...]") == "rows of numbers from 0 to 1"
+    assert catalog.values_of("tuple[AtLeastOne, AtLeastOne]") == "2 whole numbers from 1 up"
 
 
 def test_t34_the_defaults_that_are_shown_are_those_that_are_used():
