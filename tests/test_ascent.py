@@ -259,16 +259,18 @@ def test_the_steps_are_those_of_torchs_own_optimizer(name):
     start = torch.randn((2, 3, *SIZE), generator=torch.Generator().manual_seed(4)) * 0.1
     pixels = start.clone().requires_grad_()
     kind = {"adam": torch.optim.Adam, "nadam": torch.optim.NAdam, "sgd": torch.optim.SGD}[name]
-    optimizer = kind([pixels], lr=0.05, **({"momentum": 0.8} if name == "sgd" else {"betas": (0.8, 0.95)}))
+    pace = 50.0 if name == "sgd" else 0.05  # the gradients are small
+    optimizer = kind([pixels], lr=pace, **({"momentum": 0.8} if name == "sgd" else {"betas": (0.8, 0.95)}))
     objective = fv.channel("norm", 1)
-    options = {"optimizer": name, "learning_rate": 0.05, "momentum": 0.8, "second_momentum": 0.95}
+    options = {"optimizer": name, "learning_rate": pace, "momentum": 0.8, "second_momentum": 0.95}
     options |= {"steps": 5, "lanes": 2, "redirect_steps": 0, "start": {"pixels": start.clone()}}
     for step in fv.ascend(model, objective, space, **options):
         optimizer.zero_grad()
         (-scores_of(model, objective, space.decode({"pixels": pixels})).sum()).backward()
         optimizer.step()
         expected = space.decode({"pixels": pixels.detach()})
-        torch.testing.assert_close(step.images, expected, atol=2e-5, rtol=0)
+        torch.testing.assert_close(step.images, expected, atol=1e-4, rtol=0)
+    assert (expected - space.decode({"pixels": start})).abs().mean() > 0.01, "it moved"
 
 
 def test_bfloat16_is_what_the_network_computes_in_and_nothing_else():
