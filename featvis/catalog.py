@@ -52,7 +52,7 @@ class Entry(BaseModel):
     more: tuple[str, ...] = ()
     """The docstring's further paragraphs: what its options do."""
     options: tuple[tuple[str, str, str], ...] = ()
-    """Name, what it may be, default as Python writes it (empty: it must be given)."""
+    """Name, what it may be, default as a recipe would have it (empty: it must be given)."""
 
 
 class Feature(BaseModel):
@@ -75,18 +75,18 @@ class Feature(BaseModel):
 
 def parts_of(family: str) -> list[Entry]:
     """Return the parts of a family that recipes can name, with their options."""
-    return [
-        Entry(
-            name=name,
-            about=_first_sentence(schema.__doc__ or ""),
-            more=_further(schema.__doc__ or ""),
-            options=tuple(
-                (key, values_of(field.description or ""), "" if field.is_required() else repr(field.default))
-                for key, field in schema.model_fields.items()
-            ),
+    found = []
+    for name, schema in sorted(parts.scan(family).items()):
+        fields = schema.model_fields
+        # As a recipe would write them: a range that stays is no pair of ranges.
+        written = schema.model_construct().model_dump(mode="json")
+        options = tuple(
+            (key, values_of(one.description or ""), "" if one.is_required() else repr(written[key]))
+            for key, one in fields.items()
         )
-        for name, schema in sorted(parts.scan(family).items())
-    ]
+        text = schema.__doc__ or ""
+        found.append(Entry(name=name, about=_first_sentence(text), more=_further(text), options=options))
+    return found
 
 
 def constructors(family: str, homes: Mapping[str, str]) -> list[Entry]:

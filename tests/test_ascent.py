@@ -259,7 +259,7 @@ def test_the_steps_are_those_of_torchs_own_optimizer(name):
     start = torch.randn((2, 3, *SIZE), generator=torch.Generator().manual_seed(4)) * 0.1
     pixels = start.clone().requires_grad_()
     kind = {"adam": torch.optim.Adam, "nadam": torch.optim.NAdam, "sgd": torch.optim.SGD}[name]
-    pace = 50.0 if name == "sgd" else 0.05  # the gradients are small
+    pace = 200.0 if name == "sgd" else 0.05  # the gradients are small
     optimizer = kind([pixels], lr=pace, **({"momentum": 0.8} if name == "sgd" else {"betas": (0.8, 0.95)}))
     objective = fv.channel("norm", 1)
     options = {"optimizer": name, "learning_rate": pace, "momentum": 0.8, "second_momentum": 0.95}
