@@ -79,7 +79,8 @@ def parts_of(family: str) -> list[Entry]:
     for name, schema in sorted(parts.scan(family).items()):
         fields = schema.model_fields
         # As a recipe would write them: a range that stays is no pair of ranges.
-        written = schema.model_construct().model_dump(mode="json")
+        made = schema.model_construct(**({"options": {}} if "options" in fields else {}))
+        written = made.model_dump(mode="json")
         options = tuple(
             (key, values_of(one.description or ""), "" if one.is_required() else repr(written[key]))
             for key, one in fields.items()
