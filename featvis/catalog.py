@@ -79,7 +79,8 @@ def parts_of(family: str) -> list[Entry]:
     for name, schema in sorted(parts.scan(family).items()):
         fields = schema.model_fields
         # As a recipe would write them: a range that stays is no pair of ranges.
-        made = schema.model_construct(**({"options": {}} if "options" in fields else {}))
+        given: dict[str, Any] = {"options": {}} if "options" in fields else {}
+        made = schema.model_construct(**given)
         written = made.model_dump(mode="json")
         options = tuple(
             (key, values_of(one.description or ""), "" if one.is_required() else repr(written[key]))
