@@ -31,7 +31,7 @@ def read(name):
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     """A network, other weights for it, a photograph, two pictures; and what networks were loaded with."""
-    labels = tuple(COLORS)[:4] + ("grey",)
+    labels = (*tuple(COLORS)[:4], "grey")
     (tmp_path / "net.py").write_text(NETWORK.replace("COLORS", repr(labels)))
     other = seeded(Small, seed=11).state_dict()
     save_file({name: value.contiguous() for name, value in other.items()}, tmp_path / "other.safetensors")
@@ -62,7 +62,7 @@ COMMANDS = {
     "render": ["render", "relu2:0", *FAST, "--out", "new"],
     "attribute": [
         *("attribute", "photos/photo.png", "-t", "relu2:0", "--method", "extremal", "--area", "0.3"),
-        *("--steps", "3", "--size", "17x24", "--no-curves", "--out", "new"),
+        *("--steps", "20", "--size", "17x24", "--no-curves", "--out", "new"),
     ],
     "blocks": [
         *("blocks", "photos/photo.png", "-t", "fc:1", "-l", "relu2", "--size", "17x24"),
@@ -155,7 +155,7 @@ def test_a_picture_that_started_from_an_image_is_reproduced_from_it(world, capsy
 
 
 def test_a_gallery_with_other_weights_photographs_and_no_more_than_so_many_pictures(world):
-    network, loaded = world
+    network, _ = world
     text = f'model = "{network[1]}"\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n'
     text += '[recipe]\nsize = [17, 24]\nsteps = 2\n[[sections]]\ntargets = ["conv2:0:3"]\n'
     Path("small.toml").write_text(text)
