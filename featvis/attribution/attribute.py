@@ -76,7 +76,8 @@ def attribute(
     if numbers.get("area_missed"):
         line = (
             f"{method}: the mask keeps {numbers['area']:.0%} of the canvas, "
-            f"not the {choices.area:.0%} asked for, after {choices.steps or STEPS[method]} steps; give it more"
+            f"not the {choices.area:.0%} asked for, after {choices.steps or STEPS[method]} steps; "
+            "give it more"
         )
         warnings.warn(FeatvisWarning(line), stacklevel=2)
     told = Attribution(
