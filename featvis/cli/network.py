@@ -18,7 +18,8 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="efficientnet_lite0, torchvision:NAME, timm:NAME, hf:OWNER/NAME or file:PATH.py:FUNCTION (runs that code).",
+        help="efficientnet_lite0, torchvision:NAME, timm:NAME, hf:OWNER/NAME or file:PATH.py:FUNCTION "
+        "(runs that code).",
     ),
 ]
 Weights = Annotated[

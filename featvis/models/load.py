@@ -35,8 +35,8 @@ def load_model(
 
     Args:
         source: ``efficientnet_lite0`` (embedded, the default), ``…lite1``, ``…lite2``,
-            ``torchvision:NAME``, ``timm:NAME``, ``hf:OWNER/NAME`` (transformers), ``file:PATH.py:FUNCTION``, or any ``nn.Module`` (then
-            ``mean`` and ``std`` must be given).
+            ``torchvision:NAME``, ``timm:NAME``, ``hf:OWNER/NAME`` (transformers),
+            ``file:PATH.py:FUNCTION``, or any ``nn.Module`` (then ``mean`` and ``std`` must be given).
         weights: a file (safetensors, or a checkpoint that holds tensors only), ``"none"`` for random
             weights (always the same ones), or None for the source's own pretrained ones.
         mean: subtracted from images in [0, 1], one number for each channel; overrides the metadata.
