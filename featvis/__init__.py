@@ -21,6 +21,8 @@ _HOMES = {
     "compare": "featvis.comparison",
     "attribute": "featvis.attribution.attribute",
     "Attribution": "featvis.attribution.result",
+    "facet": "featvis.objectives.facet",
+    "fit_facet": "featvis.attribution.facets",
     "find_blocks": "featvis.attribution.blocks",
     "find_components": "featvis.attribution.components",
     "load_direction": "featvis.attribution.components",

@@ -25,7 +25,8 @@ TESTS = [path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("test
 
 def modules(requirements):
     names = (re.split(r"[\[<>=~!; ]", text, maxsplit=1)[0].lower() for text in requirements)
-    return {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names}
+    dashed = (name.replace("_", "-") for name in names)
+    return {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in dashed}
 
 
 def foreign_imports(path):
