@@ -23,7 +23,7 @@ def accentuate(
     ] = None,
     weight: Annotated[
         float, typer.Option("--weight", help="How hard the photograph pulls; 1: as hard as the unit.")
-    ] = 1.0,
+    ] = 0.1,
     near: Annotated[
         str | None,
         typer.Option("--near", help="The layer in which to stay near it; by default in its pixels."),
