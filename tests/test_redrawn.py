@@ -118,14 +118,14 @@ def test_octaves_are_equal_shares_of_growing_canvases():
 
 
 def test_an_inversion_of_an_early_layer_is_the_photograph(place):
-    layers = ["--layer", "conv1", "--layer", "norm", "--layer", "fc"]
-    assert run("invert", "photo.png", *layers, "--steps", "250") == 0
-    early, late, last = (told(place, f"invert-photo-{name}") for name in ("conv1", "norm", "fc"))
+    layers = ["--layer", "conv1", "--layer", "norm"]
+    assert run("invert", "photo.png", *layers, "--steps", "220") == 0
+    early, late = (told(place, f"invert-photo-{name}") for name in ("conv1", "norm"))
     assert early["correlation"] > 0.9
-    assert early["correlation"] > late["correlation"] > last["correlation"]
+    assert early["correlation"] > late["correlation"] + 0.2
     assert early["start"] is None, "inversions begin with noise"
     with Image.open(place / "out" / "invert-photo-side-by-side.png") as sheet:
-        assert sheet.width > 4 * 57
+        assert sheet.width > 3 * 57
 
 
 def test_a_caricature_has_more_of_what_the_photograph_has(place):
@@ -141,11 +141,7 @@ def test_an_accentuation_excites_its_unit_and_keeps_the_photograph(place):
     for weight in ("0", "2"):
         given = ["--target", "fc:3", "--steps", "16", "--weight", weight]
         assert run("accentuate", "photo.png", *given) == 0
-        entry = (
-            told(place, "accentuate-photo-fc_3")
-            if (place / "out" / "accentuate-photo-fc_3.json").is_file()
-            else json.loads(next((place / "out").glob("accentuate-photo-fc*.json")).read_text())
-        )
+        entry = told(place, "accentuate-photo-fc-3")
         assert entry["photograph"] == "photo.png"
         pull[weight] = entry
     assert pull["0"]["score"] > pull["0"]["start_score"]

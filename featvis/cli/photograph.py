@@ -82,7 +82,8 @@ class Asked:
             objective.bind(handle.at(self.recipe.input_size or _size(handle, photograph)))
         found: list[tuple[str, Redrawn]] = []
         for name, objective in wanted:
-            path = self.folder / f"{safe_name(f'{self.command}-{self.photo.stem}-{name}')}.png"
+            file = safe_name(f"{self.command}-{self.photo.stem}-{name.replace(':', '-')}")
+            path = self.folder / f"{file}.png"
             try:
                 one = redraw(
                     handle,
