@@ -178,4 +178,4 @@ def layers_of(layers: Sequence[str] | None, option: str = "layer") -> list[str]:
 
 def _size(handle: ModelHandle, photograph: Tensor) -> tuple[int, int]:
     size = (int(photograph.shape[1]), int(photograph.shape[2]))
-    return handle.input_size if handle.takes_one_size else size
+    return size if size == handle.input_size or not handle.takes_one_size else handle.input_size
