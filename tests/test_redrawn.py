@@ -150,7 +150,7 @@ def test_an_accentuation_excites_its_unit_and_keeps_the_photograph(place):
 
 def test_a_style_is_taken_over(place):
     given = ["--content-layer", "norm", "--style-layer", "conv1", "--style-layer", "relu1", "--size", "33"]
-    assert run("style", "photo.png", "art.png", *given, "--weight", "4", "--steps", "150") == 0
+    assert run("style", "photo.png", "art.png", *given, "--weight", "20", "--steps", "200") == 0
     entry = told(place, "style-photo-art")
     assert entry["style"]["photograph"] == "art.png"
     assert entry["canvas"] == [33, 33]

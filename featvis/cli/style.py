@@ -66,4 +66,4 @@ def style(
     art = lay_photograph(handle, style, (photograph.shape[1], photograph.shape[2]))
     asked.told["style"] = tell_photograph(style)
     both = match(contents, photograph) + weight * style_of(styles, art)
-    return asked.draw(handle, photograph, [(style.stem, both)], start=photograph)
+    return asked.draw(handle, photograph, [(style.stem, both)])
