@@ -166,7 +166,7 @@ def test_a_style_is_taken_over(place):
             found = model.module.conv1((image[None] - 0.5) / 0.5)[0].flatten(1)
         return found @ found.T / found.shape[1]
 
-    assert (gram(result) - gram(art)).norm() < 0.5 * (gram(content) - gram(art)).norm()
+    assert (gram(result) - gram(art)).norm() < 0.6 * (gram(content) - gram(art)).norm()
 
 
 def test_a_photograph_is_laid_whole_or_from_its_middle(place):

@@ -25,7 +25,7 @@ def style(
     ] = None,
     weight: Annotated[
         float, typer.Option("--weight", help="Of the style; the larger, the less is left of the content.")
-    ] = 1.0,
+    ] = 0.3,
     recipe: Recipes = "style",
     model: Model = "efficientnet_lite0",
     weights: Weights = None,
