@@ -95,6 +95,7 @@ _HOMES = {
     "neuron": "featvis.objectives.unit",
     "image_statistics": "featvis.measuring",
     "within": "featvis.objectives.within",
+    "weights_image": "featvis.kernels",
     "part": "featvis.parts",
     "Picture": "featvis.pictures",
     "load_image": "featvis.pictures",
