@@ -27,6 +27,13 @@ COMMANDS = {
     "attribute": ["{photo}", "-t", "norm:1", "--method", "grad-cam", *SIZE, "--out", "{out}"],
     "blocks": ["{photo}", "-t", "fc:1", "-l", "norm", *SIZE, "--out", "{out}"],
     "components": ["norm", "{photo}", "--count", "2", *SIZE, "--out", "{out}.safetensors"],
+    "dream": ["{photo}", "-l", "norm", *SIZE, "--steps", "2", "--out", "{out}"],
+    "accentuate": ["{photo}", "-t", "norm:1", *SIZE, "--steps", "2", "--out", "{out}"],
+    "invert": ["{photo}", "-l", "norm", *SIZE, "--steps", "2", "--out", "{out}"],
+    "caricature": ["{photo}", "-l", "norm", *SIZE, "--steps", "2", "--out", "{out}"],
+    "style": ["{photo}", "{photo}", "--content-layer", "norm", "--style-layer", "conv1", *SIZE]
+    + ["--steps", "2", "--out", "{out}"],
+    "weights": ["conv1", "--out", "{out}.png"],
     "layers": SIZE,
     "bench": ["--layer", "norm", *SIZE, "--lanes", "2", "--rounds", "1"],
     "evaluate": ["{folder}", "--judge", "{network}"],
@@ -90,8 +97,18 @@ def test_every_command_hands_on_how_its_network_is_named(command, place, monkeyp
     monkeypatch.setattr(load, "load_model", heard)
     weights = str(place / "weights.safetensors")
     typed = ["--weights", weights, "--mean", "0.4,0.5,0.6", "--std", "0.2,0.3,0.25"]
-    assert main([*words_of(command, place), *typed, "--unit-axis", "1", "--device", "cpu"]) == 0
-    assert (f"file:{place / 'net.py'}:build", {"weights": weights, **TOLD}) in asked
+    told = dict(TOLD)
+    if command == "weights":  # they stand along the first axis in any layout
+        del told["unit_axis"]
+    else:
+        typed += ["--unit-axis", "1"]
+    assert main([*words_of(command, place), *typed, "--device", "cpu"]) == 0
+    found = [
+        {name: value for name, value in options.items() if name in ("weights", *told)}
+        for source, options in asked
+        if source == f"file:{place / 'net.py'}:build"
+    ]
+    assert {"weights": weights, **told} in found
     if command == "reproduce":
         assert "the same bytes" in capsys.readouterr().out
 
@@ -152,3 +169,37 @@ def test_the_bench_times_the_recipe_that_was_asked_for(place):
     assert main([*words_of("bench", place), *typed, "--json", str(path)]) == 0
     found = json.loads(path.read_text())
     assert (found["steps"], found["precision"], found["device"]) == (7, "bfloat16", "cpu, 3 threads")
+
+
+@pytest.mark.parametrize("command", ["dream", "accentuate", "invert", "caricature", "style"])
+def test_another_seed_is_another_picture_of_a_photograph(command, place):
+    """A start from noise, or transforms, differ; where neither is, the seed stands in the file all the same."""
+    made = []
+    for seed in ("0", "7"):
+        assert main([*words_of(command, place, out=f"seed{seed}"), "--seed", seed]) == 0
+        (path,) = (place / command / f"seed{seed}").rglob("*.png")
+        made.append(fv.load_picture(path))
+    assert [one.seed for one in made] == [0, 7]
+    if command in ("invert", "caricature"):
+        assert (made[0].levels != made[1].levels).any()
+
+
+def test_octaves_are_as_far_apart_as_asked(place):
+    made = []
+    for scale in ("1.4", "2"):
+        words = words_of("dream", place, out=f"scale{scale}")
+        words[words.index("24x32")] = "96x128"
+        assert main([*words, "--octaves", "2", "--octave-scale", scale]) == 0
+        (path,) = (place / "dream" / f"scale{scale}").rglob("*.png")
+        made.append(fv.load_picture(path).recipe["stages"][0][0])
+    assert made[1] == [48, 64]
+    assert made[0][0] in (68, 69)
+
+
+def test_weights_stand_in_as_many_columns_as_asked(place):
+    sizes = []
+    for columns in ("1", "2"):
+        assert main([*words_of("weights", place, out=f"columns{columns}"), "--columns", columns]) == 0
+        with Image.open(place / "weights" / f"columns{columns}.png") as image:
+            sizes.append(image.size)
+    assert sizes[1][1] < sizes[0][1]
