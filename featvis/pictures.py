@@ -47,7 +47,7 @@ class Picture:
     unit: int | None = None
     label: str = ""
     variant: str = "picture"
-    """``picture``, ``negative`` (of the unit's objective times -1), or ``diverse``: one of a set."""
+    """``picture``, ``negative`` (of the objective times -1), ``diverse`` or ``aligned``: one of a set."""
     seconds: float = 0.0
     attempt: int = 0
     model: str = ""

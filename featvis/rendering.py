@@ -24,12 +24,13 @@ from featvis.models.load import load_model
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import of_target
 from featvis.pictures import Picture, load_picture, write_whole
-from featvis.planning import Plan, Wish, digest, make_plan, network_for, wanted_of
+from featvis.planning import Plan, Wish, digest, make_plan, network_for
 from featvis.recipe import Recipe
 from featvis.saving import Saver
+from featvis.sets import recall, wanted_of
 from featvis.sheets import grid
 from featvis.store import Store
-from featvis.target import Target, parse_request, read_set
+from featvis.target import Target, parse_request, read_among, read_set
 from featvis.transforms.base import Transform
 from featvis.tuning import settle_auto, take_auto
 
@@ -266,7 +267,7 @@ def reproduce(
     if start is not None and recipe.start != digest(start):
         raise UserError(f"{path} did not start from this image")
     one = replace(
-        wanted_of(bound, old.target, recipe, old.seed, start, mates),
+        recall(wanted_of(bound, old.target, recipe, old.seed, start, mates), read_among(old.target), network),
         attempt=old.attempt,
         layer=old.layer,
         unit=old.unit,

@@ -26,7 +26,7 @@ LEVELS = [
     {"pictures"},
     {"scoring", "films", "wanted"},
     {"jobs"},
-    {"flow"},
+    {"flow", "sets"},
     {"execute", "planning"},
     {"manifest", "sheets", "progress", "saving"},
     {"store"},
