@@ -15,6 +15,7 @@ from featvis.models.handle import ModelHandle
 from featvis.moving import Mover, drawn_at
 from featvis.objectives.base import Objective
 from featvis.objectives.reference import Photographs
+from featvis.opacity import Gathered
 from featvis.recipe import Recipe
 from featvis.slopes import Look, copies_of
 from featvis.stages import plan_stages
@@ -92,6 +93,7 @@ def ascend(
     stages: Sequence[tuple[tuple[int, int], float]] = (),
     start: Parameters | None = None,
     streams: Sequence[Callable[[str], torch.Generator]] | None = None,
+    gathered: Gathered | None = None,
 ) -> Generator[Step, None, None]:
     """Climb ``objective`` from ``space`` and yield each :class:`Step`; the model is given back at the end.
 
@@ -123,6 +125,7 @@ def ascend(
         start: the parameters to start from, with the lanes as first axis, on the first stage's canvas; by
             default drawn.
         streams: for each lane its chance, as :func:`featvis.draws.stream` makes it.
+        gathered: gathers the slopes of what is climbed by each pixel; what is climbed does not depend on it.
     """
     # What may be asked for, and the one line that refuses the rest, stands in the recipe.
     recipe = Recipe(
@@ -172,6 +175,8 @@ def ascend(
             move = Mover(parameters, recipe, replays=replays)
             move.carry(old, before, parameters, partial(smaller.grow, larger=here))
         smaller = here
+        if gathered is not None:
+            gathered.begin(len(streams), part.size, device)
         shown_size = seen or part.size
         bound = objective.bind(model.at(shown_size))
         chains = [
@@ -205,6 +210,7 @@ def ascend(
                 window=window,
                 pool_gradients=pool_gradients,
                 photographs=photographs,
+                gathered=gathered,
             )
             body = _body(look, parameters, move, recipe)
             take = Stepping(body, redirect_steps)

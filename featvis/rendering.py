@@ -68,6 +68,7 @@ def render(
     watch: Watch | None = None,
     snapshots: Sequence[int] = (),
     video: str | None = None,
+    transparency: bool = False,
     **changes: Any,
 ) -> list[Picture]:
     """Render pictures of what units look for.
@@ -93,6 +94,8 @@ def render(
         snapshots: numbers of steps after which each picture is kept as it stands, in its ``snapshots`` and
             beside it in the folder.
         video: ``gif`` or ``mp4`` (with the extra ``featvis[video]``) of each run, beside the picture.
+        transparency: also keep, for each pixel, how much the score depended on it over the run
+            (:attr:`Picture.transparency`), and beside the picture a file that is as opaque as that.
         **changes: any other field of the recipe: ``size``, ``steps``, ``lanes``, ``best_of``, ``copies`` …;
             ``lanes="auto"`` and ``precision="auto"`` choose by a short measurement, and a folder keeps
             its first choice.
@@ -106,7 +109,7 @@ def render(
     """
     if video is not None and out is None:
         raise OutputError("a video is written beside the pictures; say where with out")
-    beside = Beside(tuple(snapshots), video)
+    beside = Beside(tuple(snapshots), video, transparency=transparency)
     handle = load_model(model)
     auto = take_auto(changes)
     planned = make_plan(

@@ -33,6 +33,8 @@ class Wanted:
     """The recipe as it was asked for, where memory forced fewer lanes."""
     snapshots: tuple[int, ...] = ()
     """After so many steps the picture is kept as it stands; what is made does not depend on it."""
+    transparency: bool = False
+    """Whether it is kept how much each pixel mattered; what is made does not depend on it."""
     candidate: int | None = None
     """Which of the recipe's ``best_of`` this is; None for the picture that they are for."""
     mates: tuple[int, int] | None = None

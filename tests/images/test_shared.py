@@ -207,7 +207,7 @@ def test_what_cannot_be_a_set_is_refused_before_any_step(model, targets, options
 def test_units_of_two_layers_are_aligned_by_one_recipe(tmp_path):
     model = fv.load_model("efficientnet_lite0")
     targets = ["blocks.1:3", "classifier:263"]
-    options = {**SHORT, "size": (24, 32)}
+    options = {**SHORT, "size": (24, 32), "steps": 24}
     with pytest.raises(fv.RecipeError, match="recipe='channel'"):
         fv.render(model, targets, **options)
     pictures = fv.render(model, targets, recipe="channel", out=tmp_path, **options)
