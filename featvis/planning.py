@@ -27,6 +27,7 @@ from featvis.sets import wanted_of as wanted_of
 from featvis.stages import plan_stages
 from featvis.target import Target, expand, name_set, parse_request, parse_vectors
 from featvis.transforms.base import Transform
+from featvis.transforms.chain import check_transforms
 
 Wish = str | Target | Objective
 
@@ -210,8 +211,9 @@ def _check_parts(model: ModelHandle, recipe: Recipe, bound: Objective, start: Te
     space: ImageSpace = parts.make("images", recipe.space, size=recipe.size, channels=model.channels)
     if recipe.stages:
         _check_stages(model, recipe, bound, space, start)
-    for spec in recipe.transforms:
-        parts.make("transforms", spec)
+    transforms = [parts.make("transforms", spec) for spec in recipe.transforms]
+    for stage in plan_stages(recipe.stages, recipe.size, recipe.steps):
+        check_transforms(transforms, stage.size, recipe.input_size or stage.size)
     for spec in recipe.penalties:
         if spec["name"] == "alpha" and space.backdrop is None:
             raise RecipeError(
