@@ -121,6 +121,7 @@ def test_with_patience_a_lane_begins_anew_for_its_next_picture():
     assert np.array_equal(together[6].transparency, alone[0].transparency)
 
 
+@pytest.mark.slow
 def test_resume_reads_it_back_and_only_a_lost_file_is_made_anew(tmp_path, capsys):
     command = ["render", "blocks.1:0:2", "--size", "32", "--steps", "2", "--out", str(tmp_path)]
     assert main(command) == 0

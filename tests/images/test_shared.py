@@ -204,6 +204,7 @@ def test_what_cannot_be_a_set_is_refused_before_any_step(model, targets, options
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_units_of_two_layers_are_aligned_by_one_recipe(tmp_path):
     model = fv.load_model("efficientnet_lite0")
     targets = ["blocks.1:3", "classifier:263"]
@@ -216,6 +217,7 @@ def test_units_of_two_layers_are_aligned_by_one_recipe(tmp_path):
     assert all(one.score > one.start_score for one in pictures)
 
 
+@pytest.mark.slow
 def test_the_command_line_aligns_a_layer_s_units(tmp_path, capsys):
     command = ["render", "blocks.1:0:2", "--space", "shared", "--size", "32", "--steps", "2"]
     assert main([*command, "--out", str(tmp_path)]) == 0
