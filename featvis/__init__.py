@@ -53,6 +53,7 @@ _HOMES = {
     "PhaseImage": "featvis.images.phase",
     "PixelImage": "featvis.images.pixel",
     "PyramidImage": "featvis.images.pyramid",
+    "SharedImage": "featvis.images.shared",
     "ImageStatistics": "featvis.images.statistics",
     "load_statistics": "featvis.images.statistics",
     "ModelHandle": "featvis.models.handle",

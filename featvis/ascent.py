@@ -15,6 +15,7 @@ from featvis.models.handle import ModelHandle
 from featvis.moving import Mover, drawn_at
 from featvis.objectives.base import Objective
 from featvis.objectives.reference import Photographs
+from featvis.opacity import Gathered
 from featvis.recipe import Recipe
 from featvis.slopes import Look, copies_of
 from featvis.stages import plan_stages
@@ -93,6 +94,7 @@ def ascend(
     start: Parameters | None = None,
     finer: Sequence[Parameters] = (),
     streams: Sequence[Callable[[str], torch.Generator]] | None = None,
+    gathered: Gathered | None = None,
 ) -> Generator[Step, None, None]:
     """Climb ``objective`` from ``space`` and yield each :class:`Step`; the model is given back at the end.
 
@@ -126,6 +128,7 @@ def ascend(
         finer: for each stage after the first, what is added to the parameters as its canvas is grown: the
             detail of a start image that the smaller canvas could not hold.
         streams: for each lane its chance, as :func:`featvis.draws.stream` makes it.
+        gathered: gathers the slopes of what is climbed by each pixel; what is climbed does not depend on it.
     """
     # What may be asked for, and the one line that refuses the rest, stands in the recipe.
     recipe = Recipe(
@@ -175,6 +178,8 @@ def ascend(
             move = Mover(parameters, recipe, replays=replays)
             move.carry(old, before, parameters, partial(smaller.grow, larger=here))
         smaller = here
+        if gathered is not None:
+            gathered.begin(len(streams), part.size, device)
         shown_size = seen or part.size
         bound = objective.bind(model.at(shown_size))
         chains = [
@@ -208,6 +213,7 @@ def ascend(
                 window=window,
                 pool_gradients=pool_gradients,
                 photographs=photographs,
+                gathered=gathered,
             )
             body = _body(look, parameters, move, recipe)
             take = Stepping(body, redirect_steps)

@@ -15,11 +15,14 @@ from featvis.encoders import check_video
 from featvis.errors import RecipeError
 from featvis.files import write_whole
 from featvis.films import video
+from featvis.jobs import space_of
 from featvis.pictures import Picture
 from featvis.planning import Plan
 from featvis.recipe import Recipe
 from featvis.scoring import trace_steps
 from featvis.store import file_name
+
+CUT_OUT = "-transparency.png"
 
 
 @dataclass(frozen=True)
@@ -31,17 +34,30 @@ class Beside:
     video: str | None = None
     """``gif`` or ``mp4``, of up to 64 steps evenly spread; ``<picture>.gif``."""
     fps: float = 12.0
+    transparency: bool = False
+    """How much each pixel mattered over the run, as alpha; ``<picture>-transparency.png``."""
 
     def of(self, planned: Plan) -> Plan:
         """Return the plan with every picture told what to keep.
 
         Raises:
-            RecipeError: a snapshot that no run comes to.
+            RecipeError: a snapshot that no run comes to, or pictures that have no plain colours.
             OutputError: a video that cannot be written.
         """
         if self.video is not None:
             check_video(self.video, self.fps)
-        wanted = [replace(one, snapshots=self._steps(one.recipe)) for one in planned.wanted]
+        wanted = [
+            replace(one, snapshots=self._steps(one.recipe), transparency=self.transparency)
+            for one in planned.wanted
+        ]
+        if self.transparency:
+            for told in {one.recipe.model_dump_json(): one.recipe for one in planned.wanted}.values():
+                space = space_of(told, planned.model)
+                if space.backdrop is not None or space.image_channels not in (1, 3):
+                    raise RecipeError(
+                        "transparency is given to pictures of 1 or 3 channels without alpha of their own; "
+                        f"these have {space.image_channels}"
+                    )
         return replace(planned, wanted=wanted)
 
     def _steps(self, recipe: Recipe) -> tuple[int, ...]:
@@ -57,6 +73,12 @@ class Beside:
             return True
         if self.video is not None and not _beside(folder, picture, f".{self.video}").is_file():
             return False
+        if self.transparency:
+            try:
+                with Image.open(_beside(folder, picture, CUT_OUT)) as opened:
+                    picture.transparency = np.array(opened.getchannel("A"), dtype=np.uint8)
+            except (OSError, ValueError):
+                return False
         found: dict[int, NDArray[np.uint8]] = {}
         for number in self.snapshots:
             if picture.taken is not None and number > picture.taken:
@@ -78,16 +100,23 @@ class Beside:
             if self.video is not None:
                 shown = [picture.snapshots[number] for number in sorted(picture.snapshots)]
                 video([*shown, picture.levels], _beside(folder, picture, f".{self.video}"), self.fps)
+            if self.transparency:
+                _save(picture.cut_out, _beside(folder, picture, CUT_OUT))
             for number in self.snapshots:
                 if number in picture.snapshots:
-                    buffer = io.BytesIO()
-                    replace(picture, levels=picture.snapshots[number]).pil.save(buffer, "PNG")
-                    write_whole(_beside(folder, picture, f"-step{number}.png"), buffer.getvalue())
+                    shot = replace(picture, levels=picture.snapshots[number])
+                    _save(shot.pil, _beside(folder, picture, f"-step{number}.png"))
         picture.snapshots = {number: picture.snapshots[number] for number in self.kept(picture)}
 
     def kept(self, picture: Picture) -> Sequence[int]:
         """Return the snapshots that were asked for and that the run came to."""
         return [number for number in sorted(self.snapshots) if number in picture.snapshots]
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    write_whole(path, buffer.getvalue())
 
 
 def _beside(folder: Path, picture: Picture, ending: str) -> Path:

@@ -32,6 +32,7 @@ from featvis.models.handle import ModelHandle
 from featvis.moving import drawn_at, held, optimizer_of, scale_gradients
 from featvis.objectives.base import stack
 from featvis.objectives.reference import Photographs
+from featvis.opacity import Gathered
 from featvis.optimizers import rate
 from featvis.pictures import Picture, to_levels
 from featvis.redirect import RedirectedReLU
@@ -138,6 +139,9 @@ class _Lanes:
             self._search = LBFGS(self.parameters, self.recipe.learning_rate)
         else:
             self._optimizers = [self._optimizer(lane) for lane in range(width)]
+        self._gathered = Gathered() if any(one.transparency for one in wanted) else None
+        if self._gathered is not None:
+            self._gathered.begin(width, self.recipe.size, device)
         self._stopped: set[int] = set()
         self._shots: list[dict[int, Any]] = [{} for _ in range(width)]
 
@@ -166,6 +170,7 @@ class _Lanes:
                 ready,
                 pool_gradients=recipe.pool_gradients,
                 photographs=photographs,
+                gathered=self._gathered,
             )
             while not self._finished:
                 numbers = torch.tensor(self._number, device=device)
@@ -260,6 +265,8 @@ class _Lanes:
         self._started[lane] = self._levels()[lane]
         for chain, stream in zip(self._chains, copies_of(one.stream, self.recipe.copies), strict=True):
             chain.redraw(lane, stream)
+        if self._gathered is not None:
+            self._gathered.forget(lane)
         if self._average is not None:
             self._average.forget(lane)
         if self._search is not None:
@@ -296,4 +303,5 @@ class _Lanes:
             taken=taken,
             stopped=lane in self._stopped,
             snapshots=self._shots[lane],
+            transparency=self._gathered.levels[lane] if self._gathered is not None else None,
         )

@@ -20,6 +20,7 @@ from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective, stack
 from featvis.objectives.reference import fitted
 from featvis.objectives.within import Within
+from featvis.opacity import Gathered
 from featvis.pictures import Picture, to_levels
 from featvis.recipe import Recipe
 from featvis.scoring import score as score
@@ -65,7 +66,8 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
             number for one in job.wanted for number in one.snapshots
         )
         stopped, interrupted = False, False
-        climb = ascend(model, climbed_objective(job), space, **settings)
+        gathered = Gathered() if any(one.transparency for one in job.wanted) else None
+        climb = ascend(model, climbed_objective(job), space, gathered=gathered, **settings)
         try:
             for last in climb:
                 if last.number in told:
@@ -84,6 +86,7 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
         assert last is not None
         traces = torch.stack(kept, 1).tolist()
         levels = to_levels(last.images)
+        opacity = gathered.levels if gathered is not None else None
         objective = stack([one.objective for one in lanes_of(job)])
         start_scores, _ = score(model, objective, started, recipe)
         scores, slopes = score(model, objective, levels, recipe)
@@ -101,6 +104,7 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
             taken=last.number + 1 if stopped or interrupted else None,
             stopped=stopped or interrupted,
             snapshots={number: shot[lane] for number, shot in shots.items() if shot is not None},
+            transparency=opacity[lane] if opacity is not None else None,
         )
         for lane, one in ((lane_of(one, place), one) for place, one in enumerate(job.wanted))
     ]
@@ -122,6 +126,7 @@ def picture_of(
     taken: int | None = None,
     stopped: bool = False,
     snapshots: dict[int, NDArray[np.uint8]] | None = None,
+    transparency: NDArray[np.uint8] | None = None,
 ) -> Picture:
     """Return the finished picture of a wish.
 
@@ -137,6 +142,7 @@ def picture_of(
         taken: the steps it took, if that may be less than the recipe's.
         stopped: whether it was ended from outside.
         snapshots: levels after so many steps.
+        transparency: how opaque each pixel is, ``(H, W)``.
     """
     dead = slope == 0 and scores[1] <= scores[0]
     return Picture(
@@ -152,6 +158,7 @@ def picture_of(
         status="dead" if dead else "stopped" if stopped else "ok",
         taken=taken,
         snapshots=snapshots or {},
+        transparency=transparency,
         layer=one.layer,
         unit=one.unit,
         label=one.label,

@@ -15,7 +15,7 @@ SNAPSHOT = re.compile(r"-step\d+\.png$")
 """How a picture stood on its way: beside it, and none itself."""
 VIEW = ".view.png"
 """How the file ends that shows a picture which no screen shows as it is saved."""
-_BESIDE = re.compile(rf"{SNAPSHOT.pattern}|{re.escape(VIEW)}$")
+_BESIDE = re.compile(rf"{SNAPSHOT.pattern}|-transparency\.png$|{re.escape(VIEW)}$")
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

@@ -47,7 +47,7 @@ class Picture:
     unit: int | None = None
     label: str = ""
     variant: str = "picture"
-    """``picture``, ``negative`` (of the unit's objective times -1), or ``diverse``: one of a set."""
+    """``picture``, ``negative`` (of the objective times -1), ``diverse`` or ``aligned``: one of a set."""
     seconds: float = 0.0
     attempt: int = 0
     model: str = ""
@@ -67,6 +67,8 @@ class Picture:
     """Forward and backward passes that it took, its rivals' among ``best_of`` included."""
     snapshots: dict[int, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
     """Levels after so many steps, if they were asked for; no part of the PNG."""
+    transparency: NDArray[np.uint8] | None = field(default=None, repr=False)
+    """How opaque each pixel is, ``(H, W)``: how much the score depended on it over the run; if asked for."""
 
     def __post_init__(self) -> None:
         """Count the evaluations if they are not told."""
@@ -122,6 +124,19 @@ class Picture:
         if self.levels.shape[0] == 3 or (self.alpha and self.levels.shape[0] in (2, 4)):
             return Image.fromarray(np.ascontiguousarray(self.levels.transpose(1, 2, 0)))
         return Image.fromarray(np.ascontiguousarray(self.levels.reshape(-1, self.levels.shape[2])))
+
+    @property
+    def cut_out(self) -> Image.Image:
+        """The picture, its levels as they are saved, as opaque as :attr:`transparency` says (RGBA or LA).
+
+        Raises:
+            OutputError: that was not kept, or the picture has not 1 or 3 channels.
+        """
+        if self.transparency is None or self.levels.shape[0] not in (1, 3):
+            raise OutputError(f"{self.target}: no transparency; it is kept with fv.render(transparency=True)")
+        image = self.pil
+        image.putalpha(Image.fromarray(self.transparency))
+        return image
 
     def entry(self, file: str | None = None) -> dict[str, Any]:
         """Return what the manifest says of this picture."""

@@ -22,9 +22,12 @@ from featvis.objectives.unit import Logit, Unit, of_target
 from featvis.objectives.vectors import read_vectors
 from featvis.pictures import to_levels
 from featvis.recipe import Recipe, recipe_files
+from featvis.sets import align, coupled_by, for_set, shared_by
+from featvis.sets import wanted_of as wanted_of
 from featvis.stages import plan_stages
 from featvis.target import Target, expand, name_set, parse_request, parse_vectors
 from featvis.transforms.base import Transform
+from featvis.transforms.chain import check_transforms
 
 Wish = str | Target | Objective
 
@@ -94,27 +97,37 @@ def make_plan(
     wishes = [targets] if isinstance(targets, str | Target | Objective) else list(targets)
     if not wishes:
         raise TargetError("nothing to render: no target was given")
-    for wish in wishes:
-        for objective, name in _objectives(model, wish):
-            used = given or _default_recipe(model, objective, recipes, changes)
-            used = _for_input(model, used)
-            network = network_for(model, used)
-            bound = objective.bind(network)
-            used = _for_network(network, used, bound) if ours else used
-            used = _with_diversity(used) if diverse else used
-            coupled = _coupled(bound, used)
-            if coupled is not None:
-                used = _for_set(used, coupled, seeds, changes.get("lanes"))
-            kind = (used.model_dump_json(), bound.layers)
-            if kind not in checked:  # a thousand classes share one recipe and one layer
-                _check_parts(model, used, bound, start)
-                checked.add(kind)
-            name = name or bound.describe()
-            mates = (seed, seeds) if coupled is not None else None
-            name = name if mates is None else name_set(name, *mates)
-            for number in range(seed, seed + seeds):
-                one = wanted_of(bound, name, settle(used), number, start, mates)
-                wanted.setdefault((name, number), one)
+    together: dict[str, tuple[Objective, Recipe]] = {}
+    for objective, name in (named for wish in wishes for named in _objectives(model, wish)):
+        used = given or _default_recipe(model, objective, recipes, changes)
+        used = _for_input(model, used)
+        network = network_for(model, used)
+        bound = objective.bind(network)
+        used = _for_network(network, used, bound) if ours else used
+        used = _with_diversity(used) if diverse else used
+        shared = shared_by(used.space)
+        coupled = coupled_by(bound, used) if shared is None else None
+        if coupled is not None:
+            used = for_set(used, coupled, seeds, changes.get("lanes"))
+        kind = (used.model_dump_json(), bound.layers)
+        if kind not in checked:  # a thousand classes share one recipe and one layer
+            _check_parts(model, used, bound, start)
+            checked.add(kind)
+        name = name or bound.describe()
+        if shared is not None:
+            together.setdefault(name, (bound, used))
+            continue
+        mates = (seed, seeds) if coupled is not None else None
+        name = name if mates is None else name_set(name, *mates)
+        for number in range(seed, seed + seeds):
+            one = wanted_of(bound, name, settle(used), number, start, mates)
+            wanted.setdefault((name, number), one)
+    if together:
+        if diverse and len(together) > 1:
+            raise RecipeError("a diverse set is of one target, an aligned one of all: leave out diverse")
+        lanes = changes.get("lanes")
+        for one in align(together, range(seed, seed + seeds), lanes=lanes, start=start):
+            wanted[one.name, one.seed] = one
     return Plan(model, model.fingerprint(), list(wanted.values()))
 
 
@@ -146,54 +159,6 @@ def _with_diversity(recipe: Recipe) -> Recipe:
     if any(penalty["name"] == "diversity" for penalty in recipe.penalties):
         return recipe
     return recipe.but(penalties=[*recipe.penalties, DIVERSITY])
-
-
-def _coupled(bound: Objective, recipe: Recipe) -> str | None:
-    """Return what makes a target's pictures depend on each other, or None."""
-    if bound.coupled:
-        return bound.describe()
-    names = [penalty["name"] for penalty in recipe.penalties]
-    return next((name for name in names if parts.make("objectives", {"name": name}).coupled), None)
-
-
-def _for_set(recipe: Recipe, coupled: str, seeds: int, lanes: Any) -> Recipe:
-    """Return the recipe of pictures that are rendered together: their number is its lanes."""
-    if seeds == 1:
-        raise RecipeError(f"{coupled} compares pictures that are rendered together; ask for several: seeds=4")
-    if lanes not in (None, seeds):
-        raise RecipeError(f"{coupled}: the {seeds} pictures of a set are its lanes; leave out lanes={lanes}")
-    if recipe.patience:
-        raise RecipeError(f"{coupled}: pictures that are rendered together stop together; no patience")
-    if recipe.best_of > 1:
-        raise RecipeError(f"{coupled}: pictures of a set are not chosen one by one; no best_of")
-    return recipe.but(lanes=seeds)
-
-
-def wanted_of(
-    bound: Objective,
-    name: str,
-    recipe: Recipe,
-    seed: int,
-    start: Tensor | None,
-    mates: tuple[int, int] | None = None,
-) -> Wanted:
-    """Return the wish for one picture of a bound objective, perhaps one of a set."""
-    layer, unit, label = "", None, ""
-    if isinstance(bound, Unit):
-        layer, unit, label = bound.layer, bound.units[0], bound.label
-    variant = "diverse" if mates is not None and unit is not None else "picture"
-    return Wanted(
-        bound,
-        name,
-        recipe,
-        seed,
-        layer=layer,
-        unit=unit,
-        label=label,
-        start=start,
-        variant=variant,
-        mates=mates,
-    )
 
 
 def _default_recipe(
@@ -246,8 +211,9 @@ def _check_parts(model: ModelHandle, recipe: Recipe, bound: Objective, start: Te
     space: ImageSpace = parts.make("images", recipe.space, size=recipe.size, channels=model.channels)
     if recipe.stages:
         _check_stages(model, recipe, bound, space, start)
-    for spec in recipe.transforms:
-        parts.make("transforms", spec)
+    transforms = [parts.make("transforms", spec) for spec in recipe.transforms]
+    for stage in plan_stages(recipe.stages, recipe.size, recipe.steps):
+        check_transforms(transforms, stage.size, recipe.input_size or stage.size)
     for spec in recipe.penalties:
         if spec["name"] == "alpha" and space.backdrop is None:
             raise RecipeError(

@@ -24,12 +24,13 @@ from featvis.models.load import load_model
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import of_target
 from featvis.pictures import Picture, load_picture, write_whole
-from featvis.planning import Plan, Wish, digest, make_plan, network_for, wanted_of
+from featvis.planning import Plan, Wish, digest, make_plan, network_for
 from featvis.recipe import Recipe
 from featvis.saving import Saver
+from featvis.sets import recall, wanted_of
 from featvis.sheets import grid
 from featvis.store import Store
-from featvis.target import Target, parse_request, read_set
+from featvis.target import Target, parse_request, read_among, read_set
 from featvis.transforms.base import Transform
 from featvis.tuning import settle_auto, take_auto
 
@@ -67,6 +68,7 @@ def render(
     watch: Watch | None = None,
     snapshots: Sequence[int] = (),
     video: str | None = None,
+    transparency: bool = False,
     **changes: Any,
 ) -> list[Picture]:
     """Render pictures of what units look for.
@@ -92,6 +94,8 @@ def render(
         snapshots: numbers of steps after which each picture is kept as it stands, in its ``snapshots`` and
             beside it in the folder.
         video: ``gif`` or ``mp4`` (with the extra ``featvis[video]``) of each run, beside the picture.
+        transparency: also keep, for each pixel, how much the score depended on it over the run
+            (:attr:`Picture.transparency`), and beside the picture a file that is as opaque as that.
         **changes: any other field of the recipe: ``size``, ``steps``, ``lanes``, ``best_of``, ``copies`` …;
             ``lanes="auto"`` and ``precision="auto"`` choose by a short measurement, and a folder keeps
             its first choice.
@@ -105,7 +109,7 @@ def render(
     """
     if video is not None and out is None:
         raise OutputError("a video is written beside the pictures; say where with out")
-    beside = Beside(tuple(snapshots), video)
+    beside = Beside(tuple(snapshots), video, transparency=transparency)
     handle = load_model(model)
     auto = take_auto(changes)
     planned = make_plan(
@@ -266,7 +270,7 @@ def reproduce(
     if start is not None and recipe.start != digest(start):
         raise UserError(f"{path} did not start from this image")
     one = replace(
-        wanted_of(bound, old.target, recipe, old.seed, start, mates),
+        recall(wanted_of(bound, old.target, recipe, old.seed, start, mates), read_among(old.target), network),
         attempt=old.attempt,
         layer=old.layer,
         unit=old.unit,

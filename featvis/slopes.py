@@ -14,6 +14,7 @@ from featvis.images.base import ImageSpace, Parameters
 from featvis.models.window import Window
 from featvis.objectives.base import Objective, read
 from featvis.objectives.reference import Photographs
+from featvis.opacity import Gathered
 from featvis.smoothpool import SmoothedPool
 from featvis.transforms.chain import Chain
 
@@ -41,6 +42,7 @@ class Look:
         window: Window | None = None,
         pool_gradients: str = "max",
         photographs: Photographs | None = None,
+        gathered: Gathered | None = None,
     ) -> None:
         """Take everything that a step needs; one chain of transforms for each of its passes.
 
@@ -51,12 +53,14 @@ class Look:
             raise RecipeError(f"{bound.describe()} looks at what the network is shown: no multicrop with it")
         self._space, self._chains, self._window = space, chains, window
         self._activations, self._bound, self._pool_gradients = activations, bound, pool_gradients
-        self._photographs = photographs
+        self._photographs, self._gathered = photographs, gathered
 
     def __call__(self, parameters: Parameters, step: int | Tensor) -> Tensor:
         """Return the passes' mean scores ``(lanes,)``, detached, and leave the parameters' gradients."""
         images = self._space.decode(parameters)
         if len(self._chains) == 1:
+            if self._gathered is not None:
+                self._gathered.watch(images)
             scores = self._score(self._chains[0], images, step)
             find_slopes(scores)
             return scores.detach()
@@ -67,6 +71,8 @@ class Look:
             scores = self._score(chain, leaf, step) / len(self._chains)
             find_slopes(scores)
             told.append(scores.detach())
+        if self._gathered is not None and leaf.grad is not None:
+            self._gathered.add(leaf.grad)
         values = list(parameters.values())
         for value, slope in zip(values, torch.autograd.grad(images, values, leaf.grad), strict=True):
             value.grad = slope

@@ -22,7 +22,7 @@ from featvis.manifest import (
     write_text,
 )
 from featvis.recipe import Recipe
-from featvis.target import parse_request, read_set
+from featvis.target import parse_request, read_among, read_set
 from featvis.version import __version__
 
 # Pictures come with torch, which a sound manifest is read without: imported where a picture is needed.
@@ -178,17 +178,20 @@ class Place(Protocol):
 def file_name(picture: Place) -> str:
     """Return where a picture's file goes below the folder: ``<layer>/<unit>[-<variant>][-seed<n>].png``.
 
-    A diverse set's variant tells its seeds: ``0003-diverse0-3-seed1.png``.
+    A set's variant tells its seeds, and if it is of several targets a digest of their names:
+    ``0003-diverse0-3-seed1.png``, ``0003-aligned0-0-8c9a40d1.png``.
     """
     if picture.unit is None:
         return f"objectives/{safe_name(picture.target)[:60]}-{picture.key[:8]}.png"
     name = f"{picture.unit:04d}"
-    position = parse_request(picture.target).position
+    mates, own = read_set(picture.target)
+    position = parse_request(own).position
     if position is not None:
         name += f"@{position[0]},{position[1]}"
     if picture.variant != "picture":
-        mates = read_set(picture.target)[0]
         name += f"-{picture.variant}" + (f"{mates[0]}-{sum(mates) - 1}" if mates is not None else "")
+        if others := read_among(picture.target):
+            name += "-" + hashlib.sha256(" ".join(others).encode()).hexdigest()[:8]
     if picture.seed:
         name += f"-seed{picture.seed}"
     return f"{safe_name(picture.layer)}/{name}.png"

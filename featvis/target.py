@@ -63,16 +63,26 @@ class Request:
         return all(_is_number_or_slice(part.strip()) for part in self.units.split(","))
 
 
-_SET = re.compile(r"^seeds (\d+)-(\d+) of (.+)$", re.DOTALL)
+_SET = re.compile(r"^seeds (\d+)-(\d+) (?:among (.+) )?of (.+)$", re.DOTALL)
+_AND = " | "
 
 
-def name_set(name: str, first: int, count: int) -> str:
+def name_set(name: str, first: int, count: int, among: Sequence[str] = ()) -> str:
     """Return how a target is called of which ``count`` pictures are rendered together, from seed ``first``.
+
+    Args:
+        name: the target's own.
+        first: the first seed.
+        count: how many seeds.
+        among: the names of all targets of its set, if it has several.
 
     >>> name_set("conv:4", 0, 4), read_set("seeds 0-3 of conv:4"), read_set("conv:4")
     ('seeds 0-3 of conv:4', ((0, 4), 'conv:4'), (None, 'conv:4'))
+    >>> name_set("conv:4", 0, 1, ["conv:3", "conv:4"])
+    'seeds 0-0 among conv:3 | conv:4 of conv:4'
     """
-    return f"seeds {first}-{first + count - 1} of {name}"
+    told = f"among {_AND.join(among)} " if among else ""
+    return f"seeds {first}-{first + count - 1} {told}of {name}"
 
 
 def read_set(name: str) -> tuple[tuple[int, int] | None, str]:
@@ -81,7 +91,17 @@ def read_set(name: str) -> tuple[tuple[int, int] | None, str]:
     if found is None:
         return None, name
     first, last = int(found[1]), int(found[2])
-    return (first, last - first + 1), found[3]
+    return (first, last - first + 1), found[4]
+
+
+def read_among(name: str) -> list[str]:
+    """Return the names of all targets of the set that a name tells; none, if that is of one target.
+
+    >>> read_among("seeds 0-0 among conv:3 | conv:4 of conv:4"), read_among("seeds 0-3 of conv:4")
+    (['conv:3', 'conv:4'], [])
+    """
+    found = _SET.match(name)
+    return found[3].split(_AND) if found is not None and found[3] else []
 
 
 def parse_request(text: str) -> Request:

@@ -16,6 +16,7 @@ from featvis.jobs import Job, Wanted, run
 from featvis.models.handle import ModelHandle
 from featvis.planning import Plan
 from featvis.store import Store
+from featvis.wanted import set_of
 
 AUTO = "auto"
 Precision = Literal["float32", "bfloat16"]
@@ -64,7 +65,9 @@ def settle_auto(
         return planned, {}
     kinds: dict[object, list[int]] = {}
     for place, one in enumerate(planned.wanted):
-        kinds.setdefault((one.recipe.model_dump_json(), one.objective.layers), []).append(place)
+        kinds.setdefault(
+            (one.recipe.model_dump_json(), set_of(one) if one.among else one.objective.layers), []
+        ).append(place)
     settled = list(planned.wanted)
     choices: dict[str, Choice] = {}
     for places in kinds.values():

@@ -33,10 +33,14 @@ class Wanted:
     """The recipe as it was asked for, where memory forced fewer lanes."""
     snapshots: tuple[int, ...] = ()
     """After so many steps the picture is kept as it stands; what is made does not depend on it."""
+    transparency: bool = False
+    """Whether it is kept how much each pixel mattered; what is made does not depend on it."""
     candidate: int | None = None
     """Which of the recipe's ``best_of`` this is; None for the picture that they are for."""
     mates: tuple[int, int] | None = None
-    """The first seed and the number of pictures that must be computed together; the name tells them, too."""
+    """The first seed and the number of seeds that must be computed together; the name tells them, too."""
+    among: tuple[Wanted, ...] = ()
+    """A picture of each target of its set, if it is of several, this one included; the name tells them."""
 
     def stream(self, purpose: str) -> torch.Generator:
         """Return this picture's own generator for a purpose."""
@@ -86,12 +90,13 @@ def plan(wanted: Sequence[Wanted]) -> list[Job]:
     """Group wanted pictures, or their candidates, into jobs, in the order asked for within each kind."""
     groups: dict[object, list[Wanted]] = {}
     for one in candidates_of(wanted):
-        # Only objectives of one kind share a job, so that a score's sums never depend on the mates.
+        # Only objectives of one kind share a job, so that a score's sums never depend on the mates; those
+        # of a set are always all there.
         kind: tuple[object, ...] = (
             one.recipe.model_dump_json(),
-            one.objective.stacks_with(),
+            one.objective.stacks_with() if not one.among else None,
             one.start is None,
-            (one.name, one.attempt) if one.mates is not None else None,
+            (set_of(one), one.attempt) if one.mates is not None else None,
         )
         groups.setdefault(kind, []).append(one)
     jobs = []
@@ -109,13 +114,38 @@ def lanes_of(job: Job) -> list[Wanted]:
     """
     if (mates := job.wanted[0].mates) is not None:
         first, count = mates
-        return [replace(job.wanted[0], seed=seed) for seed in range(first, first + count)]
+        one = job.wanted[0]
+        return [
+            replace(mine, seed=seed)
+            for mine in (_turned(one, each) for each in one.among or (one,))
+            for seed in range(first, first + count)
+        ]
     return [job.wanted[min(lane, len(job.wanted) - 1)] for lane in range(job.recipe.lanes)]
 
 
 def lane_of(one: Wanted, place: int) -> int:
     """Return the lane of the wish at ``place`` of a job."""
-    return place if one.mates is None else one.seed - one.mates[0]
+    if one.mates is None:
+        return place
+    first, count = one.mates
+    return (set_of(one).index(one.name) * count) + one.seed - first
+
+
+def set_of(one: Wanted) -> tuple[str, ...]:
+    """Return the names of the targets that a wish is computed together with, its own included, in order."""
+    return tuple(each.name for each in one.among) or (one.name,)
+
+
+def _turned(one: Wanted, other: Wanted) -> Wanted:
+    """Return a wish as it would be for another target of its set."""
+    return replace(
+        one,
+        objective=other.objective,
+        name=other.name,
+        layer=other.layer,
+        unit=other.unit,
+        label=other.label,
+    )
 
 
 def with_fewer_lanes(wanted: Wanted, lanes: int) -> Wanted:

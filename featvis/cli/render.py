@@ -89,6 +89,10 @@ def render(
     video: Annotated[
         str | None, typer.Option("--video", help="Also write each run as gif, or mp4 (featvis[video]).")
     ] = None,
+    transparency: Annotated[
+        bool,
+        typer.Option("--transparency", help="Also write each picture as opaque as its pixels mattered."),
+    ] = False,
     morph: Annotated[
         str | None, typer.Option("--morph", help="Also write the pictures turning into each other: gif, mp4.")
     ] = None,
@@ -170,7 +174,7 @@ def render(
     )
     from featvis.beside import Beside
 
-    beside = Beside(kept, video, fps)
+    beside = Beside(kept, video, fps, transparency)
     planned = beside.of(planned)
     if morph is not None:
         from featvis.films import check_morph

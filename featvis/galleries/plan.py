@@ -120,6 +120,8 @@ def _variants_of(
     changes: dict[str, Any],
 ) -> Iterator[Wanted]:
     """The pictures of a section's targets in all its variants, diverse sets last."""
+    if any(one.mates is not None for one in wanted) and section.variants != ("picture",):
+        raise RecipeError("pictures that depend on each other have no variants but 'picture'")
     for one in wanted:
         for variant in section.variants:
             if variant != "diverse":

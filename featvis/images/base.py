@@ -40,6 +40,9 @@ class ImageSpace(ABC):
     smallest: ClassVar[int] = 1
     """The least that the longer side of a canvas may be."""
 
+    coupled: ClassVar[bool] = False
+    """Whether a picture depends on its batch-mates (by design, as in shared)."""
+
     held: frozenset[str] = frozenset()
     """Names of parameters that are kept with the picture but not learned: their gradient is zero."""
 

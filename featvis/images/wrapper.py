@@ -16,6 +16,9 @@ from featvis.images.base import ImageSpace, Parameters
 
 _Self = TypeVar("_Self", bound="Wrapper")
 
+_HANDED_ON = ("starts_grey", "true_gradient", "any_size", "usual_rate", "smallest")
+"""What a wrapper says of itself as the inner space does."""
+
 INNER = "inner."
 """Before the names of the inner space's parameters."""
 
@@ -48,6 +51,10 @@ class Wrapper(ImageSpace):
 
     def _set_within(self, space: ImageSpace) -> None:
         object.__setattr__(self, "within", space)
+        for flag in _HANDED_ON:
+            object.__setattr__(self, flag, getattr(space, flag))
+        # What it adds itself cannot make pictures independent of each other again.
+        object.__setattr__(self, "coupled", type(self).coupled or space.coupled)
 
     within: ImageSpace
     """The inner space, on this canvas."""
@@ -110,6 +117,10 @@ class Around(Wrapper):
     @abstractmethod
     def near(self, images: Tensor, around: Tensor) -> Tensor:
         """Return ``images`` brought to where they may be; ``around`` is given back bit for bit."""
+
+    def _set_within(self, space: ImageSpace) -> None:
+        super()._set_within(space)
+        object.__setattr__(self, "any_size", False)  # what it keeps near has one size
 
     def _with(self, inner: Parameters, around: Tensor) -> Parameters:
         return {**prefixed(inner, INNER), "around": around}

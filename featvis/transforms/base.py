@@ -28,6 +28,17 @@ class Transform(ABC):
         """Return how many images, each with draws of its own, it makes of one; the score is their mean."""
         return 1
 
+    def check(self, canvas: Size, seen: Size) -> None:  # noqa: B027  (most can change anything)
+        """Find before any run that images of a canvas cannot be changed so.
+
+        Args:
+            canvas: (height, width) of the images that come in.
+            seen: (height, width) of the images that the network is shown.
+
+        Raises:
+            CanvasError: they cannot.
+        """
+
     @abstractmethod
     def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
         """Return the parameters ``(lanes, steps, m)`` of every step.

@@ -24,6 +24,36 @@ def with_background(transforms: Sequence[Transform], backdrop: tuple[float, floa
     return [*transforms] if backdrop is None else [Background(*backdrop), *transforms]
 
 
+def check_transforms(transforms: Sequence[Transform], canvas: Size, seen: Size) -> None:
+    """Find before a run that one of its transforms cannot change what it is given.
+
+    Args:
+        transforms: in their order.
+        canvas: (height, width) of the images.
+        seen: (height, width) that the network is shown.
+
+    Raises:
+        CanvasError: it cannot.
+    """
+    for transform, (before, after) in zip(transforms, sizes_of(transforms, canvas, seen), strict=True):
+        transform.check(before, after)
+
+
+def sizes_of(transforms: Sequence[Transform], canvas: Size, seen: Size) -> list[tuple[Size, Size]]:
+    """Return (height, width) before and after each transform: what is seen, from the first that resizes on.
+
+    Where none resizes and the sizes differ, a plain resample goes before them all.
+    """
+    sizes = []
+    if not any(transform.resizes for transform in transforms):
+        canvas = seen
+    for transform in transforms:
+        after = seen if transform.resizes else canvas
+        sizes.append((canvas, after))
+        canvas = after
+    return sizes
+
+
 class Chain:
     """Transforms applied one after another; call it with images ``(B, C, H, W)`` and a step's number."""
 

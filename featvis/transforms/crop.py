@@ -21,7 +21,7 @@ class Crop(Transform):
     its shorter edge is so many pixels of the canvas instead.
 
     Raises:
-        CanvasError: ``pixels`` is more than the canvas holds; before the first step.
+        CanvasError: ``pixels`` is more than the canvas holds; found when a run is planned.
     """
 
     numbers = 3
@@ -30,17 +30,21 @@ class Crop(Transform):
     side: ShareRange = ((0.5, 1.0), (0.5, 1.0))
     pixels: Count = 0
 
+    def check(self, canvas: Size, seen: Size) -> None:  # noqa: D102
+        edge = min(largest_box(canvas, seen))
+        if self.pixels > edge:
+            raise CanvasError(
+                f"crop: a box of {self.pixels} pixels does not fit the canvas {canvas[0]}x{canvas[1]}; "
+                f"at most {int(edge)}"
+            )
+
     def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
         """Return affine maps ``(lanes, steps, 6)`` as ``grid_sample`` wants them (columns first)."""
         draw = uniform.double()
         side = drawn(self.side, progress.double(), draw[..., 0])
         if self.pixels:
+            self.check(canvas, seen)
             edge = min(largest_box(canvas, seen))
-            if self.pixels > edge:
-                raise CanvasError(
-                    f"crop: a box of {self.pixels} pixels does not fit the canvas {canvas[0]}x{canvas[1]}; "
-                    f"at most {int(edge)}"
-                )
             side = torch.full_like(side, self.pixels / edge)
         return box_maps(side, draw[..., 1], draw[..., 2], canvas, seen)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from featvis.options import AtLeastOne, NonNegative, ShareRange
+from featvis.options import AtLeastOne, PositiveSchedule, ShareRange
 from featvis.parts import part
-from featvis.transforms.base import Size, Transform, drawn, least_of
+from featvis.transforms.base import Size, Transform, between, drawn, least_of
 from featvis.transforms.crop import box_maps, largest_box
 from featvis.transforms.resample import averaged, resample
 
@@ -18,8 +18,9 @@ class MultiCrop(Transform):
 
     MACO (Fel et al. 2023). The side of a box is uniform within ``side``, a share of the largest box of
     the shape that is seen: a number, a range, or [[least, greatest], [least, greatest]] over the run. Its
-    centre is normal about the canvas' middle, with a standard deviation of ``center_sd`` canvases, and
-    moved so that the box lies inside. What follows in the list draws for each crop anew.
+    centre is normal about the canvas' middle, with a standard deviation of ``center_sd`` canvases (a number,
+    or [start, end] over the run), and moved so that the box lies inside. What follows in the list draws for
+    each crop anew.
     """
 
     numbers = 3
@@ -27,7 +28,7 @@ class MultiCrop(Transform):
 
     crops: AtLeastOne = 4
     side: ShareRange = ((0.2, 0.25), (0.2, 0.25))
-    center_sd: NonNegative = 0.15
+    center_sd: PositiveSchedule = (0.15, 0.15)
 
     def copies(self) -> int:
         """Return the number of crops."""
@@ -37,9 +38,10 @@ class MultiCrop(Transform):
         """Return affine maps ``(lanes, steps, 6)`` as ``grid_sample`` wants them (columns first)."""
         draw = uniform.double()
         side = drawn(self.side, progress.double(), draw[..., 0])
+        deviation = between(self.center_sd, progress.double())
         places = []
         for axis, edge in enumerate(largest_box(canvas, seen)):
-            center = 0.5 + self.center_sd * torch.special.ndtri(draw[..., 1 + axis].clamp(1e-9, 1 - 1e-9))
+            center = 0.5 + deviation * torch.special.ndtri(draw[..., 1 + axis].clamp(1e-9, 1 - 1e-9))
             free = 1 - side * edge / canvas[axis]
             # From the box' own first row to where that lies among the places inside; a full box has one.
             places.append(((center - (1 - free) / 2) / free.clamp(min=1e-12)).clamp(0, 1))

@@ -12,7 +12,7 @@ from tests.networks import PLAIN, correlation, handle, small
 from tests.test_channels import Filter
 
 SIZE = (17, 24)
-INNER = parts.names("images")
+INNER = [name for name in parts.names("images") if not parts.find("images", name).coupled]
 BALLS = [("l2", 1.5), ("linf", 16 / 255)]
 
 
@@ -189,3 +189,44 @@ def test_a_picture_in_a_mask_grows_with_its_canvas():
     assert picture.size == (20, 28)
     outside = fv.MaskedImage(size=(20, 28)).region == 0
     assert set(picture.levels[:, outside.numpy()].ravel().tolist()) == {128}
+
+
+@pytest.mark.parametrize("inner", INNER)
+@pytest.mark.parametrize("name", ["mask", "norm_ball", "alpha"])
+def test_a_wrapper_says_of_itself_what_its_inner_space_says(name, inner):
+    if inner == "alpha" and name == "alpha":
+        pytest.skip("alpha is not in alpha")
+    space = parts.make("images", {"name": name, "inner": inner}, size=SIZE)
+    plain = parts.make("images", {"name": inner}, size=SIZE)
+    for flag in ("starts_grey", "true_gradient", "usual_rate", "smallest", "coupled"):
+        assert getattr(space, flag) == getattr(plain, flag), flag
+    assert space.any_size == (plain.any_size and name == "alpha"), "what is round it has one size"
+    assert space.resized((20, 26)).usual_rate == plain.usual_rate
+
+
+@pytest.mark.parametrize("inner", ["phase", "pyramid", "cppn", "deep"])
+@pytest.mark.parametrize("name", ["mask", "norm_ball", "alpha"])
+def test_what_a_wrapper_says_is_so(name, inner):
+    space = parts.make("images", {"name": name, "inner": inner}, size=(33, 20))
+    image = space.decode({key: value[None] for key, value in space.draw(torch.Generator()).items()})
+    away = float((image - 0.5).abs().mean())
+    if space.starts_grey:
+        assert away < 0.05
+    if space.smallest > 1:
+        with pytest.raises(fv.CanvasError, match="at least"):
+            parts.make("images", {"name": name, "inner": inner}, size=(1, space.smallest - 1))
+    rate = {"learning_rate": space.usual_rate, "transforms": []}
+    (picture,) = fv.render(small(), "norm:1", space=space.resized(SIZE), steps=10, lanes=1, **rate)
+    assert picture.score > picture.start_score
+
+
+def test_alpha_of_a_space_of_any_size_is_drawn_at_any_and_a_mask_is_not():
+    model, objective = small(), fv.channel("norm", 1)
+    for name, size in (("alpha", (34, 48)), ("mask", None)):
+        space = parts.make("images", {"name": name, "inner": "cppn"}, size=SIZE)
+        (step,) = fv.ascend(model, objective, space, steps=1)
+        if size is not None:
+            assert step.images_at(size).shape == (1, 4, *size)
+        else:
+            with pytest.raises(fv.CanvasError, match="drawn at the size"):
+                step.images_at((34, 48))

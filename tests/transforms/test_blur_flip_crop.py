@@ -10,6 +10,7 @@ from scipy import ndimage
 
 import featvis as fv
 from featvis import draws
+from featvis.planning import make_plan
 from featvis.transforms.blur import Blur
 from featvis.transforms.chain import Chain
 from featvis.transforms.crop import Crop, largest_box
@@ -119,6 +120,38 @@ def test_pixels_are_of_the_canvas_and_must_fit():
         chain([Crop(pixels=21)], (20, 30), seen=(16, 16))
     with pytest.raises(fv.CanvasError, match="does not fit"):
         fv.render(small(), "norm:1", size=(17, 24), steps=1, lanes=1, transforms=[Crop(pixels=18)])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"size": (17, 24)}, "17x24; at most 17"),
+        ({"size": (40, 50), "stages": [[(16, 20), 0.5]]}, "16x20; at most 16"),
+        ({"size": (20, 40), "input_size": (10, 40)}, "20x40; at most 10"),
+    ],
+)
+def test_a_crop_that_does_not_fit_is_found_when_a_run_is_planned(options, says):
+    with pytest.raises(fv.CanvasError, match=says):
+        make_plan(small(), "norm:1", transforms=[Crop(pixels=18)], **options)
+    make_plan(small(), "norm:1", transforms=[Crop(pixels=10)], **options)
+
+
+def test_what_comes_before_a_crop_counts():
+    # After the warp there is only what is seen, 12 x 12.
+    options = {"size": (40, 50), "input_size": (12, 12)}
+    with pytest.raises(fv.CanvasError, match="12x12; at most 12"):
+        make_plan(small(), "norm:1", transforms=[fv.Warp(), Crop(pixels=18)], **options)
+    make_plan(small(), "norm:1", transforms=[fv.Noise(), Crop(pixels=18)], **options)
+
+
+def test_centres_of_several_crops_spread_or_gather_over_the_run(chance):
+    maps = prepared(MultiCrop(side=0.05, center_sd=[0.02, 0.2]), chance, (40, 40), (8, 8), steps=20000)
+    # A shift of the map by 2 is a whole canvas.
+    early, late = (part[:, 2].std() / 2 for part in (maps[:500], maps[-500:]))
+    assert float(early) == pytest.approx(0.02, rel=0.15)
+    assert float(late) == pytest.approx(0.2, rel=0.15)
+    recipe = fv.Recipe(transforms=[{"name": "multicrop"}])
+    assert recipe.transforms[0]["center_sd"] == 0.15, "as recipes of before have it"
 
 
 @pytest.mark.parametrize("name", ["crop", "multicrop"])

@@ -122,7 +122,7 @@ def test_without_kornia_one_line_says_what_to_install(monkeypatch):
 
 
 def numeric(field):
-    return field not in ("pad", "augmentation", "options", "crops", "pixels", "center_sd", "power")
+    return field not in ("pad", "augmentation", "options", "crops", "pixels", "power")
 
 
 EVERY = [

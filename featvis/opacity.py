@@ -1,0 +1,66 @@
+"""What of a picture its run cared for: the slopes of the score by each pixel, gathered over the steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+FULL = 80.0
+"""The percentile of a picture's gathered slopes from which on it is opaque (Horama; FIELD 3.4)."""
+
+
+class Gathered:
+    """The sum over a run of |dL/dimage|, ``(lanes, H, W)``, its mean over the channels (Fel et al. 2023).
+
+    L is what is climbed, transforms and penalties included. It is read off the backward pass that the run
+    takes anyway, on the device, without a copy of the run.
+    """
+
+    def __init__(self) -> None:
+        self.sums: Tensor | None = None
+
+    def begin(self, lanes: int, canvas: tuple[int, int], device: torch.device) -> None:
+        """Make room for images of a canvas, (height, width); what smaller ones gathered keeps its sum."""
+        before = self.sums
+        self.sums = torch.zeros((lanes, *canvas), device=device)
+        if before is not None:
+            share = before.shape[1] * before.shape[2] / (canvas[0] * canvas[1])
+            resized = functional.interpolate(before[:, None], canvas, mode="bilinear", align_corners=False)
+            self.sums += resized[:, 0] * share
+
+    def watch(self, images: Tensor) -> None:
+        """Gather the slopes by ``images`` ``(lanes, C, H, W)`` when the backward pass comes to them."""
+        images.register_hook(self.add)  # type: ignore[no-untyped-call]
+
+    def add(self, slopes: Tensor) -> None:
+        """Gather the slopes of one step, ``(lanes, C, H, W)``."""
+        assert self.sums is not None
+        self.sums.add_(slopes.detach().abs().mean(1))
+
+    def forget(self, lane: int) -> None:
+        """Begin anew in a lane: it has another picture."""
+        if self.sums is not None:
+            self.sums[lane] = 0.0
+
+    @property
+    def levels(self) -> NDArray[np.uint8]:
+        """How opaque each pixel of each lane is, ``(lanes, H, W)``."""
+        assert self.sums is not None
+        return np.stack([to_opacity(one) for one in self.sums.cpu().numpy()])
+
+
+def to_opacity(gathered: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return 8-bit opacities ``(H, W)``: in proportion to what was gathered, full from a percentile on.
+
+    >>> to_opacity(np.array([[0.0, 1.0, 2.0, 4.0, 4.0, 9.0]], np.float32)).tolist()
+    [[0, 64, 128, 255, 255, 255]]
+    """
+    full = float(np.percentile(gathered, FULL))
+    full = full if full > 0 else float(gathered.max())
+    if full <= 0:
+        return np.zeros(gathered.shape, np.uint8)
+    levels: NDArray[np.uint8] = np.rint(np.clip(gathered / full, 0, 1) * 255).astype(np.uint8)
+    return levels
