@@ -31,8 +31,19 @@ COMMANDS = {
     "accentuate": ["{photo}", "-t", "norm:1", *SIZE, "--steps", "2", "--out", "{out}"],
     "invert": ["{photo}", "-l", "norm", *SIZE, "--steps", "2", "--out", "{out}"],
     "caricature": ["{photo}", "-l", "norm", *SIZE, "--steps", "2", "--out", "{out}"],
-    "style": ["{photo}", "{photo}", "--content-layer", "norm", "--style-layer", "conv1", *SIZE]
-    + ["--steps", "2", "--out", "{out}"],
+    "style": [
+        "{photo}",
+        "{photo}",
+        "--content-layer",
+        "norm",
+        "--style-layer",
+        "conv1",
+        *SIZE,
+        "--steps",
+        "2",
+        "--out",
+        "{out}",
+    ],
     "weights": ["conv1", "--out", "{out}.png"],
     "layers": SIZE,
     "bench": ["--layer", "norm", *SIZE, "--lanes", "2", "--rounds", "1"],
@@ -173,7 +184,7 @@ def test_the_bench_times_the_recipe_that_was_asked_for(place):
 
 @pytest.mark.parametrize("command", ["dream", "accentuate", "invert", "caricature", "style"])
 def test_another_seed_is_another_picture_of_a_photograph(command, place):
-    """A start from noise, or transforms, differ; where neither is, the seed stands in the file all the same."""
+    """A start from noise differs; where there is none, the seed stands in the file all the same."""
     made = []
     for seed in ("0", "7"):
         assert main([*words_of(command, place, out=f"seed{seed}"), "--seed", seed]) == 0
