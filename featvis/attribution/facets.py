@@ -64,10 +64,9 @@ def _probe(layer: str, samples: Tensor, truth: Tensor, decay: float) -> Tensor:
     climber = torch.optim.LBFGS([weights, bias], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        climber.zero_grad()
         wrong = functional.binary_cross_entropy_with_logits(scaled @ weights + bias, truth, balance)
         total = wrong + decay * weights.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        weights.grad, bias.grad = torch.autograd.grad(total, [weights, bias])
         return total
 
     climber.step(loss)  # type: ignore[no-untyped-call]
