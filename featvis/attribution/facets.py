@@ -66,7 +66,7 @@ def _probe(layer: str, samples: Tensor, truth: Tensor, decay: float) -> Tensor:
     def loss() -> Tensor:
         wrong = functional.binary_cross_entropy_with_logits(scaled @ weights + bias, truth, balance)
         total = wrong + decay * weights.square().sum()
-        weights.grad, bias.grad = torch.autograd.grad(total, (weights, bias))
+        weights.grad, bias.grad = torch.autograd.grad(total, [weights, bias])
         return total
 
     climber.step(loss)  # type: ignore[no-untyped-call]
