@@ -243,6 +243,7 @@ OTHERS = {
     "weights": [[0.0, 0.5], [1.0, 0.2]],
     "radius": 0.1,
     "depth": 2,
+    "scales": [[1, 4]],
 }
 """Other values of options than their defaults, where a number cannot just be another one."""
 
