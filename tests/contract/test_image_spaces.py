@@ -240,7 +240,7 @@ def test_a_network_of_any_number_of_channels_renders(name, channels):
     assert picture.score > picture.start_score
 
 
-QUICK = {"size": (17, 24), "steps": 4, "lanes": 1, "learning_rate": 0.02}
+QUICK = {"size": (17, 24), "steps": 4, "lanes": 2, "learning_rate": 0.02}
 OTHERS = {
     "inner": "pixel",
     "levels": "octaves",
@@ -248,6 +248,7 @@ OTHERS = {
     "weights": [[0.0, 0.5], [1.0, 0.2]],
     "radius": 0.1,
     "depth": 2,
+    "scales": [[1, 4]],
 }
 """Other values of options than their defaults, where a number cannot just be another one."""
 
@@ -263,7 +264,8 @@ def measured(tmp_path_factory):
 @pytest.mark.parametrize("name", NAMES)
 def test_t43_every_option_changes_the_picture(name, measured):
     def levels_with(**options):
-        return fv.render(small(), "norm:1", space={"name": name, **options}, **QUICK)[0].levels
+        units = ["norm:1", "norm:2"]  # some spaces are of pictures that are rendered together
+        return fv.render(small(), units, space={"name": name, **options}, **QUICK)[0].levels
 
     def changed(option, value, field):
         if option == "statistics":
