@@ -21,7 +21,9 @@ EDGE = 1e-6
 
 @part("shared")
 class SharedImage(Wrapper):
-    """sigmoid(logit(x) + C · Σ up(S)), x each picture's own image, every S a small image of all (FIELD 3.7).
+    """Pictures that have small images in common and so are aligned (Lucid; FIELD 3.7).
+
+    sigmoid(logit(x) + C · Σ up(S)), x each picture's own image, every S a small image of all.
 
     The pictures of a set are then aligned: a shared image moves by the sum of what the pictures want of it.
     (n, d) in ``scales`` is a shared image with a side of 1/d of the canvas; of n > 1 images that are shared,

@@ -22,6 +22,10 @@ PROVED = {
     "images/phase": ("images/test_phase.py", "test_the_raw_image_is_the_sum_of_its_waves"),
     "images/pixel": ("images/test_pixel.py", "test_every_value_is_the_sigmoid_of_its_pixels_mixed_channels"),
     "images/pyramid": ("images/test_pyramid.py", "test_decode_is_the_sum_of_interpolated_levels"),
+    "images/shared": (
+        "images/test_shared.py",
+        "test_a11_a_picture_is_its_own_image_and_its_mixture_of_what_is_shared",
+    ),
     "transforms/blur": ("transforms/test_blur_flip_crop.py", "test_blur_is_scipys_inside"),
     "transforms/color_jitter": (
         "transforms/test_colors.py",
