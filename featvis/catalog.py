@@ -129,6 +129,9 @@ def _first_sentence(docstring: str) -> str:
 
     >>> _first_sentence("Passes ``x`` on: all\\nof it. Then more.")
     'Passes `x` on: all of it.'
+    >>> _first_sentence("Phases (Fel et al. 2023). Then more.")
+    'Phases (Fel et al. 2023).'
     """
     text = " ".join(docstring.split("\n\n")[0].split()).replace("``", "`")
-    return re.split(r"(?<=[.?!])\s", text)[0]
+    text = re.sub(r":\w+:(?=`)", "", text)
+    return re.split(r"(?<=[.?!])(?<!et al\.)\s", text)[0]
