@@ -14,7 +14,17 @@ from featvis.errors import ModelError, OutputError, RecipeError, UserError
 from featvis.pages import write_pages
 from featvis.trust import evaluation
 from tests.networks import handle, seeded, small
-from tests.trust.planted import FAST, Eye, Fooled, Units, colors, judge, plain, write_photographs
+from tests.trust.planted import (
+    FAST,
+    Eye,
+    Fooled,
+    Shortcut,
+    Units,
+    colors,
+    judge,
+    plain,
+    write_photographs,
+)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +168,19 @@ def test_a_fooling_circuit_is_flagged_and_the_honest_unit_is_not(tmp_path):
     assert fooled["choice"]["share"] < 0.1
     assert honest["choice"]["share"] > 0.9
     assert "does not tell which photographs excite it" not in honest["verdicts"]
+
+
+def test_a_shortcut_is_flagged_for_no_other_network_sees_the_class(tmp_path):
+    model = plain(nn.Sequential(Shortcut()))
+    fv.render(model, "0:0:3", out=tmp_path, **FAST)
+    shown = fv.load_picture(tmp_path / "0" / "0000.png").image
+    corner = shown[:, : Shortcut.MARK, : Shortcut.MARK].mean((1, 2))
+    assert corner.argmax() == 2, "the mark shows"
+    told = by_target(fv.evaluate(tmp_path, model=model, judges=[judge()]))
+    assert "recognized by 0 of 1 judge" in told["0:0"]["verdicts"]
+    assert told["0:0"]["score"] > -0.01, "its own network is as sure as can be"
+    for honest in ("0:1", "0:2"):
+        assert "recognized by 1 of 1 judge" in told[honest]["verdicts"]
 
 
 def test_silent_and_saturated_units_are_flagged(tmp_path):
