@@ -91,6 +91,7 @@ def ascend(
     seen: tuple[int, int] | None = None,
     stages: Sequence[tuple[tuple[int, int], float]] = (),
     start: Parameters | None = None,
+    finer: Sequence[Parameters] = (),
     streams: Sequence[Callable[[str], torch.Generator]] | None = None,
 ) -> Generator[Step, None, None]:
     """Climb ``objective`` from ``space`` and yield each :class:`Step`; the model is given back at the end.
@@ -122,6 +123,8 @@ def ascend(
         stages: smaller canvases to begin with: (height, width) and the share of the run at which each ends.
         start: the parameters to start from, with the lanes as first axis, on the first stage's canvas; by
             default drawn.
+        finer: for each stage after the first, what is added to the parameters as its canvas is grown: the
+            detail of a start image that the smaller canvas could not hold.
         streams: for each lane its chance, as :func:`featvis.draws.stream` makes it.
     """
     # What may be asked for, and the one line that refuses the rest, stands in the recipe.
@@ -168,7 +171,7 @@ def ascend(
             move = Mover(parameters, recipe, replays=replays)
         else:
             before, old = parameters, move
-            parameters = _grown(smaller, here, old.base)
+            parameters = _grown(smaller, here, old.base, finer[parts.index(part) - 1] if finer else {})
             move = Mover(parameters, recipe, replays=replays)
             move.carry(old, before, parameters, partial(smaller.grow, larger=here))
         smaller = here
@@ -225,9 +228,12 @@ def _body(look: Look, parameters: Parameters, move: Mover, recipe: Recipe) -> Bo
     return body
 
 
-def _grown(smaller: ImageSpace, here: ImageSpace, parameters: Parameters) -> Parameters:
+def _grown(smaller: ImageSpace, here: ImageSpace, parameters: Parameters, finer: Parameters) -> Parameters:
     with torch.no_grad():
         grown = smaller.grow(parameters, here)
+        grown = {
+            name: value + finer[name].to(value.device) if finer else value for name, value in grown.items()
+        }
     return {name: value.contiguous().requires_grad_() for name, value in grown.items()}
 
 

@@ -241,10 +241,16 @@ class _TimedTransform(Transform):
 class _TimedObjective(Objective):
     def __init__(self, objective: Objective, clock: _Clock) -> None:
         self._objective, self._clock = objective, clock
-        self.layers = objective.layers
+        self.layers, self.references = objective.layers, objective.references
+        self.sees, self.coupled = objective.sees, objective.coupled
 
     def bind(self, network: Any) -> Objective:
         return _TimedObjective(self._objective.bind(network), self._clock)
+
+    @contextmanager
+    def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:
+        with self._objective.opened(device, precision) as ready:
+            yield _TimedObjective(ready, self._clock)
 
     def describe(self) -> str:
         return self._objective.describe()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,9 +15,10 @@ from torch import Tensor
 from featvis import parts
 from featvis.ascent import Step, ascend, stack_parameters
 from featvis.errors import Interrupted
-from featvis.images.base import ImageSpace
+from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective, stack
+from featvis.objectives.reference import fitted
 from featvis.objectives.within import Within
 from featvis.pictures import Picture, to_levels
 from featvis.recipe import Recipe
@@ -179,13 +181,12 @@ def climbed_objective(job: Job) -> Objective:
 def settings_of(job: Job, space: ImageSpace) -> dict[str, Any]:
     """Return what :func:`featvis.ascend` is told for a job, the start of each lane included."""
     recipe, lanes = job.recipe, lanes_of(job)
-    space = first_space(recipe, space)
+    whole, space = space, first_space(recipe, space)
     attempt = lanes[0].attempt
     start = [
-        # An image is known by its 8-bit levels, so the run starts from these.
         space.draw(one.stream("start"), 10.0**attempt)
         if one.start is None
-        else space.begin(torch.from_numpy(to_levels(one.start)).float() / 255, one.stream("start"))
+        else space.begin(_start_at(one.start, space.canvas), one.stream("start"))
         for one in lanes
     ]
     return {
@@ -208,8 +209,37 @@ def settings_of(job: Job, space: ImageSpace) -> dict[str, Any]:
         "seen": recipe.input_size,
         "stages": recipe.stages,
         "start": stack_parameters(start),
+        "finer": finer_of(lanes, whole),
         "streams": [one.stream for one in lanes],
     }
+
+
+def finer_of(lanes: Sequence[Wanted], space: ImageSpace) -> list[Parameters]:
+    """Return, for each stage after the first, what of its start images the smaller canvas could not hold.
+
+    DeepDream's octaves (Mordvintsev et al. 2015): what was dreamt is enlarged, the photograph is not.
+    """
+    recipe = lanes[0].recipe
+    if lanes[0].start is None:
+        return []
+    found = []
+    for stage, later in itertools.pairwise(plan_stages(recipe.stages, recipe.size, recipe.steps)):
+        smaller, larger = space.resized(stage.size), space.resized(later.size)
+        small, large = (
+            stack_parameters(
+                [there.fit(_start_at(one.start, there.canvas)) for one in lanes if one.start is not None]
+            )
+            for there in (smaller, larger)
+        )
+        grown = smaller.grow(small, larger)
+        found.append({name: large[name] - grown[name] for name in large})
+    return found
+
+
+def _start_at(image: Tensor, canvas: tuple[int, int]) -> Tensor:
+    # An image is known by its 8-bit levels, so the run starts from these.
+    levels = torch.from_numpy(to_levels(image)).float() / 255
+    return fitted(levels[None], canvas)[0]
 
 
 def space_of(recipe: Recipe, model: ModelHandle) -> ImageSpace:

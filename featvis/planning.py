@@ -263,8 +263,11 @@ def _check_parts(model: ModelHandle, recipe: Recipe, bound: Objective, start: Te
 def _check_stages(
     model: ModelHandle, recipe: Recipe, bound: Objective, space: ImageSpace, start: Tensor | None
 ) -> None:
-    if start is not None:
-        raise RecipeError("a run that starts from an image begins on the whole canvas; leave out stages")
+    if start is not None and (space.held or space.image_channels != space.channels):
+        raise RecipeError(
+            f"the image space {recipe.space['name']!r} starts from an image on the whole canvas only; "
+            "leave out stages"
+        )
     if isinstance(bound, Unit) and bound.positions[0] is not None:
         raise RecipeError(
             f"{bound.describe()} is one position of the whole canvas' map, which smaller canvases have not; "

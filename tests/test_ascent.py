@@ -10,7 +10,7 @@ from torch import nn
 
 import featvis as fv
 from featvis.optimizers import rate
-from tests.networks import handle, layouts, small
+from tests.networks import handle, layouts, scores_of, small
 
 SIZE = (17, 24)
 OPTIONS = {"steps": 5, "redirect_steps": 0}
@@ -251,3 +251,44 @@ def test_every_layout_is_climbed(layer):
         float(step.scores[0]) for step in climb(fv.channel(layer, 1), layouts(), fv.PixelImage(size=(17, 10)))
     ]
     assert scores[-1] > scores[0]
+
+
+@pytest.mark.parametrize("name", ["adam", "nadam", "sgd"])
+def test_the_steps_are_those_of_torchs_own_optimizer(name):
+    model, space = small(), fv.PixelImage(size=SIZE)
+    start = torch.randn((2, 3, *SIZE), generator=torch.Generator().manual_seed(4)) * 0.1
+    pixels = start.clone().requires_grad_()
+    kind = {"adam": torch.optim.Adam, "nadam": torch.optim.NAdam, "sgd": torch.optim.SGD}[name]
+    pace = 200.0 if name == "sgd" else 0.05  # the gradients are small
+    optimizer = kind([pixels], lr=pace, **({"momentum": 0.8} if name == "sgd" else {"betas": (0.8, 0.95)}))
+    objective = fv.channel("norm", 1)
+    options = {"optimizer": name, "learning_rate": pace, "momentum": 0.8, "second_momentum": 0.95}
+    options |= {"steps": 5, "lanes": 2, "redirect_steps": 0, "start": {"pixels": start.clone()}}
+    for step in fv.ascend(model, objective, space, **options):
+        optimizer.zero_grad()
+        (-scores_of(model, objective, space.decode({"pixels": pixels})).sum()).backward()
+        optimizer.step()
+        expected = space.decode({"pixels": pixels.detach()})
+        torch.testing.assert_close(step.images, expected, atol=1e-4, rtol=0)
+    assert (expected - space.decode({"pixels": start})).abs().mean() > 0.01, "it moved"
+
+
+def test_bfloat16_is_what_the_network_computes_in_and_nothing_else():
+    model, seen = small(), set()
+    hook = model.module.norm.register_forward_hook(lambda module, given, made: seen.add(made.dtype))
+    start = {"pixels": torch.randn((1, 3, *SIZE), generator=torch.Generator().manual_seed(1))}
+    options = {"start": start, "steps": 3, "redirect_steps": 0, "learning_rate": 1e-3}
+    told = {}
+    for precision in ("bfloat16", "float32"):
+        space = fv.PixelImage(size=SIZE)
+        steps = fv.ascend(model, fv.channel("norm", 1), space, precision=precision, **options)
+        told[precision] = [(step.scores.float(), step.images) for step in steps]
+    hook.remove()
+    assert seen == {torch.bfloat16, torch.float32}
+    for (half, images), (whole, _) in zip(*told.values(), strict=True):
+        assert images.dtype == torch.float32
+        assert half != whole
+        torch.testing.assert_close(half, whole, rtol=0.02, atol=0.02)
+    # Steps that small would be lost in bfloat16's 8 bits.
+    (_, second), (_, third) = told["bfloat16"][1:]
+    assert float((third != second).float().mean()) > 0.9

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import featvis as fv
-from featvis.bench import _Clock, bench
+from featvis.bench import _Clock, _TimedObjective, bench
 from featvis.cli import main
-from tests.networks import small
+from tests.networks import Small, handle, seeded, small
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,19 @@ def test_the_network_is_given_back_and_the_clock_taken_down():
 def test_penalties_are_timed_too():
     measured = bench(small(), "fc", rounds=1, recipe=fv.Recipe.load("portrait"), size=(24, 32), lanes=2)
     assert measured.step_ms > 0
+
+
+def test_an_objective_that_looks_at_other_networks_is_timed_as_it_is():
+    def climbed(wrap):
+        one, other = small(), handle(seeded(Small, seed=9), (17, 24))
+        target = fv.ensemble((one, fv.channel("conv2", 1)), (other, fv.channel("conv2", 1)))
+        space = fv.PixelImage(size=(17, 24))
+        return [step.scores for step in fv.ascend(one, wrap(target), space, steps=2)]
+
+    clock = _Clock(torch.device("cpu"))
+    plain, timed = climbed(lambda one: one), climbed(lambda one: _TimedObjective(one, clock))
+    assert all(torch.equal(*both) for both in zip(plain, timed, strict=True))
+    assert clock._open["objective"] > 0
 
 
 def test_the_command_writes_its_figures(tmp_path, capsys):

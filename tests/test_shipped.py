@@ -1,6 +1,7 @@
 """What is shipped works as it is: dependencies declared, every option run by some test."""
 
 import ast
+import importlib
 import re
 import sys
 import tomllib
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-import featvis
+import featvis.cli
 from featvis.cli.app import app
 
 ROOT = Path(__file__).parent.parent
@@ -19,12 +20,13 @@ IMPORT_NAMES = {"pillow": "PIL", "imageio": "imageio", "open_clip_torch": "open_
 """Where a distribution and its module have two names."""
 HOSTS = {"IPython", "ipywidgets"}
 """What a notebook brings, if we run in one; nobody installs it for featvis."""
-TESTS = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("*.py")))
+TESTS = [path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py"))]
 
 
 def modules(requirements):
     names = (re.split(r"[\[<>=~!; ]", text, maxsplit=1)[0].lower() for text in requirements)
-    return {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names}
+    dashed = (name.replace("_", "-") for name in names)
+    return {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in dashed}
 
 
 def foreign_imports(path):
@@ -55,6 +57,11 @@ def test_t46_every_import_is_declared():
             assert name in known, f"{path.relative_to(ROOT)} imports {name}"
 
 
+def test_the_console_command_is_the_one_that_the_tests_call():
+    module, _, name = PROJECT["scripts"]["featvis"].partition(":")
+    assert getattr(importlib.import_module(module), name) is featvis.cli.main
+
+
 def commands(command, words=()):
     """Every command that does something, with the words that call it."""
     for name, one in getattr(command, "commands", {}).items():
@@ -73,7 +80,8 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("command", "option"), OPTIONS, ids=[f"{c} {o.opts[0]}" for c, o in OPTIONS])
 def test_t44_every_option_of_the_command_line_is_run_by_a_test(command, option):
-    """Told by the text: some test file that runs the command names the option in quotes."""
+    """Told by the text: some test file that names the command in quotes names the option in quotes too."""
     quoted = [f'"{name}"' for name in (*option.opts, *option.secondary_opts)]
     quoted += [f'"{name}=' for name in option.opts]
-    assert any(text in TESTS for text in quoted), f"no test runs featvis {command} {option.opts[0]}"
+    running = [text for text in TESTS if all(f'"{word}"' in text for word in command.split())]
+    assert any(name in text for text in running for name in quoted), f"no test runs it with {option.opts[0]}"

@@ -104,6 +104,27 @@ def test_gradients_get_a_length_or_at_most_one_each_picture_alone():
     assert all(torch.equal(one, other) for one, other in zip(gradients, before, strict=True))
 
 
+@pytest.mark.parametrize("clip", [{"gradient_clip": 1e-9}, {"gradient_norm": 1e-9}], ids=str)
+def test_t40_clipping_is_of_the_images_gradient_never_of_the_models(clip):
+    model = small()
+    for number, parameter in enumerate(model.module.parameters()):
+        parameter.grad = torch.full_like(parameter, 1e3 * (number + 1))  # the user's own, and long
+    given = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 1.0, "steps": 2, "redirect_steps": 0}
+    space = fv.PixelImage(size=SIZE, decorrelate=False)
+    start = torch.zeros(2, 3, *SIZE)
+
+    def moved(**options):
+        steps = fv.ascend(
+            model, fv.channel("norm", 1), space, lanes=2, start={"pixels": start.clone()}, **given, **options
+        )
+        return parameters_after(list(steps)[-1]).flatten(1).norm(dim=1)
+
+    assert moved().min() > 1e-4, "unclipped, the image moves"
+    assert moved(**clip).max() < 1e-6
+    for number, parameter in enumerate(model.module.parameters()):
+        assert (parameter.grad == 1e3 * (number + 1)).all()
+
+
 @pytest.mark.parametrize("patience", [0, 40])
 def test_a_step_along_a_normalized_gradient_has_the_rates_length(patience):
     space = fv.PixelImage(decorrelate=False)

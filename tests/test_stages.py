@@ -90,7 +90,10 @@ def test_staged_pictures_do_not_depend_on_their_mates():
         ({"stages": [[(64, 64), 0.5]]}, "smaller canvases first"),
         ({"stages": [[(16, 16), 0.5], [(20, 20), 0.2]]}, "share of the run"),
         ({"stages": [[(16, 16), 1.5]]}, "less than or equal to 1"),
-        ({"stages": [[(16, 16), 0.5]], "start": torch.rand(3, 32, 40)}, "starts from an image"),
+        (
+            {"stages": [[(16, 16), 0.5]], "start": torch.rand(3, 32, 40), "space": "norm_ball"},
+            "whole canvas only",
+        ),
     ],
 )
 def test_mistakes_are_told(changes, told):

@@ -73,6 +73,13 @@ def attribute(
     if not bool(values.any()):
         line = f"{method}: the map of {name} is 0 everywhere; it does not respond to this photograph"
         warnings.warn(FeatvisWarning(line), stacklevel=2)
+    if numbers.get("area_missed"):
+        line = (
+            f"{method}: the mask keeps {numbers['area']:.0%} of the canvas, "
+            f"not the {choices.area:.0%} asked for, after {choices.steps or STEPS[method]} steps; "
+            "give it more"
+        )
+        warnings.warn(FeatvisWarning(line), stacklevel=2)
     told = Attribution(
         method, name, model.name, values.cpu().numpy(), levels, score, _label(objective), numbers
     )
@@ -154,8 +161,9 @@ def _lrp(score: Score, image: Tensor, _: Choices) -> Found:
 
 def _extremal(score: Score, image: Tensor, choices: Choices) -> Found:
     found = extremal(score, image, choices.area, choices.steps or STEPS["extremal"])
-    numbers = {"kept_score": found.kept, "blurred_score": found.blurred, "area": float(found.mask.mean())}
-    return found.mask, numbers
+    kept = float(found.mask.mean())
+    numbers = {"kept_score": found.kept, "blurred_score": found.blurred, "area": kept}
+    return found.mask, {**numbers, "area_wanted": choices.area, "area_missed": found.missed}
 
 
 _METHODS: dict[str, Callable[[Score, Tensor, Choices], Found]] = {

@@ -28,6 +28,13 @@ PULL, PULL_GROWTH = 300.0, 16.4
 """Weight of the area's constraint at the first step, and how much larger it is at the last."""
 REWARD = 10.0
 """Weight of the score, which is brought to 0 on the blurred and 1 on the whole image."""
+LEARNING_RATE, STEPS, CELLS = 0.01, 800, 32 * 32
+"""The authors'. Fewer steps are longer ones, so that a cell can go as far in all of them together; with
+fewer cells each weighs more in both terms, and steps are shorter by as much."""
+SHORTEST = 16
+"""Steps are not made longer than for so many: the mask would jump past the area."""
+MISSED = 0.05
+"""A mask that is so far from the area asked for has missed it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Extremal:
     kept: float
     whole: float
     blurred: float
+    missed: bool
+    """Whether the mask's mean is not the area that was asked for."""
 
 
 class SmoothMask:
@@ -103,9 +112,8 @@ def extremal(score: Score, image: Tensor, area: float = 0.1, steps: int = 300) -
     count = size[0] * size[1]
     wanted = (torch.arange(count, device=image.device) >= round((1 - area) * count)).float()
     cells = smooth.cells.requires_grad_()
-    climber = torch.optim.SGD(
-        [cells], lr=0.01 * max(1.0, 800 / steps) ** 0.5, momentum=0.9, dampening=0.9, maximize=True
-    )
+    rate = LEARNING_RATE * max(1.0, STEPS / max(steps, SHORTEST)) * smooth.cells.numel() / CELLS
+    climber = torch.optim.SGD([cells], lr=rate, momentum=0.9, dampening=0.9, maximize=True)
     for step in range(steps):
         mask = smooth(cells)
         off = (mask.flatten().sort().values - wanted).square().mean()
@@ -117,4 +125,5 @@ def extremal(score: Score, image: Tensor, area: float = 0.1, steps: int = 300) -
             cells.clamp_(0, 1)
     with torch.no_grad():
         mask = smooth(cells)
-        return Extremal(mask, float(score(shown(mask))), whole, blurred)
+        missed = abs(float(mask.mean()) - area) > MISSED
+        return Extremal(mask, float(score(shown(mask))), whole, blurred, missed)

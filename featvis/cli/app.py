@@ -7,18 +7,24 @@ from typing import Annotated
 import typer
 
 from featvis.cli import (
+    accentuate,
     attribute,
     bench,
     blocks,
+    caricature,
     compare,
     components,
+    dream,
     evaluate,
     gallery,
+    invert,
     layers,
     models,
     parts,
     render,
     reproduce,
+    style,
+    weights,
 )
 from featvis.version import __version__
 
@@ -52,6 +58,12 @@ app.add_typer(gallery.app, name="gallery")
 app.command("attribute")(attribute.attribute)
 app.command("blocks")(blocks.blocks)
 app.command("components")(components.components)
+app.command("dream")(dream.dream)
+app.command("accentuate")(accentuate.accentuate)
+app.command("invert")(invert.invert)
+app.command("caricature")(caricature.caricature)
+app.command("style")(style.style)
+app.command("weights")(weights.weights)
 app.command("layers")(layers.layers)
 app.command("models")(models.models)
 app.command("parts")(parts.parts)

@@ -18,7 +18,8 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="efficientnet_lite0, torchvision:NAME, timm:NAME or file:PATH.py:FUNCTION (runs that code).",
+        help="efficientnet_lite0, torchvision:NAME, timm:NAME, hf:OWNER/NAME or file:PATH.py:FUNCTION "
+        "(runs that code).",
     ),
 ]
 Weights = Annotated[
@@ -35,7 +36,7 @@ UnitAxis = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 
-_NAME = re.compile(r"^(torchvision|timm|file):.+|^[\w.-]+$")
+_NAME = re.compile(r"^(torchvision|timm|hf|file):.+|^[\w.-]+$")
 
 
 def check_network(model: str, mean: str | None, std: str | None) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def check_network(model: str, mean: str | None, std: str | None) -> dict[str, An
     if not _NAME.match(model):
         raise ModelError(
             f"--model {model!r} is no network's name; "
-            "write efficientnet_lite0, torchvision:NAME, timm:NAME or file:PATH.py:FUNCTION"
+            "write efficientnet_lite0, torchvision:NAME, timm:NAME, hf:OWNER/NAME or file:PATH.py:FUNCTION"
         )
     return {"mean": _numbers("--mean", mean), "std": _numbers("--std", std)}
 

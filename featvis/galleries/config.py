@@ -20,7 +20,7 @@ from pydantic import (
 from featvis.errors import RecipeError, TargetError, unknown
 from featvis.options import AtLeastOne, AtLeastTwo, Count
 from featvis.recipe import Recipe, place_statistics
-from featvis.target import parse_request
+from featvis.target import parse_request, parse_vectors
 
 COPY = "gallery.toml"
 """The copy of the config that a folder was built from."""
@@ -75,7 +75,8 @@ class Section(_Table):
         if not value:
             raise TargetError("targets: name at least one, for instance 'blocks.3:0:8'")
         for address in value:
-            parse_request(address)
+            if parse_vectors(address) is None:
+                parse_request(address)
         return value
 
     @field_validator("variants")
@@ -151,6 +152,8 @@ def load_gallery(path: str | Path) -> Gallery:
         raise RecipeError(f"{path} does not read as TOML: {error}") from None
     for where in (table, *(one for one in _tables(table.get("sections")))):
         _place_base(where.get("recipe"), where, path.parent)
+        if isinstance(where.get("targets"), list):
+            where["targets"] = [_placed(one, path.parent) for one in where["targets"]]
     try:
         return Gallery.model_validate(table)
     except ValidationError as error:
@@ -191,6 +194,17 @@ def _place_base(recipe: Any, table: dict[str, Any], folder: Path) -> None:
     if isinstance(base, str) and base.endswith(".toml"):
         placed = str(folder / base)
         table["recipe"] = {**recipe, "base": placed} if isinstance(recipe, dict) else placed
+
+
+def _placed(address: Any, folder: Path) -> Any:
+    """Let a file of directions be found from the config's folder; every other address stays."""
+    try:
+        found = parse_vectors(address) if isinstance(address, str) else None
+    except TargetError:
+        return address  # its section complains
+    if found is None:
+        return address
+    return f"{','.join(found.layers)}@{folder / Path(found.file).expanduser()}:{found.key}:{found.rows}"
 
 
 def _complaint(error: ValidationError) -> str:

@@ -12,7 +12,7 @@ from featvis.galleries.config import Gallery, Section
 from featvis.jobs import Wanted
 from featvis.models.handle import ModelHandle
 from featvis.planning import make_plan
-from featvis.target import parse_request
+from featvis.target import parse_request, parse_vectors
 
 _PATTERN = re.compile(r"[*?]")
 
@@ -147,11 +147,17 @@ def expand_layers(model: ModelHandle, address: str) -> list[str]:
     Raises:
         TargetError: no layer that can be climbed fits.
     """
-    pattern = parse_request(address).layer
+    if parse_vectors(address) is not None:
+        return [address]
+    layers = parse_request(address).layer
+    rest = address.strip()[len(layers) :]
+    return [one + rest for pattern in layers.split(",") for one in _fitting(model, pattern.strip())]
+
+
+def _fitting(model: ModelHandle, pattern: str) -> list[str]:
     network = model.at(model.input_size)
     if not _PATTERN.search(pattern) or pattern in network.layers:
-        return [address]
-    rest = address.strip()[len(pattern) :]
+        return [pattern]
     fits = re.compile("".join(_as_regex(part) for part in re.split(r"(\*\*|\*|\?)", pattern)))
     found = [
         layer
@@ -161,7 +167,7 @@ def expand_layers(model: ModelHandle, address: str) -> list[str]:
     if not found:
         hint = f"no layer that can be climbed fits the pattern {pattern!r}; * stands for anything but a dot"
         raise TargetError(unknown("layer", pattern, network.layers, hint))
-    return [layer.name + rest for layer in sorted(found, key=lambda layer: layer.order)]
+    return [layer.name for layer in sorted(found, key=lambda layer: layer.order)]
 
 
 def _as_regex(part: str) -> str:

@@ -14,15 +14,16 @@ from featvis.parts import part
 
 @part("alpha")
 class AlphaImage(Wrapper):
-    """Images with one channel more than the network takes, α, in a space like the colours' (Lucid).
+    """Images whose opacity α is a channel of its own, optimized over random backgrounds (Lucid).
 
     The network is shown α · x + (1 - α) · background (FIELD 3.6); the background is a smooth random one,
     another at every step of every picture (:class:`featvis.transforms.background.Background`). What does
     not matter to the unit is better left transparent only if opacity costs: subtract the penalty
     ``alpha``, the mean of α. Scores of finished pictures are those over mid-grey.
 
-    Options: ``inner``, of the colours (three channels or the network's) and, with one channel, of α;
-    ``background_deviation`` and ``background_exponent`` of the backgrounds before their sigmoid.
+    Options: ``inner``, the space of the colours (three channels or the network's) and, with one channel, of
+    α; ``background_deviation``, how strong the backgrounds are before their sigmoid;
+    ``background_exponent``, by which power of the frequency their waves fall.
     Parameters: ``color.…`` and ``alpha.…``, each the inner space's.
     """
 

@@ -19,18 +19,17 @@ NOISE_CHANNELS = 8
 
 @part("deep")
 class DeepImage(ImageSpace):
-    """sigmoid of a small U-Net's output for fixed noise; its weights are learned (Ulyanov et al. 2018).
+    """The output of a small U-Net for fixed noise: its weights are learned (Ulyanov et al. 2018).
 
     Each picture has a network of its own, drawn from its own chance; the noise is the same for all. On the
     way down ``depth`` times: a 3×3 convolution, then the mean of 2×2 pixels. At the bottom one more; on
     the way up as often: each pixel repeated, beside what came down at that resolution, a 3×3 convolution.
     Each convolution repeats the border pixels and gives ``width`` channels, brought to mean 0 and deviation
-    1 over the whole picture, and a SiLU. A 1×1 convolution ends it, N(0, ``deviation``² / inputs): nearly
-    flat.
+    1 over the whole picture, and a SiLU. A 1×1 convolution and a sigmoid end it, its weights drawn from
+    N(0, ``deviation``² / inputs): nearly flat.
 
     An image cannot be fitted.
 
-    Options: ``depth``, ``width``, ``deviation``.
     Parameters: ``down0`` …, ``bottom``, ``up0`` …, ``output``, each ``(B, outputs, inputs · places + 1)``,
     biases last.
     """

@@ -21,7 +21,7 @@ LEFT_OUT = 0.005
 
 @part("filtered_pyramid")
 class FilteredPyramidImage(ImageSpace):
-    """What ``pyramid`` is under ``optimizer = "sgd"``, stored as one image (FIELD 3.3).
+    """What the space ``pyramid`` is under ``optimizer = "sgd"``, at a fraction of the cost (FIELD 3.3).
 
     An SGD step moves every level by the gradient that reaches it, and so the image by K·g: g its own
     gradient, K = Σ U_r·U_rᵀ over the levels, U_r a level's interpolation. K is one fixed linear filter,
@@ -32,7 +32,8 @@ class FilteredPyramidImage(ImageSpace):
     Under Adam, which sees a filtered gradient and takes equal steps for all pixels, this is another
     method than ``pyramid``.
 
-    Options: those of ``pyramid``.
+    Options: those of ``pyramid``: ``levels``; ``interpolation`` of the smaller ones; ``deviation`` of each
+    level's start; ``decorrelate`` colours, as a file of ``statistics`` says if one is named.
     Parameters: ``pixels``, ``(B, C, H, W)``.
     """
 

@@ -23,13 +23,14 @@ REFERENCE_SIZE = 224
 
 @part("fourier")
 class FourierImage(ImageSpace):
-    """sigmoid(C · ¼ · irfft2(s(k) · z)), s(k) = 1 / max(|k|, 1/N)^p, N the longer side, orthonormal.
+    """Waves of all lengths, the long ones scaled up as in photographs (Lucid; FIELD 3.2).
 
-    Lucid's parameterization (FIELD 3.2). For p ≠ 1 the gain is multiplied by (224 / N)^(p - 1), so
-    that a learning rate means the same at every canvas.
+    sigmoid(C · ¼ · irfft2(s(k) · z)), s(k) = 1 / max(|k|, 1/N)^p, N the longer side, orthonormal. For p ≠ 1
+    the gain is multiplied by (224 / N)^(p - 1), so that a learning rate means the same at every canvas.
 
-    Options: ``exponent`` p; ``deviation`` of the start's spectrum; ``decorrelate`` colours, as
-    a file of ``statistics`` says if one is named (:func:`featvis.image_statistics`).
+    Options: ``exponent`` p, larger for smoother pictures; ``deviation`` of the start's spectrum;
+    ``decorrelate`` colours, as a file of ``statistics`` says if one is named
+    (:func:`featvis.image_statistics`).
     Parameters: ``spectrum``, ``(B, C, H, W // 2 + 1, 2)``, real and imaginary parts.
     """
 

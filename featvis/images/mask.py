@@ -17,13 +17,15 @@ from featvis.parts import part
 
 @part("mask")
 class MaskedImage(Around):
-    """m · x + (1 - m) · x₀: the inner space's images within a region, the start image outside (FIELD 3.8).
+    """A region is optimized, and all else stays the start image (FIELD 3.8).
 
-    Outside, where m is 0, images are x₀ bit for bit; without a start image x₀ is mid-grey.
+    m · x + (1 - m) · x₀, x the inner space's images. Outside, where m is 0, images are x₀ bit for bit;
+    without a start image x₀ is mid-grey.
 
-    Options: ``inner``; ``shape``, a ``box`` or the ``ellipse`` that touches it, of which a pixel is part if
-    its centre is; ``box``, (top, left, bottom, right) as shares of the canvas; ``weights``, instead of both,
-    rows of numbers m from 0 to 1, stretched over the canvas without interpolation.
+    Options: ``inner``, the space within; ``shape``, a ``box`` or the ``ellipse`` that touches it, of which
+    a pixel is part if its centre is; ``box``, (top, left, bottom, right) as shares of the canvas;
+    ``weights``, instead of both, rows of numbers m from 0 to 1, stretched over the canvas without
+    interpolation.
     Parameters: ``inner.…`` and ``around``.
     """
 

@@ -14,7 +14,9 @@ from featvis.parts import part
 
 @part("norm_ball")
 class NormBallImage(Around):
-    """x₀ + P(x - x₀), x the inner space's images, x₀ the start image or mid-grey (FIELD 3.8).
+    """Images that never leave a ball around the start image (FIELD 3.8).
+
+    x₀ + P(x - x₀), x the inner space's images, x₀ the start image or mid-grey, by ``norm``:
 
     - ``l2``: P(d) = d · min(1, r / ‖d‖₂), over all values of a picture: the nearest point of the ball. On
       the border the gradient has no part along d, so that a step goes round and not out.
@@ -24,7 +26,8 @@ class NormBallImage(Around):
     The inner space and the optimizer's state go on undisturbed. In 8 bits a value is within half a level
     of the ball's.
 
-    Options: ``inner``, ``norm``, ``radius`` r in units of the image's range (8 levels are 8 / 255).
+    Options: ``inner``, the space within; ``norm``; ``radius`` r in units of the image's range (8 levels are
+    8 / 255).
     Parameters: ``inner.…`` and ``around``.
     """
 

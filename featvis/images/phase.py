@@ -20,13 +20,14 @@ from featvis.parts import part
 
 @part("phase")
 class PhaseImage(ImageSpace):
-    """sigmoid(C · irfft2(r · e^iφ)), r fixed, φ learned: MACO (Fel et al. 2023, arXiv 2306.06805; FIELD 3.4).
+    """Photographs' magnitudes are kept and the phases are learned: MACO (Fel et al. 2023, arXiv 2306.06805).
 
-    The phases start uniform and stay as the optimizer leaves them, as in the paper. r is scaled so that
-    the raw image has standard deviation 1 over all channels: the paper's standardization, which by
-    Parseval's theorem is a constant. Waves that stand twice in a half spectrum (its column 0, and the last
-    of an even width) share one phase, so that every wave has the magnitude r. The mean and the waves that
-    are their own mirror image have no phase to learn, and are left out: each raw channel has mean 0.
+    sigmoid(C · irfft2(r · e^iφ)), r fixed, φ learned (FIELD 3.4). The phases start uniform and stay as the
+    optimizer leaves them, as in the paper. r is scaled so that the raw image has standard deviation 1 over
+    all channels: the paper's standardization, which by Parseval's theorem is a constant. Waves that stand
+    twice in a half spectrum (its column 0, and the last of an even width) share one phase, so that every
+    wave has the magnitude r. The mean and the waves that are their own mirror image have no phase to learn,
+    and are left out: each raw channel has mean 0.
 
     Without ``statistics`` r is the formula of :func:`~featvis.images.spectrum.photograph_magnitudes`, which
     needs a side of 4 pixels. A run starts in full contrast; an image cannot be fitted, for it has other

@@ -13,7 +13,9 @@ from featvis.parts import part
 
 @part("pixel")
 class PixelImage(ImageSpace):
-    """sigmoid(C · z), z of the image's own shape (Lucid; FIELD 3.1).
+    """One number for each pixel and channel: sigmoid(C · z), z of the image's own shape (Lucid; FIELD 3.1).
+
+    C mixes decorrelated channels into colours.
 
     Options: ``deviation`` of the start; ``decorrelate`` colours, as
     a file of ``statistics`` says if one is named (:func:`featvis.image_statistics`).

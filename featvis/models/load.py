@@ -11,7 +11,7 @@ from torch import nn
 
 from featvis.errors import ModelError, unknown
 from featvis.models.handle import ModelHandle
-from featvis.models.sources import embedded, file, from_timm, from_torchvision
+from featvis.models.sources import embedded, file, from_huggingface, from_timm, from_torchvision
 from featvis.models.sources.base import Loaded
 from featvis.models.weights import apply_weights, read_weights
 
@@ -35,8 +35,8 @@ def load_model(
 
     Args:
         source: ``efficientnet_lite0`` (embedded, the default), ``…lite1``, ``…lite2``,
-            ``torchvision:NAME``, ``timm:NAME``, ``file:PATH.py:FUNCTION``, or any ``nn.Module`` (then
-            ``mean`` and ``std`` must be given).
+            ``torchvision:NAME``, ``timm:NAME``, ``hf:OWNER/NAME`` (transformers),
+            ``file:PATH.py:FUNCTION``, or any ``nn.Module`` (then ``mean`` and ``std`` must be given).
         weights: a file (safetensors, or a checkpoint that holds tensors only), ``"none"`` for random
             weights (always the same ones), or None for the source's own pretrained ones.
         mean: subtracted from images in [0, 1], one number for each channel; overrides the metadata.
@@ -156,7 +156,7 @@ def _of_name(source: str, *, pretrained: bool) -> Loaded:
                 hint = (
                     "embedded: "
                     + ", ".join(embedded.names())
-                    + "; or torchvision:NAME, timm:NAME, file:PATH.py:FUNCTION"
+                    + "; or torchvision:NAME, timm:NAME, hf:OWNER/NAME, file:PATH.py:FUNCTION"
                 )
                 if f"torchvision:{source}" in everywhere:
                     raise ModelError(f"unknown network {source!r}; did you mean 'torchvision:{source}'?")
@@ -168,9 +168,13 @@ def _of_name(source: str, *, pretrained: bool) -> Loaded:
             return from_torchvision.load(name, pretrained)
         if kind == "timm":
             return from_timm.load(name, pretrained)
+        if kind == "hf":
+            return from_huggingface.load(name, pretrained)
         if kind == "file":
             return file.load(name)
-    raise ModelError(unknown("source of networks", kind, ("torchvision", "timm", "file"), f"in {source!r}"))
+    raise ModelError(
+        unknown("source of networks", kind, ("torchvision", "timm", "hf", "file"), f"in {source!r}")
+    )
 
 
 def _of_module(module: nn.Module) -> Loaded:

@@ -11,7 +11,7 @@ from featvis.parts import make, part
 
 @part("contrast")
 class Contrast(Objective):
-    """max(0, c / limit - 1) of each image, where c is its contrast: how far it exceeds a photograph's.
+    """How far an image's contrast c exceeds a photograph's: max(0, c / ``limit`` - 1).
 
     c = √(1e-6 + mean (x - m)²) over pixels and channels, m the channel's own mean over the image: the root
     mean square contrast. Ascent drives pixels to black and white; a picture below the limit is left alone.

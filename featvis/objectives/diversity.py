@@ -18,12 +18,13 @@ from featvis.parts import part
 
 @part("diversity")
 class Diversity(Objective):
-    """⟨Ĝ_b, Σ_{a≠b} Ĝ_a⟩ / B, each picture's share of how alike a batch of B is (Lucid; FIELD section 4).
+    """Each picture's share of how alike the pictures of a batch are at a layer (Lucid; FIELD section 4).
 
-    G = F Fᵀ over the positions of a layer, Ĝ = G / ‖G‖; the shares sum to (‖Σ Ĝ‖² - B) / B. Coupled: the
-    pictures of a set are rendered together. Without ``layer`` it reads the target's own, for a class the last
-    with a map before it. With ``relative`` a share is multiplied by the root mean square of its picture's
-    activations there, as a constant, so that one weight does for networks of any scale.
+    ⟨Ĝ_b, Σ_{a≠b} Ĝ_a⟩ / B for picture b of B, G = F Fᵀ over the positions of a layer, Ĝ = G / ‖G‖; the
+    shares sum to (‖Σ Ĝ‖² - B) / B. Coupled: the pictures of a set are rendered together. Without ``layer`` it
+    reads the target's own, for a class the last with a map before it. With ``relative`` a share is multiplied
+    by the root mean square of its picture's activations there, as a constant, so that one weight does for
+    networks of any scale.
     """
 
     layer: str = ""

@@ -14,7 +14,10 @@ from featvis.parts import part
 
 @part("lp")
 class Lp(Objective):
-    """½ (1e-6 + mean |2(x - .5)|ᵖ)^(1/p) of each image (Mahendran & Vedaldi 2015 with p 6)."""
+    """Distance from mid-grey that weighs far pixels more: ½ (1e-6 + mean |2(x - .5)|ᵖ)^(1/p) of each image.
+
+    ``p`` is 6 in Mahendran and Vedaldi 2015.
+    """
 
     p: AtLeastTwo = 6
 
@@ -29,7 +32,7 @@ class Lp(Objective):
 
 @part("linf")
 class LInf(Objective):
-    """max |x - .5| of each image."""
+    """Distance from mid-grey of the pixel that is farthest from it: max |x - .5| of each image."""
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         return (images - 0.5).abs().flatten(1).amax(1)

@@ -13,7 +13,7 @@ from featvis.parts import part
 
 @part("blur")
 class Blur(Objective):
-    """½ mean (x - blur₃(x))² of each image, blur₃(x) a constant: climbing it less is a blur at each step.
+    """Fine detail, to be subtracted, which is a blur at each step: ½ mean (x - blur₃(x))², blur₃ a constant.
 
     Lucid's blur-each-step; the kernel's edge is .5, its centre 1, normalised (FIELD section 8).
     """
@@ -27,7 +27,7 @@ class Blur(Objective):
 
 @part("boundary")
 class Boundary(Objective):
-    """mean over the border of (x - blur₅(x))² + .8 (x - .5)²: nothing of note at the edges of the canvas.
+    """Detail and contrast at the border of the canvas: mean (x - blur₅(x))² + .8 (x - .5)² there.
 
     Lucid's boundary complexity (Activation Atlas, Carter et al. 2019; FIELD section 8), blur₅ a constant.
     ``width`` is the border's in pixels; at most what leaves a pixel of the inside.

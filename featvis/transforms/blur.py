@@ -15,7 +15,7 @@ LEAST_SIGMA = 1e-3
 
 @part("blur")
 class Blur(Transform):
-    """Blur by a normal distribution of standard deviation ``sigma`` pixels of what comes in.
+    """Blur what comes in by a normal distribution of standard deviation ``sigma``, in pixels.
 
     ``sigma`` is a number, a range [least, greatest], or [[least, greatest], [least, greatest]] over the run;
     0 leaves the image alone. At the border only what is inside is averaged, so constant images stay so.

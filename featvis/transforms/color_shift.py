@@ -13,10 +13,10 @@ from featvis.transforms.color_jitter import MOST_CHANNELS, check_channels
 
 @part("color_shift")
 class ColorShift(Transform):
-    """Return (images - m) / s, with m uniform on ±``mean`` and log s uniform on ±``log_sd`` for each channel.
+    """Shift and stretch each channel by chance (Ghiasi et al. 2022; Plug-In Inversion, 2022).
 
-    Ghiasi et al. 2022 (What do vision transformers learn?) and Plug-In Inversion (2022), with both 1. Both
-    may be [start, end] over the run.
+    (images - m) / s, with m uniform on ±``mean`` and log s uniform on ±``log_sd`` for each channel; both are
+    1 in What do vision transformers learn? (Ghiasi et al. 2022) and may be [start, end] over the run.
     """
 
     numbers = 2 * MOST_CHANNELS

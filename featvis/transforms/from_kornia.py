@@ -22,7 +22,7 @@ SEEDS = 1 << 24
 
 @part("kornia")
 class Kornia(Transform):
-    """Apply kornia's ``augmentation`` of this name; every other option is passed on to it.
+    """Apply kornia's ``augmentation`` of this name; all other ``options``, written beside it, are its own.
 
     kornia draws from torch's global generators. They are lent to it, seeded for each picture and step by the
     picture's own draw, and given back as they were; so pictures are augmented one by one, and on a GPU each

@@ -11,7 +11,7 @@ from featvis.transforms.base import Size, Transform
 
 @part("tile")
 class Tile(Transform):
-    """A window of what the network is shown's size, at the canvas' own resolution, from a drawn place.
+    """Show the network a window of the canvas at its own resolution, from a drawn place.
 
     With a recipe's ``input_size`` below its ``size`` a step's memory is a tile's, however large the canvas.
     Tiles lie at any whole pixel, another place at every step of every picture, and go on at the opposite

@@ -21,7 +21,8 @@ class Warp(Transform):
     The window's side is ``scale`` times the canvas' (less than 1 magnifies), turned by up to
     ``degrees`` either way, moved by up to ``jitter`` pixels plus ``shift`` times the side along each
     axis; ``crop`` lets a small window wander over the canvas (0: around the middle, 1: anywhere inside).
-    All are uniform, symmetric about zero. ``pad`` says what lies beyond the border. The amounts of
+    All are uniform, symmetric about zero. ``pad`` says what lies beyond the border: the canvas mirrored
+    (``reflect``), its last pixel (``edge``) or mid-grey (``gray``). The amounts of
     ``degrees``, ``jitter``, ``shift`` and ``crop`` may be [start, end] over the run; ``scale`` is a range
     [least, greatest], over the run [[least, greatest], [least, greatest]]. Lucid's pad, jitter, random
     scale and random rotate are this one transform.

@@ -150,6 +150,7 @@ def test_grad_cam_reads_the_last_convolutions_map_behind_its_norm_or_the_targets
         cam_layer(network, ("fc",), "pool")
 
 
+@pytest.mark.filterwarnings("ignore:extremal. the mask keeps")
 @pytest.mark.parametrize("method", METHODS)
 def test_the_network_is_given_back_as_it_was(chance, method):
     model = small(size=(24, 32))

@@ -6,9 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
+from featvis.attribution.attribute import attribute
 from featvis.attribution.choices import METHODS
 from featvis.cli import main
-from tests.attribution.planted import SIZE, photograph
+from tests.attribution.planted import CORNER, SIDE, SIZE, detector, photograph
 
 NETWORK = """
 import featvis as fv
@@ -83,6 +84,69 @@ def test_sanity_is_told(network, capsys):
     assert [stage["randomized"] for stage in told["sanity"]] == [1, 2, 3]
     assert told["sanity"][0]["down_to"] == "fc"
     assert "deletion" not in told
+
+
+def attributed(network, *given):
+    """What one run over the photograph tells, by method."""
+    folder, options = network
+    arguments = ["attribute", str(folder / "photo.png"), "--target", "fc:0", "--no-curves"]
+    assert main([*arguments, *given, *options]) == 0
+    methods = given[given.index("--method") + 1].split(",")
+    return {one: json.loads((folder / "out" / f"{one}.json").read_text()) for one in methods}
+
+
+def test_windows_are_laid_as_densely_as_asked_before_the_baseline_asked_for(network):
+    given = ("--method", "occlusion", "--window", "9", "--stride")
+    dense = attributed(network, *given, "3")["occlusion"]
+    assert (dense["window"], dense["stride"]) == (9, 3)
+    coarse = attributed(network, *given, "9")["occlusion"]
+    assert coarse["stride"] == 9
+    row, column = dense["largest_at"]
+    assert CORNER[0] <= row < CORNER[0] + SIDE
+    assert CORNER[1] <= column < CORNER[1] + SIDE
+    assert dense["sum"] != coarse["sum"]
+    model, image = detector(), photograph(torch.Generator().manual_seed(3))
+    given = ("--method", "integrated-gradients", "--steps", "30", "--baseline")
+    for baseline, level in (("black", 0.0), ("white", 1.0)):
+        with torch.no_grad():
+            nothing = model.module(torch.full_like(image, level)[None] * 2 - 1)[0, 0].item()
+        told = attributed(network, *given, baseline)["integrated-gradients"]
+        assert told["baseline_score"] == pytest.approx(nothing, abs=1e-5)
+        assert told["sum"] == pytest.approx(told["score"] - nothing + told["completeness_gap"], abs=1e-3)
+    # A blurred patch still answers a little.
+    given = ("--method", "occlusion", "--window", "9", "--stride", "9", "--baseline", "blur")
+    assert attributed(network, *given)["occlusion"]["sum"] < coarse["sum"]
+
+
+def test_noisy_copies_are_as_many_and_as_noisy_as_asked(network):
+    def largest(*given):
+        return attributed(network, "--method", "saliency", *given)["saliency"]["largest"]
+
+    plain = largest()
+    assert largest("--smooth", "3", "--noise", "1e-6") == pytest.approx(plain, rel=1e-3)
+    noisy = largest("--smooth", "3", "--noise", "0.3", "--seed", "5")
+    assert largest("--smooth", "3", "--noise", "0.3", "--seed", "5") == noisy
+    model = detector()
+    again = attribute(
+        model, network[0] / "photo.png", "fc:0", "saliency", size=SIZE, smooth=3, noise=0.3, seed=5
+    )
+    assert noisy == pytest.approx(again.told()["largest"])
+    others = [("2", "0.3", "5"), ("3", "0.2", "5"), ("3", "0.3", "6")]
+    for copies, noise, seed in others:
+        assert largest("--smooth", copies, "--noise", noise, "--seed", seed) != noisy
+
+
+def test_one_method_beside_the_edge_detector_where_a_grid_is_asked_for(network):
+    folder = network[0] / "out"
+    attributed(network, "--method", "grad-cam", "--layer", "conv")
+    assert not (folder / "grid.png").exists()
+    attributed(network, "--method", "grad-cam", "--layer", "conv", "--grid")
+    told = json.loads((folder / "grid.json").read_text())
+    assert list(told["methods"]) == ["grad-cam"]
+    assert told["methods"]["grad-cam"]["layer"] == "conv"
+    assert -1 <= told["rank_correlation_with_edges"]["grad-cam"] <= 1
+    with Image.open(folder / "grid.png") as sheet:
+        assert 3 * SIZE[1] < sheet.width < 4 * SIZE[1]  # the photograph, the method, the edges
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from featvis.attribution.attribute import attribute
 from featvis.attribution.extremal import Pyramid, SmoothMask, extremal
 from featvis.attribution.scoring import find_target, scored
+from featvis.errors import FeatvisWarning
 from tests.attribution.planted import SIZE, detector, hits, photograph, share_inside
 
 
@@ -23,6 +25,30 @@ def test_a_mask_of_the_patch_preserves_what_a_mask_of_the_rest_loses(chance):
     assert found.kept > 0.7 * found.whole
     assert rest < 0.1 * found.whole
     assert found.blurred < 0.1 * found.whole
+    assert not found.missed
+
+
+@pytest.mark.parametrize("steps", [20, 60])
+@pytest.mark.parametrize("area", [0.1, 0.3])
+def test_the_area_is_met_by_few_steps_too(chance, area, steps):
+    model, image = detector(), photograph(chance)[None]
+    objective, _ = find_target(model, "fc:0", SIZE)
+    with scored(model, objective, SIZE) as score:
+        found = extremal(score, image, area=area, steps=steps)
+    assert found.mask.mean().item() == pytest.approx(area, abs=0.05)
+    assert not found.missed
+    assert found.kept > 0.7 * found.whole
+
+
+def test_a_mask_that_misses_its_area_says_so(chance):
+    model, photo = detector(), photograph(chance)
+    with pytest.warns(FeatvisWarning, match=r"keeps \d+% of the canvas, not the 10% .* after 2 steps"):
+        told = attribute(model, photo, "fc:0", "extremal", area=0.1, steps=2).told()
+    assert told["area_missed"] is True
+    assert told["area_wanted"] == 0.1
+    assert told["area"] > 0.15
+    told = attribute(model, photo, "fc:0", "extremal", area=0.1, steps=40).told()
+    assert told["area_missed"] is False
 
 
 def test_the_mask_is_the_smooth_maximum_of_kernels_about_cells():

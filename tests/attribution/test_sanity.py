@@ -109,6 +109,7 @@ def test_every_method_runs_on_vgg16(vgg16_weights, method):
     assert found.values.std() > 0
 
 
+@pytest.mark.filterwarnings("ignore:extremal. the mask keeps")
 @pytest.mark.parametrize(
     "target", ["classifier:Egyptian cat", pytest.param("blocks.4:17", marks=pytest.mark.slow)]
 )

@@ -8,6 +8,7 @@ import torch
 
 import featvis as fv
 from featvis import parts
+from featvis.images.statistics import ImageStatistics
 from tests.networks import small
 
 NAMES = parts.names("images")
@@ -232,3 +233,45 @@ def test_a_network_of_any_number_of_channels_renders(name, channels):
     assert picture.levels.shape[1:] == (11, 14)
     assert picture.levels.dtype == np.uint8
     assert picture.score > picture.start_score
+
+
+QUICK = {"size": (17, 24), "steps": 4, "lanes": 1, "learning_rate": 0.02}
+OTHERS = {
+    "inner": "pixel",
+    "levels": "octaves",
+    "box": [0.0, 0.1, 0.5, 0.9],
+    "weights": [[0.0, 0.5], [1.0, 0.2]],
+    "radius": 0.1,
+    "depth": 2,
+}
+"""Other values of options than their defaults, where a number cannot just be another one."""
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Statistics of photographs that there are not: other colours and another spectrum than ours."""
+    covariance, spectrum = np.diag([1.0, 0.2, 0.5]), np.random.default_rng(0).uniform(1, 2, (3, 17, 13))
+    found = ImageStatistics(covariance, np.full(3, 0.5), spectrum, (17, 24), 1, 0)
+    return str(found.save(tmp_path_factory.mktemp("statistics") / "other.safetensors"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_t43_every_option_changes_the_picture(name, measured):
+    def levels_with(**options):
+        return fv.render(small(), "norm:1", space={"name": name, **options}, **QUICK)[0].levels
+
+    def changed(option, value, field):
+        if option == "statistics":
+            return measured
+        if option in OTHERS:
+            return OTHERS[option]
+        if isinstance(value, bool):
+            return not value
+        if isinstance(value, str):
+            return next(choice for choice in field.annotation.__args__ if choice != value)
+        return value + 1 if isinstance(value, int) else value * 1.5
+
+    plain = levels_with()
+    for option, field in parts.scan("images")[name].model_fields.items():
+        other = levels_with(**{option: changed(option, field.default, field)})
+        assert (other != plain).any(), option

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 import featvis as fv
 from featvis import parts
-from tests.networks import scores_of, small
+from tests.networks import handle, scores_of, small
 
 NAMES = parts.names("objectives")
 SIZE = (17, 24)
@@ -65,3 +66,35 @@ def test_its_description_names_it_and_differs_from_the_others(name):
     told = [made(other).describe() for other in NAMES]
     assert len(set(told)) == len(NAMES)
     assert name in made(name).describe()
+
+
+OTHERS = {"layer": "conv1", "relative": True, "every": 2, "width": 3}
+"""Other values of options than their defaults, where a number cannot just be another one."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_t43_every_option_changes_the_score(name, chance):
+    model = handle(TwoNorms(), SIZE)
+    images = torch.rand((3, 3, *SIZE), generator=chance)
+    for option, field in parts.scan("objectives")[name].model_fields.items():
+        other = OTHERS.get(option) or (
+            field.default + 1 if isinstance(field.default, int) else field.default / 2
+        )
+        scores = [
+            scores_of(model, parts.make("objectives", {"name": name, **given}).beside(("last",)), images)
+            for given in ({}, {option: other})
+        ]
+        assert (scores[0] != scores[1]).all(), option
+
+
+class TwoNorms(nn.Module):
+    """Two convolutions, each with its BatchNorm."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.conv2, self.norm2 = nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5)
+        self.last = nn.Conv2d(5, 2, 1)
+
+    def forward(self, images):
+        return self.last(self.norm2(self.conv2(self.norm1(self.conv1(images)))))

@@ -6,7 +6,9 @@ import json
 import zipfile
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 import featvis as fv
 from featvis.cli import main
@@ -158,7 +160,8 @@ def test_what_the_config_no_longer_asks_for_is_marked_and_pruned_on_demand(tmp_p
     assert read_status(tmp_path / "out").stale == 2
     write_config(tmp_path, section(["conv1:0:3"]))
     assert build(config, tmp_path / "out").stale == 1, "wanted again, it is not rendered again"
-    assert main(["gallery", "build", str(config), "--out", str(tmp_path / "out"), "--prune"]) == 0
+    typed = ["--out", str(tmp_path / "out"), "--prune", "--device", "cpu"]
+    assert main(["gallery", "build", str(config), *typed]) == 0
     assert read_status(tmp_path / "out").stale == 0
     assert sorted(pngs(tmp_path / "out")) == [f"conv1/000{unit}.png" for unit in range(3)]
     assert not (tmp_path / "out/conv1/0003.html").exists()
@@ -350,3 +353,45 @@ def test_photographs_beside_the_pictures(tmp_path):
     with pytest.raises(UserError, match="holds no photograph"):
         build(config, tmp_path / "again", examples=photos)
     assert (tmp_path / "again/index.html").is_file(), "the pictures and their pages are there"
+
+
+def test_directions_of_a_file_and_products_of_layers(tmp_path, monkeypatch):
+    rows = torch.randn((4, 24), generator=torch.Generator().manual_seed(2))
+    save_file({"decoder": rows}, tmp_path / "sae.safetensors")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # the file is found from the config's folder
+    targets = ["conv1, relu@sae.safetensors:decoder:1:3", "conv1,conv2:3,7", "conv?,fc:0"]
+    config = write_config(tmp_path, section(targets))
+    outcome = build(config, tmp_path / "out")
+    assert (outcome.rendered, outcome.total) == (11, 11)
+    told = {one["target"].split("#")[0]: one for one in manifest(tmp_path / "out")["pictures"]}
+    where = "sae.safetensors:decoder"
+    assert set(told) == {
+        *(f"{layer}@{where}:{row}" for layer in ("conv1", "relu") for row in (1, 2)),
+        *("conv1:3", "conv1:7", "conv2:3", "conv2:7", "conv1:0", "conv2:0", "fc:0"),
+    }
+    one = told[f"relu@{where}:2"]
+    picture = fv.load_picture(tmp_path / "out" / one["file"])
+    module = plan_gallery(
+        load_gallery(config), fv.load_model(f"file:{tmp_path}/net.py:make", mean=(0.5,) * 3, std=(0.5,) * 3)
+    ).model.module
+    with torch.no_grad():
+        maps = module.relu(module.conv1(picture.image[None] * 2 - 1))[0]
+    assert one["score"] == pytest.approx(float((maps.mean((1, 2)) * rows[2]).sum()), abs=1e-3)
+    again = build(config, tmp_path / "out")
+    assert (again.rendered, again.there) == (0, 11)
+    save_file({"decoder": rows * 2}, tmp_path / "sae.safetensors")
+    assert build(config, tmp_path / "out").rendered == 4
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("conv1@sae.safetensors", "LAYER@FILE.safetensors:KEY"),
+        ("conv1@sae.safetensors:decoder:0", "cannot be read"),
+        ("conv1,convX:0", "convX"),
+    ],
+)
+def test_wrong_directions_and_products_are_said(tmp_path, target, said):
+    with pytest.raises(UserError, match=said):
+        build(write_config(tmp_path, section([target])), tmp_path / "out")

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import nn
 
 import featvis as fv
+from featvis import parts
 from featvis.transforms.background import FIELDS, WAVES, Background, over
 from tests.networks import correlation, handle, scores_of, small
 
@@ -50,6 +51,23 @@ def test_only_what_the_unit_looks_at_is_opaque():
 
 def test_a_negative_score_is_no_reason_to_be_opaque():
     assert np.array_equal(cutout(steps=32).levels, cutout(-1000.0, steps=32).levels)
+
+
+def test_t38_one_pictures_alpha_does_not_move_anothers_score(chance):
+    model, objective = small(size=SIZE), 2 * fv.channel("norm", 3)
+    penalty = parts.make("objectives", {"name": "alpha"})
+    images = torch.rand((3, 4, *SIZE), generator=chance)
+    found = penalty({}, images)
+    assert found.tolist() == pytest.approx([sum(image[3].flatten().tolist()) / 560 for image in images])
+    moved = images.clone()
+    moved[1, 3] = 0.0
+    assert penalty({}, moved).tolist() == [float(found[0]), 0.0, float(found[2])]
+    # Nor in a whole run: beside a mate that its penalty makes transparent, and alone.
+    options = {"size": SIZE, "steps": 6, "lanes": 2, "space": "alpha"}
+    options |= {"penalties": [{"name": "alpha", "weight": 50.0}]}
+    beside = fv.render(model, [objective, -1000 * objective], **options)[0]
+    (alone,) = fv.render(model, objective, **options)
+    assert np.array_equal(beside.levels, alone.levels)
 
 
 def test_the_png_has_an_alpha_channel_and_is_scored_over_gray(tmp_path):

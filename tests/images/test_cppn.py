@@ -40,10 +40,11 @@ def slow_pixel(weights, row, column, activation):
 
 @pytest.mark.parametrize("activation", ["atan", "unbiased", "relu"])
 @pytest.mark.parametrize("size", [(5, 4), (3, 8), (1, 6)], ids=str)
-def test_every_pixel_is_its_pictures_own_network(size, activation):
+def test_t33_every_pixel_is_its_pictures_own_network(size, activation):
     space = fv.CPPNImage(size=size, activation=activation, layers=3, width=5)
     batch = {name: value + 0.1 for name, value in drawn_batch(space).items()}  # biases too
     images = space.decode(batch)
+    assert (images[0] - images[1]).abs().max() > 0.05, "not one network for the batch"
     for lane in range(2):
         weights = {name: value[lane].double().tolist() for name, value in batch.items()}
         for row in range(size[0]):

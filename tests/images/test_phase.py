@@ -52,7 +52,7 @@ def test_the_formula_is_the_fitted_power_law(size):
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_the_pictures_spectrum_has_the_fixed_magnitudes_in_every_column(size, channels):
+def test_t27_the_pictures_spectrum_has_the_fixed_magnitudes_in_every_column(size, channels):
     space = fv.PhaseImage(size=size, channels=channels)
     drawn = batch(space.draw(generator()))
     drawn["phases"] *= 40  # as far as a run moves them
@@ -103,7 +103,7 @@ def test_the_start_is_uniform_and_no_wider_for_a_later_attempt():
     assert torch.equal(drawn, fv.PhaseImage(size=64).draw(generator(), 10.0)["phases"])
 
 
-def test_no_blob_in_the_corners_at_the_start_or_the_end_of_a_run():
+def test_t28_no_blob_in_the_corners_at_the_start_or_the_end_of_a_run():
     space = fv.PhaseImage(size=(96, 120))
     drawn = [space.draw(generator(seed)) for seed in range(32)]
     shares = [corner_energy(space.decode_raw(batch(one))[0]) for one in drawn]

@@ -100,6 +100,26 @@ def test_arrays_of_any_number_of_channels(channels, tmp_path):
     np.testing.assert_allclose(inside / inside[0, 0], np.eye(channels), atol=1e-6)
 
 
+@pytest.mark.parametrize("mixed", [False, True], ids=["independent", "mixed"])
+def test_t10_white_noise_has_a_flat_spectrum_and_independent_channels_a_diagonal(mixed, tmp_path):
+    chance = np.random.default_rng(1)
+    size, strengths = (12, 16), np.array([0.1, 0.05, 0.02])
+    mix = COLOURS * 0.05 if mixed else np.diag(strengths)
+    for number in range(100):
+        noise = np.einsum("ij,jhw->ihw", mix, chance.standard_normal((3, *size)))
+        np.save(tmp_path / f"{number}.npy", (0.5 + noise).clip(0, 1))
+    found = fv.image_statistics(tmp_path, size=size)
+    np.testing.assert_allclose(found.covariance, mix @ mix.T, atol=0.03 * (mix @ mix.T).max())
+    if not mixed:
+        expected = np.diag(strengths / strengths.max())  # normalized: the largest column has length 1
+        np.testing.assert_allclose(found.color_matrix, expected, atol=0.02)
+    # In the decorrelated channels, the space that phases take it to: flat, and alike for all of them.
+    power = found.magnitudes.reshape(3, -1)[:, 1:]
+    np.testing.assert_allclose(power.mean(1) / power.mean(), 1, atol=0.03)
+    low, high = found.magnitudes[:, :3, 1:3].mean(), found.magnitudes[:, 5:8, 5:].mean()
+    assert low / high == pytest.approx(1, abs=0.06)
+
+
 def test_a_root_takes_unlike_variances_and_channels_that_do_not_vary():
     # Where channels were shuffled into pixels, 25:1:1 came out as three alike (FIELD 2).
     root = root_of(np.diag([25.0, 1, 1]))

@@ -29,7 +29,7 @@ def shares(spread):
 
 
 @pytest.mark.parametrize("layer", POSITIONS)
-def test_c10_t4_diversity_is_the_double_loop(layer, chance):
+def test_t04_c10_diversity_is_the_double_loop(layer, chance):
     model, images = layouts(), images_of(chance)
     found = scores_of(model, fv.diversity(layer), images)
     spread = POSITIONS[layer](activations_of(model, layer, images))

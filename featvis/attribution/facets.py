@@ -1,0 +1,103 @@
+"""Linear probes that tell two kinds of photographs apart, for :func:`featvis.facet`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from featvis.attribution.attribute import photo_levels
+from featvis.errors import OutputError, TargetError
+from featvis.examples.photos import list_files
+from featvis.models.handle import ModelHandle
+from featvis.objectives.base import spread_over
+
+Photographs = str | Path | Sequence[Tensor]
+
+
+def fit_facet(
+    model: ModelHandle,
+    wanted: Photographs,
+    others: Photographs,
+    layers: Sequence[str],
+    *,
+    size: int | tuple[int, int] | None = None,
+    decay: float = 0.01,
+) -> dict[str, Tensor]:
+    """Fit a logistic probe to each layer's mean activations; return its weights, of length 1, by layer.
+
+    Args:
+        model: from :func:`featvis.load_model`.
+        wanted: a folder of photographs of the facet, or images ``(C, H, W)`` in [0, 1].
+        others: the same of anything else.
+        layers: that run before the unit whose facet is wanted.
+        size: the canvas of photographs from a folder; by default the network's input.
+        decay: weight of the squared weights, on centred activations of mean square 1.
+
+    Raises:
+        OutputError: a folder that is not there or holds no photograph.
+        TargetError: no layers, an unknown one, or one that answers alike to all.
+    """
+    if not layers:
+        raise TargetError("fit_facet: name at least one layer")
+    groups = [_means(model, photographs, layers, size) for photographs in (wanted, others)]
+    truth = torch.cat([torch.full((len(group[layers[0]]),), 1.0 - kind) for kind, group in enumerate(groups)])
+    return {
+        layer: _probe(layer, torch.cat([group[layer] for group in groups]), truth, decay) for layer in layers
+    }
+
+
+def _probe(layer: str, samples: Tensor, truth: Tensor, decay: float) -> Tensor:
+    centred = samples - samples.mean(0)
+    # One scale for the layer: a unit that hardly varies is given no say by being blown up.
+    spread = centred.square().sum(1).mean().sqrt()
+    if float(spread) <= 1e-6 * float(samples.abs().max()):
+        raise TargetError(f"fit_facet: {layer} answers alike to all photographs")
+    scaled = centred / spread
+    weights = torch.zeros(samples.shape[1], requires_grad=True)
+    bias = torch.zeros((), requires_grad=True)
+    # Both kinds weigh the same, however many photographs there are of each.
+    balance = torch.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1 - truth.mean()))
+    climber = torch.optim.LBFGS([weights, bias], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        climber.zero_grad()
+        wrong = functional.binary_cross_entropy_with_logits(scaled @ weights + bias, truth, balance)
+        total = wrong + decay * weights.square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    climber.step(loss)  # type: ignore[no-untyped-call]
+    return functional.normalize(weights.detach(), dim=0)
+
+
+def _means(
+    model: ModelHandle, photographs: Photographs, layers: Sequence[str], size: int | tuple[int, int] | None
+) -> dict[str, Tensor]:
+    if isinstance(photographs, str | Path):
+        folder = Path(photographs)
+        if not folder.is_dir():
+            raise OutputError(f"no folder of photographs {str(folder)!r}")
+        images = []
+        for name in list_files(folder).names:
+            try:
+                levels = photo_levels(model, folder / name, size or model.input_size)
+            except OutputError:
+                continue  # no photograph
+            images.append(torch.from_numpy(levels).float() / 255)
+    else:
+        images = list(photographs)
+    if not images:
+        raise OutputError(f"no photograph in {photographs}")
+    found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    for image in images:
+        canvas = (image.shape[1], image.shape[2])
+        infos = {layer: model.at(canvas).layer(layer) for layer in layers}
+        with model.tap(list(layers), size=canvas) as tap, torch.no_grad():
+            seen = tap(image[None].to(model.device))
+            for layer in layers:
+                found[layer].append(spread_over(infos[layer], seen[layer]).float().mean(2)[0].cpu())
+    return {layer: torch.stack(rows) for layer, rows in found.items()}

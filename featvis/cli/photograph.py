@@ -1,0 +1,181 @@
+"""What the commands that redraw photographs share: their options, the checks before torch, the last lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featvis.cli.network import check_network, load_network, note
+from featvis.errors import OutputError, RecipeError, TargetError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from featvis.models.handle import ModelHandle
+    from featvis.objectives.base import Objective
+    from featvis.recipe import Recipe
+    from featvis.redrawn import Redrawn
+
+Photo = Annotated[Path, typer.Argument(help="A photograph.")]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option("--layer", "-l", help="A layer; several, each with --layer, give a picture each."),
+]
+Canvas = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        help="The canvas: 224, or HEIGHTxWIDTH; by default the whole photograph, at most 384 pixels long.",
+    ),
+]
+Steps = Annotated[int | None, typer.Option("--steps", help="Ascent steps, instead of the recipe's.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of the picture's own chance.")]
+Recipes = Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or TOML file.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="The folder to write to; by default gallery/COMMAND.")
+]
+
+
+@dataclass
+class Asked:
+    """A command on a photograph, checked as far as it can be without torch."""
+
+    command: str
+    photo: Path
+    recipe: Recipe
+    folder: Path
+    size: tuple[int, int] | None
+    seed: int
+    model: str
+    weights: str | None
+    unit_axis: int | None
+    device: str
+    numbers: dict[str, Any]
+    told: dict[str, Any] = field(default_factory=dict)
+    """What the JSON file beside each picture says of it beyond its entry."""
+
+    def load(self) -> tuple[ModelHandle, Tensor]:
+        """Load the network, and the photograph for it."""
+        from featvis.redrawn import lay_photograph, tell_photograph
+
+        self.told = {"command": self.command, **tell_photograph(self.photo)}
+        handle = load_network(self.model, self.weights, self.numbers, self.unit_axis, self.device)
+        return handle, lay_photograph(handle, self.photo, self.size)
+
+    def draw(
+        self,
+        handle: ModelHandle,
+        photograph: Tensor,
+        wanted: Sequence[tuple[str, Objective]],
+        start: Tensor | None = None,
+    ) -> int:
+        """Render the pictures wanted, each of a name, and say where they are."""
+        from featvis.progress import Report
+        from featvis.redrawn import redraw
+        from featvis.store import safe_name
+
+        for _, objective in wanted:  # a mistake in the last one is told before the first is rendered
+            objective.bind(handle.at(self.recipe.input_size or _size(handle, photograph)))
+        found: list[tuple[str, Redrawn]] = []
+        for name, objective in wanted:
+            file = safe_name(f"{self.command}-{self.photo.stem}-{name.replace(':', '-')}")
+            path = self.folder / f"{file}.png"
+            try:
+                one = redraw(
+                    handle,
+                    objective,
+                    path,
+                    photograph,
+                    recipe=self.recipe,
+                    seed=self.seed,
+                    start=start,
+                    told=self.told,
+                    report=Report,
+                )
+            except KeyboardInterrupt:
+                note(f"interrupted: {len(found)} of {len(wanted)} pictures are finished in {self.folder}")
+                return 130
+            if not one.anew:
+                note(f"{path} is that picture already")
+            picture = one.picture
+            dead = (
+                "; no gradient reaches the image, so nothing was climbed" if picture.status == "dead" else ""
+            )
+            print(
+                f"{name}: score {picture.start_score:.4g} to {picture.score:.4g}, "
+                f"correlation with the photograph {one.correlation:.3f}{dead}"
+            )
+            print(path)
+            found.append((name, one))
+        if len(found) > 1:
+            print(self._sheet(photograph, found))
+        return 0
+
+    def _sheet(self, photograph: Tensor, found: Sequence[tuple[str, Redrawn]]) -> Path:
+        from featvis.attribution.result import png
+        from featvis.files import write_whole
+        from featvis.redrawn import as_image, side_by_side
+
+        tiles = [(f"{name}  r {one.correlation:.2f}", one.picture.pil) for name, one in found]
+        sheet = side_by_side([("photograph", as_image(photograph)), *tiles])
+        return write_whole(self.folder / f"{self.command}-{self.photo.stem}-side-by-side.png", png(sheet))
+
+
+def check(
+    command: str,
+    photos: Sequence[Path],
+    *,
+    recipe: str,
+    size: str | None,
+    steps: int | None,
+    seed: int,
+    out: Path | None,
+    model: str,
+    weights: str | None,
+    mean: str | None,
+    std: str | None,
+    unit_axis: int | None,
+    device: str,
+) -> Asked:
+    """Check what these commands have in common before torch is imported; the first photograph is redrawn.
+
+    Raises:
+        UserError: whatever is wrong, in one line.
+    """
+    from featvis.examples.photos import read_photo
+    from featvis.recipe import Recipe
+
+    chosen = Recipe.load(recipe).but(steps=steps)
+    if seed < 0:
+        raise RecipeError(f"--seed is at least 0, got {seed}")
+    numbers = check_network(model, mean, std)
+    for photo in photos:
+        if not photo.is_file():
+            raise OutputError(f"no photograph {str(photo)!r}")
+        if read_photo(photo, 3) is None:
+            raise OutputError(f"{photo} is no readable photograph")
+    folder = out or Path("gallery") / command
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder")
+    canvas = Recipe().but(size=size).size if size is not None else None
+    return Asked(command, photos[0], chosen, folder, canvas, seed, model, weights, unit_axis, device, numbers)
+
+
+def layers_of(layers: Sequence[str] | None, option: str = "layer") -> list[str]:
+    """Return the layers that were named, each once.
+
+    Raises:
+        TargetError: none was.
+    """
+    if not layers:
+        raise TargetError(f"say with --{option} which layer; `featvis layers MODEL` lists them")
+    return list(dict.fromkeys(layers))
+
+
+def _size(handle: ModelHandle, photograph: Tensor) -> tuple[int, int]:
+    size = (int(photograph.shape[1]), int(photograph.shape[2]))
+    return size if size == handle.input_size or not handle.takes_one_size else handle.input_size

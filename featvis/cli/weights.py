@@ -1,0 +1,50 @@
+"""``featvis weights``: what a linear or first-layer unit looks for, read off its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featvis.cli.network import Device, Mean, Model, Std, Weights, check_network, load_network
+from featvis.errors import OutputError, RecipeError
+
+
+def weights(
+    layer: Annotated[str, typer.Argument(help="A first convolution, or a linear layer on pixels.")],
+    units: Annotated[str, typer.Option("--units", "-u", help="0:64, 3,17 or all.")] = "all",
+    scale: Annotated[
+        float | None,
+        typer.Option("--scale", help="The weight at the scale's ends; by default the layer's largest."),
+    ] = None,
+    columns: Annotated[int | None, typer.Option("--columns", help="Of the grid.")] = None,
+    model: Model = "efficientnet_lite0",
+    weights: Weights = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG.")] = Path("weights.png"),
+    mean: Mean = None,
+    std: Std = None,
+    device: Device = "auto",
+) -> int:
+    """Show a layer's weights on pixels. Signed, as images, all units on one scale."""
+    from featvis.target import expand, parse_request
+
+    request = parse_request(f"{layer}:{units}")
+    numbers = check_network(model, mean, std)
+    if scale is not None and not scale > 0:
+        raise RecipeError(f"--scale is above 0, got {scale}")
+    if columns is not None and columns < 1:
+        raise RecipeError(f"--columns is at least 1, got {columns}")
+    if out.is_dir():
+        raise OutputError(f"{out} is a folder; --out is the PNG")
+
+    from featvis.attribution.result import png
+    from featvis.files import write_whole
+    from featvis.kernels import weights_image
+
+    handle = load_network(model, weights, numbers, None, device)
+    info = handle.layer(request.layer)
+    chosen = [target.unit for target in expand(request, info.units, info.labels)]
+    image = weights_image(handle, request.layer, chosen, scale=scale, columns=columns)
+    print(write_whole(out, png(image)))
+    return 0

@@ -1,0 +1,160 @@
+"""``hf:NAME``: vision networks of HuggingFace's transformers, from the hub or from a folder."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from featvis.errors import ModelError, WeightsError
+from featvis.models.sources.base import Loaded
+
+_RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers, as the image processors write them."""
+
+
+def transformers() -> Any:
+    """Return the package.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise ModelError(
+            f"hf: takes networks of transformers, which is not installed ({error}); pip install 'featvis[hf]'"
+        ) from None
+
+
+def load(name: str, pretrained: bool) -> Loaded:
+    """Build a network; mean, std and size come from its image processor, class names from its config.
+
+    Its output is the first of logits, embedding, pooled output and last hidden state that it has. Code
+    that lies beside the weights is never run.
+
+    Args:
+        name: ``OWNER/NAME`` on the hub, or a folder that ``save_pretrained`` wrote.
+        pretrained: whether to read its weights; if not, they are random.
+
+    Raises:
+        ModelError: no such network, one that takes no images, or transformers is not installed.
+        WeightsError: its weights cannot be read.
+    """
+    package = transformers()
+    with _quiet(package):
+        try:
+            config = package.AutoConfig.from_pretrained(name, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"hf:{name} is neither there nor to be downloaded: {_line(error)}") from None
+        classifies = any("ForImageClassification" in kind for kind in config.architectures or ())
+        kind = package.AutoModelForImageClassification if classifies else package.AutoModel
+        try:
+            module, notes = _build(kind, name, config, pretrained)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise (WeightsError if pretrained else ModelError)(
+                f"hf:{name} could not be {'read' if pretrained else 'built'}: {_line(error)}"
+            ) from None
+        if getattr(module, "main_input_name", "") != "pixel_values":
+            raise ModelError(
+                f"hf:{name} is a {type(module).__name__}, which takes "
+                f"{getattr(module, 'main_input_name', 'something else')}, not images alone"
+            )
+        told = _preprocessing(package, name)
+    side = getattr(config, "image_size", None)
+    if side is not None and "input_size" not in told:
+        told["input_size"] = (side, side) if isinstance(side, int) else (int(side[0]), int(side[1]))
+    names = config.id2label if classifies else {}
+    labels = tuple(str(names[place]) for place in sorted(names))
+    if labels == tuple(f"LABEL_{place}" for place in range(len(labels))):
+        labels = ()
+    return Loaded(_unwrap(module), labels=labels, notes=notes, **told)
+
+
+def _build(kind: Any, name: str, config: Any, pretrained: bool) -> tuple[nn.Module, tuple[str, ...]]:
+    if not pretrained:
+        return kind.from_config(config, trust_remote_code=False), ()
+    module, told = kind.from_pretrained(name, trust_remote_code=False, output_loading_info=True)
+    missing = sorted(told["missing_keys"])
+    if not missing:
+        return module, ()
+    return module, (f"hf:{name} holds no weights for {len(missing)} tensors, {missing[0]!r} the first",)
+
+
+class _Unwrapped:
+    """Before a transformers class: images in, one tensor out."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the one output that the network is for."""
+        whole = super().forward  # type: ignore[misc]
+        takes = inspect.signature(whole).parameters
+        # Any canvas then fits; at the canvas that it was trained on nothing is interpolated.
+        given = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in takes else {}
+        found = whole(pixel_values=images, **given)
+        for name in ("logits", "image_embeds", "pooler_output", "last_hidden_state"):
+            output = found.get(name) if hasattr(found, "get") else None
+            if isinstance(output, Tensor):
+                return output
+        first: Tensor = found if isinstance(found, Tensor) else found[0]
+        return first
+
+
+def _unwrap(module: nn.Module) -> nn.Module:
+    """A class of its own, not a wrapper: the layers keep their names, and copies are copies."""
+    kind = type(module)
+    module.__class__ = type(kind.__name__, (_Unwrapped, kind), {"__module__": kind.__module__})
+    return module
+
+
+def _preprocessing(package: Any, name: str) -> dict[str, Any]:
+    """What its image processor does, for images in [0, 1]; nothing if there is none."""
+    try:
+        mixin = importlib.import_module("transformers.image_processing_utils").ImageProcessingMixin
+        told, _ = mixin.get_image_processor_dict(name)
+    except (OSError, ValueError):
+        return {}
+    # It multiplies 8-bit values by a factor, then subtracts the mean and divides by the deviation.
+    scale = 255 * (told.get("rescale_factor", 1 / 255) if told.get("do_rescale", True) else 1.0)
+    shift = 1.0 if told.get("rescale_offset") else 0.0
+    mean, std = [0.0] * 3, [1.0] * 3
+    if told.get("do_normalize", True):
+        if told.get("image_mean") is None or told.get("image_std") is None:
+            return {}
+        mean, std = told["image_mean"], told["image_std"]
+    found: dict[str, Any] = {
+        "mean": tuple((level + shift) / scale for level in mean),
+        "std": tuple(level / scale for level in std),
+        "interpolation": _RESAMPLING.get(int(told.get("resample") or 2), "bilinear"),
+    }
+    cropped = told.get("crop_size") if told.get("do_center_crop") else None
+    size = cropped or told.get("size")
+    if isinstance(size, int):
+        found["input_size"] = (size, size)
+    elif isinstance(size, dict) and "height" in size:
+        found["input_size"] = (int(size["height"]), int(size["width"]))
+    elif isinstance(size, dict) and "shortest_edge" in size:
+        found["input_size"] = (int(size["shortest_edge"]),) * 2
+    return found
+
+
+@contextmanager
+def _quiet(package: Any) -> Iterator[None]:
+    """Keep progress bars and advice of the package off the terminal meanwhile."""
+    logging = package.utils.logging
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]

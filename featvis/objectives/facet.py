@@ -1,0 +1,110 @@
+"""A facet: one of the many things that a unit answers to, chosen by a linear probe of earlier layers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from featvis.errors import TargetError, UserError
+from featvis.models.layers import LayerInfo
+from featvis.models.network import NetworkAt
+from featvis.objectives.base import Activations, Objective, copy_with, number, spread_over, stack
+
+SHARE = 5.0
+"""What the probes' terms weigh together at strength 1 (the authors' code)."""
+
+
+class Facet(Objective):
+    """J + (5/n)·strength·Σ_l Σ A_l · relu(sg ∂J/∂A_l) · w_l over the n probed layers.
+
+    Goh et al. 2021, "Multimodal Neurons in Artificial Neural Networks" (feature facets). Where no gradient
+    is taken, as in the score of a finished picture, it is J alone.
+    """
+
+    def __init__(self, target: Objective, probes: Mapping[str, Tensor], strength: float) -> None:
+        self.target, self.probes, self.strength = target, dict(probes), strength
+        self.layers = tuple(dict.fromkeys([*target.layers, *probes]))
+        self.coupled, self.sees, self.references = target.coupled, target.sees, target.references
+        self._infos: dict[str, LayerInfo] = {}
+
+    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
+        infos = {name: network.layer(name) for name in self.probes}
+        deepest = max(network.layer(name).order for name in self.target.layers)
+        for name, weights in self.probes.items():
+            if infos[name].units != weights.numel():
+                raise TargetError(
+                    f"facet: a probe of {name} has {infos[name].units} weights, got {weights.numel()}"
+                )
+            if infos[name].order >= deepest:
+                raise TargetError(f"facet: {name} does not run before {self.target.describe()}; probe others")
+        return copy_with(self, target=self.target.bind(network), _infos=infos)
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        plain = self.target(activations, images)
+        if not plain.requires_grad:
+            return plain
+        if not self._infos:
+            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        found = [activations[name] for name in self.probes]
+        slopes = torch.autograd.grad(plain.sum(), found, retain_graph=True, allow_unused=True)
+        total = plain
+        for (name, weights), values, slope in zip(self.probes.items(), found, slopes, strict=True):
+            if slope is None:
+                raise UserError(
+                    f"{self.describe()} does not depend on {name} here; render it in a run of its own"
+                )
+            if weights.device != values.device:
+                self.probes[name] = weights = weights.to(values.device)
+            info = self._infos[name]
+            towards = spread_over(info, slope).float().clamp(min=0) * weights[:, None]
+            answers = (spread_over(info, values).float() * towards).sum((1, 2))
+            total = total + SHARE / len(found) * self.strength * answers
+        return total
+
+    def describe(self) -> str:  # noqa: D102
+        digest = hashlib.sha256()
+        for name, weights in self.probes.items():
+            digest.update(name.encode() + weights.cpu().double().numpy().tobytes())
+        probed = ", ".join(self.probes)
+        return (
+            f"facet({self.target.describe()}, {probed}, {digest.hexdigest()[:12]}, "
+            f"strength={number(self.strength)})"
+        )
+
+    def stacks_with(self) -> tuple[object, ...]:  # noqa: D102
+        return (
+            Facet,
+            self.describe().removeprefix(f"facet({self.target.describe()}"),
+            self.target.stacks_with(),
+        )
+
+    @classmethod
+    def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
+        first: Facet = objectives[0]
+        return copy_with(first, target=stack([one.target for one in objectives]))
+
+
+def facet(target: Objective, probes: Mapping[str, Tensor | Sequence[float]], strength: float = 1.0) -> Facet:
+    """Climb a target, and of what it answers to rather what the probes point at.
+
+    Args:
+        target: for instance ``fv.channel("blocks.4", 5)``.
+        probes: for each of some earlier layers one weight for each unit, as :func:`featvis.fit_facet`
+            returns them.
+        strength: the authors take .1 to 5.
+
+    Raises:
+        UserError: no probes, weights that are no finite vector, or no finite strength.
+    """
+    if not isinstance(target, Objective) or not target.layers:
+        raise UserError("facet: the target is an objective that reads a layer, for instance fv.channel(...)")
+    made = {name: torch.as_tensor(weights).detach().float().clone() for name, weights in probes.items()}
+    if not made or any(one.dim() != 1 or not bool(one.isfinite().all()) for one in made.values()):
+        raise UserError("facet: probes are {layer: one finite weight for each unit}")
+    if not 0 <= strength < float("inf"):
+        raise UserError(f"facet: strength is at least 0, got {strength}")
+    return Facet(target, made, float(strength))
