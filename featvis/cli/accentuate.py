@@ -40,7 +40,7 @@ def accentuate(
     unit_axis: UnitAxis = None,
     device: Device = "auto",
 ) -> int:
-    """Accentuate in a photograph what a unit looks for (Hamblin et al. 2024)."""
+    """Accentuate what a unit sees in a photograph. It stays that photograph (Hamblin et al. 2024)."""
     from featvis.target import parse_request
 
     if not target:

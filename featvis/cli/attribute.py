@@ -83,7 +83,7 @@ def attribute(
     unit_axis: UnitAxis = None,
     device: Device = "auto",
 ) -> int:
-    """Write where a photograph makes a target fire: overlays, maps and numbers, by one method or several."""
+    """Show where in a photograph a target fires. Writes overlays, maps and numbers, by one method or more."""
     from featvis.attribution.choices import METHODS, USES, make_choices
     from featvis.recipe import Recipe
     from featvis.target import parse_request

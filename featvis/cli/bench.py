@@ -20,8 +20,12 @@ def bench(
         str | None, typer.Option("--recipe", "-r", help="A recipe's name or TOML file.")
     ] = None,
     size: Annotated[str | None, typer.Option("--size", help="The canvas: 224, or HEIGHTxWIDTH.")] = None,
-    lanes: Annotated[int | None, typer.Option("--lanes", help="Pictures that one step computes.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Of a picture, for pictures a minute.")] = None,
+    lanes: Annotated[
+        int | None, typer.Option("--lanes", help="Pictures that one step computes together.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Steps of a picture, to tell pictures a minute.")
+    ] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="float32 or bfloat16.")] = None,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,
     rounds: Annotated[int, typer.Option("--rounds", help="How many steps are timed.")] = 20,
@@ -31,7 +35,7 @@ def bench(
     unit_axis: UnitAxis = None,
     device: Device = "auto",
 ) -> int:
-    """Time the bare pass and the engine's whole step in turn; print both, and where the time goes."""
+    """Time the engine's step beside the bare pass. Takes them in turn; says where the time goes."""
     from featvis.recipe import Recipe
 
     changes: dict[str, Any] = {

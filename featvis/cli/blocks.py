@@ -32,7 +32,7 @@ def blocks(
     unit_axis: UnitAxis = None,
     device: Device = "auto",
 ) -> int:
-    """List the units of a layer that contribute most to a target, and show where."""
+    """List the units that speak for a target. One layer's, with what each contributes to it and where."""
     from featvis.recipe import Recipe
     from featvis.target import parse_request
 

@@ -29,7 +29,7 @@ def caricature(
     unit_axis: UnitAxis = None,
     device: Device = "auto",
 ) -> int:
-    """Caricature: climb from noise to more of what a layer sees in a photograph."""
+    """Exaggerate what a layer sees. Climbs from noise to more of what it sees in a photograph."""
     names = layers_of(layer)
     if not power >= 0:
         raise TargetError(f"--power is at least 0, got {power}")

@@ -16,13 +16,17 @@ def compare(
     recipe_b: Annotated[str, typer.Argument(help="The other.")],
     targets: Annotated[
         list[str],
-        typer.Option("--targets", "-t", help="Units, for instance classifier:0:1000:50; may be repeated."),
+        typer.Option("--targets", "-t", help="Addresses of units: classifier:0:1000:50; may be repeated."),
     ],
     judge: Annotated[
         list[str] | None,
-        typer.Option("--judge", "-j", help="A network that took no part; by default the embedded ones."),
+        typer.Option(
+            "--judge",
+            "-j",
+            help="A network that took no part; may be repeated. By default the embedded ones.",
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="How many for each unit.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", help="Pictures of each unit by each recipe.")] = 1,
     steps: Annotated[
         str | None,
         typer.Option("--steps", help="Instead of the recipes': one number, or one for each as 64,256."),
@@ -40,7 +44,7 @@ def compare(
     unit_axis: UnitAxis = None,
     device: Device = "auto",
 ) -> int:
-    """Render the same units by two recipes; each measure's difference with its 95 % interval."""
+    """Render the same units by two recipes. Prints each measure's difference with its 95 % interval."""
     from featvis.errors import RecipeError
     from featvis.files import write_whole
     from featvis.recipe import Recipe

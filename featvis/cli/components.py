@@ -29,7 +29,7 @@ def components(
     unit_axis: UnitAxis = None,
     device: Device = "auto",
 ) -> int:
-    """Reduce a layer's channels over photographs to a few directions; save them as rows of one file."""
+    """Reduce a layer to a few directions. Found over photographs; saved as rows of one file."""
     from featvis.recipe import Recipe
 
     if method not in ("nmf", "pca"):

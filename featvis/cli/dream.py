@@ -32,7 +32,7 @@ def dream(
     unit_axis: UnitAxis = None,
     device: Device = "auto",
 ) -> int:
-    """Dream: climb a layer's energy from a photograph, over octaves (Mordvintsev et al. 2015)."""
+    """Dream on a photograph. Climbs a layer's energy over octaves (Mordvintsev et al. 2015)."""
     names = layers_of(layer)
     if octaves < 1 or not octave_scale > 1:
         raise RecipeError(

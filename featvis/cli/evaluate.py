@@ -19,7 +19,7 @@ def evaluate(
         typer.Option(
             "--judge",
             "-j",
-            help="A network that took no part; may be repeated. By default the embedded ones installed.",
+            help="A network that took no part; may be repeated. By default the embedded ones.",
         ),
     ] = None,
     examples: Annotated[
@@ -38,7 +38,7 @@ def evaluate(
     unit_axis: UnitAxis = None,
     device: Device = "auto",
 ) -> int:
-    """Judge the saved pictures and enter a verdict for each in the manifest and the pages."""
+    """Judge the saved pictures of a folder. Enters a verdict for each in the manifest and the pages."""
     if batch < 1:
         raise RecipeError(f"--batch is at least 1, got {batch}")
     if not folder.is_dir():

@@ -19,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Build, look after and pack galleries: whole networks as a site that opens from disk.",
+    help="Build, look after and pack galleries. Whole networks as sites that open from disk.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -48,7 +48,7 @@ def build(
     ] = False,
     device: Device = "auto",
 ) -> int:
-    """Render what a gallery lacks and write its pages; ended at any moment, the same command goes on."""
+    """Render what a gallery lacks. Writes its pages too; ended at any moment, the same command goes on."""
     began = time.perf_counter()
     from featvis.galleries.request import make_request
 
@@ -91,7 +91,7 @@ def status(
         Path | None, typer.Argument(help="Its config, to be compared with the one it was built from.")
     ] = None,
 ) -> int:
-    """Say what a gallery holds and lacks, and how long the rest will take."""
+    """Say what a gallery holds and lacks. And how long the rest will take."""
     from featvis.galleries.config import is_copy, load_gallery
     from featvis.galleries.status import read_status
     from featvis.progress import duration
@@ -112,7 +112,7 @@ def status(
 
 @app.command("pages")
 def pages(folder: Folder) -> int:
-    """Write a gallery's pages anew from its manifest and pictures; needs no network."""
+    """Write a gallery's pages anew. From its manifest and pictures; needs no network."""
     from featvis.galleries.lock import FolderLock
     from featvis.pages import write_pages
 
@@ -139,7 +139,7 @@ def export(
     folder: Folder,
     zip_file: Annotated[Path, typer.Option("--zip", help="The ZIP file to write.")],
 ) -> int:
-    """Pack a gallery's pages and pictures into one ZIP file."""
+    """Pack a gallery into one ZIP file. Its pages and pictures."""
     from featvis.galleries.export import export_zip
 
     path, count = export_zip(folder, zip_file)

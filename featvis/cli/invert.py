@@ -21,7 +21,7 @@ def invert(
     unit_axis: UnitAxis = None,
     device: Device = "auto",
 ) -> int:
-    """Invert: climb from noise to an image that gives a layer what a photograph gives it."""
+    """Show what a layer keeps of a photograph. Climbs from noise to an image that gives it the same."""
     names = layers_of(layer)
     asked = check(
         "invert",

@@ -30,7 +30,7 @@ def layers(
     unit_axis: UnitAxis = None,
     device: Device = "cpu",
 ) -> int:
-    """List a network's layers: module, layout, units, shape, receptive field, stride; no weights needed."""
+    """List a network's layers. Module, layout, units, shape, receptive field and stride; needs no weights."""
     from featvis.recipe import Recipe
 
     canvas = None if size is None else Recipe(size=size).size

@@ -12,7 +12,7 @@ from featvis.errors import ModelError
 def models(
     search: Annotated[str, typer.Option("--search", "-s", help="Only names that hold this text.")] = "",
 ) -> int:
-    """List the networks that can be loaded, and where their weights come from."""
+    """List the networks that can be loaded. And where their weights come from."""
     from featvis.models.load import list_models
 
     found = list_models(search)

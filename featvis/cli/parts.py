@@ -18,7 +18,7 @@ def parts(
         typer.Option("--markdown", help="A page, with the field's features and the tests that prove them."),
     ] = False,
 ) -> int:
-    """List what recipes can name, and what Python can make."""
+    """List every part with its options. What recipes can name, and what Python can make."""
     import featvis
     from featvis import catalog
     from featvis.parts import FAMILIES

@@ -28,7 +28,9 @@ def render(
     model: Model = "efficientnet_lite0",
     weights: Weights = None,
     layer: Annotated[str | None, typer.Option("--layer", "-l", help="A layer, instead of addresses.")] = None,
-    units: Annotated[str, typer.Option("--units", "-u", help="Its units: 0:64, 3,17 or all.")] = "all",
+    units: Annotated[
+        str, typer.Option("--units", "-u", help="The layer's units: 0:64, 3,17 or all.")
+    ] = "all",
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -47,10 +49,10 @@ def render(
         str | None, typer.Option("--optimizer", help="adam, nadam, sgd or lbfgs (a step is one evaluation).")
     ] = None,
     copies: Annotated[
-        int | None, typer.Option("--copies", help="Passes of each step, each with transforms of its own.")
+        int | None, typer.Option("--copies", help="Passes of each step, each with transforms drawn anew.")
     ] = None,
     average: Annotated[
-        float | None, typer.Option("--average", help="Decay of the average that is shown, for instance 0.9.")
+        float | None, typer.Option("--average", help="Show an average over the steps, of this decay: 0.9.")
     ] = None,
     band: Annotated[
         str | None, typer.Option("--band", help="A score, or LOW,HIGH, that pictures are driven to.")
@@ -72,7 +74,7 @@ def render(
     ] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="float32, bfloat16 or auto.")] = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", help="CPU threads (they change last bits).")
+        int | None, typer.Option("--threads", help="CPU threads; their number changes the last bits.")
     ] = None,
     space: Annotated[
         str | None, typer.Option("--space", help="The image space: fourier, pixel, phase, cppn …")
@@ -105,7 +107,7 @@ def render(
         bool, typer.Option("--dry-run", help="Say what it would do and cost; write nothing.")
     ] = False,
 ) -> int:
-    """Render what units look for; what the folder has already is not rendered again."""
+    """Render what units look for. What the folder has already is not rendered again."""
     from featvis.encoders import check_video
     from featvis.recipe import Recipe, RunOptions
     from featvis.target import parse_request, parse_vectors

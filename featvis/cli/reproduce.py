@@ -28,7 +28,7 @@ def reproduce(
     unit_axis: UnitAxis = None,
     device: Device = "auto",
 ) -> int:
-    """Render a picture again from its own PNG and say whether the bytes are the same (exit code 1 if not)."""
+    """Render a picture again from its own PNG. Says whether the bytes are the same (exit code 1 if not)."""
     from featvis.pictures import load_image, load_picture
 
     if not file.is_file():

@@ -38,7 +38,7 @@ def style(
     unit_axis: UnitAxis = None,
     device: Device = "auto",
 ) -> int:
-    """Style transfer (Gatys et al. 2016): match one photograph's activations and another's Gram matrices."""
+    """Give a photograph another's style. Matches activations and Gram matrices (Gatys et al. 2016)."""
     contents = layers_of(content_layer, "content-layer")
     styles = layers_of(style_layer, "style-layer")
     if not weight >= 0:

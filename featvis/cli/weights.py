@@ -26,7 +26,7 @@ def weights(
     std: Std = None,
     device: Device = "auto",
 ) -> int:
-    """Show a layer's signed weights on pixels as images, all units on one scale."""
+    """Show a layer's weights on pixels. Signed, as images, all units on one scale."""
     from featvis.target import expand, parse_request
 
     request = parse_request(f"{layer}:{units}")
