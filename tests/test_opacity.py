@@ -17,7 +17,7 @@ from featvis.cli import main
 from featvis.opacity import Gathered
 from featvis.planning import make_plan
 from featvis.store import file_name
-from tests.networks import handle, small
+from tests.networks import handle, seeded, small
 
 SIZE = (17, 24)
 PLAIN = {"size": SIZE, "steps": 6, "transforms": [], "lanes": 3, "redirect_steps": 0, "learning_rate": 0.05}
@@ -90,7 +90,7 @@ class Corner(nn.Module):
 
 @pytest.mark.parametrize("stages", [(), [[(8, 10), 0.5]]], ids=str)
 def test_what_the_unit_does_not_see_is_transparent(stages):
-    model = handle(Corner(), (16, 20))
+    model = handle(seeded(Corner), (16, 20))
     (picture,) = fv.render(
         model, "keep:1", size=(16, 20), steps=8, stages=stages, transforms=[], transparency=True
     )
