@@ -65,7 +65,7 @@ _HOMES = {
     "attention_head": "featvis.objectives.attention",
     "attention_score": "featvis.objectives.attention",
     "Objective": "featvis.objectives.base",
-    "objective": "featvis.objectives.base",
+    "objective": "featvis.objectives.custom",
     "contrast": "featvis.objectives.contrast",
     "alignment": "featvis.objectives.alignment",
     "caricature": "featvis.objectives.caricature",

@@ -27,16 +27,14 @@ from featvis.jobs import (
     threads,
     trace_steps,
 )
-from featvis.lbfgs import LBFGS
 from featvis.models.handle import ModelHandle
-from featvis.moving import drawn_at, held, optimizer_of, scale_gradients
+from featvis.moving import LaneMover, drawn_at
 from featvis.objectives.base import stack
 from featvis.objectives.reference import Photographs
 from featvis.opacity import Gathered
-from featvis.optimizers import rate
 from featvis.pictures import Picture, to_levels
 from featvis.redirect import RedirectedReLU
-from featvis.slopes import Average, Look, copies_of
+from featvis.slopes import Look, copies_of
 from featvis.transforms.chain import Chain, with_background
 
 CHECK = 8
@@ -67,7 +65,7 @@ def flow(
         try:
             while lanes.busy:
                 for scores in lanes.climb():
-                    told = Step(number, scores, lanes.space, lanes.stand)
+                    told = Step(number, scores, lanes.space, lanes.move.stand)
                     number += 1
                     if watch is not None and watch(told) is True:
                         lanes.stop()
@@ -132,13 +130,7 @@ class _Lanes:
         self._number = [0] * width
         self._redirect = [settings["redirect_steps"]] * width
         self._scores = torch.zeros((width, self.recipe.steps), device=device)
-        self._average = Average(self.parameters, self.recipe.average) if self.recipe.average else None
-        self._search: LBFGS | None = None
-        self._optimizers: list[torch.optim.Optimizer] = []
-        if self.recipe.optimizer == "lbfgs":
-            self._search = LBFGS(self.parameters, self.recipe.learning_rate)
-        else:
-            self._optimizers = [self._optimizer(lane) for lane in range(width)]
+        self.move = LaneMover(self.parameters, self.recipe)
         self._gathered = Gathered() if any(one.transparency for one in wanted) else None
         if self._gathered is not None:
             self._gathered.begin(width, self.recipe.size, device)
@@ -179,7 +171,8 @@ class _Lanes:
                 with RedirectedReLU(lanes) if any(woken) else nullcontext():
                     told = look(self.parameters, drawn_at(numbers, recipe))
                 self._scores.scatter_(1, numbers[:, None], told[:, None].to(self._scores.dtype))
-                self._move(told)
+                self._number = [number + 1 for number in self._number]
+                self.move(told, self._number)
                 yield told
                 self._look()
 
@@ -187,7 +180,7 @@ class _Lanes:
         """Yield the pictures that are finished; their lanes take what waits."""
         if not self._finished:
             return
-        levels = self._levels(self.stand())
+        levels = self._levels(self.move.stand())
         for lane in self._finished:
             yield self._at[lane], self._picture(lane, levels)
         for lane in self._finished:
@@ -207,41 +200,12 @@ class _Lanes:
                 if number < self.recipe.steps:
                     self._stopped.add(lane)
 
-    def stand(self) -> Parameters:
-        """Return what the pictures are decoded from."""
-        if self._average is not None:
-            return self._average.values
-        return self.parameters if self._search is None else self._search.base
-
-    def _move(self, scores: Tensor) -> None:
-        recipe = self.recipe
-        self._number = [number + 1 for number in self._number]
-        if self._search is not None:
-            new = [number % held(recipe) == 0 for number in self._number]
-            self._search.climb(scores, torch.tensor(new, device=scores.device))
-        else:
-            if recipe.gradient_norm is not None or recipe.gradient_clip is not None:
-                scale_gradients(self.parameters, recipe)
-            for lane, optimizer in enumerate(self._optimizers):
-                (group,) = optimizer.param_groups
-                now = rate(recipe.schedule, self._number[lane] - 1, recipe.steps)
-                group["lr"] = recipe.learning_rate * now
-                for view, name in zip(group["params"], self.parameters, strict=True):
-                    gradient = self.parameters[name].grad
-                    assert gradient is not None
-                    view.grad = gradient[lane]
-                optimizer.step()
-        for value in self.parameters.values():
-            value.grad = None
-        if self._average is not None:
-            self._average.add(self.parameters if self._search is None else self._search.base)
-
     def _look(self) -> None:
         """Find the lanes that are finished: at their last step, or settled."""
         recipe = self.recipe
         for lane, number in enumerate(self._number):
             if self._runs[lane] and number in self._at[lane].snapshots:
-                self._shots[lane][number] = self._levels(self.stand())[lane]
+                self._shots[lane][number] = self._levels(self.move.stand())[lane]
             if not self._runs[lane]:
                 self._number[lane] = number % recipe.steps
             elif lane in self._finished:
@@ -267,17 +231,7 @@ class _Lanes:
             chain.redraw(lane, stream)
         if self._gathered is not None:
             self._gathered.forget(lane)
-        if self._average is not None:
-            self._average.forget(lane)
-        if self._search is not None:
-            self._search.forget(lane)
-        else:
-            self._optimizers[lane] = self._optimizer(lane)
-
-    def _optimizer(self, lane: int) -> torch.optim.Optimizer:
-        # Of a lane's own part of the parameters, so that its count of steps is its own.
-        views = [value.detach()[lane].requires_grad_() for value in self.parameters.values()]
-        return optimizer_of(self.recipe, views)
+        self.move.forget(lane)
 
     def _levels(self, parameters: Parameters | None = None) -> Any:
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -82,6 +82,66 @@ class Mover:
                 group["lr"].copy_(self._rates_there[step].squeeze())
             else:
                 group["lr"] = self._rates[int(step)]
+
+
+class LaneMover:
+    """Moves each lane by its own count of steps; a lane that gets another picture begins anew."""
+
+    def __init__(self, parameters: Parameters, recipe: Recipe) -> None:
+        """Begin at the parameters as they are, each ``(lanes, …)``; they are moved in place."""
+        self._parameters, self._recipe = parameters, recipe
+        self._average = Average(parameters, recipe.average) if recipe.average else None
+        self._search: LBFGS | None = None
+        self._optimizers: list[torch.optim.Optimizer] = []
+        if recipe.optimizer == "lbfgs":
+            self._search = LBFGS(parameters, recipe.learning_rate)
+        else:
+            self._optimizers = [self._optimizer(lane) for lane in range(recipe.lanes)]
+
+    def __call__(self, scores: Tensor, taken: Sequence[int]) -> None:
+        """Move on by the gradients of scores ``(lanes,)``; each lane has then ``taken`` so many steps."""
+        recipe = self._recipe
+        if self._search is not None:
+            new = [number % held(recipe) == 0 for number in taken]
+            self._search.climb(scores, torch.tensor(new, device=scores.device))
+        else:
+            if recipe.gradient_norm is not None or recipe.gradient_clip is not None:
+                scale_gradients(self._parameters, recipe)
+            for lane, optimizer in enumerate(self._optimizers):
+                (group,) = optimizer.param_groups
+                now = rate(recipe.schedule, taken[lane] - 1, recipe.steps)
+                group["lr"] = recipe.learning_rate * now
+                for view, name in zip(group["params"], self._parameters, strict=True):
+                    gradient = self._parameters[name].grad
+                    assert gradient is not None
+                    view.grad = gradient[lane]
+                optimizer.step()
+        for value in self._parameters.values():
+            value.grad = None
+        if self._average is not None:
+            self._average.add(self._base)
+
+    def stand(self) -> Parameters:
+        """Return what the pictures are decoded from: what has been reached, or the average of it."""
+        return self._base if self._average is None else self._average.values
+
+    def forget(self, lane: int) -> None:
+        """Begin anew in a lane, whose parameters are those of another picture."""
+        if self._average is not None:
+            self._average.forget(lane)
+        if self._search is not None:
+            self._search.forget(lane)
+        else:
+            self._optimizers[lane] = self._optimizer(lane)
+
+    @property
+    def _base(self) -> Parameters:
+        return self._parameters if self._search is None else self._search.base
+
+    def _optimizer(self, lane: int) -> torch.optim.Optimizer:
+        # Of a lane's own part of the parameters, so that its count of steps is its own.
+        views = [value.detach()[lane].requires_grad_() for value in self._parameters.values()]
+        return optimizer_of(self._recipe, views)
 
 
 def optimizer_of(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from featvis import parts
+from featvis.defaults import default_recipe, fit_input, fit_penalties, fit_signal, with_diversity
 from featvis.errors import CanvasError, RecipeError, TargetError, unknown
 from featvis.images.base import ImageSpace
 from featvis.jobs import Wanted, seen_size, settle
@@ -30,17 +31,6 @@ from featvis.transforms.base import Transform
 from featvis.transforms.chain import check_transforms
 
 Wish = str | Target | Objective
-
-
-TEXTURE_STRIDE = 4
-"""Units of a map whose positions are so many pixels apart or fewer see little more than a texture."""
-
-
-DIVERSITY: dict[str, Any] = {"name": "diversity", "relative": True, "weight": 3.0}
-"""What keeps the pictures of a diverse set apart, unless the recipe says it itself.
-
-With 10, pictures of EfficientNet-Lite0's blocks.3:3 kept half of the score, with 3 four fifths.
-"""
 
 
 @dataclass(frozen=True)
@@ -83,7 +73,7 @@ def make_plan(
         changes.setdefault("size", tuple(start.shape[-2:]))
         changes["start"] = digest(start)
     if model.signal:
-        changes = _for_signal(model, changes, recipe)
+        changes = fit_signal(model, changes, recipe)
     # Our own recipes must do for any network; what a user wrote is meant as it stands.
     ours = "penalties" not in changes and (recipe is None or str(recipe) in recipe_files())
     given = None if recipe is None else (recipe if isinstance(recipe, Recipe) else Recipe.load(recipe))
@@ -99,12 +89,12 @@ def make_plan(
         raise TargetError("nothing to render: no target was given")
     together: dict[str, tuple[Objective, Recipe]] = {}
     for objective, name in (named for wish in wishes for named in _objectives(model, wish)):
-        used = given or _default_recipe(model, objective, recipes, changes)
-        used = _for_input(model, used)
+        used = given or default_recipe(model, objective, recipes, changes)
+        used = fit_input(model, used)
         network = network_for(model, used)
         bound = objective.bind(network)
-        used = _for_network(network, used, bound) if ours else used
-        used = _with_diversity(used) if diverse else used
+        used = fit_penalties(network, used, bound) if ours else used
+        used = with_diversity(used) if diverse else used
         shared = shared_by(used.space)
         coupled = coupled_by(bound, used) if shared is None else None
         if coupled is not None:
@@ -152,56 +142,6 @@ def _objectives(model: ModelHandle, wish: Wish) -> Iterator[tuple[Objective, str
         yield wish, None
     else:
         raise TargetError(f"a target is an address or an objective, got {type(wish).__name__}")
-
-
-def _with_diversity(recipe: Recipe) -> Recipe:
-    """Add the penalty of a diverse set, unless the recipe has its own."""
-    if any(penalty["name"] == "diversity" for penalty in recipe.penalties):
-        return recipe
-    return recipe.but(penalties=[*recipe.penalties, DIVERSITY])
-
-
-def _default_recipe(
-    model: ModelHandle, objective: Objective, recipes: dict[str, Recipe], changes: dict[str, Any]
-) -> Recipe:
-    name = "channel"
-    if isinstance(objective, Unit):
-        layer = model.at(model.input_size).find(objective.layer)
-        if len(layer.shape) == 2:
-            name = "portrait"
-        elif layer.stride is not None and max(layer.stride) <= TEXTURE_STRIDE:
-            name = "texture"
-    if name not in recipes:
-        recipes[name] = Recipe.load(name).but(**changes)
-    return recipes[name]
-
-
-def _for_network(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recipe:
-    """Leave out our penalties where no BatchNorm runs before what is climbed.
-
-    Their weights stand beside each other, and were found on networks with BatchNorm.
-    """
-    known = any(penalty["name"] == "batchnorm" for penalty in recipe.penalties)
-    if not known or network.has_statistics(bound.layers):
-        return recipe
-    return recipe.but(penalties=[])
-
-
-def _for_signal(model: ModelHandle, changes: dict[str, Any], recipe: Recipe | str | None) -> dict[str, Any]:
-    """A signal's canvas is one row, as long as was asked for or as the network's own."""
-    size = changes.get("size")
-    if isinstance(size, int) and not isinstance(size, bool):
-        return {**changes, "size": (1, size)}
-    if size is None and (not isinstance(recipe, Recipe) or recipe.size[0] != 1):
-        return {**changes, "size": model.input_size}
-    return changes
-
-
-def _for_input(model: ModelHandle, recipe: Recipe) -> Recipe:
-    """Let a network that takes images of one size only look at a canvas of any size."""
-    if recipe.input_size is None and recipe.size != model.input_size and model.takes_one_size:
-        return recipe.but(input_size=model.input_size)
-    return recipe
 
 
 def network_for(model: ModelHandle, recipe: Recipe) -> NetworkAt:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featvis.models.handle import ModelHandle
-from featvis.objectives.base import Objective, read
+from featvis.objectives.base import Objective
+from featvis.objectives.seen import read
 from featvis.recipe import Recipe
 from featvis.transforms.background import over
 from featvis.transforms.base import Transform

@@ -12,8 +12,9 @@ from torch import Tensor
 from featvis.errors import RecipeError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.window import Window
-from featvis.objectives.base import Objective, read
+from featvis.objectives.base import Objective
 from featvis.objectives.reference import Photographs
+from featvis.objectives.seen import read
 from featvis.opacity import Gathered
 from featvis.smoothpool import SmoothedPool
 from featvis.transforms.chain import Chain

@@ -27,7 +27,7 @@ LEVELS = [
     {"pictures"},
     {"scoring", "films", "wanted"},
     {"jobs"},
-    {"flow", "sets"},
+    {"flow", "sets", "defaults"},
     {"execute", "planning"},
     {"manifest", "sheets", "progress", "saving"},
     {"store"},

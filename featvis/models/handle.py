@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from featvis.errors import CanvasError, ModelError
-from featvis.models import layers as measured
-from featvis.models.fold import Pair, find_pairs, foldable
+from featvis.models.fingerprint import fingerprint_of
+from featvis.models.fold import Pair, foldable
 from featvis.models.gather import can_gather
 from featvis.models.layers import LayerInfo
 from featvis.models.moments import MOMENTS_OF
 from featvis.models.network import NetworkAt
+from featvis.models.plain import PlainRun
+from featvis.models.probe import measure_layers, takes_one_size, trusted_pairs
 from featvis.models.receptive import receptive_fields
 from featvis.models.tap import Tap, borrowed
 from featvis.models.window import Window, find_window
@@ -96,14 +94,12 @@ class ModelHandle:
     @property
     def device(self) -> torch.device:
         """Where its parameters are."""
-        first = next(iter(self.module.parameters()), None)
-        return first.device if first is not None else torch.device("cpu")
+        return self._plain.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The type of its parameters."""
-        first = next((p for p in self.module.parameters() if p.is_floating_point()), None)
-        return first.dtype if first is not None else torch.float32
+        return self._plain.dtype
 
     def at(self, size: Size) -> NetworkAt:
         """Return what the network's layers are at this canvas, (height, width); measured once.
@@ -114,8 +110,11 @@ class ModelHandle:
         if self.signal and size[0] != 1:
             raise CanvasError(f"{self.name} takes signals: its canvas is 1xLENGTH, not {size[0]}x{size[1]}")
         if size not in self._networks:
+            found = measure_layers(
+                self._plain, size, self.name, self.input_size, axes=self.unit_axes, labels=self.labels
+            )
             self._networks[size] = NetworkAt(
-                self.name, self.module, size, self._measure(size), self.missing, partial(self._read, size)
+                self.name, self.module, size, found, self.missing, partial(self._read, size)
             )
         return self._networks[size]
 
@@ -137,16 +136,14 @@ class ModelHandle:
     def takes_one_size(self) -> bool:
         """Whether the network runs on images of its own input size only."""
         if self._takes_one_size is None:
-            with borrowed(self.module):
-                larger = (self.input_size[0] * 2, self.input_size[1] * 2)
-                self._takes_one_size = self._runs_at(self.input_size) and not self._runs_at(larger)
+            self._takes_one_size = takes_one_size(self._plain, self.input_size)
         return self._takes_one_size
 
     def layers_with_receptive_fields(self, size: Size) -> list[LayerInfo]:
         """Return the layers at this canvas with their receptive fields measured (seconds)."""
         network = self.at(size)
         with borrowed(self.module):
-            found = receptive_fields(network.layers, self.module, self.channels, size, self._run_plainly)
+            found = receptive_fields(network.layers, self.module, self.channels, size, self._plain)
         return list(found.values())
 
     @contextmanager
@@ -228,22 +225,16 @@ class ModelHandle:
     def run_once(self, images: Tensor) -> None:
         """Run the whole network on images ``(B, C, H, W)`` in [0, 1] for what its own hooks note."""
         with borrowed(self.module), torch.no_grad():
-            self._run_plainly(images.cpu())
+            self._plain(images.cpu())
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the weights that were loaded, the network's class and the preprocessing."""
-        digest = hashlib.sha256()
-        digest.update(type(self.module).__qualname__.encode())
-        digest.update(repr((self.mean, self.std)).encode())
-        for name, value in sorted(self.module.state_dict().items()):
-            if name in self.missing or not isinstance(value, Tensor):
-                continue
-            digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-            plain = value.detach().cpu().contiguous()
-            digest.update(
-                plain.view(torch.uint8).numpy().tobytes() if plain.dim() else repr(plain.item()).encode()
-            )
-        return digest.hexdigest()
+        return fingerprint_of(self.module, self.mean, self.std, self.missing)
+
+    @property
+    def _plain(self) -> PlainRun:
+        # Made anew each time, for the module may be exchanged.
+        return PlainRun(self.module, self.mean, self.std, signal=self.signal)
 
     def _read(self, size: Size, layers: Sequence[str], images: Tensor) -> dict[str, Tensor]:
         if images.shape[1] != self.channels:
@@ -263,83 +254,8 @@ class ModelHandle:
     def _trusted_pairs(self) -> list[Pair]:
         """The convolutions that a BatchNorm can be folded into: measured once, and checked by the output."""
         if self._pairs is None:
-            generator = torch.Generator().manual_seed(0)
-            images = torch.rand((1, self.channels, *self.input_size), generator=generator)
-            with borrowed(self.module), torch.no_grad():
-                pairs = find_pairs(self.module, lambda: self._run_plainly(images))
-                pairs = foldable(pairs, self.module, ())
-                plain = self._output(images)
-            with borrowed(self.module, fold=pairs), torch.no_grad():
-                near = 1e-3 * float(plain.abs().max()) if plain.numel() else 0.0
-                same = plain.numel() > 0 and torch.allclose(self._output(images), plain, atol=near)
-            self._pairs = pairs if same else []
+            self._pairs = trusted_pairs(self._plain, self.input_size)
         return self._pairs
-
-    def _output(self, images: Tensor) -> Tensor:
-        """Every number that the network returns, in a row."""
-        leaves = tree_leaves(self._run_plainly(images))
-        numbers = [leaf.flatten().float() for leaf in leaves if isinstance(leaf, Tensor)]
-        return torch.cat(numbers) if numbers else images.new_zeros(0)
-
-    def _run_plainly(self, images: Tensor) -> Any:
-        mean = torch.tensor(self.mean)[:, None, None]
-        std = torch.tensor(self.std)[:, None, None]
-        shown = ((images - mean) / std).to(device=self.device, dtype=self.dtype)
-        # Of a canvas grown to see which axes move, a signal is the first row.
-        return self.module(shown[:, :, 0] if self.signal else shown)
-
-    def _measure(self, size: Size) -> dict[str, LayerInfo]:
-        with borrowed(self.module):
-            try:
-                return self._measure_borrowed(size)
-            except (
-                RuntimeError,
-                AssertionError,
-                ValueError,
-                IndexError,
-                ZeroDivisionError,
-                TypeError,
-            ) as error:
-                raise CanvasError(self._canvas_message(size, error)) from error
-
-    def _measure_borrowed(self, size: Size) -> dict[str, LayerInfo]:
-        found = measured.measure(
-            self.module, self.channels, size, axes=self.unit_axes, fixed=False, run=self._run_plainly
-        )
-        named = {}
-        order = {name: place for place, (name, _) in enumerate(self.module.named_modules())}
-        for name in sorted(found, key=lambda name: order[name]):
-            layer = found[name]
-            has_names = layer.kind == "vector" and layer.units == len(self.labels)
-            named[name] = _with_labels(layer, self.labels) if has_names else layer
-        if not named:
-            raise ModelError(f"{self.name}: no layer gives a tensor with a batch axis")
-        return named
-
-    def _runs_at(self, size: Size) -> bool:
-        try:
-            with torch.no_grad():
-                self._run_plainly(torch.full((1, self.channels, *size), 0.5))
-        except Exception:
-            return False
-        return True
-
-    def _canvas_message(self, size: Size, error: Exception) -> str:
-        canvas = f"{size[0]}x{size[1]}"
-        side = measured.next_canvas(
-            lambda side: self._runs_at((1 if self.signal else side, side)),
-            size[1] if self.signal else min(size),
-        )
-        if side is not None:
-            return (
-                f"{self.name} does not run on a canvas of {canvas}; "
-                f"the smallest larger side that it takes is {side}"
-            )
-        height, width = self.input_size
-        if size != self.input_size and self._runs_at(self.input_size):
-            return f"{self.name} takes images of {height}x{width} only, not {canvas}"
-        reason = " ".join(str(error).split()) or type(error).__name__
-        return f"{self.name} does not run on images of {canvas}: {reason[:200]}"
 
     def __repr__(self) -> str:
         height, width = self.input_size
@@ -356,7 +272,3 @@ def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
             f"{name} has one number for each channel, for instance (0.5, 0.5, 0.5); got {values!r}"
         )
     return numbers
-
-
-def _with_labels(layer: LayerInfo, labels: tuple[str, ...]) -> LayerInfo:
-    return replace(layer, labels=labels)

@@ -13,8 +13,9 @@ from torch import Tensor
 from featvis.errors import TargetError
 from featvis.models.layers import LayerInfo
 from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, Seen, copy_with, number, seen, spread_over
+from featvis.objectives.base import Activations, Objective, copy_with, number, spread_over
 from featvis.objectives.resize import Resize
+from featvis.objectives.seen import Seen, seen
 
 
 class Accentuation(Objective):

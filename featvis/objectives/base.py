@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -16,39 +16,10 @@ from torch import Tensor
 from featvis.errors import UserError
 from featvis.models.layers import LayerInfo
 from featvis.models.network import NetworkAt
+from featvis.objectives.seen import Activations as Activations
+from featvis.objectives.seen import Seen
 
 _Kind = TypeVar("_Kind")
-
-Activations = Mapping[str, Tensor]
-"""What the wanted layers gave, by name, each with the lanes as its first axis."""
-
-
-class Seen(dict[str, Tensor]):
-    """Activations, with what the network was shown and a way to show it other images just so."""
-
-    def __init__(
-        self, given: Activations, shown: Tensor, show: Callable[[Tensor], tuple[Activations, Tensor]]
-    ) -> None:
-        super().__init__(given)
-        self.shown = shown
-        """``(B, C, H, W)``: the images after this step's transforms."""
-        self._show = show
-
-    def look(self, images: Tensor) -> Seen:
-        """Return what the layers give for other images ``(B, C, H, W)`` under this step's very transforms."""
-        given, shown = self._show(images)
-        return Seen(given, shown, self._show)
-
-    def lane(self, lane: int, layers: Sequence[str]) -> Seen:
-        """Return what one lane saw, with the layers named."""
-        lanes = self.shown.shape[0]
-
-        def show(images: Tensor) -> tuple[Activations, Tensor]:
-            given, shown = self._show(images.expand(lanes, -1, -1, -1))
-            return {name: given[name][lane : lane + 1] for name in layers}, shown[lane : lane + 1]
-
-        own = {name: self[name][lane : lane + 1] for name in layers}
-        return Seen(own, self.shown[lane : lane + 1], show)
 
 
 class Objective(ABC):
@@ -66,7 +37,11 @@ class Objective(ABC):
     """Whether a picture's score depends on its batch-mates (by design, as in diversity)."""
     references: Mapping[str, Tensor] = MappingProxyType({})
     """Photographs ``(1, C, H, W)`` that a bound objective compares with, by digest; the transforms move them
-    as they move the image, and :func:`under_reference` says where their activations are found."""
+    as they move the image, and :func:`~featvis.objectives.reference.under_reference` says where their
+    activations are found.
+
+    They are told beforehand, so that a step reads a photograph once for all terms and crops, and not at all
+    where nothing moves it. Who needs the moved image itself, or another network, uses :meth:`Seen.look`."""
 
     @abstractmethod
     def score(self, activations: Activations, images: Tensor) -> Tensor:
@@ -168,6 +143,7 @@ def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:
     return objective.terms if isinstance(objective, Sum) else ((1.0, objective),)
 
 
+# Here and not in a module of their own: an objective's operators make sums, and sums are objectives.
 class Sum(Objective):
     """A weighted sum of objectives, flat."""
 
@@ -255,41 +231,6 @@ class EachItsOwn(Objective):
         return "[" + ", ".join(objective.describe() for objective in self.objectives) + "]"
 
 
-def under_reference(digest: str, layer: str) -> str:
-    """Return the name under which a photograph's activations of a layer stand among the images' own."""
-    return f"{layer} of {digest}"
-
-
-def read(
-    objective: Objective,
-    tap: Callable[[Tensor], Activations],
-    images: Tensor,
-    transformed: Callable[[Tensor], Tensor],
-) -> dict[str, Tensor]:
-    """Return what an objective is to read of a step, no more than it needs.
-
-    Args:
-        objective: what is climbed.
-        tap: from what the network is shown to the activations of the objective's layers.
-        images: of the image space.
-        transformed: from images to what the network is shown; the same draws whenever it is called.
-    """
-
-    def show(given: Tensor) -> tuple[Activations, Tensor]:
-        shown = transformed(given)
-        return (tap(shown) if objective.layers else {}), shown
-
-    found, shown = show(images)
-    return Seen(found, shown, show) if objective.sees else dict(found)
-
-
-def seen(activations: Activations, who: Objective) -> Seen:
-    """Return activations that tell what the network was shown, or say how to get them."""
-    if isinstance(activations, Seen):
-        return activations
-    raise UserError(f"{who.describe()} looks at what the network is shown: render it, or use fv.ascend")
-
-
 def stack(objectives: Sequence[Objective]) -> Objective:
     """Return one objective that scores lane b by ``objectives[b]``, vectorized where they are alike."""
     first = objectives[0]
@@ -298,43 +239,6 @@ def stack(objectives: Sequence[Objective]) -> Objective:
     if all(one.stacks_with() == first.stacks_with() for one in objectives):
         return type(first).stack(objectives)
     return EachItsOwn(objectives)
-
-
-class Custom(Objective):
-    """A user's function of the activations (and, if it takes two arguments, of the images)."""
-
-    def __init__(self, function: Callable[..., Tensor], layers: Sequence[str], name: str) -> None:
-        self.function, self.layers, self.name = function, tuple(layers), name
-        code = getattr(function, "__code__", None)
-        self._takes_images = code is not None and code.co_argcount >= 2
-
-    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._takes_images:
-            return self.function(activations, images)
-        return self.function(activations)
-
-    def describe(self) -> str:  # noqa: D102
-        return f"{self.name}({', '.join(self.layers)})"
-
-
-def objective(
-    layers: Sequence[str] | str = (), name: str | None = None
-) -> Callable[[Callable[..., Tensor]], Custom]:
-    """Make an objective of a function: ``activations -> (B,)`` or ``(activations, images) -> (B,)``.
-
-    Args:
-        layers: the layers it reads; the function gets their activations by name.
-        name: what the picture's key and captions say; by default the function's name. Two functions
-            that differ need two names, for a function cannot be hashed.
-    """
-    if callable(layers):
-        raise UserError("write @fv.objective(layers=[...]), with the layers that the function reads")
-    wanted = (layers,) if isinstance(layers, str) else tuple(layers)
-
-    def wrap(function: Callable[..., Tensor]) -> Custom:
-        return Custom(function, wanted, name or str(getattr(function, "__name__", "objective")))
-
-    return wrap
 
 
 def number(value: float) -> str:

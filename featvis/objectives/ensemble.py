@@ -11,8 +11,9 @@ from torch import Tensor
 from featvis.errors import ModelError, UserError
 from featvis.models.handle import ModelHandle
 from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, Sum, copy_with, read, seen
+from featvis.objectives.base import Activations, Objective, Sum, copy_with
 from featvis.objectives.resize import Resize
+from featvis.objectives.seen import read, seen
 
 
 class Elsewhere(Objective):

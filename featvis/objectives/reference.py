@@ -13,7 +13,7 @@ from torch.nn import functional
 from featvis.errors import CanvasError, TargetError
 from featvis.models.layers import LayerInfo
 from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, copy_with, under_reference
+from featvis.objectives.base import Activations, Objective, copy_with
 
 
 class Compared(Objective):
@@ -84,6 +84,11 @@ class Photographs:
                 for layer, found in activations(chain(shown)).items():
                     given[under_reference(digest, layer)] = found
         return given
+
+
+def under_reference(digest: str, layer: str) -> str:
+    """Return the name under which a photograph's activations of a layer stand among the images' own."""
+    return f"{layer} of {digest}"
 
 
 def check_photograph(
