@@ -84,7 +84,8 @@ class Recipe(BaseModel):
     """Pictures that one step computes together; fixed, for it changes the last bits."""
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: AtLeastOne | None = None
-    """CPU threads, for their number changes the last bits; by default this machine's."""
+    """CPU threads, for their number changes the last bits; by default this machine's, or those that the
+    folder's pictures were made with."""
     start: str | None = None
     """``sha256:…`` of the image that the run starts from; None for small noise."""
 

@@ -31,7 +31,7 @@ LEVELS = [
     {"execute", "planning"},
     {"manifest", "sheets", "progress", "saving"},
     {"store"},
-    {"tuning", "beside"},
+    {"tuning", "beside", "resuming"},
     {"rendering", "examples"},
     {"estimate", "measuring", "pages", "attribution", "redrawn"},
     {"galleries", "kernels"},

@@ -18,7 +18,7 @@ from featvis.files import write_whole
 from featvis.galleries.config import COPY
 from featvis.galleries.folder import GalleryFolder
 from featvis.galleries.lock import FolderLock, hold
-from featvis.galleries.plan import GalleryPlan, Planned, plan_gallery
+from featvis.galleries.plan import GalleryPlan, Planned, keep_first_threads, plan_gallery
 from featvis.galleries.request import BuildRequest, make_request
 from featvis.jobs import Wanted, plan
 from featvis.models.handle import ModelHandle
@@ -126,7 +126,7 @@ def run_build(
     model = load_network(request, device)
     for line in model.notes:
         tell(line)
-    planned = plan_gallery(request.gallery, model)
+    planned = keep_first_threads(plan_gallery(request.gallery, model), request.folder, tell)
     folder = GalleryFolder(request.folder, planned, _told(request, planned))
     for line in folder.notes:
         tell(line)
