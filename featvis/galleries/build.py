@@ -104,6 +104,7 @@ def load_network(request: BuildRequest, device: str) -> ModelHandle:
         weights=request.weights,
         mean=gallery.mean,
         std=gallery.std,
+        input_size=gallery.input_size,
         unit_axis=gallery.unit_axis,
         device=device,
     )
