@@ -22,9 +22,9 @@ class BatchNormStatistics(Objective):
 
     To be subtracted: the mean over layers of mean_c[(μ - m)² / v] + ¼ mean_c[ln²((s² + .001 v) / v)], with μ,
     s² the mean and variance over (a grid of) the positions of one picture at a BatchNorm's input and m, v its
-    running statistics (FIELD 5.0; the idea is DeepInversion's, arXiv 1912.08795, here for each picture
-    alone). Reads the BatchNorm2d layers up to the target's layer; none there is an error. ``every`` = 2
-    reads the last of them, the last but two and so on, at half the cost.
+    running statistics (the idea is DeepInversion's, Yin et al. 2020, arXiv 1912.08795; there a batch has one
+    μ and s², here each picture its own). Reads the BatchNorm2d layers up to the target's layer; none there is
+    an error. ``every`` = 2 reads the last of them, the last but two and so on, at half the cost.
     """
 
     every: AtLeastOne = 1

@@ -92,7 +92,7 @@ def test_t08_total_variation_of_a_canvas_of_one_row_or_column(size, chance):
 
 
 def slow_distance(inputs, norm):
-    """FIELD 5.0, channel by channel."""
+    """The mean over layers, channel by channel."""
     scores = []
     for image in inputs.double():
         shifts, spreads = [], []
