@@ -33,6 +33,7 @@ _VALUES = {
     "Statistics": "a file that fv.image_statistics wrote",
     "Options": "a table",
     "bool": "true or false",
+    "Switch": "true or false",
     "str": "a text",
 }
 """What the types of options say to somebody who writes a recipe."""
