@@ -33,6 +33,7 @@ _VALUES = {
     "Statistics": "a file that fv.image_statistics wrote",
     "Options": "a table",
     "bool": "true or false",
+    "Switch": "true or false",
     "str": "a text",
 }
 """What the types of options say to somebody who writes a recipe."""
@@ -192,16 +193,15 @@ def _paragraphs(docstring: str) -> list[str]:
         lines = re.split(r"\n(?=\s*- )", block.partition("Parameters:")[0])
         text = "\n".join(" ".join(line.split()) for line in lines if line.strip())
         text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", text.replace("``", "`"))
-        text = re.sub(r"[;,]? ?\bFIELD (?:section )?[\d.]*\d\w?(?:: )?", "", text).replace(" ()", "")
         if text:
-            found.append(text.replace("(; ", "("))
+            found.append(text)
     return found
 
 
 def _first_sentence(docstring: str) -> str:
     """Return the first sentence, on one line.
 
-    >>> _first_sentence("Passes ``x`` on: all\\nof it (Fort et al. 2025; FIELD 3.1). Then more.")
+    >>> _first_sentence("Passes ``x`` on: all\\nof it (Fort et al. 2025). Then more.")
     'Passes `x` on: all of it (Fort et al. 2025).'
     """
     return re.split(r"(?<=[.?!])\s+(?![\d(])", "".join(_paragraphs(docstring)[:1]))[0]

@@ -33,9 +33,10 @@ def image_statistics(
 
     Of each image the largest middle region of the canvas' proportions is resized to it (bicubic,
     antialiased). Two passes in bounded memory: the covariance of each image's pixels about their own mean,
-    averaged; then \\|rfft2\\|, orthonormal, of its channels decorrelated by that covariance, averaged
-    (FIELD 2 and 3.4). Image files have 1 or 3 channels; ``.npy`` files of ``(C, H, W)`` have any number,
-    whole numbers from 0 to 255 or floats from 0 to 1.
+    averaged; then \\|rfft2\\|, orthonormal, of its channels decorrelated by that covariance, averaged:
+    what Lucid's colours and the spectrum of MACO (Fel et al. 2023) are of ImageNet. Image files have 1 or 3
+    channels; ``.npy`` files of ``(C, H, W)`` have any number, whole numbers from 0 to 255 or floats from 0
+    to 1.
 
     Args:
         folder: images, flat or in sub-folders; files that are none are skipped and counted.

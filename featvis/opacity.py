@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 FULL = 80.0
-"""The percentile of a picture's gathered slopes from which on it is opaque (Horama; FIELD 3.4)."""
+"""The percentile of a picture's gathered slopes from which on it is opaque (Horama, xplique)."""
 
 
 class Gathered:

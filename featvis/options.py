@@ -21,6 +21,9 @@ Count = Annotated[int, Ge(0)]
 AtLeastOne = Annotated[int, Ge(1)]
 AtLeastTwo = Annotated[int, Ge(2)]
 
+Switch = Annotated[bool, AfterValidator(lambda value: value or None)]
+"""An option that a part has gained, with None as its default: off is not written, so old keys stay."""
+
 
 def _as_size(value: Any) -> Any:
     if isinstance(value, bool):

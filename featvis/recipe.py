@@ -46,7 +46,8 @@ class Recipe(BaseModel):
     penalties: tuple[dict[str, Any], ...] = ()
     """Objectives that are subtracted, each with its ``weight``."""
     optimizer: Literal["adam", "nadam", "sgd", "lbfgs"] = "adam"
-    """Of lbfgs one step is one evaluation, the tries of its line search included."""
+    """Of lbfgs one step is one evaluation, the tries of its line search included. On a GPU steps of adam and
+    nadam are recorded once and replayed as a CUDA graph, those of sgd and lbfgs are each computed anew."""
     learning_rate: Positive = 0.02
     momentum: Fraction = 0.9
     """Adam's and NAdam's first beta; SGD's momentum."""
@@ -56,7 +57,8 @@ class Recipe(BaseModel):
     """Of the learning rate over the run; cosine and linear end at zero, warmup rises over a tenth,
     warmup_cosine rises over a tenth and then falls to zero."""
     patience: Count = 0
-    """A picture is finished when its score has not risen over so many steps; 0: only at the last step."""
+    """A picture is finished when its score has not risen over so many steps; 0: only at the last step.
+    On a GPU such steps are each computed anew, none is replayed as a CUDA graph."""
     tolerance: Fraction = 0.01
     """A rise of less than this share of the whole rise so far is none."""
     redirect_steps: Count = 16
@@ -84,7 +86,8 @@ class Recipe(BaseModel):
     """Pictures that one step computes together; fixed, for it changes the last bits."""
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: AtLeastOne | None = None
-    """CPU threads, for their number changes the last bits; by default this machine's."""
+    """CPU threads, for their number changes the last bits; by default this machine's, or those that the
+    folder's pictures were made with."""
     start: str | None = None
     """``sha256:…`` of the image that the run starts from; None for small noise."""
 

@@ -26,6 +26,7 @@ from featvis.objectives.unit import of_target
 from featvis.pictures import Picture, load_picture, write_whole
 from featvis.planning import Plan, Wish, digest, make_plan, network_for
 from featvis.recipe import Recipe
+from featvis.resuming import keep_threads
 from featvis.saving import Saver
 from featvis.sets import recall, wanted_of
 from featvis.sheets import grid
@@ -98,7 +99,7 @@ def render(
             (:attr:`Picture.transparency`), and beside the picture a file that is as opaque as that.
         **changes: any other field of the recipe: ``size``, ``steps``, ``lanes``, ``best_of``, ``copies`` …;
             ``lanes="auto"`` and ``precision="auto"`` choose by a short measurement, and a folder keeps
-            its first choice.
+            its first choice, and the number of CPU ``threads``, if none is given, for ever.
 
     Returns:
         The pictures, in the order of the targets.
@@ -127,6 +128,7 @@ def render(
     )
     planned = beside.of(planned)
     store = open_store(planned, Path(out)) if out is not None else None
+    planned = keep_threads(planned, store, recipe, changes, auto)
     planned, _ = settle_auto(planned, auto, store)
     if progress:
         from featvis.progress import Report  # rich is needed only here
@@ -175,6 +177,8 @@ def run_plan(
         else:
             finished[one.name, one.seed] = picture
     if report is not None:
+        for line in store.notes if store is not None else ():
+            report.say(line)
         report.begin(len(planned.wanted), len(finished), sum(job.recipe.steps for job in plan(missing)))
 
     def hear(step: Step) -> object:

@@ -17,7 +17,7 @@ from tests.networks import handle
 
 
 def rule(inputs, climb, ceiling):
-    """FIELD section 7, one number at a time; ``climb`` is the gradient of the score that is climbed."""
+    """Lucid's rule, one number at a time; ``climb`` is the gradient of the score that is climbed."""
     given = torch.zeros_like(climb)
     for lane in range(len(inputs)):
         places = list(zip(inputs[lane].flatten().tolist(), climb[lane].flatten().tolist(), strict=True))

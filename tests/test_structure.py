@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ LEVELS = [
     {"execute", "planning"},
     {"manifest", "sheets", "progress", "saving"},
     {"store"},
-    {"tuning", "beside"},
+    {"tuning", "beside", "resuming"},
     {"rendering", "examples"},
     {"estimate", "measuring", "pages", "attribution", "redrawn"},
     {"galleries", "kernels"},
@@ -122,6 +123,11 @@ def test_there_is_one_minus_sign_that_turns_ascent_into_descent():
         and node.func.attr == "backward"
     ]
     assert backward == [("slopes.py", "(-scores.sum())")] or backward == [("slopes.py", "-scores.sum()")]
+
+
+def test_no_text_refers_to_notes_that_a_user_has_not():
+    texts = [*FILES, *PACKAGE.rglob("*.toml"), *PACKAGE.rglob("*.html")]
+    assert not [path for path in texts if re.search(r"\b(FIELD|DESIGN|FEATURES)\b", path.read_text("utf-8"))]
 
 
 def test_every_public_name_is_there():

@@ -152,6 +152,8 @@ def _dry_run(request: BuildRequest, device: str, limit: int | None, began: float
     from featvis.progress import duration
 
     told = make_forecast(request, device=device, limit=limit, began=began)
+    for line in told.notes:
+        note(line)
     for cost in told.costs:
         height, width = cost.canvas
         print(

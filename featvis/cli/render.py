@@ -74,7 +74,7 @@ def render(
     ] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="float32, bfloat16 or auto.")] = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", help="CPU threads; their number changes the last bits.")
+        int | None, typer.Option("--threads", help="CPU threads; a folder keeps its first number.")
     ] = None,
     space: Annotated[
         str | None, typer.Option("--space", help="The image space: fourier, pixel, phase, cppn …")
@@ -168,6 +168,7 @@ def render(
     from featvis.rendering import open_store
 
     image = None if start is None else load_image(start, handle.channels, canvas)
+    from featvis.resuming import keep_threads
     from featvis.tuning import settle_auto, take_auto
 
     auto = take_auto(changes)
@@ -184,6 +185,7 @@ def render(
         check_morph([(one.recipe.space, one.recipe.size) for one in planned.wanted], channels=handle.channels)
     # A dry run writes nothing, but what the folder holds is what a run would go on with.
     store = open_store(planned, folder) if not dry_run or folder.is_dir() else None
+    planned = keep_threads(planned, store, recipe, changes, auto)
     planned, choices = settle_auto(planned, auto, store)
     for name, choice in choices.items():
         tried = ", ".join(f"{kind} {took:.3g} ms" for kind, took in choice.measured.items())

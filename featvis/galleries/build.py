@@ -18,7 +18,7 @@ from featvis.files import write_whole
 from featvis.galleries.config import COPY
 from featvis.galleries.folder import GalleryFolder
 from featvis.galleries.lock import FolderLock, hold
-from featvis.galleries.plan import GalleryPlan, Planned, plan_gallery
+from featvis.galleries.plan import GalleryPlan, Planned, keep_first_threads, plan_gallery
 from featvis.galleries.request import BuildRequest, make_request
 from featvis.jobs import Wanted, plan
 from featvis.models.handle import ModelHandle
@@ -104,6 +104,7 @@ def load_network(request: BuildRequest, device: str) -> ModelHandle:
         weights=request.weights,
         mean=gallery.mean,
         std=gallery.std,
+        input_size=gallery.input_size,
         unit_axis=gallery.unit_axis,
         device=device,
     )
@@ -126,7 +127,7 @@ def run_build(
     model = load_network(request, device)
     for line in model.notes:
         tell(line)
-    planned = plan_gallery(request.gallery, model)
+    planned = keep_first_threads(plan_gallery(request.gallery, model), request.folder, tell)
     folder = GalleryFolder(request.folder, planned, _told(request, planned))
     for line in folder.notes:
         tell(line)

@@ -47,6 +47,17 @@ chooses the recipe that is changed, as ``featvis render`` does."""
 Variant = Literal["picture", "negative", "diverse"]
 
 
+def _as_sides(value: Any) -> Any:
+    sides = value if isinstance(value, list | tuple) else [value]
+    if value is None or len(sides) not in (1, 2) or any(type(side) is not int or side < 1 for side in sides):
+        raise RecipeError(f"input_size is one side or [height, width], in pixels from 1 up, got {value!r}")
+    return tuple(sides) if len(sides) == 2 else sides[0]
+
+
+Sides = Annotated[AtLeastOne | tuple[AtLeastOne, AtLeastOne], BeforeValidator(_as_sides)]
+"""One side, or (height, width)."""
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -104,6 +115,8 @@ class Gallery(_Table):
     """A weights file, relative to the config's folder, or ``none`` for random ones."""
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    input_size: Sides | None = None
+    """The network's own: one side or [height, width]; of one that takes signals, their length."""
     unit_axis: int | dict[str, int] | None = None
     title: str = ""
     text: str = ""

@@ -13,7 +13,7 @@ from featvis.estimate import Cost, estimate
 from featvis.examples.cost import search_seconds
 from featvis.galleries.build import load_network, write_sheets
 from featvis.galleries.folder import GalleryFolder, find_missing
-from featvis.galleries.plan import GalleryPlan, Planned, plan_gallery
+from featvis.galleries.plan import GalleryPlan, Planned, keep_first_threads, plan_gallery
 from featvis.galleries.request import BuildRequest
 from featvis.jobs import Job, plan, run
 from featvis.models.handle import ModelHandle
@@ -38,6 +38,8 @@ class Forecast:
     memory: int
     """Bytes."""
     device: str
+    notes: tuple[str, ...] = ()
+    """What a build would say of its folder, each one line."""
 
 
 def make_forecast(
@@ -57,7 +59,8 @@ def make_forecast(
     """
     began = time.perf_counter() if began is None else began
     model = load_network(request, device)
-    planned = plan_gallery(request.gallery, model)
+    notes: list[str] = []
+    planned = keep_first_threads(plan_gallery(request.gallery, model), request.folder, notes.append)
     missing = find_missing(request.folder, planned)[:limit]
     before = time.perf_counter() - began
     costs: list[Cost] = []
@@ -79,6 +82,7 @@ def make_forecast(
         photographs=photographs,
         memory=memory,
         device=str(model.device),
+        notes=tuple(notes),
     )
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from featvis.errors import RecipeError, TargetError, unknown
 from featvis.galleries.config import Gallery, Section
 from featvis.jobs import Wanted
+from featvis.manifest import picture_name, read_manifest
 from featvis.models.handle import ModelHandle
 from featvis.planning import make_plan
+from featvis.resuming import find_threads, states_threads, tell_kept, with_threads
 from featvis.target import parse_request, parse_vectors
 
 _PATTERN = re.compile(r"[*?]")
@@ -23,6 +26,8 @@ class Planned:
 
     wanted: Wanted
     key: str
+    states_threads: bool = False
+    """Whether the config states by how many CPU threads it is made."""
 
     @property
     def target(self) -> str:
@@ -98,8 +103,9 @@ def plan_gallery(gallery: Gallery, model: ModelHandle) -> GalleryPlan:
         )
         weights = planned.weights
         names = []
+        stated = states_threads(base, changes)
         for wanted in _variants_of(planned.wanted, section, model, base, gallery.seed, changes):
-            new = Planned(wanted, wanted.key(weights))
+            new = Planned(wanted, wanted.key(weights), stated)
             old = pictures.setdefault(new.name, new)
             if old.key != new.key:
                 raise RecipeError(
@@ -109,6 +115,33 @@ def plan_gallery(gallery: Gallery, model: ModelHandle) -> GalleryPlan:
             names.append(new.name)
         sections.append((section, names))
     return GalleryPlan(model, weights, pictures, sections)
+
+
+def keep_first_threads(
+    planned: GalleryPlan, folder: Path, say: Callable[[str], None] = lambda line: None
+) -> GalleryPlan:
+    """Let a gallery keep the number of CPU threads that its pictures in a folder were made with.
+
+    Another number gives other bytes, so that everything would be rendered anew. A number that the config
+    states is taken as it stands; where the kept one is not this machine's, it is said in one line.
+    """
+    manifest = read_manifest(folder) if folder.is_dir() else None
+    if manifest is None:
+        return planned
+    entries = {picture_name(entry): entry for entry in manifest["pictures"]}
+    left = {name: one for name, one in planned.pictures.items() if not one.states_threads}
+    kept = find_threads(
+        (one.wanted for one in left.values()), planned.weights, entries, manifest.get("recipes", {})
+    )
+    line = tell_kept(folder, kept)
+    if kept is None or line is None:
+        return planned
+    say(line)
+    changed = dict(planned.pictures)
+    for name, one in left.items():
+        wanted = with_threads(one.wanted, kept)
+        changed[name] = replace(one, wanted=wanted, key=wanted.key(planned.weights))
+    return replace(planned, pictures=changed)
 
 
 def _variants_of(

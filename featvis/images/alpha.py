@@ -16,7 +16,7 @@ from featvis.parts import part
 class AlphaImage(Wrapper):
     """Images whose opacity α is a channel of its own, optimized over random backgrounds (Lucid).
 
-    The network is shown α · x + (1 - α) · background (FIELD 3.6); the background is a smooth random one,
+    The network is shown α · x + (1 - α) · background; the background is a smooth random one,
     another at every step of every picture (:class:`featvis.transforms.background.Background`). What does
     not matter to the unit is better left transparent only if opacity costs: subtract the penalty
     ``alpha``, the mean of α. Scores of finished pictures are those over mid-grey.

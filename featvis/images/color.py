@@ -17,7 +17,7 @@ RGB_FROM_DECORRELATED = (
     (0.58447583, 0.00000000, -0.10823626),
     (0.58447583, -0.19482528, 0.06494176),
 )
-"""The square root of ImageNet's RGB covariance over its largest column norm (Lucid; FIELD section 2).
+"""The square root of ImageNet's RGB covariance over its largest column norm (Lucid).
 
 Column vectors: ``rgb = C @ z`` with z = (luminance, red - blue, green - magenta)."""
 

@@ -20,11 +20,11 @@ from featvis.parts import part
 class CPPNImage(ImageSpace):
     """A small network gives each pixel's colour for its place (CPPN: Stanley 2007; Mordvintsev et al. 2018).
 
-    Each picture has a network of its own (FIELD 3.5), from (row, column), each on [-√3, √3], through
-    ``layers`` layers of ``width`` neurons to a sigmoid for each channel. What a layer gives, u, is passed
-    on by ``activation``: ``atan`` as atan(u) / 0.67 beside atan(u)² / 0.6; ``unbiased`` with (atan(u)² -
-    0.45) / 0.396 instead of the second; ``relu`` as (max(u, 0) - 0.4) / 0.58. Weights start N(0, 1 /
-    inputs), biases at 0, the last layer's weights N(0, ``deviation``² / inputs): nearly flat.
+    Each picture has a network of its own (Lucid's share one in a batch), from (row, column), each on
+    [-√3, √3], through ``layers`` layers of ``width`` neurons to a sigmoid for each channel. What a layer
+    gives, u, is passed on by ``activation``: ``atan`` as atan(u) / 0.67 beside atan(u)² / 0.6; ``unbiased``
+    with (atan(u)² - 0.45) / 0.396 instead of the second; ``relu`` as (max(u, 0) - 0.4) / 0.58. Weights start
+    N(0, 1 / inputs), biases at 0, the last layer's weights N(0, ``deviation``² / inputs): nearly flat.
 
     The same parameters are an image at every size: :meth:`featvis.Step.images_at`. An image cannot be fitted.
 

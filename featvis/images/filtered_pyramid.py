@@ -21,7 +21,7 @@ LEFT_OUT = 0.005
 
 @part("filtered_pyramid")
 class FilteredPyramidImage(ImageSpace):
-    """What the space ``pyramid`` is under ``optimizer = "sgd"``, at a fraction of the cost (FIELD 3.3).
+    """What the space ``pyramid`` is under ``optimizer = "sgd"``, at a fraction of the cost.
 
     An SGD step moves every level by the gradient that reaches it, and so the image by K·g: g its own
     gradient, K = Σ U_r·U_rᵀ over the levels, U_r a level's interpolation. K is one fixed linear filter,

@@ -23,7 +23,7 @@ REFERENCE_SIZE = 224
 
 @part("fourier")
 class FourierImage(ImageSpace):
-    """Waves of all lengths, the long ones scaled up as in photographs (Lucid; FIELD 3.2).
+    """Waves of all lengths, the long ones scaled up as in photographs (Lucid; Olah et al. 2017).
 
     sigmoid(C · ¼ · irfft2(s(k) · z)), s(k) = 1 / max(|k|, 1/N)^p, N the longer side, orthonormal. For p ≠ 1
     the gain is multiplied by (224 / N)^(p - 1), so that a learning rate means the same at every canvas.

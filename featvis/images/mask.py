@@ -17,7 +17,7 @@ from featvis.parts import part
 
 @part("mask")
 class MaskedImage(Around):
-    """A region is optimized, and all else stays the start image (FIELD 3.8).
+    """A region is optimized, and all else stays the start image.
 
     m · x + (1 - m) · x₀, x the inner space's images. Outside, where m is 0, images are x₀ bit for bit;
     without a start image x₀ is mid-grey.

@@ -14,7 +14,7 @@ from featvis.parts import part
 
 @part("norm_ball")
 class NormBallImage(Around):
-    """Images that never leave a ball around the start image (FIELD 3.8).
+    """Images that never leave a ball around the start image.
 
     x₀ + P(x - x₀), x the inner space's images, x₀ the start image or mid-grey, by ``norm``:
 

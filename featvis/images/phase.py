@@ -22,7 +22,7 @@ from featvis.parts import part
 class PhaseImage(ImageSpace):
     """Photographs' magnitudes are kept and the phases are learned: MACO (Fel et al. 2023, arXiv 2306.06805).
 
-    sigmoid(C · irfft2(r · e^iφ)), r fixed, φ learned (FIELD 3.4). The phases start uniform and stay as the
+    sigmoid(C · irfft2(r · e^iφ)), r fixed, φ learned. The phases start uniform and stay as the
     optimizer leaves them, as in the paper. r is scaled so that the raw image has standard deviation 1 over
     all channels: the paper's standardization, which by Parseval's theorem is a constant. Waves that stand
     twice in a half spectrum (its column 0, and the last of an even width) share one phase, so that every

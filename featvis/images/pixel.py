@@ -13,7 +13,7 @@ from featvis.parts import part
 
 @part("pixel")
 class PixelImage(ImageSpace):
-    """One number for each pixel and channel: sigmoid(C · z), z of the image's own shape (Lucid; FIELD 3.1).
+    """One number for each pixel and channel: sigmoid(C · z), z of the image's own shape (Lucid).
 
     C mixes decorrelated channels into colours.
 

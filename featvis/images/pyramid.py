@@ -16,7 +16,7 @@ from featvis.parts import part
 
 @part("pyramid")
 class PyramidImage(ImageSpace):
-    """Images of several resolutions, enlarged and added: sigmoid(C · Σ up(P_r)), P_r learned (FIELD 3.3).
+    """Images of several resolutions, enlarged and added: sigmoid(C · Σ up(P_r)), P_r learned.
 
     ``levels`` says which, N the canvas' longer side: ``four`` are N, N/2, N/4 and N/8 (Lucid's Laplacian
     pyramid), ``octaves`` go on down to 1, ``fourth`` are 1, 5, 9 … and N, ``all`` are 1 … N (direct ascent

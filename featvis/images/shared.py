@@ -21,7 +21,7 @@ EDGE = 1e-6
 
 @part("shared")
 class SharedImage(Wrapper):
-    """Pictures that have small images in common and so are aligned (Lucid; FIELD 3.7).
+    """Pictures that have small images in common and so are aligned (Lucid; Mordvintsev et al. 2018).
 
     sigmoid(logit(x) + C · Σ up(S)), x each picture's own image, every S a small image of all.
 

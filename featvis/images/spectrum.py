@@ -16,7 +16,7 @@ def frequencies(height: int, width: int) -> Tensor:
 def falling_amplitudes(height: int, width: int, exponent: float) -> Tensor:
     """Return 1 / max(|k|, 1/max(H, W)) ** exponent, the amplitudes of natural images at exponent 1.
 
-    The power law of Lucid's Fourier images (FIELD 3.2), float64 ``(height, width // 2 + 1)``.
+    The power law of Lucid's Fourier images, float64 ``(height, width // 2 + 1)``.
     """
     least = 1.0 / max(height, width)
     return frequencies(height, width).clamp(min=least) ** -exponent
@@ -26,14 +26,15 @@ BEND, LAST = 0.06, 0.25
 """Cycles per pixel where the spectrum of photographs bends, and beyond which it is left empty."""
 
 CHANNEL_SHARES = (1.0, 1.035, 0.816)
-"""Root mean square of the three decorrelated channels of photographs, to the first (FIELD 3.4)."""
+"""Root mean square of the three decorrelated channels of photographs, to the first; measured on the
+spectrum that was published with MACO (Fel et al. 2023)."""
 
 
 def photograph_magnitudes(channels: int, height: int, width: int) -> Tensor:
     """Return what photographs' decorrelated channels have on the average at the bins of ``rfft2``.
 
     A formula in place of measured magnitudes, fitted to those that were published with MACO (Fel et al.
-    2023; FIELD 3.4): f^-1.3 up to 0.06 cycles per pixel, on from there as f^-1.8 up to 0.25, nothing
+    2023): f^-1.3 up to 0.06 cycles per pixel, on from there as f^-1.8 up to 0.25, nothing
     beyond, nothing at 0. Float64 ``(C, height, width // 2 + 1)``, up to a factor.
     """
     cycles = frequencies(height, width)

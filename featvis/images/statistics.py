@@ -74,7 +74,7 @@ class ImageStatistics:
 
 
 def root_of(covariance: Numbers) -> Numbers:
-    """Return U·diag(√(λ + 1e-10)) over its largest column norm, for a covariance U·diag(λ)·Uᵀ (FIELD 2).
+    """Return U·diag(√(λ + 1e-10)) over its largest column norm, for a covariance U·diag(λ)·Uᵀ (Lucid).
 
     Columns come in order of falling variance; the largest entry of each is positive.
     """

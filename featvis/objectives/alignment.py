@@ -19,8 +19,8 @@ REACH = 4
 class Alignment(Objective):
     """−½ Σ_{|a−b| = d ≤ 4} mean (A_a − A_b)² / ρ^d for picture b, the mean over layers (Lucid).
 
-    A pair's distance is shared by its two, so the scores sum to −Σ_d Σ_i mean (A_i − A_{i+d})² / ρ^d
-    (FIELD section 4). Coupled.
+    A pair's distance is shared by its two, so the scores sum to −Σ_d Σ_i mean (A_i − A_{i+d})² / ρ^d.
+    Coupled.
     """
 
     coupled = True

@@ -12,7 +12,7 @@ from featvis.errors import RecipeError
 from featvis.models.moments import MOMENTS_OF
 from featvis.models.network import NetworkAt
 from featvis.objectives.base import Activations, Objective, copy_with
-from featvis.options import AtLeastOne
+from featvis.options import AtLeastOne, Switch
 from featvis.parts import part
 
 
@@ -22,12 +22,16 @@ class BatchNormStatistics(Objective):
 
     To be subtracted: the mean over layers of mean_c[(μ - m)² / v] + ¼ mean_c[ln²((s² + .001 v) / v)], with μ,
     s² the mean and variance over (a grid of) the positions of one picture at a BatchNorm's input and m, v its
-    running statistics (FIELD 5.0; the idea is DeepInversion's, arXiv 1912.08795, here for each picture
-    alone). Reads the BatchNorm2d layers up to the target's layer; none there is an error. ``every`` = 2
-    reads the last of them, the last but two and so on, at half the cost.
+    running statistics (the idea is DeepInversion's, Yin et al. 2020, arXiv 1912.08795; there a batch has one
+    μ and s², here each picture its own). Reads the BatchNorm2d layers up to the target's layer; none there is
+    an error. ``every`` = 2 reads the last of them, the last but two and so on, at half the cost. With
+    ``relative`` it is multiplied by the root mean square of the picture's activations at the target's layer
+    (a class' are all logits), as a constant, so that one weight does for networks of any scale: for logits of
+    EfficientNet-Lite0, whose size is 1.4 to 3 on the way, 6 is about what 14 is without.
     """
 
     every: AtLeastOne = 1
+    relative: Switch | None = None
 
     def beside(self, layers: Sequence[str]) -> Objective:  # noqa: D102
         return copy_with(self, _until=tuple(layers))
@@ -41,24 +45,36 @@ class BatchNormStatistics(Objective):
         modules = dict(network.module.named_modules())
         if any(modules[name].running_var is None for name in names):
             raise RecipeError("penalty batchnorm: this network's BatchNorm keeps no running statistics")
-        layers = tuple(MOMENTS_OF + name for name in names)
-        return copy_with(self, layers=layers, _trained=_trained([modules[name] for name in names]))
+        moments = tuple(MOMENTS_OF + name for name in names)
+        layers = moments + (tuple(dict.fromkeys(until)) if self.relative else ())
+        return copy_with(
+            self, layers=layers, _moments=moments, _trained=_trained([modules[name] for name in names])
+        )
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         # All layers' channels in one row: a few operations instead of a few for each of fifty layers.
-        own_mean, own_square = torch.cat([activations[name] for name in self.layers], dim=2).unbind(1)
+        own_mean, own_square = torch.cat([activations[name] for name in self._moments], dim=2).unbind(1)
         mean, variance, share = self._trained.to(own_mean.device)
         own_variance = (own_square - own_mean.square()).clamp(min=0)
         shift = (own_mean - mean).square() / variance
         spread = ((own_variance + 0.001 * variance) / variance).log().square()
         distances: Tensor = (shift + spread / 4) @ share
-        return distances
+        sizes = [_size(activations[name]) for name in self.layers[len(self._moments) :]]
+        return distances * torch.stack(sizes).mean(0) if sizes else distances
 
     def describe(self) -> str:  # noqa: D102
-        return "batchnorm()" if self.every == 1 else f"batchnorm(every={self.every})"
+        told = [f"every={self.every}"] if self.every > 1 else []
+        return f"batchnorm({', '.join([*told, *(['relative'] if self.relative else [])])})"
 
     _trained: ClassVar[Tensor] = torch.zeros(3, 0)
     _until: ClassVar[tuple[str, ...]] = ()
+    _moments: ClassVar[tuple[str, ...]] = ()
+
+
+def _size(activations: Tensor) -> Tensor:
+    """The root mean square of each picture's activations ``(B, …)``, as a constant."""
+    size: Tensor = activations.detach().float().flatten(1).square().mean(1).sqrt()
+    return size
 
 
 def _trained(norms: Sequence[nn.BatchNorm2d]) -> Tensor:

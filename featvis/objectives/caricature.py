@@ -14,7 +14,7 @@ from featvis.objectives.reference import Compared, check_photograph
 
 
 class Caricature(Compared):
-    """Σ_l ⟨A_l(x), R_l⟩ / ‖R_l‖² · max(.1, cos(A_l(x), R_l))^p, R_l the photograph's (Lucid; FIELD 4).
+    """Σ_l ⟨A_l(x), R_l⟩ / ‖R_l‖² · max(.1, cos(A_l(x), R_l))^p, R_l the photograph's (Lucid).
 
     Over ‖R‖² so that every layer counts the same and the photograph itself scores 1 for each.
     """

@@ -17,7 +17,7 @@ Others = Literal["best", "logsumexp", "all"]
 
 
 class AgainstOthers(Objective):
-    """A class logit ℓ_t less what the classes beside it reach together (FIELD section 4).
+    """A class logit ℓ_t less what the classes beside it reach together.
 
     - ``best``: ℓ_t - max_{c≠t} ℓ_c, the margin: above 0 the network says t;
     - ``logsumexp``: ℓ_t - log Σ_{c≠t} exp ℓ_c, the smooth margin, which is the log-odds of t;

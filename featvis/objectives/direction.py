@@ -16,7 +16,7 @@ from featvis.objectives.base import Activations, Objective, copy_with, number, s
 
 
 class Direction(Objective):
-    """mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid; FIELD section 4).
+    """mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid).
 
     ``power`` p = 0 is the plain inner product; a larger p asks for the direction more than for strength.
     """

@@ -18,7 +18,7 @@ from featvis.parts import part
 
 @part("diversity")
 class Diversity(Objective):
-    """Each picture's share of how alike the pictures of a batch are at a layer (Lucid; FIELD section 4).
+    """Each picture's share of how alike the pictures of a batch are at a layer (Lucid).
 
     ⟨Ĝ_b, Σ_{a≠b} Ĝ_a⟩ / B for picture b of B, G = F Fᵀ over the positions of a layer, Ĝ = G / ‖G‖; the
     shares sum to (‖Σ Ĝ‖² - B) / B. Coupled: the pictures of a set are rendered together. Without ``layer`` it

@@ -10,7 +10,7 @@ from featvis.objectives.base import Activations, Objective
 
 
 class Interpolation(Objective):
-    """(1 − w_b)·J₁ + w_b·J₂ with w_b = b / (B − 1) for picture b of B (Lucid; FIELD section 4).
+    """(1 − w_b)·J₁ + w_b·J₂ with w_b = b / (B − 1) for picture b of B (Lucid).
 
     Coupled: a picture's place in its set says what it climbs.
     """

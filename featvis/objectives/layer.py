@@ -11,7 +11,7 @@ from featvis.objectives.base import Activations, Objective, copy_with, spread_ov
 
 
 class LayerEnergy(Objective):
-    """mean over units and positions of A² (DeepDream, Mordvintsev et al. 2015; FIELD section 4)."""
+    """mean over units and positions of A² (DeepDream, Mordvintsev et al. 2015)."""
 
     def __init__(self, layer: str) -> None:
         self.layers = (layer,)

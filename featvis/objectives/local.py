@@ -20,7 +20,7 @@ Window = tuple[int, int, int, int]
 
 
 class Local(Objective):
-    """mean over a window of ⟨a, w⟩ · max(.1, cos(a, w))^p, with a weight for each unit (FIELD section 4)."""
+    """mean over a window of ⟨a, w⟩ · max(.1, cos(a, w))^p, with a weight for each unit."""
 
     def __init__(
         self,

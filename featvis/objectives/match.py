@@ -11,7 +11,7 @@ from featvis.objectives.reference import Compared, check_photograph
 
 
 class Match(Compared):
-    """−Σ_l ‖A_l(x) − A_l(ref)‖² / ‖A_l(ref)‖² (Mahendran & Vedaldi 2015; FIELD section 4)."""
+    """−Σ_l ‖A_l(x) − A_l(ref)‖² / ‖A_l(ref)‖² (Mahendran & Vedaldi 2015)."""
 
     def compare(self, own: Tensor, reference: Tensor, layer: LayerInfo) -> Tensor:  # noqa: D102
         size = reference.square().flatten(1).sum(1).clamp(min=1e-12)

@@ -10,7 +10,7 @@ from featvis.parts import part
 
 @part("alpha")
 class Opacity(Objective):
-    """How opaque an image of the space ``alpha`` is: the mean of its last channel (FIELD 3.6).
+    """How opaque an image of the space ``alpha`` is: the mean of its last channel.
 
     Subtracted, and not a factor of the score: a factor 1 - mean α would reward opacity where the score
     is negative. Of each picture alone: a mean over a batch would couple its pictures.

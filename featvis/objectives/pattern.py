@@ -19,7 +19,7 @@ LEAST_COSINE = 0.1
 
 
 def dot_times_cosine(one: Tensor, other: Tensor, power: float, dim: int) -> Tensor:
-    """Return ⟨a, v⟩ · max(.1, ⟨a, v⟩ / ((‖a‖ + 1e-4)(‖v‖ + 1e-4)))^p along ``dim`` (Lucid; FIELD section 4).
+    """Return ⟨a, v⟩ · max(.1, ⟨a, v⟩ / ((‖a‖ + 1e-4)(‖v‖ + 1e-4)))^p along ``dim`` (Lucid).
 
     Args:
         one: activations.

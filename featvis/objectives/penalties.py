@@ -13,7 +13,7 @@ from featvis.parts import part
 
 @part("total_variation")
 class TotalVariation(Objective):
-    """How much neighbouring pixels differ, mean |Δ rows| + mean |Δ columns| (FIELD section 8)."""
+    """How much neighbouring pixels differ, mean |Δ rows| + mean |Δ columns|."""
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         rows = (images[:, :, 1:] - images[:, :, :-1]).abs().flatten(1)
@@ -31,7 +31,7 @@ class TotalVariation(Objective):
 
 @part("l1")
 class L1(Objective):
-    """Distance from mid-grey, the mean |x - .5| of each image (FIELD section 8)."""
+    """Distance from mid-grey, the mean |x - .5| of each image."""
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         return (images - 0.5).abs().flatten(1).mean(1)
@@ -42,7 +42,7 @@ class L1(Objective):
 
 @part("l2")
 class L2(Objective):
-    """Distance from mid-grey, √(1e-6 + mean (x - .5)²) of each image (FIELD section 8)."""
+    """Distance from mid-grey, √(1e-6 + mean (x - .5)²) of each image."""
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         return ((images - 0.5).square().flatten(1).mean(1) + 1e-6).sqrt()

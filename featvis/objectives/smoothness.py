@@ -15,7 +15,7 @@ from featvis.parts import part
 class Blur(Objective):
     """Fine detail, to be subtracted, which is a blur at each step: ½ mean (x - blur₃(x))², blur₃ a constant.
 
-    Lucid's blur-each-step; the kernel's edge is .5, its centre 1, normalised (FIELD section 8).
+    Lucid's blur-each-step; the kernel's edge is .5, its centre 1, normalised.
     """
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
@@ -29,7 +29,7 @@ class Blur(Objective):
 class Boundary(Objective):
     """Detail and contrast at the border of the canvas: mean (x - blur₅(x))² + .8 (x - .5)² there.
 
-    Lucid's boundary complexity (Activation Atlas, Carter et al. 2019; FIELD section 8), blur₅ a constant.
+    Lucid's boundary complexity (Activation Atlas, Carter et al. 2019), blur₅ a constant.
     ``width`` is the border's in pixels; at most what leaves a pixel of the inside.
     """
 

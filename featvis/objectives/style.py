@@ -14,7 +14,7 @@ from featvis.objectives.reference import Compared, check_photograph
 class Style(Compared):
     """−Σ_l mean |G_l(x) − G_l(ref)| / mean |G_l(ref)|, G = F Fᵀ / positions (Gatys et al. 2016).
 
-    The mean L1 distance of Gram matrices (FIELD section 4), over the photograph's own, so that every layer
+    The mean L1 distance of Gram matrices, over the photograph's own, so that every layer
     counts the same. Where things are does not matter, so the photograph is read once, without transforms.
     """
 

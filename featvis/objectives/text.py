@@ -17,7 +17,7 @@ from featvis.objectives.base import Activations, Objective, copy_with
 
 
 class Text(Objective):
-    """cos(E_img(Tx), E_txt(prompt)), from -1 to 1 (CLIP-featurevis; FIELD section 4)."""
+    """cos(E_img(Tx), E_txt(prompt)), from -1 to 1 (OpenAI's CLIP-featurevis; Goh et al. 2021)."""
 
     layers = (EMBEDDING,)
 

@@ -20,7 +20,7 @@ GRAY = 0.5
 
 
 class Background(Transform):
-    """α · x + (1 - α) · background: images ``(B, C + 1, H, W)`` become ``(B, C, H, W)`` (Lucid; FIELD 3.6).
+    """α · x + (1 - α) · background: images ``(B, C + 1, H, W)`` become ``(B, C, H, W)`` (Lucid).
 
     A background is sigmoid of a sum of waves, 0 to 6 along each side, of normal amplitudes that fall as
     1 / max(|k|, 1)^exponent, with standard deviation ``deviation`` over all: another at every step of every

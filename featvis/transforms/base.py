@@ -25,7 +25,7 @@ class Transform(ABC):
     """Whether it can turn images of one size into another."""
 
     def copies(self) -> int:
-        """Return how many images, each with draws of its own, it makes of one; the score is their mean."""
+        """Return how many images, each with draws of its own, it makes of one; the mean score is climbed."""
         return 1
 
     def check(self, canvas: Size, seen: Size) -> None:  # noqa: B027  (most can change anything)

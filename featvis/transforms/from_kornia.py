@@ -26,7 +26,8 @@ class Kornia(Transform):
 
     kornia draws from torch's global generators. They are lent to it, seeded for each picture and step by the
     picture's own draw, and given back as they were; so pictures are augmented one by one, and on a GPU each
-    step waits for the seeds and is not replayed. Options of kornia are its own: no [start, end] over the run.
+    step waits for the seeds and is not replayed as a CUDA graph. Options of kornia are its own: no
+    [start, end] over the run.
 
     Raises:
         RecipeError: kornia is not installed, has no such augmentation or refuses an option; on construction.

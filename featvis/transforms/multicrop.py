@@ -14,13 +14,14 @@ from featvis.transforms.resample import averaged, resample
 
 @part("multicrop")
 class MultiCrop(Transform):
-    """Show the network ``crops`` boxes of each picture at every step; its score is the mean over them.
+    """Show the network ``crops`` boxes of each picture at every step, and climb the mean score over them.
 
-    MACO (Fel et al. 2023). The side of a box is uniform within ``side``, a share of the largest box of
-    the shape that is seen: a number, a range, or [[least, greatest], [least, greatest]] over the run. Its
-    centre is normal about the canvas' middle, with a standard deviation of ``center_sd`` canvases (a number,
-    or [start, end] over the run), and moved so that the box lies inside. What follows in the list draws for
-    each crop anew.
+    MACO (Fel et al. 2023). That mean is what a picture's ``trace`` tells; its ``score`` is, as always, the
+    saved picture's own, of the whole canvas without crops, so that the two are not to be compared. The side
+    of a box is uniform within ``side``, a share of the largest box of the shape that is seen: a number, a
+    range, or [[least, greatest], [least, greatest]] over the run. Its centre is normal about the canvas'
+    middle, with a standard deviation of ``center_sd`` canvases (a number, or [start, end] over the run), and
+    moved so that the box lies inside. What follows in the list draws for each crop anew.
     """
 
     numbers = 3

@@ -17,7 +17,7 @@ class Noise(Transform):
     """Add normal noise of standard deviation ``sd`` (in units of the image's range) to what is seen.
 
     Falling from strong to weak it makes early steps see large shapes only, so that whole objects
-    come before their detail (FIELD 5.0: measured in this project). With ``power`` p the way from start
+    come before their detail (measured in this project). With ``power`` p the way from start
     to end is (1 - t)^p, t from 0 to 1 over the run: above 1 the noise falls early, and more steps are
     left for detail. Each picture has one field of noise, rolled by a drawn amount along both axes and
     given a drawn sign at every step.

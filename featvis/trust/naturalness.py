@@ -83,7 +83,7 @@ def look(picture: Shown) -> Look:
 
 
 def naturalness(pictures: Sequence[Shown], judge: ModelHandle, batch: int = 8) -> Statistics | None:
-    """Compare a judge's BatchNorm statistics on pictures with those of its training (FIELD 12.4).
+    """Compare a judge's BatchNorm statistics on pictures with those of its training.
 
     At the input of every BatchNorm2d that runs once: μ, σ² over the batch and all positions (biased), m, v
     its running statistics, ε its own. What DeepInversion (arXiv 1912.08795) minimizes, measured in a

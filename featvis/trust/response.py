@@ -27,7 +27,7 @@ CLASSES: dict[str, tuple[float, float]] = {
     "efficientnet_lite1": (6.2, 8.6),
     "efficientnet_lite2": (5.7, 9.8),
 }
-"""Between which values the embedded networks' logits of a photograph's own class were seen (FIELD 12.6)."""
+"""Between which values the embedded networks' logits of the class were on nine photographs."""
 
 
 def seen_by_its_network(subjects: Sequence[Subject], model: ModelHandle) -> Tensor:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from featvis.errors import RecipeError, TargetError, UserError
+from featvis.galleries.build import load_network
 from featvis.galleries.config import Gallery, load_gallery, make_schema
 from featvis.galleries.request import make_request
-from tests.galleries.planted import section, write_config
+from tests.galleries.planted import HEAD, section, write_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((REPOSITORY / "configs" / "galleries").glob("*.toml"))
@@ -58,6 +59,14 @@ def test_the_command_says_what_was_given(tmp_path):
     assert make_request(config, "out").command == f"featvis gallery build {config} --out out"
     told = make_request(config, "my out", weights="none", examples=tmp_path).command
     assert told == f"featvis gallery build {config} --out 'my out' --weights none --examples {tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [("", (16, 20)), ("input_size = 24", (24, 24)), ("input_size = [12, 10]", (12, 10))]
+)
+def test_a_config_says_the_networks_own_size(tmp_path, said, found):
+    config = write_config(tmp_path, section(["conv1:0"]), head=HEAD + said + "\n")
+    assert load_network(make_request(config, tmp_path / "out"), "cpu").input_size == found
 
 
 def test_the_smallest_form(tmp_path):
@@ -106,6 +115,12 @@ BAD = {
     "seeds": (S + "seeds = 0\n", "section 1: seeds"),
     "seed": ("seed = -1\n" + S, "seed"),
     "mean": ("mean = 'grey'\n" + S, "mean"),
+    "input_size": ("input_size = 0\n" + S, "input_size is one side or [height, width], in pixels"),
+    "input_size is text": ("input_size = '224'\n" + S, "got '224'"),
+    "input_size is a truth": ("input_size = true\n" + S, "got True"),
+    "three sides": ("input_size = [3, 224, 224]\n" + S, "got [3, 224, 224]"),
+    "no side": ("input_size = []\n" + S, "got []"),
+    "half a side": ("input_size = [16, 20.5]\n" + S, "got [16, 20.5]"),
     "recipe's key": ("[recipe]\nstepz = 3\n" + S, "did you mean 'steps'"),
     "recipe's value": ("[recipe]\nsteps = 0\n" + S, "steps"),
     "recipe's name": ("recipe = 'portait'\n" + S, "did you mean 'portrait'"),

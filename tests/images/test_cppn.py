@@ -22,7 +22,7 @@ def drawn_batch(space, lanes=2, spread=20.0):
 
 
 def slow_pixel(weights, row, column, activation):
-    """FIELD 3.5, neuron by neuron."""
+    """Lucid's network, neuron by neuron."""
     found = [row, column]
     for name, matrix in weights.items():
         sums = [sum(w * x for w, x in zip(line[:-1], found, strict=True)) + line[-1] for line in matrix]

@@ -17,7 +17,7 @@ def amplitude(k, longer, exponent):
 
 
 def slow_decode(spectrum, height, width, exponent):
-    """Sum the waves one by one: Lucid's ¼ · irfft2(s · z), orthonormal (FIELD 3.2)."""
+    """Sum the waves one by one: Lucid's ¼ · irfft2(s · z), orthonormal."""
     longer = max(height, width)
     rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
     raw = np.zeros((height, width))

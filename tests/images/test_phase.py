@@ -23,7 +23,7 @@ def batch(parameters):
 
 
 def template(f):
-    """FIELD 3.4, number by number."""
+    """Fixed magnitudes and free phases, number by number."""
     if f == 0 or f > 0.25:
         return 0.0
     return f**-1.3 if f <= 0.06 else 0.06**-1.3 * (f / 0.06) ** -1.8

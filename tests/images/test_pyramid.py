@@ -23,7 +23,7 @@ def generator(seed=0):
 
 
 def written_out(levels, size):
-    """FIELD 3.3, for a square."""
+    """The sum of enlarged levels, for a square."""
     return {
         "four": [size / 8, size / 4, size / 2, size],
         "octaves": [2**n for n in range(20) if 2**n <= size],
@@ -132,7 +132,7 @@ def test_the_start_is_the_pyramids():
 
 
 def test_the_filters_gain_falls_as_measured():
-    # FIELD 3.3: |K(f)| falls as f^-1.02 from 2 to 8 cycles per image, as f^-1.22 from 8 to 32.
+    # |K(f)| falls as f^-1.02 from 2 to 8 cycles per image, as f^-1.22 from 8 to 32.
     length, slopes = 224, []
     ups = [resizing(length, side, "bicubic", CPU) for side in range(1, length + 1)]
     for first, last in ((2, 8), (8, 32)):

@@ -121,7 +121,7 @@ def test_t10_white_noise_has_a_flat_spectrum_and_independent_channels_a_diagonal
 
 
 def test_a_root_takes_unlike_variances_and_channels_that_do_not_vary():
-    # Where channels were shuffled into pixels, 25:1:1 came out as three alike (FIELD 2).
+    # Where channels were shuffled into pixels, 25:1:1 came out as three alike.
     root = root_of(np.diag([25.0, 1, 1]))
     np.testing.assert_allclose(root @ root.T, np.diag([1, 0.04, 0.04]), atol=1e-9)
     assert np.isfinite(root_of(np.zeros((3, 3)))).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -92,7 +93,7 @@ def test_t08_total_variation_of_a_canvas_of_one_row_or_column(size, chance):
 
 
 def slow_distance(inputs, norm):
-    """FIELD 5.0, channel by channel."""
+    """The mean over layers, channel by channel."""
     scores = []
     for image in inputs.double():
         shifts, spreads = [], []
@@ -164,6 +165,69 @@ def test_t21_the_batchnorm_penalty_does_not_mix_pictures(chance):
     penalty = BatchNormStatistics().beside(("norm",))
     alone = torch.cat([scores_of(model, penalty, images[lane : lane + 1]) for lane in range(3)])
     torch.testing.assert_close(scores_of(model, penalty, images), alone)
+
+
+def scaled(factor):
+    """A network whose logits are so many times as large, and that is otherwise the same."""
+    net = seeded(Small)
+    with torch.no_grad():
+        for parameter in net.fc.parameters():
+            parameter.mul_(factor)
+    return handle(net)
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_relative_penalty_does_for_logits_of_any_scale(relative):
+    penalty = {"name": "batchnorm", "weight": 2.0, "relative": relative}
+    one, other = (
+        fv.render(
+            scaled(factor),
+            "fc:0:2",
+            size=(17, 24),
+            steps=8,
+            lanes=2,
+            transforms=[],
+            learning_rate=0.1,
+            gradient_norm=1.0,  # Adam's epsilon has a scale of its own
+            penalties=[penalty],
+        )
+        for factor in (1.0, 0.01)
+    )
+    for large, tiny in zip(one, other, strict=True):
+        apart = np.abs(large.levels.astype(int) - tiny.levels.astype(int))
+        assert (apart.max() <= 1) if relative else (apart.mean() > 2)
+        if relative:
+            assert tiny.score == pytest.approx(large.score / 100, rel=1e-2)
+
+
+def test_a_relative_distance_is_that_times_the_size_of_the_targets_own_layer(chance):
+    model = small()
+    images = torch.rand((3, 3, 17, 24), generator=chance)
+    plain = scores_of(model, BatchNormStatistics().beside(("fc",)), images)
+    relative = BatchNormStatistics(relative=True).beside(("fc",))
+    logits = activations_of(model, "fc", images)
+    torch.testing.assert_close(scores_of(model, relative, images), plain * logits.square().mean(1).sqrt())
+    alone = [scores_of(model, relative, images[lane : lane + 1]) for lane in range(3)]
+    torch.testing.assert_close(torch.cat(alone), scores_of(model, relative, images))
+    # A constant factor: it has no slope of its own.
+    images.requires_grad_()
+    slopes = [
+        torch.autograd.grad(scores_of(model, one, images).sum(), images)[0]
+        for one in (relative, BatchNormStatistics().beside(("fc",)))
+    ]
+    size = logits.square().mean(1).sqrt()[:, None, None, None]
+    torch.testing.assert_close(slopes[0], slopes[1] * size, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("said", [{}, {"relative": False}])
+def test_an_option_that_came_later_leaves_old_keys_as_they_were(said):
+    assert fv.Recipe(penalties=[{"name": "batchnorm", **said}]).penalties == (
+        {"name": "batchnorm", "every": 1, "weight": 1.0},
+    )
+    relative = fv.Recipe(penalties=[{"name": "batchnorm", "relative": True}])
+    assert relative.penalties[0]["relative"] is True
+    with pytest.raises(fv.RecipeError, match="relative"):
+        fv.Recipe(penalties=[{"name": "batchnorm", "relative": "very"}])
 
 
 def test_statistics_of_the_real_thing_are_nearer_than_others():

@@ -190,6 +190,26 @@ def test_a_picture_has_its_mean_score_over_crops_and_each_crop_a_draw_of_its_own
         assert float(scores[lane]) == pytest.approx(sum(each) / 3)
 
 
+def test_the_trace_tells_the_crops_mean_and_the_score_is_the_whole_saved_pictures():
+    model, seen = small(), []
+    (picture,) = fv.render(
+        model,
+        "norm:1",
+        size=(17, 24),
+        steps=2,
+        lanes=1,
+        space="pixel",
+        learning_rate=3.0,
+        transforms=[MultiCrop(crops=3, side=0.3), fv.Noise(sd=0.3)],
+        watch=lambda step: seen.append(float(step.scores)),
+    )
+    with model.tap(["norm"], size=(17, 24)) as activations, torch.no_grad():
+        plain = float(activations(picture.image[None])["norm"][0, 1].mean())
+    assert picture.score == pytest.approx(plain, rel=1e-5)
+    assert picture.trace == pytest.approx(seen, rel=1e-3)
+    assert abs(picture.trace[0] - picture.start_score) > 1e-3, "noisy crops are another thing"
+
+
 def test_with_one_constant_box_many_crops_are_as_good_as_one():
     model = small()
     settings = {"size": (17, 24), "steps": 4, "lanes": 2}
