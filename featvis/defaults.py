@@ -52,14 +52,24 @@ def default_recipe(
 
 
 def fit_penalties(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recipe:
-    """Leave out our penalties where no BatchNorm runs before what is climbed.
+    """Leave out our penalties where no BatchNorm runs before what is climbed, rivals where there are none.
 
-    Their weights stand beside each other, and were found on networks with BatchNorm.
+    Their weights stand beside each other, and were found on classes of networks with BatchNorm.
     """
     known = any(penalty["name"] == "batchnorm" for penalty in recipe.penalties)
-    if not known or network.has_statistics(bound.layers):
+    if known and not network.has_statistics(bound.layers):
+        return recipe.but(penalties=[])
+    if not any(penalty["name"] == "rivals" for penalty in recipe.penalties) or _is_class(network, bound):
         return recipe
-    return recipe.but(penalties=[])
+    return recipe.but(penalties=[penalty for penalty in recipe.penalties if penalty["name"] != "rivals"])
+
+
+def _is_class(network: NetworkAt, bound: Objective) -> bool:
+    """Whether a class is climbed: one of several units of the network's output ``(B, classes)``."""
+    if not isinstance(bound, Unit) or bound.layer != network.output_layer:
+        return False
+    shape = network.layer(bound.layer).shape
+    return len(shape) == 2 and shape[1] > 1
 
 
 def fit_signal(model: ModelHandle, changes: dict[str, Any], recipe: Recipe | str | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective, stack
 from featvis.objectives.reference import fitted
+from featvis.objectives.unit import units_of
 from featvis.objectives.within import Within
 from featvis.opacity import Gathered
 from featvis.pictures import Picture, to_levels
@@ -176,11 +177,11 @@ def picture_of(
 def climbed_objective(job: Job) -> Objective:
     """Return what a job climbs: each lane its own target, less the recipe's penalties."""
     climbed = stack([one.objective for one in lanes_of(job)])
-    layers = climbed.layers
+    target = climbed
     if job.recipe.band is not None:
         climbed = Within(climbed, [job.recipe.band])
     for penalty in job.recipe.penalties:
-        term = parts.make("objectives", penalty).beside(layers)
+        term = parts.make("objectives", penalty).beside(target.layers, units_of(target))
         climbed = climbed - penalty["weight"] * term
     return climbed
 

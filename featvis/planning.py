@@ -19,7 +19,7 @@ from featvis.jobs import Wanted, seen_size, settle
 from featvis.models.handle import ModelHandle
 from featvis.models.network import NetworkAt
 from featvis.objectives.base import Objective
-from featvis.objectives.unit import Logit, Unit, of_target
+from featvis.objectives.unit import Logit, Unit, of_target, units_of
 from featvis.objectives.vectors import read_vectors
 from featvis.pictures import to_levels
 from featvis.recipe import Recipe, recipe_files
@@ -162,7 +162,7 @@ def _check_parts(model: ModelHandle, recipe: Recipe, bound: Objective, start: Te
             raise RecipeError(
                 "the penalty 'alpha' is for images with transparency; give space = {name = \"alpha\"}"
             )
-        parts.make("objectives", spec).beside(bound.layers).bind(network_for(model, recipe))
+        parts.make("objectives", spec).beside(bound.layers, units_of(bound)).bind(network_for(model, recipe))
     if start is not None:
         if not space.fits:
             raise RecipeError(f"the image space {recipe.space['name']!r} cannot start from an image")

@@ -62,8 +62,13 @@ class Objective(ABC):
             network.layer(name)
         return self
 
-    def beside(self, layers: Sequence[str]) -> Objective:
-        """Return this penalty for a run whose target reads ``layers``; it may not look deeper than they."""
+    def beside(self, layers: Sequence[str], units: Sequence[int] = ()) -> Objective:
+        """Return this penalty for a run whose target reads ``layers``; it may not look deeper than they.
+
+        Args:
+            layers: of the target.
+            units: where each lane climbs one unit of one layer, those units.
+        """
         return self
 
     @contextmanager

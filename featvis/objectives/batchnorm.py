@@ -33,7 +33,7 @@ class BatchNormStatistics(Objective):
     every: AtLeastOne = 1
     relative: Switch | None = None
 
-    def beside(self, layers: Sequence[str]) -> Objective:  # noqa: D102
+    def beside(self, layers: Sequence[str], units: Sequence[int] = ()) -> Objective:  # noqa: D102
         return copy_with(self, _until=tuple(layers))
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102

@@ -101,6 +101,11 @@ class Unit(Objective):
         return copy_with(first, units=tuple(units), positions=tuple(positions), _where=None)
 
 
+def units_of(objective: Objective) -> tuple[int, ...]:
+    """Return the units that an objective climbs, one for each lane; none where it is not one of a layer's."""
+    return objective.units if isinstance(objective, Unit) else ()
+
+
 def of_target(target: Target) -> Unit:
     """Return the objective that a target names."""
     return Unit(target.layer, [target.unit], [target.position])

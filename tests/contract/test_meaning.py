@@ -61,6 +61,7 @@ PROVED = {
     "objectives/l2": ("objectives/test_penalties.py", "test_a_penalty_follows_its_formula"),
     "objectives/linf": ("objectives/test_borders.py", "test_d2_linf_is_the_farthest_pixel"),
     "objectives/lp": ("objectives/test_borders.py", "test_d2_lp_is_the_mean_of_powers"),
+    "objectives/rivals": ("objectives/test_rivals.py", "test_each_lane_leaves_out_its_own_class"),
     "objectives/total_variation": ("objectives/test_penalties.py", "test_a_penalty_follows_its_formula"),
 }
 """A new part has its line here: the one test that would notice that it does something else."""
