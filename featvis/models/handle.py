@@ -210,7 +210,7 @@ class ModelHandle:
 
     def with_module(self, module: nn.Module) -> ModelHandle:
         """Return a handle like this one on another network of the same build."""
-        return ModelHandle(
+        other = ModelHandle(
             module,
             name=self.name,
             mean=self.mean,
@@ -220,7 +220,11 @@ class ModelHandle:
             labels=self.labels,
             missing=sorted(self.missing),
             unit_axes=self.unit_axes,
+            notes=self.notes,
+            signal=self.signal,
         )
+        other.spreads = self.spreads
+        return other
 
     def run_once(self, images: Tensor) -> None:
         """Run the whole network on images ``(B, C, H, W)`` in [0, 1] for what its own hooks note."""

@@ -56,7 +56,12 @@ class Accentuation(Objective):
             self._there = Resize((images.shape[2], images.shape[3]))(self._there)
         with torch.no_grad():
             photograph = self._there.to(images.dtype).expand(images.shape[0], -1, -1, -1)
-            there = self._features(told.look(photograph))
+            # With no layer to look at, the photograph's own pixels will do: no pass of the network.
+            there = (
+                told.move(photograph).flatten(2)
+                if self.layer is None
+                else self._features(told.look(photograph))
+            )
         distances = _distance(self._features(told), there)
         return scores - self.weight * _balance(scores, distances, images) * distances
 

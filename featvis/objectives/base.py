@@ -17,7 +17,7 @@ from featvis.errors import UserError
 from featvis.models.layers import LayerInfo
 from featvis.models.network import NetworkAt
 from featvis.objectives.seen import Activations as Activations
-from featvis.objectives.seen import Seen
+from featvis.objectives.seen import Seen, under_reference
 
 _Kind = TypeVar("_Kind")
 
@@ -37,7 +37,7 @@ class Objective(ABC):
     """Whether a picture's score depends on its batch-mates (by design, as in diversity)."""
     references: Mapping[str, Tensor] = MappingProxyType({})
     """Photographs ``(1, C, H, W)`` that a bound objective compares with, by digest; the transforms move them
-    as they move the image, and :func:`~featvis.objectives.reference.under_reference` says where their
+    as they move the image, and :func:`~featvis.objectives.seen.under_reference` says where their
     activations are found.
 
     They are told beforehand, so that a step reads a photograph once for all terms and crops, and not at all
@@ -213,6 +213,7 @@ class EachItsOwn(Objective):
         self.objectives = tuple(objectives)
         self.layers = tuple(dict.fromkeys(layer for one in self.objectives for layer in one.layers))
         self.sees = any(one.sees for one in self.objectives)
+        self.references = {name: one for each in self.objectives for name, one in each.references.items()}
 
     @contextmanager
     def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:  # noqa: D102
@@ -224,11 +225,13 @@ class EachItsOwn(Objective):
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         scores = []
         for lane, objective in enumerate(self.objectives):
+            beside = [under_reference(name, of) for name in objective.references for of in objective.layers]
+            names = [*objective.layers, *(name for name in beside if name in activations)]
             own: Activations
             if objective.sees and isinstance(activations, Seen):
-                own = activations.lane(lane, objective.layers)
+                own = activations.lane(lane, names)
             else:
-                own = {name: activations[name][lane : lane + 1] for name in objective.layers}
+                own = {name: activations[name][lane : lane + 1] for name in names}
             scores.append(objective(own, images[lane : lane + 1]))
         return torch.cat(scores)
 

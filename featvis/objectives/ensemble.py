@@ -12,8 +12,9 @@ from featvis.errors import ModelError, UserError
 from featvis.models.handle import ModelHandle
 from featvis.models.network import NetworkAt
 from featvis.objectives.base import Activations, Objective, Sum, copy_with
+from featvis.objectives.reference import fitted
 from featvis.objectives.resize import Resize
-from featvis.objectives.seen import read, seen
+from featvis.objectives.seen import read, seen, under_reference
 
 
 class Elsewhere(Objective):
@@ -67,9 +68,22 @@ class Elsewhere(Objective):
             if given is images:
                 return shown
             assert self._resize is not None
-            return self._resize(told.look(given).shown)
+            return self._resize(told.move(given)).to(self.model.device)
 
-        return self.objective(read(self.objective, self._tap, images, transformed), images).to(images.device)
+        given = read(self.objective, self._tap, images, transformed)
+        given |= self._references(images, transformed)
+        return self.objective(given, images).to(images.device)
+
+    def _references(self, images: Tensor, transformed: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        """What the layers give for the photographs that the objective compares with, moved as the images."""
+        assert self._tap is not None
+        found = {}
+        with torch.no_grad():
+            for digest, one in self.objective.references.items():
+                laid = fitted(one, (images.shape[2], images.shape[3])).to(images.device, images.dtype)
+                for layer, given in self._tap(transformed(laid.expand(len(images), -1, -1, -1))).items():
+                    found[under_reference(digest, layer)] = given
+        return found
 
     def describe(self) -> str:  # noqa: D102
         return f"{self.model.name}#{self.model.fingerprint()[:12]}({self.objective.describe()})"

@@ -14,6 +14,7 @@ from featvis.errors import CanvasError, TargetError
 from featvis.models.layers import LayerInfo
 from featvis.models.network import NetworkAt
 from featvis.objectives.base import Activations, Objective, copy_with
+from featvis.objectives.seen import under_reference
 
 
 class Compared(Objective):
@@ -84,11 +85,6 @@ class Photographs:
                 for layer, found in activations(chain(shown)).items():
                     given[under_reference(digest, layer)] = found
         return given
-
-
-def under_reference(digest: str, layer: str) -> str:
-    """Return the name under which a photograph's activations of a layer stand among the images' own."""
-    return f"{layer} of {digest}"
 
 
 def check_photograph(

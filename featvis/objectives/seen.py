@@ -27,12 +27,18 @@ class Seen(dict[str, Tensor]):
     """Activations, with what the network was shown and a way to show it other images just so."""
 
     def __init__(
-        self, given: Activations, shown: Tensor, show: Callable[[Tensor], tuple[Activations, Tensor]]
+        self,
+        given: Activations,
+        shown: Tensor,
+        move: Callable[[Tensor], Tensor],
+        tap: Callable[[Tensor], Activations],
     ) -> None:
         super().__init__(given)
         self.shown = shown
         """``(B, C, H, W)``: the images after this step's transforms."""
-        self._show = show
+        self.move = move
+        """From other images ``(B, C, H, W)`` to what the network would be shown: this step's transforms."""
+        self._tap = tap
 
     def look(self, images: Tensor) -> Seen:
         """Return what the layers give for other images ``(B, C, H, W)`` under this step's very transforms.
@@ -40,19 +46,21 @@ class Seen(dict[str, Tensor]):
         A pass of the network for each call, and not with several crops; where activations will do,
         :attr:`Objective.references` costs less.
         """
-        given, shown = self._show(images)
-        return Seen(given, shown, self._show)
+        shown = self.move(images)
+        return Seen(self._tap(shown), shown, self.move, self._tap)
 
-    def lane(self, lane: int, layers: Sequence[str]) -> Seen:
-        """Return what one lane saw, with the layers named."""
-        lanes = self.shown.shape[0]
+    def lane(self, lane: int, names: Sequence[str]) -> Seen:
+        """Return what one lane saw, with the activations named."""
+        lanes, own = self.shown.shape[0], slice(lane, lane + 1)
 
-        def show(images: Tensor) -> tuple[Activations, Tensor]:
-            given, shown = self._show(images.expand(lanes, -1, -1, -1))
-            return {name: given[name][lane : lane + 1] for name in layers}, shown[lane : lane + 1]
+        def move(images: Tensor) -> Tensor:
+            return self.move(images.expand(lanes, -1, -1, -1))[own]
 
-        own = {name: self[name][lane : lane + 1] for name in layers}
-        return Seen(own, self.shown[lane : lane + 1], show)
+        def tap(shown: Tensor) -> Activations:
+            given = self._tap(shown.expand(lanes, -1, -1, -1))
+            return {name: given[name][own] for name in names if name in given}
+
+        return Seen({name: self[name][own] for name in names}, self.shown[own], move, tap)
 
 
 def read(
@@ -70,12 +78,17 @@ def read(
         transformed: from images to what the network is shown; the same draws whenever it is called.
     """
 
-    def show(given: Tensor) -> tuple[Activations, Tensor]:
-        shown = transformed(given)
-        return (tap(shown) if objective.layers else {}), shown
+    def wanted(shown: Tensor) -> Activations:
+        return tap(shown) if objective.layers else {}
 
-    found, shown = show(images)
-    return Seen(found, shown, show) if objective.sees else dict(found)
+    shown = transformed(images)
+    found = wanted(shown)
+    return Seen(found, shown, transformed, wanted) if objective.sees else dict(found)
+
+
+def under_reference(digest: str, layer: str) -> str:
+    """Return the name under which a photograph's activations of a layer stand among the images' own."""
+    return f"{layer} of {digest}"
 
 
 def seen(activations: Activations, who: Reader) -> Seen:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import featvis as fv
+from featvis.objectives.base import stack
 from featvis.objectives.reference import fitted
 from tests.networks import activations_of, correlation, layouts, scores_of, small
 
@@ -80,16 +81,16 @@ def test_no_gradient_reaches_the_photograph_and_it_is_not_changed(photograph):
     assert torch.equal(before, photograph)
 
 
-@pytest.mark.parametrize("transforms", [[], [fv.Warp(shift=0.3, degrees=20), fv.Noise(sd=0.05)]])
-@pytest.mark.parametrize("make", [fv.match, fv.caricature])
-def test_the_photograph_is_moved_as_the_image_is(make, transforms, photograph):
-    """A run that starts at the photograph is shown nothing but the photograph, whatever the draws."""
-    model = layouts()
+MOVED = [fv.Warp(shift=0.3, degrees=20), fv.Noise(sd=0.05)]
+
+
+def scores_at(photograph, model, objective, transforms):
+    """The scores of a run of two lanes that stays where it starts: at the photograph."""
     space = fv.PixelImage(size=SIZE, decorrelate=False)
     start = {name: value[None].repeat(2, *[1] * value.dim()) for name, value in space.fit(photograph).items()}
     steps = fv.ascend(
         model,
-        make("map", photograph),
+        objective,
         space,
         steps=2,
         lanes=2,
@@ -97,9 +98,30 @@ def test_the_photograph_is_moved_as_the_image_is(make, transforms, photograph):
         start=start,
         learning_rate=1e-9,
     )
-    for step in steps:
-        perfect = 0.0 if make is fv.match else 1.0
-        assert step.scores.tolist() == pytest.approx([perfect] * 2, abs=1e-3)
+    return [step.scores.tolist() for step in steps]
+
+
+@pytest.mark.parametrize("transforms", [[], MOVED])
+@pytest.mark.parametrize("make", [fv.match, fv.caricature])
+def test_the_photograph_is_moved_as_the_image_is(make, transforms, photograph):
+    """A run that starts at the photograph is shown nothing but the photograph, whatever the draws."""
+    perfect = 0.0 if make is fv.match else 1.0
+    for scores in scores_at(photograph, layouts(), make("map", photograph), transforms):
+        assert scores == pytest.approx([perfect] * 2, abs=1e-3)
+
+
+def test_it_is_moved_for_another_network_of_an_ensemble_too(photograph):
+    model, other = layouts(), layouts((13, 11))
+    for make, perfect in ((fv.match, 0.0), (fv.caricature, 1.0)):
+        for scores in scores_at(photograph, model, fv.ensemble((other, make("map", photograph))), MOVED):
+            assert scores == pytest.approx([perfect] * 2, abs=1e-3)
+
+
+def test_lanes_with_different_objectives_move_their_photographs(photograph):
+    network = layouts().at(SIZE)
+    each = stack([fv.match("map", photograph).bind(network), fv.caricature("map", photograph).bind(network)])
+    for scores in scores_at(photograph, layouts(), each, MOVED):
+        assert scores == pytest.approx([0.0, 1.0], abs=1e-3)
 
 
 def test_c11_inversion_finds_the_photograph_again(photograph):
