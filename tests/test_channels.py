@@ -203,3 +203,11 @@ def test_the_command_line_renders_them(name, channels, size, tmp_path, capsys):
         score = fv.load_model(where).module(torch.from_numpy(values[:, 0] if size[0] == 1 else values)[None])
     assert picture.score == pytest.approx(float(score[0, 1].mean()), abs=1e-4)
     assert main(["render", "--model", where, "2:1", *told, "--size", "7x9x3"]) == 2
+
+
+def test_another_network_of_the_same_build_takes_signals_too():
+    model = handle(seeded(Recorder), 40, 2, signal=True)
+    other = model.with_module(seeded(Recorder, seed=8))
+    (picture,) = fv.render(other, f"{other.output_layer}:0", size=40, steps=1)
+    assert picture.levels.shape[1] == 1
+    assert (other.signal, other.notes, other.spreads) == (True, model.notes, model.spreads)
