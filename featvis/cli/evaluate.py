@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from featvis.cli.network import Device, Mean, Std, UnitAxis, Weights, check_network, load_network, note
-from featvis.errors import ModelError, OutputError, RecipeError, UserError
+from featvis.errors import OutputError, RecipeError, UserError
 
 
 def evaluate(
@@ -30,7 +30,12 @@ def evaluate(
     ] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything that was found as JSON.")] = False,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="The pictures' network; by default the folder's.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="The pictures' network; by default the folder's, a gallery's as its config says.",
+        ),
     ] = None,
     weights: Weights = None,
     mean: Mean = None,
@@ -50,12 +55,16 @@ def evaluate(
     numbers = check_network(model or "x", mean, std)
     for name in judge or ():
         check_network(name, None, None)
+    from featvis.trust.panel import load_folders, name_of_network
     from featvis.trust.subjects import read_folder
 
-    named = model or str(read_folder(folder).get("model"))
-    if model is None and named.startswith("file:"):
-        raise ModelError(f"the folder names {named!r} as its network; give --model to have that code run")
-    own = load_network(named, weights, numbers, unit_axis, device)
+    manifest = read_folder(folder)
+    if (model, weights, mean, std, unit_axis) == (None,) * 5:
+        own = load_folders(folder, manifest, device)
+        for line in own.notes:
+            note(line)
+    else:
+        own = load_network(model or name_of_network(manifest), weights, numbers, unit_axis, device)
     judges = None if judge is None else [load_network(name, None, {}, None, device) for name in judge]
     from featvis.trust.evaluation import evaluate as measure
 

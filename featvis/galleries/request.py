@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from featvis.errors import ModelError, OutputError, RecipeError, WeightsError
-from featvis.galleries.config import Gallery, beside, load_gallery
+from featvis.errors import ModelError, OutputError, RecipeError, UserError, WeightsError
+from featvis.galleries.config import Gallery, beside, is_copy, load_gallery
 
 
 @dataclass(frozen=True)
@@ -91,3 +92,26 @@ def make_request(
         count=told.count if told is not None else 9,
         options=tuple(text for option, value in given.items() if value for text in (option, value)),
     )
+
+
+def find_request(folder: Path, manifest: dict[str, Any]) -> BuildRequest | None:
+    """Return what a gallery's folder was built from, where that still lies there unchanged, seen from here.
+
+    Args:
+        folder: the gallery.
+        manifest: its manifest, which keeps the command.
+    """
+    gallery = manifest.get("gallery")
+    words = shlex.split(str(gallery.get("command"))) if isinstance(gallery, dict) else []
+    if words[:3] != ["featvis", "gallery", "build"] or len(words) < 4:
+        return None
+    options = dict(zip(words[4::2], words[5::2], strict=False))
+    config = Path(words[3])
+    try:
+        return (
+            make_request(config, folder, weights=options.get("--weights"))
+            if is_copy(folder, config)
+            else None
+        )
+    except UserError:
+        return None

@@ -71,7 +71,7 @@ def evaluate(
         raise RecipeError(f"batch is at least 1, got {batch}")
     say = say or (lambda line: None)
     manifest = read_folder(place)
-    own = own_network(manifest, model)
+    own = own_network(place, manifest, model)
     panel = panel_of(judges, own)
     contents = read_contents(place, manifest, own.channels)
     subjects = contents.subjects

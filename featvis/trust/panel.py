@@ -4,27 +4,61 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from featvis.errors import ModelError
+from featvis.galleries.build import load_network
+from featvis.galleries.request import find_request
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
 from featvis.models.sources import embedded
 
 
-def own_network(manifest: dict[str, Any], model: ModelHandle | str | None) -> ModelHandle:
+def name_of_network(manifest: dict[str, Any]) -> str:
+    """Return the name of a folder's network.
+
+    Raises:
+        ModelError: it is code that only its user may have run.
+    """
+    name = str(manifest.get("model"))
+    if name.startswith("file:"):
+        raise ModelError(f"the folder names {name!r} as its network; give --model to have that code run")
+    return name
+
+
+def load_folders(folder: Path, manifest: dict[str, Any], device: str = "auto") -> ModelHandle:
+    """Load the network that a folder names: a gallery's with the weights and preprocessing of its config.
+
+    The config is the one that the gallery was built from, if it is still where it lay; else the network is
+    loaded by its name alone.
+
+    Args:
+        folder: where the pictures are.
+        manifest: its manifest.
+        device: as for :func:`featvis.load_model`.
+
+    Raises:
+        ModelError: it does not load, or is code that only its user may have run.
+    """
+    name = name_of_network(manifest)
+    request = find_request(folder, manifest)
+    if request is not None and request.gallery.model == name:
+        return load_network(request, device)
+    return load_model(name, device=device)
+
+
+def own_network(folder: Path, manifest: dict[str, Any], model: ModelHandle | str | None) -> ModelHandle:
     """Return the network that a folder's pictures are of.
 
     Raises:
         ModelError: it does not load, or has other weights.
     """
-    name = str(manifest.get("model"))
-    if model is None and name.startswith("file:"):
-        raise ModelError(f"the folder names {name!r} as its network; give --model to have that code run")
-    own = load_model(model if model is not None else name)
-    if (weights := own.fingerprint()) != manifest.get("weights"):
+    own = load_folders(folder, manifest) if model is None else load_model(model)
+    name, told = str(manifest.get("model")), str(manifest.get("weights"))
+    if (weights := own.fingerprint()) != told:
         raise ModelError(
-            f"the folder holds pictures of {name!r}, weights {str(manifest.get('weights'))[:12]}…; "
+            f"the folder holds pictures of {name!r}, weights {told[:12]}…; "
             f"{own.name!r} has {weights[:12]}…: give the network (--model) and --weights that they are of"
         )
     return own

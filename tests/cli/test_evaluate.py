@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from safetensors.torch import save_file
 
 import featvis as fv
 from featvis.cli import main
@@ -111,3 +112,23 @@ def test_an_empty_folder_code_and_another_network_are_told(folder, tmp_path, cap
     assert main(["evaluate", str(folder), "--model", "efficientnet_lite0"]) == 2
     assert "give the network (--model)" in capsys.readouterr().err
     assert not (folder / "evaluation.json").exists()
+
+
+def test_a_gallerys_network_has_its_configs_weights_and_preprocessing(tmp_path, monkeypatch, capsys):
+    """As its build loaded it: nothing is asked again that its config says; unless that has changed since."""
+    monkeypatch.chdir(tmp_path)
+    other = fv.load_model("timm:test_resnet", weights="none", input_size=48)
+    save_file({name: row.contiguous() for name, row in other.module.state_dict().items()}, "w.safetensors")
+    config = tmp_path / "configs" / "some.toml"
+    config.parent.mkdir()
+    config.write_text(
+        'model = "timm:test_resnet"\nweights = "../w.safetensors"\ninput_size = 48\nmean = [0.4, 0.5, 0.6]\n'
+        'recipe = { size = 48, steps = 2, lanes = 1 }\n[[sections]]\ntargets = ["layer1:0:2"]\n'
+    )
+    assert main(["gallery", "build", "configs/some.toml", "--out", "there"]) == 0
+    assert main(["evaluate", "there", "--judge", "efficientnet_lite0"]) == 0
+    assert "its score is not the one it claims" not in capsys.readouterr().out
+    found = fv.evaluate("there", judges=[])
+    assert [abs(one["score"] - one["claimed"]) < 1e-3 for one in found["pictures"]] == [True, True]
+    config.write_text(config.read_text().replace("0.4", "0.45"))
+    assert main(["evaluate", "there", "--judge", "efficientnet_lite0"]) == 2
