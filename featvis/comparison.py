@@ -89,8 +89,8 @@ def compare(
     if len(wishes) < 2:
         raise UserError("compare: at least 2 units; one says nothing about others")
     panel = panel_of(judges, handle)
-    pictures, steps = _render(handle, wishes, recipes, seeds, None if out is None else Path(out), say)
-    measured = {name: _measure(pictures[name], steps[name], panel) for name in pictures}
+    pictures = _render(handle, wishes, recipes, seeds, None if out is None else Path(out), say)
+    measured = {name: _measure(pictures[name], panel) for name in pictures}
     owners = np.array([wishes.index(picture.target) for picture in pictures["a"]])
     table = {
         name: _beside(measured["a"][name], measured["b"][name], owners, draws, name) for name in measured["a"]
@@ -143,9 +143,8 @@ def _render(
     seeds: int,
     out: Path | None,
     say: Callable[[str], None] | None,
-) -> tuple[dict[str, list[Picture]], dict[str, list[float]]]:
+) -> dict[str, list[Picture]]:
     pictures: dict[str, list[Picture]] = {name: [] for name in recipes}
-    costs: dict[str, list[float]] = {name: [] for name in recipes}
     turn = max(recipe.lanes for recipe in recipes.values())
     began = time.monotonic()
     for place in range(0, len(wishes), turn):
@@ -153,15 +152,12 @@ def _render(
         for name, recipe in recipes.items():
             made = render(model, few, recipe=recipe, seeds=seeds, out=out / name if out is not None else None)
             pictures[name] += made
-            costs[name] += [float(one.taken or recipe.steps) for one in made]
         if say is not None:
             say(f"{place + len(few)} of {len(wishes)} units, {time.monotonic() - began:.0f} s")
-    return pictures, costs
+    return pictures
 
 
-def _measure(
-    pictures: Sequence[Picture], steps: Sequence[float], panel: Sequence[ModelHandle]
-) -> dict[str, Values]:
+def _measure(pictures: Sequence[Picture], panel: Sequence[ModelHandle]) -> dict[str, Values]:
     """Return what can be said of each picture alone."""
     found: dict[str, Values] = {}
     for judge in panel:
@@ -178,7 +174,7 @@ def _measure(
     looks = [look(picture) for picture in pictures]
     for name in ("slope", "high_share", "contrast", "saturation"):
         found[name.replace("_", " ")] = np.array([getattr(one, name) for one in looks])
-    found["evaluations"] = np.array(steps)
+    found["evaluations"] = np.array([float(picture.evaluations) for picture in pictures])
     found["seconds"] = np.array([picture.seconds for picture in pictures])
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -171,7 +172,14 @@ def picture_of(
         weights=weights,
         preprocessing=(model.mean, model.std),
         alpha=len(levels) > model.channels,
+        evaluations=(taken or one.recipe.steps) * passes_of(one.recipe),
     )
+
+
+def passes_of(recipe: Recipe) -> int:
+    """Return how many times the network sees a picture at every step: copies, and crops of each."""
+    crops: list[int] = [parts.make("transforms", spec).copies() for spec in recipe.transforms]
+    return recipe.copies * math.prod(crops)
 
 
 def climbed_objective(job: Job) -> Objective:

@@ -149,3 +149,12 @@ def test_the_command_refuses_in_one_line(typed, says, capsys):
     told = capsys.readouterr().err
     assert says in told
     assert len(told.strip().splitlines()) == 1
+
+
+def test_evaluations_are_passes_not_steps(tmp_path):
+    """Crops, copies and candidates cost what they cost, also where the pictures lie there from before."""
+    several = SHORT.but(copies=2, best_of=2, transforms=[{"name": "multicrop", "crops": 3}])
+    for _ in range(2):
+        found = fv.compare(SHORT, several, "0:0:2", model=colors(), judges=[], out=tmp_path)
+        measures = found["measures"]["evaluations"]
+        assert (measures["a"], measures["b"], measures["better"]) == (2, 2 * 2 * 2 * 3, "a")
