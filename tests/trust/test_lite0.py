@@ -1,7 +1,9 @@
 """The same on EfficientNet-Lite0: how long it takes, and what is said where the weights are random."""
 
+import random
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,3 +45,25 @@ def test_noise_pngs_passed_off_as_pictures_are_flagged_half_a_hundred_in_a_minut
     # Noise is of some class to every judge; to be of the one asked for is chance.
     assert sum("recognized by 0 of 1 judge" in one["verdicts"] for one in found["pictures"]) >= 49
     assert took < 60, "with one thread: 24 on a quiet machine"
+
+
+@pytest.mark.slow
+def test_channels_are_excited_as_no_photograph_excites_them_and_most_of_all_units(tmp_path, lite0):
+    """The recipe ``channel``: three times the best photograph, first in the layer, alike from two starts."""
+    photographs = Path(pytest.importorskip("skimage").__file__).parent / "data"
+    chance = random.Random(5)
+    targets = [
+        f"{layer}:{unit}"
+        for layer in ("blocks.2", "blocks.3", "blocks.4", "blocks.5")
+        for unit in chance.sample(range(lite0.layer(layer).units), 4)
+    ]
+    fv.render(lite0, targets, recipe="channel", size=(112, 128), seeds=2, out=tmp_path)
+    found = fv.evaluate(tmp_path, judges=["efficientnet_lite1"], examples=photographs)["pictures"]
+    assert len(found) == 32
+    # A unit that no photograph excites has no ratio.
+    above = [one["photographs"]["ratio"] is None or one["photographs"]["ratio"] >= 3 for one in found]
+    first = [one["selectivity"]["rank"] == 1 for one in found]
+    print(f"{sum(above)} of 32 three times the best photograph, {sum(first)} first in their layer")
+    assert sum(above) >= 28
+    assert sum(first) >= 29
+    assert all(one["agreement"]["agrees"] for one in found)
