@@ -102,16 +102,15 @@ def find_request(folder: Path, manifest: dict[str, Any]) -> BuildRequest | None:
         manifest: its manifest, which keeps the command.
     """
     gallery = manifest.get("gallery")
-    words = shlex.split(str(gallery.get("command"))) if isinstance(gallery, dict) else []
-    if words[:3] != ["featvis", "gallery", "build"] or len(words) < 4:
-        return None
-    options = dict(zip(words[4::2], words[5::2], strict=False))
-    config = Path(words[3])
     try:
-        return (
-            make_request(config, folder, weights=options.get("--weights"))
-            if is_copy(folder, config)
-            else None
-        )
-    except UserError:
+        words = shlex.split(str(gallery.get("command"))) if isinstance(gallery, dict) else []
+        if (
+            words[:3] != ["featvis", "gallery", "build"]
+            or len(words) < 4
+            or not is_copy(folder, Path(words[3]))
+        ):
+            return None
+        options = dict(zip(words[4::2], words[5::2], strict=False))
+        return make_request(words[3], folder, weights=options.get("--weights"))
+    except (UserError, ValueError):
         return None

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 import featvis as fv
 from featvis.cli import main
+from featvis.galleries.request import find_request
 from featvis.trust.panel import panel_of
 from tests.trust.planted import FAST, colors
 
@@ -130,5 +131,8 @@ def test_a_gallerys_network_has_its_configs_weights_and_preprocessing(tmp_path, 
     assert "its score is not the one it claims" not in capsys.readouterr().out
     found = fv.evaluate("there", judges=[])
     assert [abs(one["score"] - one["claimed"]) < 1e-3 for one in found["pictures"]] == [True, True]
+    manifest = json.loads((tmp_path / "there" / "manifest.json").read_text())
+    manifest["gallery"]["command"] += " 'damaged"
+    assert find_request(tmp_path / "there", manifest) is None
     config.write_text(config.read_text().replace("0.4", "0.45"))
     assert main(["evaluate", "there", "--judge", "efficientnet_lite0"]) == 2
