@@ -178,7 +178,7 @@ def test_a_shortcut_is_flagged_for_no_other_network_sees_the_class(tmp_path):
     assert corner.argmax() == 2, "the mark shows"
     told = by_target(fv.evaluate(tmp_path, model=model, judges=[judge()]))
     assert "recognized by 0 of 1 judge" in told["0:0"]["verdicts"]
-    assert told["0:0"]["score"] > -0.01, "its own network is as sure as can be"
+    assert told["0:0"]["score"] > -0.03, "its own network is as sure as can be: it gives 97 %"
     for honest in ("0:1", "0:2"):
         assert "recognized by 1 of 1 judge" in told[honest]["verdicts"]
 
