@@ -55,12 +55,12 @@ def evaluate(
     numbers = check_network(model or "x", mean, std)
     for name in judge or ():
         check_network(name, None, None)
-    from featvis.trust.panel import load_folders, name_of_network
+    from featvis.trust.panel import load_network_of, name_of_network
     from featvis.trust.subjects import read_folder
 
     manifest = read_folder(folder)
     if (model, weights, mean, std, unit_axis) == (None,) * 5:
-        own = load_folders(folder, manifest, device)
+        own = load_network_of(folder, manifest, device)
         for line in own.notes:
             note(line)
     else:

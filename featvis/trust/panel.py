@@ -27,7 +27,7 @@ def name_of_network(manifest: dict[str, Any]) -> str:
     return name
 
 
-def load_folders(folder: Path, manifest: dict[str, Any], device: str = "auto") -> ModelHandle:
+def load_network_of(folder: Path, manifest: dict[str, Any], device: str = "auto") -> ModelHandle:
     """Load the network that a folder names: a gallery's with the weights and preprocessing of its config.
 
     The config is the one that the gallery was built from, if it is still where it lay; else the network is
@@ -54,7 +54,7 @@ def own_network(folder: Path, manifest: dict[str, Any], model: ModelHandle | str
     Raises:
         ModelError: it does not load, or has other weights.
     """
-    own = load_folders(folder, manifest) if model is None else load_model(model)
+    own = load_network_of(folder, manifest) if model is None else load_model(model)
     name, told = str(manifest.get("model")), str(manifest.get("weights"))
     if (weights := own.fingerprint()) != told:
         raise ModelError(

@@ -131,8 +131,10 @@ def test_a_gallerys_network_has_its_configs_weights_and_preprocessing(tmp_path, 
     assert "its score is not the one it claims" not in capsys.readouterr().out
     found = fv.evaluate("there", judges=[])
     assert [abs(one["score"] - one["claimed"]) < 1e-3 for one in found["pictures"]] == [True, True]
-    manifest = json.loads((tmp_path / "there" / "manifest.json").read_text())
-    manifest["gallery"]["command"] += " 'damaged"
-    assert find_request(tmp_path / "there", manifest) is None
+    there = tmp_path / "there"
+    manifest = json.loads((there / "manifest.json").read_text())
+    damaged = {"gallery": {"command": manifest["gallery"]["command"] + " 'damaged"}}
+    assert find_request(there, manifest) is not None
+    assert find_request(there, damaged) is None
     config.write_text(config.read_text().replace("0.4", "0.45"))
-    assert main(["evaluate", "there", "--judge", "efficientnet_lite0"]) == 2
+    assert find_request(there, manifest) is None

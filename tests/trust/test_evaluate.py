@@ -172,13 +172,14 @@ def test_a_fooling_circuit_is_flagged_and_the_honest_unit_is_not(tmp_path):
 
 def test_a_shortcut_is_flagged_for_no_other_network_sees_the_class(tmp_path):
     model = plain(nn.Sequential(Shortcut()))
-    fv.render(model, "0:0:3", out=tmp_path, **FAST)
+    space = {"name": "fourier", "exponent": 1.4}  # the mark is small: in a steeper spectrum it comes late
+    fv.render(model, "0:0:3", out=tmp_path, space=space, average=0.0, **FAST)
     shown = fv.load_picture(tmp_path / "0" / "0000.png").image
     corner = shown[:, : Shortcut.MARK, : Shortcut.MARK].mean((1, 2))
     assert corner.argmax() == 2, "the mark shows"
     told = by_target(fv.evaluate(tmp_path, model=model, judges=[judge()]))
     assert "recognized by 0 of 1 judge" in told["0:0"]["verdicts"]
-    assert told["0:0"]["score"] > -0.03, "its own network is as sure as can be: it gives 97 %"
+    assert told["0:0"]["score"] > -0.01, "its own network is as sure as can be"
     for honest in ("0:1", "0:2"):
         assert "recognized by 1 of 1 judge" in told[honest]["verdicts"]
 
