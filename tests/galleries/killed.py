@@ -55,15 +55,20 @@ def start(config, out, log):
     return child
 
 
-def wait(child, seconds):
-    """Wait at most so long; None if it has not ended."""
+def wait(child, seconds, enough=lambda: False):
+    """Wait at most so long, or until there is enough; None if it has not ended."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end and not enough():
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.0005)
     return None
+
+
+def finished(log):
+    """How many pictures a log says were finished."""
+    return log.read_bytes().count(b"finish ") if log.exists() else 0
 
 
 def inodes(out):
@@ -95,10 +100,17 @@ def run_all(place, kills, seed):
     }
     known = {}
     while len(told["killed_at"]) < kills:
-        # Some while the network is loaded, most while pictures are made, the later ones while pages are.
-        delay = chance.uniform(0, before) if chance.random() < 0.2 else before + chance.uniform(0, rest / 5)
-        child = start(config, out, place / "killed.log")
-        ended = wait(child, delay)
+        # Some while the network is loaded, most once a few more pictures are made (told by their number, for
+        # how fast they come differs by machine), the later ones while pages are.
+        log = place / "killed.log"
+        early, few = chance.random() < 0.2, finished(log) + chance.randint(1, 3)
+        delay = chance.uniform(0, before) if early else before + chance.uniform(0.2, 1) * rest
+        child = start(config, out, log)
+        began = time.monotonic()
+        ended = wait(child, delay, lambda few=few, log=log: finished(log) >= few)
+        if ended is None and not early:
+            ended = wait(child, chance.uniform(0, rest / 40))
+        delay = time.monotonic() - began
         if ended is None:
             os.kill(child, signal.SIGKILL)
             ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -112,7 +124,7 @@ def run_all(place, kills, seed):
         told["replaced"] += [path for path in known if now.get(path) != known[path]]
         known = {**known, **now}
         told["pictures"].append(len(now))
-    told["last"] = wait(start(config, out, place / "killed.log"), 120)
+    told["last"] = wait(start(config, out, log), 120)
     now = inodes(out)
     told["replaced"] += [path for path in known if now.get(path) != known[path]]
     print(json.dumps(told))
