@@ -14,11 +14,11 @@ from featvis.trust.controls import responses_in_random_networks
 from featvis.trust.judging import fit
 from featvis.trust.references import NOISE, noise_images
 from featvis.trust.response import respond, seen_by_its_network, under_fresh_transforms
-from featvis.trust.selectivity import below_directions, selectivity, standardize
+from featvis.trust.selectivity import below_directions, selectivity, standardize, standardize_in_turn
 from featvis.trust.subjects import Subject
 
 ENOUGH = 8
-"""So many photographs at least tell what a unit's usual response is."""
+"""So many photographs at least have a range of their own."""
 _ABOVE_NOISE = 4.0
 _FULL = 0.98
 
@@ -81,6 +81,7 @@ def measure_own(group: Group, model: ModelHandle, said: Responses) -> list[dict[
     z = standardized(said, units)
     ranked = selectivity(z, units, signs)
     below = below_directions(z, units, signs)
+    beside = beside_photographs(said, units, signs)
     over_noise = standardize(said.pictures, said.noise)
     full = ceiling(model, group.layer)
     fresh = _fresh(group, model)
@@ -104,7 +105,7 @@ def measure_own(group: Group, model: ModelHandle, said: Responses) -> list[dict[
                     "z": sign * float(over_noise[row, unit]),
                     "still": _is_still(torch.cat((noise, torch.tensor([score])))),
                 },
-                "selectivity": ranked[row].to_json(),
+                "selectivity": {**ranked[row].to_json(), "rankbeside_photographs": beside[row]},
                 "below_random_directions": below[row],
                 "other_pictures": {
                     "pictures": len(others),
@@ -119,16 +120,12 @@ def measure_own(group: Group, model: ModelHandle, said: Responses) -> list[dict[
 def standardized(said: Responses, units: Sequence[int]) -> Tensor:
     """Return each picture's responses in standard deviations above the layer's usual ones.
 
-    The usual ones are those to photographs, where there are :data:`ENOUGH`; else to noise and to the
-    group's pictures of other units.
+    The usual ones are those to all that the network was shown: noise, photographs where there are any, and
+    the group's pictures of other units. Photographs alone give units that they rarely excite so narrow a
+    range that whatever excites them a little would stand above what a picture was made for.
     """
-    if said.photographs is not None and len(said.photographs) >= ENOUGH:
-        return standardize(said.pictures, said.photographs)
-    own, rows = torch.tensor(units), []
-    for row, unit in enumerate(units):
-        reference = torch.cat((said.noise, said.pictures[own != unit]))
-        rows.append(standardize(said.pictures[row : row + 1], reference))
-    return torch.cat(rows)
+    usual = said.noise if said.photographs is None else torch.cat((said.noise, said.photographs))
+    return standardize_in_turn(said.pictures, units, usual)
 
 
 def measure_random_weights(
@@ -184,6 +181,14 @@ def _fresh(group: Group, model: ModelHandle) -> dict[int, float]:
         scores = under_fresh_transforms([group.members[place] for place in places], model)
         found.update(zip(places, scores, strict=True))
     return found
+
+
+def beside_photographs(said: Responses, units: Sequence[int], signs: Sequence[int]) -> list[int | None]:
+    """Return each picture's rank where only photographs tell a unit's range; None where there are too few."""
+    if said.photographs is None or len(said.photographs) < ENOUGH:
+        return [None] * len(units)
+    z = standardize(said.pictures, said.photographs)
+    return [one.rank for one in selectivity(z, units, signs)]
 
 
 def _is_still(values: Tensor) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 _FLOOR = 0.25
 
@@ -37,7 +38,42 @@ def standardize(responses: Tensor, reference: Tensor) -> Tensor:
         responses: to pictures.
         reference: to other images, ``(M, units)``, M at least 2.
     """
-    mean, deviation = reference.mean(0), reference.std(0, correction=0)
+    return _above(responses, reference.mean(0), reference.std(0, correction=0))
+
+
+def standardize_in_turn(pictures: Tensor, units: Sequence[int], reference: Tensor) -> Tensor:
+    """Return responses ``(N, units)`` to units' pictures, standardized by those to all the others.
+
+    The reference of picture n and unit u is ``reference``, and the pictures that are neither u's nor of the
+    unit that n is of. So no unit is measured by its own pictures, and no picture by its like: a rival
+    whose own picture lies in the folder has no wider range than the unit itself because of it.
+
+    Args:
+        pictures: responses to pictures, each of a unit of this layer.
+        units: each picture's own.
+        reference: to other images, ``(M, units)``, M at least 2.
+    """
+    own = torch.tensor(units)
+    centre = reference.mean(0)  # sums of squares are taken about it, lest they lose what they tell
+    shifted = (pictures - centre).double()
+    moments = _moments(shifted)
+    everything = moments.sum(1) + _moments((reference - centre).double()).sum(1)
+    of_itself = (moments * functional.one_hot(own, pictures.shape[1])).sum(1)  # of unit u on u's pictures
+    rows = []
+    for row, unit in enumerate(units):
+        left = everything - of_itself - moments[:, own == unit].sum(1)
+        left[:, unit] += of_itself[:, unit]  # taken away twice
+        mean = left[1] / left[0]
+        deviation = (left[2] / left[0] - mean.square()).clamp(min=0).sqrt()
+        rows.append(_above(shifted[row], mean, deviation))
+    return torch.stack(rows).to(pictures.dtype)
+
+
+def _moments(values: Tensor) -> Tensor:
+    return torch.stack((torch.ones_like(values), values, values.square()))
+
+
+def _above(responses: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     floor = _FLOOR * deviation.square().mean().sqrt()
     return (responses - mean) / deviation.maximum(floor).clamp(min=1e-9)
 

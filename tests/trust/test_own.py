@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 import featvis as fv
-from featvis.trust.own import ENOUGH, Group, Responses, ceiling, groups_of, standardized
+from featvis.trust.own import ENOUGH, Group, Responses, beside_photographs, ceiling, groups_of, standardized
 from featvis.trust.references import noise_images, read_photographs
 from featvis.trust.response import respond, seen_by_its_network, under_fresh_transforms
-from featvis.trust.selectivity import standardize
+from featvis.trust.selectivity import selectivity, standardize
 from featvis.trust.subjects import read_contents, read_folder
 from tests.networks import activations_of, handle, layouts, small
 from tests.trust.planted import FAST, SIZE, colors, write_photographs
@@ -20,18 +20,73 @@ def subjects_of(folder, channels=3):
     return read_contents(folder, read_folder(folder), channels).subjects
 
 
-def test_usual_responses_are_photographs_or_else_noise_and_pictures_of_other_units(chance):
-    pictures, noise = torch.rand((4, 6), generator=chance), torch.rand((5, 6), generator=chance)
-    units = [2, 2, 4, 0]
+def in_turn(pictures, units, usual):
+    """Slower: every picture and unit by themselves."""
+    z = torch.zeros(pictures.shape, dtype=torch.double)
+    for row, unit in enumerate(units):
+        mean, deviation = [], []
+        for other in range(pictures.shape[1]):
+            kept = [place for place, one in enumerate(units) if one not in (unit, other)]
+            reference = torch.cat((usual, pictures[kept]))[:, other].double()
+            mean.append(reference.mean())
+            deviation.append(reference.std(correction=0))
+        wide = torch.stack(deviation)
+        floor = 0.25 * wide.square().mean().sqrt()
+        z[row] = (pictures[row] - torch.stack(mean)) / wide.maximum(floor)
+    return z.float()
+
+
+@pytest.mark.parametrize("away", [0.0, 1000.0])
+def test_usual_responses_are_to_all_but_pictures_of_the_two_units_compared(chance, away):
+    pictures, noise = away + torch.rand((5, 6), generator=chance), away + torch.rand((5, 6), generator=chance)
+    photographs = away + torch.rand((3, 6), generator=chance)
+    units = [2, 2, 4, 0, 5]
     found = standardized(Responses(pictures, noise, None), units)
-    expected = standardize(pictures[:1], torch.cat((noise, pictures[2:])))
-    assert torch.allclose(found[0], expected[0])
-    assert torch.allclose(found[2], standardize(pictures[2:3], torch.cat((noise, pictures[[0, 1, 3]])))[0])
-    photographs = torch.rand((ENOUGH, 6), generator=chance)
+    assert torch.allclose(found, in_turn(pictures, units, noise), rtol=1e-3)
     found = standardized(Responses(pictures, noise, photographs), units)
-    assert torch.allclose(found, standardize(pictures, photographs))
-    few = standardized(Responses(pictures, noise, photographs[1:]), units)
-    assert torch.allclose(few[0], expected[0]), "too few photographs"
+    assert torch.allclose(found, in_turn(pictures, units, torch.cat((noise, photographs))), rtol=1e-3)
+    alone = standardized(Responses(pictures[:1], noise, None), [2])
+    assert torch.allclose(alone, standardize(pictures[:1], noise), rtol=1e-3)
+
+
+def rare_units(chance, own, leak):
+    """A layer of units that each reach ``own`` on their own picture, and ``leak`` on all others.
+
+    Half of them are silent on nearly all photographs.
+    """
+    pictures = leak + 0.05 * leak * torch.rand((16, 16), generator=chance)
+    pictures[torch.arange(16), torch.arange(16)] = own
+    photographs = torch.rand((20, 16), generator=chance)
+    photographs[:, ::2] *= 0.02
+    return Responses(pictures, 0.5 * torch.rand((16, 16), generator=chance), photographs)
+
+
+def test_a_unit_that_photographs_rarely_excite_does_not_stand_above_what_a_picture_was_made_for(chance):
+    said, units = rare_units(chance, own=10.0, leak=2.5), list(range(16))
+    alone = [one.rank for one in selectivity(standardize(said.pictures, said.photographs), units)]
+    assert max(alone[1::2]) > 1, "beside photographs alone they do"
+    assert [one.rank for one in selectivity(standardized(said, units), units)] == [1] * 16
+    assert beside_photographs(said, units, [1] * 16) == alone
+    few = Responses(said.pictures, said.noise, said.photographs[: ENOUGH - 1])
+    assert beside_photographs(few, units, [1] * 16) == [None] * 16
+
+
+@pytest.mark.parametrize("rival", [8, 9])
+def test_a_picture_that_excites_another_unit_as_its_own_does_is_not_first(chance, rival):
+    said, units = rare_units(chance, own=10.0, leak=2.5), list(range(16))
+    said.pictures[3, 3], said.pictures[3, rival] = 5.0, 10.0
+    ranks = [one.rank for one in selectivity(standardized(said, units), units)]
+    assert ranks[3] == 2
+    assert ranks[:3] + ranks[4:] == [1] * 15
+
+
+def test_no_unit_gains_by_the_pictures_that_lie_in_the_folder(chance):
+    pictures = torch.rand((8, 8), generator=chance)
+    said = Responses(pictures.clone(), torch.rand((16, 8), generator=chance), None)
+    said.noise[:, 1] = said.noise[:, 0]
+    said.pictures[:, 1] = said.pictures[:, 0]  # they always say the same; unit 0 has a picture
+    z = standardized(said, [0, 2, 3, 4, 5, 6, 7, 2])
+    assert torch.allclose(z[0, 0], z[0, 1], rtol=1e-4)
 
 
 @pytest.mark.parametrize(("sd", "at_the_end"), [([0.3, 0.0], 0.0), ([0.0, 0.2], 0.2)])
