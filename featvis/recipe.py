@@ -71,7 +71,7 @@ class Recipe(BaseModel):
     """For so many steps the transforms stay as drawn; by default 1, and 16 for lbfgs, which needs it."""
     average: Fraction = 0.0
     """The picture is decoded from an exponential moving average of the parameters with this decay (0.9: of
-    about the last 10 steps); 0: from the last ones."""
+    about the last 10 steps, but no more than a ninth of the run); 0: from the last ones."""
     gradient_norm: Positive | None = None
     """Each picture's gradient is scaled to this length (L2, over all its parameters)."""
     gradient_clip: Positive | None = None

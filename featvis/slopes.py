@@ -120,7 +120,11 @@ def scale_slopes(gradients: Sequence[Tensor], norm: float | None, clip: float | 
 
 
 class Average:
-    """The exponential moving average of the parameters of each lane, true to its weights from the start."""
+    """The exponential moving average of the parameters of each lane, true to its weights from the start.
+
+    At step t the decay is at most (1 + t) / (10 + t), as in TensorFlow's ExponentialMovingAverage: the mean
+    is over no more than about a ninth of the way so far, or short runs would show where they came from.
+    """
 
     def __init__(self, parameters: Parameters, decay: float) -> None:
         """Average from nothing, with weights falling by ``decay`` a step into the past."""
@@ -128,19 +132,23 @@ class Average:
         self._sums = {name: torch.zeros_like(value.detach()) for name, value in parameters.items()}
         first = next(iter(parameters.values()))
         self._weights = torch.zeros(first.shape[0], device=first.device)
+        self._taken = torch.zeros_like(self._weights)
 
     @torch.no_grad()
     def add(self, parameters: Parameters) -> None:
         """Take in the parameters after a step."""
+        decay = ((1 + self._taken) / (10 + self._taken)).clamp(max=self._decay)
         for name, value in parameters.items():
-            self._sums[name].mul_(self._decay).add_(value, alpha=1 - self._decay)
-        self._weights.mul_(self._decay).add_(1 - self._decay)
+            old = decay.view(-1, *[1] * (value.dim() - 1)).to(value.dtype)
+            self._sums[name].mul_(old).add_(value * (1 - old))
+        self._weights.mul_(decay).add_(1 - decay)
+        self._taken += 1
 
     def forget(self, lane: int) -> None:
         """Begin anew in a lane: it has another picture."""
         for value in self._sums.values():
             value[lane] = 0.0
-        self._weights[lane] = 0.0
+        self._weights[lane] = self._taken[lane] = 0.0
 
     @property
     def values(self) -> Parameters:

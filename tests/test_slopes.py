@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -145,18 +147,35 @@ def test_no_length_and_clip_together():
         fv.Recipe(gradient_norm=1.0, gradient_clip=1.0)
 
 
+def weights_of(decay, steps):
+    """What each step's parameters count in the average after the last."""
+    decays = [min(decay, (1 + step) / (10 + step)) for step in range(steps)]
+    return torch.tensor([(1 - decays[step]) * math.prod(decays[step + 1 :]) for step in range(steps)])
+
+
 def test_an_average_is_the_weighted_mean_of_the_way():
-    way = torch.randn(7, 2, 3, generator=torch.Generator().manual_seed(2))
+    way = torch.randn(50, 2, 3, generator=torch.Generator().manual_seed(2))
     average = Average({"x": way[0]}, 0.8)
     for point in way:
         average.add({"x": point})
-    weights = 0.8 ** torch.arange(6, -1, -1.0)
+    weights = weights_of(0.8, 50)
     expected = (weights[:, None, None] * way).sum(0) / weights.sum()
     torch.testing.assert_close(average.values["x"], expected)
+    late = 0.2 * 0.8 ** torch.arange(9, -1, -1.0)
+    assert torch.allclose(weights[-10:], late), "late in a run, the decay that was asked for"
     average.forget(1)
     average.add({"x": way[3]})
     torch.testing.assert_close(average.values["x"][1], way[3][1])
     assert not torch.allclose(average.values["x"][0], way[3][0])
+
+
+@pytest.mark.parametrize("steps", [4, 24, 64])
+def test_a_short_run_is_averaged_over_a_ninth_of_its_way(steps):
+    average = Average({"x": torch.zeros(1, 1)}, 0.95)
+    for step in range(steps):
+        average.add({"x": torch.full((1, 1), float(step))})
+    behind = steps - 1 - float(average.values["x"])
+    assert 0 < behind < steps / 9
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -171,7 +190,7 @@ def test_the_picture_is_decoded_from_the_average_and_the_climb_is_not_changed(op
     averaged = climb(average=0.7, **{**options, "steps": 8})
     plain = climb(**{**options, "steps": 8})
     assert all(torch.equal(one.scores, other.scores) for one, other in zip(averaged, plain, strict=True))
-    weights = 0.7 ** torch.arange(7, -1, -1.0)
+    weights = weights_of(0.7, 8)
     expected = (weights.view(-1, 1, 1, 1, 1) * torch.stack(points)).sum(0) / weights.sum()
     torch.testing.assert_close(parameters_after(averaged[-1]), expected, atol=2e-3, rtol=1e-3)
 

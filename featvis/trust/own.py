@@ -105,7 +105,7 @@ def measure_own(group: Group, model: ModelHandle, said: Responses) -> list[dict[
                     "z": sign * float(over_noise[row, unit]),
                     "still": _is_still(torch.cat((noise, torch.tensor([score])))),
                 },
-                "selectivity": {**ranked[row].to_json(), "rankbeside_photographs": beside[row]},
+                "selectivity": {**ranked[row].to_json(), "rank_beside_photographs": beside[row]},
                 "below_random_directions": below[row],
                 "other_pictures": {
                     "pictures": len(others),
