@@ -80,6 +80,7 @@ def test_what_is_measured_is_what_the_network_says_of_the_saved_picture(folder):
         # No transforms in the recipe: the fresh ones change nothing.
         assert one["fresh"] == pytest.approx(one["score"], abs=1e-5)
         assert one["selectivity"]["units"] == 4
+        assert one["selectivity"]["rank_beside_photographs"] is None
         assert one["other_pictures"] == {"pictures": 6, "below": 1.0}
         assert "transfer" not in one
         assert "agreement" not in one
@@ -322,3 +323,4 @@ def test_path_similarity_needs_photographs_that_the_network_itself_names(tmp_pat
     assert told["named:0"]["path_similarity"]["photographs"] >= 2
     assert set(told["named:0"]["path_similarity"]["layers"]) == {"map", "seen"}
     assert torch.tensor(told["named:0"]["path_similarity"]["mean"]).isfinite()
+    assert told["named:0"]["selectivity"]["rank_beside_photographs"] == 1
