@@ -128,6 +128,14 @@ def standardized(said: Responses, units: Sequence[int]) -> Tensor:
     return standardize_in_turn(said.pictures, units, usual)
 
 
+def beside_photographs(said: Responses, units: Sequence[int], signs: Sequence[int]) -> list[int | None]:
+    """Return each picture's rank where only photographs tell a unit's range; None where there are too few."""
+    if said.photographs is None or len(said.photographs) < ENOUGH:
+        return [None] * len(units)
+    z = standardize(said.pictures, said.photographs)
+    return [one.rank for one in selectivity(z, units, signs)]
+
+
 def measure_random_weights(
     group: Group, model: ModelHandle, told: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -181,14 +189,6 @@ def _fresh(group: Group, model: ModelHandle) -> dict[int, float]:
         scores = under_fresh_transforms([group.members[place] for place in places], model)
         found.update(zip(places, scores, strict=True))
     return found
-
-
-def beside_photographs(said: Responses, units: Sequence[int], signs: Sequence[int]) -> list[int | None]:
-    """Return each picture's rank where only photographs tell a unit's range; None where there are too few."""
-    if said.photographs is None or len(said.photographs) < ENOUGH:
-        return [None] * len(units)
-    z = standardize(said.pictures, said.photographs)
-    return [one.rank for one in selectivity(z, units, signs)]
 
 
 def _is_still(values: Tensor) -> bool:
