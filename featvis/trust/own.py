@@ -81,7 +81,7 @@ def measure_own(group: Group, model: ModelHandle, said: Responses) -> list[dict[
     z = standardized(said, units)
     ranked = selectivity(z, units, signs)
     below = below_directions(z, units, signs)
-    beside = beside_photographs(said, units, signs)
+    beside = ranks_beside_photographs(said, units, signs)
     over_noise = standardize(said.pictures, said.noise)
     full = ceiling(model, group.layer)
     fresh = _fresh(group, model)
@@ -128,7 +128,7 @@ def standardized(said: Responses, units: Sequence[int]) -> Tensor:
     return standardize_in_turn(said.pictures, units, usual)
 
 
-def beside_photographs(said: Responses, units: Sequence[int], signs: Sequence[int]) -> list[int | None]:
+def ranks_beside_photographs(said: Responses, units: Sequence[int], signs: Sequence[int]) -> list[int | None]:
     """Return each picture's rank where only photographs tell a unit's range; None where there are too few."""
     if said.photographs is None or len(said.photographs) < ENOUGH:
         return [None] * len(units)

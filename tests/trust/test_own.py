@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 import featvis as fv
-from featvis.trust.own import ENOUGH, Group, Responses, beside_photographs, ceiling, groups_of, standardized
+from featvis.trust.own import (
+    ENOUGH,
+    Group,
+    Responses,
+    ceiling,
+    groups_of,
+    ranks_beside_photographs,
+    standardized,
+)
 from featvis.trust.references import noise_images, read_photographs
 from featvis.trust.response import respond, seen_by_its_network, under_fresh_transforms
 from featvis.trust.selectivity import selectivity, standardize
@@ -66,9 +74,9 @@ def test_a_unit_that_photographs_rarely_excite_does_not_stand_above_what_a_pictu
     alone = [one.rank for one in selectivity(standardize(said.pictures, said.photographs), units)]
     assert max(alone[1::2]) > 1, "beside photographs alone they do"
     assert [one.rank for one in selectivity(standardized(said, units), units)] == [1] * 16
-    assert beside_photographs(said, units, [1] * 16) == alone
+    assert ranks_beside_photographs(said, units, [1] * 16) == alone
     few = Responses(said.pictures, said.noise, said.photographs[: ENOUGH - 1])
-    assert beside_photographs(few, units, [1] * 16) == [None] * 16
+    assert ranks_beside_photographs(few, units, [1] * 16) == [None] * 16
 
 
 @pytest.mark.parametrize("rival", [8, 9])
