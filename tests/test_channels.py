@@ -10,7 +10,7 @@ from torch import nn
 
 import featvis as fv
 from featvis.cli import main
-from featvis.views import make_view, plot_signal, principal_colors
+from featvis.results.views import make_view, plot_signal, principal_colors
 from tests.networks import PLAIN, correlation, handle, seeded
 
 

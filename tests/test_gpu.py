@@ -55,7 +55,7 @@ def test_the_same_bytes_twice(target, precision):
 
 
 def test_a_step_is_replayed(monkeypatch):
-    from featvis.stepping import Replaying
+    from featvis.engine.replay import Replaying
 
     recorded = []
     record = Replaying._record

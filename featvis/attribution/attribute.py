@@ -21,11 +21,11 @@ from featvis.attribution.result import Attribution
 from featvis.attribution.sanity import randomized
 from featvis.attribution.scoring import Score, Wish, find_target, scored
 from featvis.errors import CanvasError, FeatvisWarning, OutputError, TargetError
-from featvis.examples.framing import frame_middle, frame_whole
-from featvis.examples.photos import read_photo, resampling
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective
-from featvis.pictures import to_levels
+from featvis.photographs.framing import frame_middle, frame_whole
+from featvis.photographs.photos import read_photo, resampling
+from featvis.results.picture import to_levels
 
 Found = tuple[Tensor, dict[str, Any]]
 

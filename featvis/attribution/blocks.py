@@ -22,8 +22,8 @@ from featvis.attribution.attribute import photo_levels
 from featvis.attribution.result import Attribution
 from featvis.attribution.scoring import Wish, find_target, scored
 from featvis.errors import OutputError, TargetError
-from featvis.manifest import read_manifest
 from featvis.models.handle import ModelHandle
+from featvis.results.manifest import read_manifest
 
 _CELL = 48
 """Least side of a place on the sheet, in pixels."""

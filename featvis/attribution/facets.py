@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from featvis.attribution.attribute import photo_levels
 from featvis.errors import OutputError, TargetError
-from featvis.examples.photos import list_files
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import spread_over
+from featvis.photographs.photos import list_files
 
 Photographs = str | Path | Sequence[Tensor]
 

@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from featvis.attribution.scoring import Score
 from featvis.errors import TargetError
-from featvis.models.layers import LayerInfo
-from featvis.models.network import NetworkAt
+from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.network import NetworkAt
 
 
 def cam_layer(network: NetworkAt, layers: tuple[str, ...], wanted: str | None = None) -> LayerInfo:

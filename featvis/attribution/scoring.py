@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from featvis.errors import TargetError
+from featvis.models.borrow.tap import Tap
 from featvis.models.handle import ModelHandle
-from featvis.models.tap import Tap
 from featvis.objectives.base import Objective, Sum
 from featvis.objectives.unit import of_target
-from featvis.target import Target, expand, parse_request
+from featvis.spec.target import Target, expand, parse_request
 
 Wish = str | Target | Objective
 

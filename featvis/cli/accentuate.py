@@ -41,7 +41,7 @@ def accentuate(
     device: Device = "auto",
 ) -> int:
     """Accentuate what a unit sees in a photograph. It stays that photograph (Hamblin et al. 2024)."""
-    from featvis.target import parse_request
+    from featvis.spec.target import parse_request
 
     if not target:
         raise TargetError("say with --target which unit, for instance blocks.3:5 or classifier:tabby")

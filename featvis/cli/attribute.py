@@ -85,8 +85,8 @@ def attribute(
 ) -> int:
     """Show where in a photograph a target fires. Writes overlays, maps and numbers, by one method or more."""
     from featvis.attribution.choices import METHODS, USES, make_choices
-    from featvis.recipe import Recipe
-    from featvis.target import parse_request
+    from featvis.spec.recipe import Recipe
+    from featvis.spec.target import parse_request
 
     given: dict[str, Any] = {
         "layer": layer,
@@ -145,7 +145,7 @@ def _save_grid(model: ModelHandle, found: list[Attribution], folder: Path) -> No
     from featvis.attribution.edges import edges
     from featvis.attribution.measure import rank_correlation
     from featvis.attribution.result import png, side_by_side
-    from featvis.pictures import write_whole
+    from featvis.files import write_whole
 
     control = edges(torch.from_numpy(found[0].photo).float() / 255)
     write_whole(folder / "grid.png", png(side_by_side(found, control.numpy())))

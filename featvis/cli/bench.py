@@ -36,7 +36,7 @@ def bench(
     device: Device = "auto",
 ) -> int:
     """Time the engine's step beside the bare pass. Takes them in turn; says where the time goes."""
-    from featvis.recipe import Recipe
+    from featvis.spec.recipe import Recipe
 
     changes: dict[str, Any] = {
         "size": size,
@@ -51,8 +51,8 @@ def bench(
         raise RecipeError(f"--rounds is at least 1, got {rounds}")
     numbers = check_network(model, mean, std)
     handle = load_network(model, weights, numbers, unit_axis, device)
-    from featvis.bench import bench as measure
-    from featvis.pictures import write_whole
+    from featvis.files import write_whole
+    from featvis.run.bench import bench as measure
 
     found = measure(handle, layer or handle.output_layer, rounds=rounds, recipe=recipe, **changes)
     height, width = found.size

@@ -33,8 +33,8 @@ def blocks(
     device: Device = "auto",
 ) -> int:
     """List the units that speak for a target. One layer's, with what each contributes to it and where."""
-    from featvis.recipe import Recipe
-    from featvis.target import parse_request
+    from featvis.spec.recipe import Recipe
+    from featvis.spec.target import parse_request
 
     parse_request(target)
     if count < 1:
@@ -48,7 +48,7 @@ def blocks(
     pictures = None if icons is None else load_icons(icons, layer)
     handle = load_network(model, weights, numbers, unit_axis, device)
     from featvis.attribution.result import png
-    from featvis.pictures import write_whole
+    from featvis.files import write_whole
 
     found = find_blocks(handle, photo, target, layer, size=canvas)
     told = found.told(count)

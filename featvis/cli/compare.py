@@ -47,7 +47,7 @@ def compare(
     """Render the same units by two recipes. Prints each measure's difference with its 95 % interval."""
     from featvis.errors import RecipeError
     from featvis.files import write_whole
-    from featvis.recipe import Recipe
+    from featvis.spec.recipe import Recipe
 
     if seeds < 1:
         raise RecipeError(f"--seeds is at least 1, got {seeds}")
@@ -64,7 +64,7 @@ def compare(
         check_network(name, None, None)
     own = load_network(model, weights, numbers, unit_axis, device)
     judges = None if judge is None else [load_network(name, None, {}, None, device) for name in judge]
-    from featvis.comparison import compare as measure
+    from featvis.trust.compare import compare as measure
 
     found = measure(recipes[0], recipes[1], targets, model=own, judges=judges, seeds=seeds, out=out, say=note)
     _tell(found, recipe_a, recipe_b)

@@ -30,7 +30,7 @@ def components(
     device: Device = "auto",
 ) -> int:
     """Reduce a layer to a few directions. Found over photographs; saved as rows of one file."""
-    from featvis.recipe import Recipe
+    from featvis.spec.recipe import Recipe
 
     if method not in ("nmf", "pca"):
         raise RecipeError(unknown("method", method, ("nmf", "pca"), "methods: nmf, pca"))
@@ -46,7 +46,7 @@ def components(
 
     from featvis.attribution.attribute import photo_levels
     from featvis.attribution.components import find_components
-    from featvis.examples.photos import list_files
+    from featvis.photographs.photos import list_files
 
     handle = load_network(model, weights, numbers, unit_axis, device)
     images = []

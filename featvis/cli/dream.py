@@ -55,7 +55,7 @@ def dream(
     )
     handle, photograph = asked.load()
     from featvis.objectives.layer import layer as energy
-    from featvis.redrawn import octaves as stages_of
+    from featvis.run.redraw import octaves as stages_of
 
     stages = stages_of((photograph.shape[1], photograph.shape[2]), octaves, octave_scale)
     # A gradient's length is over all pixels; each shall move as far as on the canvas that the recipe names.

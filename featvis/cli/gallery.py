@@ -58,12 +58,12 @@ def build(
         note(f"running the code of {request.source.removeprefix('file:').rpartition(':')[0]}")
     if dry_run:
         return _dry_run(request, device, limit, began)
-    from featvis.galleries.lock import hold
+    from featvis.results.lock import hold
 
     try:
         with hold(request.folder) as lock:  # refused before torch is imported
             from featvis.galleries.build import run_build
-            from featvis.progress import Report, duration
+            from featvis.run.progress import Report, duration
 
             with Report() as report:
                 outcome = run_build(
@@ -94,7 +94,7 @@ def status(
     """Say what a gallery holds and lacks. And how long the rest will take."""
     from featvis.galleries.config import is_copy, load_gallery
     from featvis.galleries.status import read_status
-    from featvis.progress import duration
+    from featvis.run.progress import duration
 
     if config is not None:
         load_gallery(config)
@@ -113,8 +113,8 @@ def status(
 @app.command("pages")
 def pages(folder: Folder) -> int:
     """Write a gallery's pages anew. From its manifest and pictures; needs no network."""
-    from featvis.galleries.lock import FolderLock
-    from featvis.pages import write_pages
+    from featvis.pages.folder import write_pages
+    from featvis.results.lock import FolderLock
 
     if not folder.is_dir():
         raise OutputError(f"no folder {str(folder)!r}")
@@ -149,7 +149,7 @@ def export(
 
 def _dry_run(request: BuildRequest, device: str, limit: int | None, began: float) -> int:
     from featvis.galleries.forecast import make_forecast
-    from featvis.progress import duration
+    from featvis.run.progress import duration
 
     told = make_forecast(request, device=device, limit=limit, began=began)
     for line in told.notes:

@@ -11,7 +11,7 @@ from featvis.cli.network import Device, Mean, Std, UnitAxis, Weights, check_netw
 from featvis.errors import TargetError
 
 if TYPE_CHECKING:
-    from featvis.models.layers import LayerInfo
+    from featvis.models.layers.measure import LayerInfo
 
 
 def layers(
@@ -31,7 +31,7 @@ def layers(
     device: Device = "cpu",
 ) -> int:
     """List a network's layers. Module, layout, units, shape, receptive field and stride; needs no weights."""
-    from featvis.recipe import Recipe
+    from featvis.spec.recipe import Recipe
 
     canvas = None if size is None else Recipe(size=size).size
     numbers = check_network(model, mean, std)
@@ -57,7 +57,7 @@ def layers(
 
 
 def _as_row(layer: LayerInfo) -> tuple[str, ...]:
-    from featvis.models.layers import KINDS
+    from featvis.models.layers.measure import KINDS
 
     field = "" if layer.kind not in ("map", "map_last") or layer.stride is None else "> canvas"
     if layer.receptive_field is not None:

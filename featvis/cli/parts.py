@@ -20,8 +20,8 @@ def parts(
 ) -> int:
     """List every part with its options. What recipes can name, and what Python can make."""
     import featvis
-    from featvis import catalog
-    from featvis.parts import FAMILIES
+    from featvis.spec import catalog
+    from featvis.spec.register import FAMILIES
 
     homes = featvis._HOMES
 

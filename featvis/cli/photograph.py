@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from featvis.models.handle import ModelHandle
     from featvis.objectives.base import Objective
-    from featvis.recipe import Recipe
-    from featvis.redrawn import Redrawn
+    from featvis.run.redraw import Redrawn
+    from featvis.spec.recipe import Recipe
 
 Photo = Annotated[Path, typer.Argument(help="A photograph.")]
 Layers = Annotated[
@@ -60,7 +60,7 @@ class Asked:
 
     def load(self) -> tuple[ModelHandle, Tensor]:
         """Load the network, and the photograph for it."""
-        from featvis.redrawn import lay_photograph, tell_photograph
+        from featvis.run.redraw import lay_photograph, tell_photograph
 
         self.told = {"command": self.command, **tell_photograph(self.photo)}
         handle = load_network(self.model, self.weights, self.numbers, self.unit_axis, self.device)
@@ -74,9 +74,9 @@ class Asked:
         start: Tensor | None = None,
     ) -> int:
         """Render the pictures wanted, each of a name, and say where they are."""
-        from featvis.progress import Report
-        from featvis.redrawn import redraw
-        from featvis.store import safe_name
+        from featvis.results.store import safe_name
+        from featvis.run.progress import Report
+        from featvis.run.redraw import redraw
 
         for _, objective in wanted:  # a mistake in the last one is told before the first is rendered
             objective.bind(handle.at(self.recipe.input_size or _size(handle, photograph)))
@@ -118,7 +118,7 @@ class Asked:
     def _sheet(self, photograph: Tensor, found: Sequence[tuple[str, Redrawn]]) -> Path:
         from featvis.attribution.result import png
         from featvis.files import write_whole
-        from featvis.redrawn import as_image, side_by_side
+        from featvis.run.redraw import as_image, side_by_side
 
         tiles = [(f"{name}  r {one.correlation:.2f}", one.picture.pil) for name, one in found]
         sheet = side_by_side([("photograph", as_image(photograph)), *tiles])
@@ -146,8 +146,8 @@ def check(
     Raises:
         UserError: whatever is wrong, in one line.
     """
-    from featvis.examples.photos import read_photo
-    from featvis.recipe import Recipe
+    from featvis.photographs.photos import read_photo
+    from featvis.spec.recipe import Recipe
 
     chosen = Recipe.load(recipe).but(steps=steps)
     if seed < 0:

@@ -13,9 +13,9 @@ from featvis.cli.network import Device, Mean, Model, Std, UnitAxis, Weights, che
 from featvis.errors import OutputError, RecipeError, TargetError
 
 if TYPE_CHECKING:
-    from featvis.beside import Beside
-    from featvis.planning import Plan
-    from featvis.store import Store
+    from featvis.plan.make import Plan
+    from featvis.results.store import Store
+    from featvis.run.extras import Beside
 
 
 def render(
@@ -108,9 +108,9 @@ def render(
     ] = False,
 ) -> int:
     """Render what units look for. What the folder has already is not rendered again."""
-    from featvis.encoders import check_video
-    from featvis.recipe import Recipe, RunOptions
-    from featvis.target import parse_request, parse_vectors
+    from featvis.results.encoders import check_video
+    from featvis.spec.recipe import Recipe, RunOptions
+    from featvis.spec.target import parse_request, parse_vectors
 
     # Everything that needs no network is checked before torch is even imported.
     addresses = [*(targets or ())]
@@ -163,24 +163,24 @@ def render(
         raise OutputError(f"{folder} is a file, not a folder")
 
     handle = load_network(model, weights, numbers, unit_axis, options.device)
-    from featvis.pictures import load_image
-    from featvis.planning import make_plan
-    from featvis.rendering import open_store
+    from featvis.plan.make import make_plan
+    from featvis.results.picture import load_image
+    from featvis.run.render import open_store
 
     image = None if start is None else load_image(start, handle.channels, canvas)
-    from featvis.resuming import keep_threads
-    from featvis.tuning import settle_auto, take_auto
+    from featvis.run.threads import keep_threads
+    from featvis.run.tuning import settle_auto, take_auto
 
     auto = take_auto(changes)
     planned = make_plan(
         handle, addresses, recipe=recipe, seed=seed, seeds=seeds, start=image, diverse=diverse, **changes
     )
-    from featvis.beside import Beside
+    from featvis.run.extras import Beside
 
     beside = Beside(kept, video, fps, transparency)
     planned = beside.of(planned)
     if morph is not None:
-        from featvis.films import check_morph
+        from featvis.results.films import check_morph
 
         check_morph([(one.recipe.space, one.recipe.size) for one in planned.wanted], channels=handle.channels)
     # A dry run writes nothing, but what the folder holds is what a run would go on with.
@@ -210,8 +210,8 @@ def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[Any]
 
 
 def _render(planned: Plan, store: Store, folder: Path, beside: Beside, morph: str | None) -> int:
-    from featvis.progress import Report, duration
-    from featvis.rendering import run_plan
+    from featvis.run.progress import Report, duration
+    from featvis.run.render import run_plan
 
     began = time.perf_counter()
     pictures = []
@@ -233,8 +233,8 @@ def _render(planned: Plan, store: Store, folder: Path, beside: Beside, morph: st
     for path in dict.fromkeys(store.grid_path(picture.layer) for picture in pictures):
         print(path)
     if morph is not None:
-        from featvis.films import morph as turn
-        from featvis.films import video
+        from featvis.results.films import morph as turn
+        from featvis.results.films import video
 
         alive = [picture for picture in pictures if picture.status != "dead"]
         if len(alive) > 1:
@@ -243,8 +243,8 @@ def _render(planned: Plan, store: Store, folder: Path, beside: Beside, morph: st
 
 
 def _dry_run(planned: Plan, folder: Path) -> None:
-    from featvis.estimate import estimate
-    from featvis.progress import duration
+    from featvis.run.estimate import estimate
+    from featvis.run.progress import duration
 
     costs, memory = estimate(planned.wanted, planned.model, planned.weights)
     for cost in costs:

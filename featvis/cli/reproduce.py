@@ -29,14 +29,14 @@ def reproduce(
     device: Device = "auto",
 ) -> int:
     """Render a picture again from its own PNG. Says whether the bytes are the same (exit code 1 if not)."""
-    from featvis.pictures import load_image, load_picture
+    from featvis.results.picture import load_image, load_picture
 
     if not file.is_file():
         raise OutputError(f"no file {str(file)!r}")
     numbers = check_network(model or "x", mean, std)
     old = load_picture(file)
     handle = load_network(model or old.model, weights, numbers, unit_axis, device)
-    from featvis.rendering import reproduce as render_again
+    from featvis.run.render import reproduce as render_again
 
     image = None if start is None else load_image(start, handle.channels, old.size)
     new = render_again(file, handle, start=image)

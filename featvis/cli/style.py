@@ -61,7 +61,7 @@ def style(
     handle, photograph = asked.load()
     from featvis.objectives.match import match
     from featvis.objectives.style import style as style_of
-    from featvis.redrawn import lay_photograph, tell_photograph
+    from featvis.run.redraw import lay_photograph, tell_photograph
 
     art = lay_photograph(handle, style, (photograph.shape[1], photograph.shape[2]))
     asked.told["style"] = tell_photograph(style)

@@ -27,7 +27,7 @@ def weights(
     device: Device = "auto",
 ) -> int:
     """Show a layer's weights on pixels. Signed, as images, all units on one scale."""
-    from featvis.target import expand, parse_request
+    from featvis.spec.target import expand, parse_request
 
     request = parse_request(f"{layer}:{units}")
     numbers = check_network(model, mean, std)
@@ -38,9 +38,9 @@ def weights(
     if out.is_dir():
         raise OutputError(f"{out} is a folder; --out is the PNG")
 
+    from featvis.attribution.kernels import weights_image
     from featvis.attribution.result import png
     from featvis.files import write_whole
-    from featvis.kernels import weights_image
 
     handle = load_network(model, weights, numbers, None, device)
     info = handle.layer(request.layer)

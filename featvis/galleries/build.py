@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from featvis.errors import FeatvisError, UserError
-from featvis.examples.search import find_examples
-from featvis.execute.spread import replicas, spread
 from featvis.files import write_whole
 from featvis.galleries.config import COPY
 from featvis.galleries.folder import GalleryFolder
-from featvis.galleries.lock import FolderLock, hold
 from featvis.galleries.plan import GalleryPlan, Planned, keep_first_threads, plan_gallery
 from featvis.galleries.request import BuildRequest, make_request
-from featvis.jobs import Wanted, plan
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
-from featvis.pages import write_pages
-from featvis.pictures import Picture, load_picture
-from featvis.rendering import Reporter
-from featvis.sheets import grid
+from featvis.pages.folder import write_pages
+from featvis.photographs.search import find_examples
+from featvis.plan.wanted import Wanted, plan
+from featvis.results.lock import FolderLock, hold
+from featvis.results.picture import Picture, load_picture
+from featvis.results.sheets import grid
+from featvis.run.executors.devices import replicas, spread
+from featvis.run.render import Reporter
 
 PAGES_EVERY = 300.0
 """Seconds between two writings of the pages during a build, so that a long one can be looked at."""
@@ -88,7 +88,7 @@ def build_gallery(
     with hold(request.folder) as lock:
         if not progress:
             return run_build(request, lock, device=device, limit=limit, prune=prune)
-        from featvis.progress import Report  # rich is needed only here
+        from featvis.run.progress import Report  # rich is needed only here
 
         with Report() as report:
             return run_build(

@@ -18,9 +18,9 @@ from pydantic import (
 )
 
 from featvis.errors import RecipeError, TargetError, unknown
-from featvis.options import AtLeastOne, AtLeastTwo, Count
-from featvis.recipe import Recipe, place_statistics
-from featvis.target import parse_request, parse_vectors
+from featvis.spec.options import AtLeastOne, AtLeastTwo, Count
+from featvis.spec.recipe import Recipe, place_statistics
+from featvis.spec.target import parse_request, parse_vectors
 
 COPY = "gallery.toml"
 """The copy of the config that a folder was built from."""

@@ -9,11 +9,11 @@ from typing import Any
 
 from featvis.errors import OutputError
 from featvis.galleries.plan import GalleryPlan, Planned
-from featvis.jobs import Wanted
-from featvis.manifest import picture_name, read_manifest
-from featvis.pictures import Picture, load_picture
-from featvis.recipe import recipe_id
-from featvis.store import Store, file_name
+from featvis.plan.wanted import Wanted
+from featvis.results.manifest import picture_name, read_manifest
+from featvis.results.picture import Picture, load_picture
+from featvis.results.store import Store, file_name
+from featvis.spec.recipe import recipe_id
 
 EVERY = 2.0
 """Seconds between two writings of the manifest while pictures are made."""

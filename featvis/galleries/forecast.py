@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from featvis.estimate import Cost, estimate
-from featvis.examples.cost import search_seconds
 from featvis.galleries.build import load_network, write_sheets
 from featvis.galleries.folder import GalleryFolder, find_missing
 from featvis.galleries.plan import GalleryPlan, Planned, keep_first_threads, plan_gallery
 from featvis.galleries.request import BuildRequest
-from featvis.jobs import Job, plan, run
 from featvis.models.handle import ModelHandle
-from featvis.pages import write_pages
-from featvis.pictures import Picture
+from featvis.pages.folder import write_pages
+from featvis.photographs.cost import search_seconds
+from featvis.plan.wanted import Job, plan
+from featvis.results.picture import Picture
+from featvis.run.estimate import Cost, estimate
+from featvis.run.job import run
 
 _SAMPLE = 6
 

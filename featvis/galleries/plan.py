@@ -10,12 +10,12 @@ from typing import Any
 
 from featvis.errors import RecipeError, TargetError, unknown
 from featvis.galleries.config import Gallery, Section
-from featvis.jobs import Wanted
-from featvis.manifest import picture_name, read_manifest
 from featvis.models.handle import ModelHandle
-from featvis.planning import make_plan
-from featvis.resuming import find_threads, states_threads, tell_kept, with_threads
-from featvis.target import parse_request, parse_vectors
+from featvis.plan.make import make_plan
+from featvis.plan.wanted import Wanted
+from featvis.results.manifest import picture_name, read_manifest
+from featvis.run.threads import find_threads, states_threads, tell_kept, with_threads
+from featvis.spec.target import parse_request, parse_vectors
 
 _PATTERN = re.compile(r"[*?]")
 
@@ -56,7 +56,7 @@ class Planned:
 
     @property
     def name(self) -> str:
-        """What tells it from the folder's others, as :func:`featvis.store.picture_name` writes it."""
+        """What tells it from the folder's others, as :func:`featvis.results.store.picture_name` writes it."""
         return f"{self.target} seed {self.seed}"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featvis.errors import OutputError
-from featvis.manifest import picture_name, read_manifest
+from featvis.results.manifest import picture_name, read_manifest
 
 
 @dataclass(frozen=True)

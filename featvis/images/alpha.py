@@ -8,8 +8,8 @@ from torch import Tensor
 from featvis.errors import RecipeError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.images.wrapper import Wrapper, prefixed, unprefixed
-from featvis.options import AtLeastOne, Inner, NonNegative, Positive, Size
-from featvis.parts import part
+from featvis.spec.options import AtLeastOne, Inner, NonNegative, Positive, Size
+from featvis.spec.register import part
 
 
 @part("alpha")

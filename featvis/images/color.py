@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from featvis.errors import RecipeError
 from featvis.images.statistics import statistics_of
+from featvis.squash import squash
 
 RGB_FROM_DECORRELATED = (
     (0.56282858, 0.19482528, 0.04329451),
@@ -45,7 +46,7 @@ def color_matrix(
 def to_unit_range(raw: Tensor, matrix: Tensor | None) -> Tensor:
     """Mix the channels of ``raw`` ``(B, C, H, W)`` by ``matrix`` and squash into (0, 1)."""
     if matrix is None:
-        return torch.sigmoid(raw)
+        return squash(raw)
     images: Tensor = _Mixed.apply(raw, matrix)
     return images
 
@@ -55,7 +56,7 @@ class _Mixed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, raw: Tensor, matrix: Tensor) -> Tensor:
-        images = torch.matmul(matrix, raw.flatten(2)).sigmoid_().view(raw.shape)
+        images = squash(torch.matmul(matrix, raw.flatten(2))).view(raw.shape)
         ctx.save_for_backward(images, matrix)
         return images
 

@@ -12,8 +12,9 @@ from torch.autograd.function import once_differentiable
 
 from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
-from featvis.options import AtLeastOne, Positive, Size
-from featvis.parts import part
+from featvis.spec.options import AtLeastOne, Positive, Size
+from featvis.spec.register import part
+from featvis.squash import squash
 
 
 @part("cppn")
@@ -74,7 +75,7 @@ class CPPNImage(ImageSpace):
         found = _coordinates(height, width, parameters["output"].device).expand(lanes, -1, -1)
         for layer in range(self.layers):
             found = _passed_on(_linear(parameters[f"layer{layer}"], found), self.activation)
-        images = torch.sigmoid(_linear(parameters["output"], found))
+        images = squash(_linear(parameters["output"], found))
         return images.view(lanes, self.channels, height, width)
 
 

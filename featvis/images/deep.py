@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
-from featvis.options import AtLeastOne, Positive, Size
-from featvis.parts import part
+from featvis.spec.options import AtLeastOne, Positive, Size
+from featvis.spec.register import part
+from featvis.squash import squash
 
 NOISE_CHANNELS = 8
 
@@ -81,7 +82,7 @@ class DeepImage(ImageSpace):
             height, width = beside.shape[2:]
             repeated = found.repeat_interleave(2, 2)[:, :, :height].repeat_interleave(2, 3)[..., :width]
             found = self._layer(parameters[f"up{level}"], torch.cat([repeated, beside], dim=1))
-        return torch.sigmoid(_convolve(output, found, 1))
+        return squash(_convolve(output, found, 1))
 
     @staticmethod
     def _layer(weights: Tensor, found: Tensor) -> Tensor:

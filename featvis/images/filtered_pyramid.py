@@ -12,8 +12,8 @@ from torch.autograd.function import once_differentiable
 from featvis.images.base import ImageSpace, Parameters
 from featvis.images.color import check_statistics, color_matrix, from_unit_range, to_unit_range
 from featvis.images.levels import draw_levels, level_sizes, resizing, sum_levels
-from featvis.options import AtLeastOne, Positive, Size, Statistics
-from featvis.parts import part
+from featvis.spec.options import AtLeastOne, Positive, Size, Statistics
+from featvis.spec.register import part
 
 LEFT_OUT = 0.005
 """How much of the filter, by its root mean square, may be left out."""

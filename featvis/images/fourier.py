@@ -14,8 +14,8 @@ from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.images.color import check_statistics, color_matrix, from_unit_range, to_unit_range
 from featvis.images.spectrum import falling_amplitudes
-from featvis.options import AtLeastOne, NonNegative, Positive, Size, Statistics
-from featvis.parts import part
+from featvis.spec.options import AtLeastOne, NonNegative, Positive, Size, Statistics
+from featvis.spec.register import part
 
 REFERENCE_SIZE = 224
 """The canvas at which an exponent's gain equals the published formula's, whatever the exponent."""

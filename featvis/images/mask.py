@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from featvis.errors import CanvasError, RecipeError
 from featvis.images.wrapper import Around
-from featvis.options import AtLeastOne, Fraction, Inner, Size
-from featvis.parts import part
+from featvis.spec.options import AtLeastOne, Fraction, Inner, Size
+from featvis.spec.register import part
 
 
 @part("mask")

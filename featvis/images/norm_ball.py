@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from featvis.images.wrapper import Around
-from featvis.options import AtLeastOne, Inner, Positive, Size
-from featvis.parts import part
+from featvis.spec.options import AtLeastOne, Inner, Positive, Size
+from featvis.spec.register import part
 
 
 @part("norm_ball")

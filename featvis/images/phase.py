@@ -14,8 +14,8 @@ from featvis.images.base import ImageSpace, Parameters
 from featvis.images.color import check_statistics, color_matrix, to_unit_range
 from featvis.images.spectrum import LAST, photograph_magnitudes
 from featvis.images.statistics import statistics_of
-from featvis.options import AtLeastOne, Size, Statistics
-from featvis.parts import part
+from featvis.spec.options import AtLeastOne, Size, Statistics
+from featvis.spec.register import part
 
 
 @part("phase")

@@ -10,8 +10,8 @@ from torch import Tensor
 from featvis.images.base import ImageSpace, Parameters
 from featvis.images.color import check_statistics, color_matrix, from_unit_range, to_unit_range
 from featvis.images.levels import draw_levels, level_sizes, sum_levels
-from featvis.options import AtLeastOne, Positive, Size, Statistics
-from featvis.parts import part
+from featvis.spec.options import AtLeastOne, Positive, Size, Statistics
+from featvis.spec.register import part
 
 
 @part("pyramid")

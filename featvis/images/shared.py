@@ -12,8 +12,9 @@ from featvis.images.base import ImageSpace, Parameters
 from featvis.images.color import color_matrix
 from featvis.images.levels import raise_level, resizing
 from featvis.images.wrapper import INNER, Wrapper, prefixed, unprefixed
-from featvis.options import AtLeastOne, Inner, Positive, Size
-from featvis.parts import part
+from featvis.spec.options import AtLeastOne, Inner, Positive, Size
+from featvis.spec.register import part
+from featvis.squash import squash
 
 EDGE = 1e-6
 """The inner images are kept so far from 0 and 1 before the logit: far below an 8-bit level."""
@@ -110,7 +111,7 @@ class SharedImage(Wrapper):
         matrix = color_matrix(self.channels, self.decorrelate, own.device)
         if matrix is not None:
             shared = torch.matmul(matrix, shared.flatten(2)).view(shared.shape)
-        return torch.sigmoid(own + shared)
+        return squash(own + shared)
 
 
 class _InCommon(torch.autograd.Function):

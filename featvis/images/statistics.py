@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from featvis.errors import OutputError, RecipeError
 from featvis.files import write_whole
-from featvis.options import PIN
+from featvis.spec.options import PIN
 
 FORMAT = "image statistics 1"
 """Another number where the same photographs would give other values."""

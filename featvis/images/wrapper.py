@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from featvis import parts
 from featvis.errors import RecipeError
 from featvis.images.base import ImageSpace, Parameters
+from featvis.spec import register
 
 _Self = TypeVar("_Self", bound="Wrapper")
 
@@ -41,12 +41,12 @@ class Wrapper(ImageSpace):
 
     def _built(self, channels: int) -> ImageSpace:
         if isinstance(self.inner, ImageSpace):
-            spec = parts.describe(self.inner)
+            spec = register.describe(self.inner)
         elif hasattr(self.inner, "part_name"):
             raise RecipeError(f"{self.part_name}: inner is an image space, got {self.inner!r}")
         else:
             spec = {"name": self.inner} if isinstance(self.inner, str) else dict(self.inner)
-        made: ImageSpace = parts.make("images", spec, size=self.size, channels=channels)
+        made: ImageSpace = register.make("images", spec, size=self.size, channels=channels)
         return made
 
     def _set_within(self, space: ImageSpace) -> None:

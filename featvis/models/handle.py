@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from featvis.errors import CanvasError, ModelError
+from featvis.models.borrow.fold import Pair, foldable
+from featvis.models.borrow.gather import can_gather
+from featvis.models.borrow.moments import MOMENTS_OF
+from featvis.models.borrow.tap import Tap, borrowed
 from featvis.models.fingerprint import fingerprint_of
-from featvis.models.fold import Pair, foldable
-from featvis.models.gather import can_gather
-from featvis.models.layers import LayerInfo
-from featvis.models.moments import MOMENTS_OF
-from featvis.models.network import NetworkAt
+from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.network import NetworkAt
+from featvis.models.layers.probe import measure_layers, takes_one_size, trusted_pairs
+from featvis.models.layers.receptive import receptive_fields
+from featvis.models.layers.window import Window, find_window
 from featvis.models.plain import PlainRun
-from featvis.models.probe import measure_layers, takes_one_size, trusted_pairs
-from featvis.models.receptive import receptive_fields
-from featvis.models.tap import Tap, borrowed
-from featvis.models.window import Window, find_window
 
 Size = tuple[int, int]
 

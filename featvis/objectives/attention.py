@@ -8,8 +8,9 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from featvis.errors import TargetError
-from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, copy_with
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective, copy_with
+from featvis.objectives.shown import Activations
 
 What = Literal["query", "key", "value"]
 

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from featvis.errors import UserError
-from featvis.models.layers import LayerInfo
-from featvis.models.network import NetworkAt
-from featvis.objectives.seen import Activations as Activations
-from featvis.objectives.seen import Seen, under_reference
+from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.shown import Activations, Seen, under_reference
 
 _Kind = TypeVar("_Kind")
 
@@ -37,7 +36,7 @@ class Objective(ABC):
     """Whether a picture's score depends on its batch-mates (by design, as in diversity)."""
     references: Mapping[str, Tensor] = MappingProxyType({})
     """Photographs ``(1, C, H, W)`` that a bound objective compares with, by digest; the transforms move them
-    as they move the image, and :func:`~featvis.objectives.seen.under_reference` says where their
+    as they move the image, and :func:`~featvis.objectives.shown.under_reference` says where their
     activations are found.
 
     They are told beforehand, so that a step reads a photograph once for all terms and crops, and not at all

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from featvis.errors import RecipeError
-from featvis.models.moments import MOMENTS_OF
-from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, copy_with
-from featvis.options import AtLeastOne, Switch
-from featvis.parts import part
+from featvis.models.borrow.moments import MOMENTS_OF
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective, copy_with
+from featvis.objectives.shown import Activations
+from featvis.spec.options import AtLeastOne, Switch
+from featvis.spec.register import part
 
 
 @part("batchnorm")

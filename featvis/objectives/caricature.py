@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from featvis.errors import TargetError
-from featvis.models.layers import LayerInfo
+from featvis.models.layers.measure import LayerInfo
 from featvis.objectives.base import number
 from featvis.objectives.pattern import dot_times_cosine
 from featvis.objectives.reference import Compared, check_photograph

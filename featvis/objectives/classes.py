@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from featvis.errors import TargetError
-from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, copy_with
-from featvis.target import expand, parse_request
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective, copy_with
+from featvis.objectives.shown import Activations
+from featvis.spec.target import expand, parse_request
 
 Others = Literal["best", "logsumexp", "all"]
 

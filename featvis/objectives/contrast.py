@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from featvis.objectives.base import Activations, Objective, number
-from featvis.options import Positive
-from featvis.parts import make, part
+from featvis.objectives.base import Objective, number
+from featvis.objectives.shown import Activations
+from featvis.spec.options import Positive
+from featvis.spec.register import make, part
 
 
 @part("contrast")

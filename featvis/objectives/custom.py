@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from featvis.errors import UserError
-from featvis.objectives.base import Activations, Objective
+from featvis.objectives.base import Objective
+from featvis.objectives.shown import Activations
 
 
 class Custom(Objective):

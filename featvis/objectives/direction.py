@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from featvis.errors import TargetError
-from featvis.models.layers import LayerInfo
-from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, copy_with, number, spread_over
+from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective, copy_with, number, spread_over
+from featvis.objectives.shown import Activations
 
 
 class Direction(Objective):

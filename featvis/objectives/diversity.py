@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from featvis.errors import TargetError
-from featvis.models.layers import LayerInfo
-from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, copy_with, spread_over
-from featvis.parts import part
+from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective, copy_with, spread_over
+from featvis.objectives.shown import Activations
+from featvis.spec.register import part
 
 
 @part("diversity")

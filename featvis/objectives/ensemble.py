@@ -10,11 +10,11 @@ from torch import Tensor
 
 from featvis.errors import ModelError, UserError
 from featvis.models.handle import ModelHandle
-from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, Sum, copy_with
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective, Sum, copy_with
 from featvis.objectives.reference import fitted
 from featvis.objectives.resize import Resize
-from featvis.objectives.seen import read, seen, under_reference
+from featvis.objectives.shown import Activations, read, seen, under_reference
 
 
 class Elsewhere(Objective):

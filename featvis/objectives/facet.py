@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from featvis.errors import TargetError, UserError
-from featvis.models.layers import LayerInfo
-from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, copy_with, number, spread_over, stack
+from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective, copy_with, number, spread_over, stack
+from featvis.objectives.shown import Activations
 
 SHARE = 5.0
 """What the probes' terms weigh together at strength 1 (the authors' code)."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective
+from featvis.objectives.shown import Activations
 
 
 class Interpolation(Objective):

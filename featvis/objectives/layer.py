@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from featvis.errors import TargetError
-from featvis.models.layers import LayerInfo
-from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, copy_with, spread_over
+from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective, copy_with, spread_over
+from featvis.objectives.shown import Activations
 
 
 class LayerEnergy(Objective):

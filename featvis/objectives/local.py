@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from featvis.errors import TargetError
-from featvis.models.layers import LayerInfo
-from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, copy_with, number
+from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective, copy_with, number
 from featvis.objectives.pattern import dot_times_cosine
+from featvis.objectives.shown import Activations
 from featvis.objectives.unit import MIDDLE, check_position
 
 Window = tuple[int, int, int, int]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from featvis.models.layers import LayerInfo
+from featvis.models.layers.measure import LayerInfo
 from featvis.objectives.reference import Compared, check_photograph
 
 

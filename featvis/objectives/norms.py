@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from featvis.objectives.base import Activations, Objective, number
-from featvis.options import AtLeastTwo
-from featvis.parts import part
+from featvis.objectives.base import Objective, number
+from featvis.objectives.shown import Activations
+from featvis.spec.options import AtLeastTwo
+from featvis.spec.register import part
 
 
 @part("lp")

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from featvis.errors import CanvasError, TargetError
-from featvis.models.layers import LayerInfo
-from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, copy_with, number
+from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective, copy_with, number
+from featvis.objectives.shown import Activations
 
 LEAST_COSINE = 0.1
 """Below it the cosine counts as this, so that a picture that points the wrong way still has a slope."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from featvis.objectives.base import Activations, Objective
-from featvis.parts import part
+from featvis.objectives.base import Objective
+from featvis.objectives.shown import Activations
+from featvis.spec.register import part
 
 
 @part("total_variation")

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from featvis.errors import CanvasError, TargetError
-from featvis.models.layers import LayerInfo
-from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, copy_with
-from featvis.objectives.seen import under_reference
+from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective, copy_with
+from featvis.objectives.shown import Activations, under_reference
 
 
 class Compared(Objective):

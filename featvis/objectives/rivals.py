@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from featvis.errors import RecipeError
-from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, copy_with
-from featvis.parts import part
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective, copy_with
+from featvis.objectives.shown import Activations
+from featvis.spec.register import part
 
 
 @part("rivals")

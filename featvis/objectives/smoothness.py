@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from featvis.objectives.base import Activations, Objective
-from featvis.options import AtLeastOne
-from featvis.parts import part
+from featvis.objectives.base import Objective
+from featvis.objectives.shown import Activations
+from featvis.spec.options import AtLeastOne
+from featvis.spec.register import part
 
 
 @part("blur")

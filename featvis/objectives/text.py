@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from featvis.errors import TargetError
-from featvis.models.network import NetworkAt
+from featvis.models.layers.network import NetworkAt
 from featvis.models.paired import EMBEDDING, PairedHandle
-from featvis.objectives.base import Activations, Objective, copy_with
+from featvis.objectives.base import Objective, copy_with
+from featvis.objectives.shown import Activations
 
 
 class Text(Objective):

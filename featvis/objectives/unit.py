@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from featvis.errors import TargetError
-from featvis.models.layers import LayerInfo
-from featvis.models.network import NetworkAt
-from featvis.objectives.base import Activations, Objective, copy_with
-from featvis.target import Request, Target, expand, parse_request
+from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective, copy_with
+from featvis.objectives.shown import Activations
+from featvis.spec.target import Request, Target, expand, parse_request
 
 
 class Unit(Objective):

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from featvis.errors import TargetError, UserError, unknown
 from featvis.objectives.direction import Direction
-from featvis.target import Request, VectorRequest, expand, parse_request, parse_vectors
+from featvis.spec.target import Request, VectorRequest, expand, parse_request, parse_vectors
 
 
 class NamedDirection(Direction):

@@ -9,11 +9,11 @@ from typing import Any
 
 from featvis.errors import OutputError
 from featvis.files import write_whole
-from featvis.manifest import MANIFEST, read_manifest
 from featvis.pages.compose import make_pages, thumbnail_size
 from featvis.pages.entries import CROP_SUFFIXES, PICTURE_SUFFIXES, Entry, read_path
 from featvis.pages.thumbnails import is_outdated, make_thumbnail, read_picture_size
-from featvis.store import remove_empty
+from featvis.results.manifest import MANIFEST, read_manifest
+from featvis.results.store import remove_empty
 
 EXAMPLES = "examples.json"
 LIST = "site/pages.json"

@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from featvis.manifest import picture_name
 from featvis.pages.entries import Entry, read_entry, read_text
 from featvis.pages.words import is_praise
-from featvis.store import safe_name
-from featvis.target import synonyms
+from featvis.results.manifest import picture_name
+from featvis.results.store import safe_name
+from featvis.spec.target import synonyms
 
 OBJECTIVES = "objectives"
 """The folder of pictures that are of no unit."""

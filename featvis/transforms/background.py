@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from featvis.squash import squash
 from featvis.transforms.base import Size, Transform
 
 WAVES = 6
@@ -57,7 +58,7 @@ class Background(Transform):
         side = 2 * WAVES + 1
         fields = down @ values.view(-1, FIELDS, side, side) @ across.mT
         own = fields[:, [1 + channel % (FIELDS - 1) for channel in range(channels)]]
-        return torch.sigmoid(COMMON * fields[:, :1] + OWN * own)
+        return squash(COMMON * fields[:, :1] + OWN * own)
 
 
 def over(images: Tensor, background: Tensor | float = GRAY) -> Tensor:

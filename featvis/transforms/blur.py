@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from featvis.options import AnyRange
-from featvis.parts import part
+from featvis.spec.options import AnyRange
+from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform, drawn
 
 LEAST_SIGMA = 1e-3

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from featvis.errors import CanvasError
-from featvis.options import FractionSchedule, PositiveSchedule
-from featvis.parts import part
+from featvis.spec.options import FractionSchedule, PositiveSchedule
+from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform, between
 
 LUMA = (0.2989, 0.587, 0.114)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from featvis.options import PositiveSchedule
-from featvis.parts import part
+from featvis.spec.options import PositiveSchedule
+from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform, between
 from featvis.transforms.color_jitter import MOST_CHANNELS, check_channels
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from featvis.errors import CanvasError
-from featvis.options import Count, ShareRange
-from featvis.parts import part
+from featvis.spec.options import Count, ShareRange
+from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform, drawn, least_of
 from featvis.transforms.resample import averaged, resample
 

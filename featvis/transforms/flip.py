@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from featvis.options import FractionSchedule
-from featvis.parts import part
+from featvis.spec.options import FractionSchedule
+from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform, between
 
 

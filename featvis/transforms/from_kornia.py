@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from featvis.errors import RecipeError, unknown
-from featvis.options import Options
-from featvis.parts import part
+from featvis.spec.options import Options
+from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform
 
 SEEDS = 1 << 24

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from featvis import parts
 from featvis.errors import RecipeError, UserError
+from featvis.spec import register
 from featvis.transforms.base import Size, Transform
 
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -33,7 +33,7 @@ def transform(function: Function, *, name: str, numbers: int = 4) -> Transform:
         raise RecipeError(f"a transform is a function of images and numbers, got {type(function).__name__}")
     if not isinstance(name, str) or not name.strip():
         raise RecipeError(f"a transform's name is a text that tells it from others, got {name!r}")
-    if name in parts.names("transforms"):
+    if name in register.names("transforms"):
         raise RecipeError(f"transform {name!r} is one of featvis' own; choose another name")
     if isinstance(numbers, bool) or not isinstance(numbers, int) or numbers < 1:
         raise RecipeError(f"transform {name!r}: numbers is a whole number from 1 up, got {numbers!r}")
@@ -43,7 +43,7 @@ def transform(function: Function, *, name: str, numbers: int = 4) -> Transform:
         "numbers": numbers,
         "function": staticmethod(function),
     }
-    made: Transform = parts.part(name)(type("UserTransform", (_Called,), body))()
+    made: Transform = register.part(name)(type("UserTransform", (_Called,), body))()
     return made
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from featvis.options import AtLeastOne, PositiveSchedule, ShareRange
-from featvis.parts import part
+from featvis.spec.options import AtLeastOne, PositiveSchedule, ShareRange
+from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform, between, drawn, least_of
 from featvis.transforms.crop import box_maps, largest_box
 from featvis.transforms.resample import averaged, resample

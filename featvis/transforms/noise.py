@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from featvis.options import Positive, PositiveSchedule
-from featvis.parts import part
+from featvis.spec.options import Positive, PositiveSchedule
+from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform, between
 
 

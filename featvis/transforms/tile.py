@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from featvis.parts import part
+from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform
 
 

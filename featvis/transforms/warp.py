@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from featvis.options import FractionSchedule, PositiveSchedule, Range
-from featvis.parts import part
+from featvis.spec.options import FractionSchedule, PositiveSchedule, Range
+from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform, between, drawn, least_of
 from featvis.transforms.resample import averaged, resample
 

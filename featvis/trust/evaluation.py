@@ -11,18 +11,18 @@ from torch import Tensor
 from featvis.errors import RecipeError
 from featvis.models.handle import ModelHandle
 from featvis.trust.agreement import agreement, diversity
-from featvis.trust.beside import (
+from featvis.trust.controls import is_untrained, permute_labels
+from featvis.trust.judging import glance, likeness
+from featvis.trust.naturalness import PHOTOGRAPHS, is_unlike, look, naturalness, outside, range_of
+from featvis.trust.own_network import groups_of, measure_own, measure_random_weights, responses_of
+from featvis.trust.panel import own_network, panel_of
+from featvis.trust.photographs import (
     Beside,
     compare_with_photographs,
     measure_choice,
     measure_paths,
     search_photographs,
 )
-from featvis.trust.controls import is_untrained, permute_labels
-from featvis.trust.judging import glance, likeness
-from featvis.trust.naturalness import PHOTOGRAPHS, is_unlike, look, naturalness, outside, range_of
-from featvis.trust.own import groups_of, measure_own, measure_random_weights, responses_of
-from featvis.trust.panel import own_network, panel_of
 from featvis.trust.record import rounded, write_verdicts
 from featvis.trust.references import read_photographs
 from featvis.trust.response import band_of_class

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from featvis.errors import ModelError, UserError
 from featvis.models.handle import ModelHandle
-from featvis.models.layers import LayerInfo
+from featvis.models.layers.measure import LayerInfo
 from featvis.objectives.base import spread_over
-from featvis.pictures import Picture
+from featvis.results.picture import Picture
 
 Shown = Picture | Tensor
 """A picture, or an image ``(C, H, W)`` in [0, 1] such as a saved picture's levels over 255."""

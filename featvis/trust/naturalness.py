@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from featvis.errors import UserError
+from featvis.models.borrow.tap import borrowed
 from featvis.models.handle import ModelHandle
-from featvis.models.tap import borrowed
 from featvis.trust.judging import Shown, fit, image_of
 from featvis.trust.spectra import spectrum
 from featvis.trust.tone import clipped, contrast, saturation

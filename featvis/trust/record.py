@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from featvis.files import write_whole
-from featvis.galleries.lock import FolderLock
-from featvis.manifest import MANIFEST, picture_name, write_text
 from featvis.pages.folder import LIST, write_pages
+from featvis.results.lock import FolderLock
+from featvis.results.manifest import MANIFEST, picture_name, write_text
 from featvis.trust.subjects import read_folder
 
 EVALUATION = "evaluation.json"

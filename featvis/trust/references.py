@@ -10,10 +10,10 @@ from torch import Tensor
 
 from featvis import draws
 from featvis.errors import UserError
-from featvis.examples.framing import frame_middle
-from featvis.examples.photos import list_files, quiet_decoders, read_photo, resampling
 from featvis.models.handle import ModelHandle
-from featvis.pictures import to_levels
+from featvis.photographs.framing import frame_middle
+from featvis.photographs.photos import list_files, quiet_decoders, read_photo, resampling
+from featvis.results.picture import to_levels
 
 NOISE = 16
 PHOTOGRAPHS = 64

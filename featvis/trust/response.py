@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from featvis import draws, parts
+from featvis import draws
 from featvis.models.handle import ModelHandle
-from featvis.recipe import Recipe
-from featvis.scoring import shown_plainly
+from featvis.run.score import shown_plainly
+from featvis.spec import register
+from featvis.spec.recipe import Recipe
 from featvis.transforms.chain import Chain
 from featvis.trust.judging import BATCH, batches, fit, read, units_of
 from featvis.trust.subjects import Subject
@@ -95,7 +96,7 @@ def _transformed(group: Sequence[Subject], recipe: Recipe, model: ModelHandle, c
         )
 
     chain = Chain(
-        [parts.make("transforms", spec) for spec in recipe.transforms],
+        [register.make("transforms", spec) for spec in recipe.transforms],
         [stream_of(one) for one in group],
         steps=steps,
         channels=images.shape[1],

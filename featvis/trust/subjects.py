@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featvis.errors import OutputError
-from featvis.manifest import MANIFEST, picture_name, read_manifest
-from featvis.pictures import load_image, load_picture
-from featvis.recipe import Recipe
-from featvis.target import parse_request
+from featvis.results.manifest import MANIFEST, picture_name, read_manifest
+from featvis.results.picture import load_image, load_picture
+from featvis.spec.recipe import Recipe
+from featvis.spec.target import parse_request
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from featvis import parts
+from featvis.spec import register
 
 TESTS = Path(__file__).parent.parent
 PROVED = {
@@ -67,10 +67,10 @@ PROVED = {
 """A new part has its line here: the one test that would notice that it does something else."""
 
 
-@pytest.mark.parametrize("family", parts.FAMILIES)
+@pytest.mark.parametrize("family", register.FAMILIES)
 def test_every_part_has_one(family):
     assert {name for name in PROVED if name.startswith(f"{family}/")} == {
-        f"{family}/{name}" for name in parts.names(family)
+        f"{family}/{name}" for name in register.names(family)
     }
 
 

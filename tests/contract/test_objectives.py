@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 import featvis as fv
-from featvis import parts
+from featvis.spec import register
 from tests.networks import handle, scores_of, small
 
-NAMES = parts.names("objectives")
+NAMES = register.names("objectives")
 SIZE = (17, 24)
 
 
@@ -20,7 +20,7 @@ def model():
 
 
 def made(name):
-    return parts.make("objectives", {"name": name}).beside(("fc",))
+    return register.make("objectives", {"name": name}).beside(("fc",))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -76,12 +76,12 @@ OTHERS = {"layer": "conv1", "relative": True, "every": 2, "width": 3}
 def test_t43_every_option_changes_the_score(name, chance):
     model = handle(TwoNorms(), SIZE)
     images = torch.rand((3, 3, *SIZE), generator=chance)
-    for option, field in parts.scan("objectives")[name].model_fields.items():
+    for option, field in register.scan("objectives")[name].model_fields.items():
         other = OTHERS.get(option) or (
             field.default + 1 if isinstance(field.default, int) else field.default / 2
         )
         scores = [
-            scores_of(model, parts.make("objectives", {"name": name, **given}).beside(("last",)), images)
+            scores_of(model, register.make("objectives", {"name": name, **given}).beside(("last",)), images)
             for given in ({}, {option: other})
         ]
         assert (scores[0] != scores[1]).all(), option

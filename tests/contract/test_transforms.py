@@ -6,11 +6,12 @@ import pytest
 import torch
 
 import featvis as fv
-from featvis import draws, parts
+from featvis import draws
+from featvis.spec import register
 from featvis.transforms.chain import Chain
 from tests.networks import small
 
-NAMES = parts.names("transforms")
+NAMES = register.names("transforms")
 OPTIONS = {
     "warp": {"scale": [0.6, 1.2], "degrees": 15, "jitter": 2, "shift": 0.1, "crop": 0.5},
     "noise": {"sd": [0.3, 0.05]},
@@ -28,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 def made(name):
-    return parts.make("transforms", {"name": name, **OPTIONS.get(name, {})})
+    return register.make("transforms", {"name": name, **OPTIONS.get(name, {})})
 
 
 def streams(*seeds):
@@ -146,7 +147,7 @@ def test_parameters_for_every_step_are_ready_before_the_run(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_t43_every_option_changes_the_picture(name):
-    model, schema = small(), parts.scan("transforms")[name]
+    model, schema = small(), register.scan("transforms")[name]
     given = schema(**OPTIONS.get(name, {})).model_dump(mode="json")
     levels = picture_of(model, name, given)
     for option, field in schema.model_fields.items():
@@ -179,7 +180,7 @@ def changed(value, field):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_wrong_option_is_refused_in_one_line(name):
     with pytest.raises(fv.RecipeError, match="option") as caught:
-        parts.make("transforms", {"name": name, "colour": 1})
+        register.make("transforms", {"name": name, "colour": 1})
     assert "\n" not in str(caught.value)
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from featvis import jobs
+from featvis.run import job
 
 
 @pytest.fixture
 def ascents(monkeypatch):
     """The targets of every job that was begun, in order."""
     begun = []
-    ascend = jobs.ascend
+    ascend = job.ascend
 
     def counted(model, objective, space, **settings):
         begun.append(settings["steps"])
         return ascend(model, objective, space, **settings)
 
-    monkeypatch.setattr(jobs, "ascend", counted)
+    monkeypatch.setattr(job, "ascend", counted)
     return begun

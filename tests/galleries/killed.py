@@ -18,9 +18,9 @@ import torch._dynamo  # what the first optimizer would import, in every fork
 from PIL import Image
 
 from featvis.cli import main
-from featvis.execute import local
 from featvis.galleries import build as building
 from featvis.galleries.folder import GalleryFolder
+from featvis.run.executors import local
 
 
 def run_child(config, out, log):

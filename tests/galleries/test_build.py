@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 import featvis as fv
 from featvis.cli import main
 from featvis.errors import RecipeError, TargetError, UserError
-from featvis.execute import local
 from featvis.galleries.config import load_gallery
 from featvis.galleries.plan import plan_gallery
 from featvis.galleries.status import read_status
+from featvis.run.executors import local
 from tests.galleries.planted import RECIPE, manifest, pngs, section, strays, write_config
 from tests.networks import small
 

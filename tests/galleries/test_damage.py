@@ -17,7 +17,7 @@ from featvis import files
 from featvis.cli import main
 from featvis.errors import OutputError
 from featvis.galleries.folder import GalleryFolder
-from featvis.galleries.lock import LOCK, FolderLock
+from featvis.results.lock import LOCK, FolderLock
 from tests.galleries.planted import manifest, pngs, section, strays, write_config
 from tests.galleries.test_config import REPOSITORY
 
@@ -179,7 +179,7 @@ def test_a_folder_that_vanishes_is_not_begun_anew(whole, tmp_path, monkeypatch, 
 
 def test_a_second_build_at_the_same_time_is_refused(whole, folder, capsys, ascents):
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom featvis.galleries.lock import FolderLock\n"
+        "import sys, time\nfrom pathlib import Path\nfrom featvis.results.lock import FolderLock\n"
         f"with FolderLock(Path({str(folder)!r})):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
@@ -200,7 +200,7 @@ def test_a_second_build_at_the_same_time_is_refused(whole, folder, capsys, ascen
 
 def test_the_lock_is_taken_by_one_of_many(tmp_path):
     code = (
-        "import os, sys, time\nfrom pathlib import Path\nfrom featvis.galleries.lock import FolderLock\n"
+        "import os, sys, time\nfrom pathlib import Path\nfrom featvis.results.lock import FolderLock\n"
         "from featvis.errors import OutputError\n"
         f"place = Path({str(tmp_path)!r})\nend = time.monotonic() + 1.0\n"
         "while time.monotonic() < end:\n"

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 import featvis as fv
-from featvis import parts
+from featvis.spec import register
 from featvis.transforms.background import FIELDS, WAVES, Background, over
 from tests.networks import correlation, handle, scores_of, small
 
@@ -55,7 +55,7 @@ def test_a_negative_score_is_no_reason_to_be_opaque():
 
 def test_t38_one_pictures_alpha_does_not_move_anothers_score(chance):
     model, objective = small(size=SIZE), 2 * fv.channel("norm", 3)
-    penalty = parts.make("objectives", {"name": "alpha"})
+    penalty = register.make("objectives", {"name": "alpha"})
     images = torch.rand((3, 4, *SIZE), generator=chance)
     found = penalty({}, images)
     assert found.tolist() == pytest.approx([sum(image[3].flatten().tolist()) / 560 for image in images])

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import featvis as fv
-from featvis import parts
+from featvis.spec import register
 from tests.networks import PLAIN, correlation, handle, small
 from tests.test_channels import Filter
 
 SIZE = (17, 24)
-INNER = [name for name in parts.names("images") if not parts.find("images", name).coupled]
+INNER = [name for name in register.names("images") if not register.find("images", name).coupled]
 BALLS = [("l2", 1.5), ("linf", 16 / 255)]
 
 
@@ -29,7 +29,7 @@ def started(space, photo):
 @pytest.mark.parametrize("inner", INNER)
 def test_outside_a_mask_every_bit_is_the_start_image_s(inner, photo):
     told = {"name": "mask", "inner": inner, "box": (0.2, 0.5, 0.9, 0.8), "shape": "ellipse"}
-    space = parts.make("images", told, size=SIZE)
+    space = register.make("images", told, size=SIZE)
     photo = started(space, photo)
     outside = space.region == 0
     assert 0.6 < outside.float().mean() < 0.95
@@ -102,7 +102,7 @@ def test_a_mask_that_cannot_be_is_refused(options, says):
 @pytest.mark.parametrize(("norm", "radius"), BALLS)
 def test_no_step_and_no_picture_leaves_the_ball(inner, norm, radius, photo):
     told = {"name": "norm_ball", "inner": inner, "norm": norm, "radius": radius}
-    space = parts.make("images", told, size=SIZE)
+    space = register.make("images", told, size=SIZE)
     photo = started(space, photo)
     order = 2 if norm == "l2" else torch.inf
     reached = []
@@ -196,8 +196,8 @@ def test_a_picture_in_a_mask_grows_with_its_canvas():
 def test_a_wrapper_says_of_itself_what_its_inner_space_says(name, inner):
     if inner == "alpha" and name == "alpha":
         pytest.skip("alpha is not in alpha")
-    space = parts.make("images", {"name": name, "inner": inner}, size=SIZE)
-    plain = parts.make("images", {"name": inner}, size=SIZE)
+    space = register.make("images", {"name": name, "inner": inner}, size=SIZE)
+    plain = register.make("images", {"name": inner}, size=SIZE)
     for flag in ("starts_grey", "true_gradient", "usual_rate", "smallest", "coupled"):
         assert getattr(space, flag) == getattr(plain, flag), flag
     assert space.any_size == (plain.any_size and name == "alpha"), "what is round it has one size"
@@ -207,14 +207,14 @@ def test_a_wrapper_says_of_itself_what_its_inner_space_says(name, inner):
 @pytest.mark.parametrize("inner", ["phase", "pyramid", "cppn", "deep"])
 @pytest.mark.parametrize("name", ["mask", "norm_ball", "alpha"])
 def test_what_a_wrapper_says_is_so(name, inner):
-    space = parts.make("images", {"name": name, "inner": inner}, size=(33, 20))
+    space = register.make("images", {"name": name, "inner": inner}, size=(33, 20))
     image = space.decode({key: value[None] for key, value in space.draw(torch.Generator()).items()})
     away = float((image - 0.5).abs().mean())
     if space.starts_grey:
         assert away < 0.05
     if space.smallest > 1:
         with pytest.raises(fv.CanvasError, match="at least"):
-            parts.make("images", {"name": name, "inner": inner}, size=(1, space.smallest - 1))
+            register.make("images", {"name": name, "inner": inner}, size=(1, space.smallest - 1))
     rate = {"learning_rate": space.usual_rate, "transforms": []}
     (picture,) = fv.render(small(), "norm:1", space=space.resized(SIZE), steps=10, lanes=1, **rate)
     assert picture.score > picture.start_score
@@ -223,7 +223,7 @@ def test_what_a_wrapper_says_is_so(name, inner):
 def test_alpha_of_a_space_of_any_size_is_drawn_at_any_and_a_mask_is_not():
     model, objective = small(), fv.channel("norm", 1)
     for name, size in (("alpha", (34, 48)), ("mask", None)):
-        space = parts.make("images", {"name": name, "inner": "cppn"}, size=SIZE)
+        space = register.make("images", {"name": name, "inner": "cppn"}, size=SIZE)
         (step,) = fv.ascend(model, objective, space, steps=1)
         if size is not None:
             assert step.images_at(size).shape == (1, 4, *size)

@@ -12,9 +12,9 @@ from torch.nn import functional
 import featvis as fv
 from featvis.cli import main
 from featvis.images.color import color_matrix
-from featvis.jobs import lane_of, lanes_of, plan
-from featvis.planning import make_plan
-from featvis.store import file_name
+from featvis.plan.make import make_plan
+from featvis.plan.wanted import lane_of, lanes_of, plan
+from featvis.results.store import file_name
 from tests.networks import small
 
 SIZE = (17, 24)

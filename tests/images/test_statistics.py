@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 import featvis as fv
-from featvis import parts
 from featvis.images.statistics import root_of
+from featvis.spec import register
 from tests.networks import small
 
 SIZE = (17, 24)
@@ -156,7 +156,7 @@ def test_one_call_is_cached_until_the_folder_changes(folder, tmp_path, monkeypat
     content = out.read_bytes()
     assert len(content) < 3 * 17 * 13 * 4 + 1000, "small"
     with monkeypatch.context() as patch:
-        patch.setattr("featvis.measuring._measure", None)  # a second pass would call it
+        patch.setattr("featvis.photographs.statistics._measure", None)  # a second pass would call it
         again = fv.image_statistics(folder, size=SIZE, out=out)
     np.testing.assert_array_equal(again.covariance, first.covariance)
     np.testing.assert_allclose(again.magnitudes, first.magnitudes, rtol=1e-6)
@@ -196,8 +196,8 @@ def measured(folder, tmp_path):
 def test_an_image_spaces_colours_are_the_folders(name, measured):
     matrix = torch.tensor(fv.load_statistics(measured).color_matrix).float()
     spec = {"name": name, "statistics": str(measured)}
-    space = parts.make("images", fv.Recipe(space=spec).space, size=SIZE)
-    plain = parts.make("images", {"name": name, "decorrelate": False}, size=SIZE)
+    space = register.make("images", fv.Recipe(space=spec).space, size=SIZE)
+    plain = register.make("images", {"name": name, "decorrelate": False}, size=SIZE)
     drawn = {key: value[None] * 30 for key, value in space.draw(torch.Generator().manual_seed(0)).items()}
     mixed = torch.einsum("ij,bjhw->bihw", matrix, torch.logit(plain.decode(drawn)))
     torch.testing.assert_close(torch.logit(space.decode(drawn)), mixed, atol=1e-4, rtol=1e-4)
@@ -208,7 +208,7 @@ def test_an_image_spaces_colours_are_the_folders(name, measured):
 
 def test_phases_take_the_folders_magnitudes(measured):
     found = fv.load_statistics(measured)
-    space = parts.make("images", fv.Recipe(space={"name": "phase", "statistics": str(measured)}).space)
+    space = register.make("images", fv.Recipe(space={"name": "phase", "statistics": str(measured)}).space)
     space = space.resized(SIZE)
     drawn = {"phases": space.draw(torch.Generator().manual_seed(0))["phases"][None]}
     raw = torch.logit(space.decode(drawn)[0].double())

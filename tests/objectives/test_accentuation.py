@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import featvis as fv
-from featvis.objectives.seen import read
+from featvis.objectives.shown import read
 from tests.networks import activations_of, small
 
 SIZE = (17, 24)

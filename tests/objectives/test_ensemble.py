@@ -41,7 +41,7 @@ def test_scores_and_gradients_are_those_of_the_sum_by_hand(chance):
 
 
 def evaluate(model, objective, images):
-    from featvis.objectives.seen import read
+    from featvis.objectives.shown import read
 
     size = tuple(images.shape[2:])
     bound = objective.bind(model.at(size))

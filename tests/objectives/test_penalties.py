@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import featvis as fv
-from featvis import parts
 from featvis.objectives.batchnorm import BatchNormStatistics
+from featvis.spec import register
 from tests.networks import Small, activations_of, handle, scores_of, seeded, small
 
 
@@ -153,7 +153,7 @@ def test_the_penalty_is_the_mean_over_the_layers_up_to_the_target(layer, read, c
 def test_every_second_batchnorm_is_counted_from_the_last(chance):
     model = handle(seeded(TwoNorms), (12, 15))
     images = torch.rand((2, 3, 12, 15), generator=chance)
-    penalty = parts.make("objectives", {"name": "batchnorm", "every": 2}).beside(("b.2",))
+    penalty = register.make("objectives", {"name": "batchnorm", "every": 2}).beside(("b.2",))
     found = scores_of(model, penalty, images)
     alone = slow_distance(activations_of(model, "b.0", images), model.module.b[1])
     torch.testing.assert_close(found.detach(), alone.float(), rtol=1e-3, atol=1e-4)

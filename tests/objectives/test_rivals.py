@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 import featvis as fv
-from featvis import parts
+from featvis.spec import register
 from tests.networks import handle, scores_of, seeded, small
 
 SIZE = (8, 12)
 
 
 def rivals(layer="fc", *units):
-    return parts.make("objectives", {"name": "rivals"}).beside((layer,), units)
+    return register.make("objectives", {"name": "rivals"}).beside((layer,), units)
 
 
 def test_each_lane_leaves_out_its_own_class(chance):

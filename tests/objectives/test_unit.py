@@ -8,7 +8,7 @@ import torch
 import featvis as fv
 from featvis.objectives.base import stack
 from featvis.objectives.unit import of_target
-from featvis.target import Target
+from featvis.spec.target import Target
 from tests.networks import activations_of, handle, layouts, scores_of, seeded, small
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from featvis.pages.entries import Entry
-from featvis.store import picture_name, safe_name
+from featvis.results.manifest import picture_name
+from featvis.results.store import safe_name
 
 RECIPE = {
     "size": [24, 32],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from featvis.pages import write_pages
+from featvis.pages.folder import write_pages
 from tests.pages.manifests import HOSTILE, hostile, many, rich, write_folder
 
 pytestmark = pytest.mark.browser

@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from featvis.pages import make_pages
+from featvis.pages.compose import make_pages
 from featvis.pages.trace import make_trace
-from featvis.recipe import Recipe
+from featvis.spec.recipe import Recipe
 from tests.pages.manifests import HOSTILE, RECIPE, entry, hostile, manifest, many, rich, thumbnails
 from tests.pages.markup import Page, resolve
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 import featvis
 from featvis.errors import OutputError
-from featvis.pages import make_pages, write_pages
+from featvis.pages.compose import make_pages
+from featvis.pages.folder import write_pages
 from tests.pages.manifests import entry, manifest, rich, thumbnails, write_folder
 from tests.pages.markup import Page
 

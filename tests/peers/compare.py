@@ -97,7 +97,7 @@ def main(typed: list[str] | None = None) -> int:
 
 
 def _compare(asked: argparse.Namespace, model: ModelHandle) -> int:
-    from featvis.pictures import write_whole
+    from featvis.files import write_whole
     from tests.peers import with_horama
 
     with_horama.make_spectrum(asked.out / with_horama.SPECTRUM)
@@ -195,7 +195,7 @@ def machine(model: ModelHandle) -> dict[str, object]:
     """Say what the figures were measured on."""
     from importlib.metadata import version
 
-    from featvis.bench import device_name
+    from featvis.run.bench import device_name
 
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featvis.pictures import write_whole
+from featvis.files import write_whole
 
 
 class Shelf:

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 import featvis as fv
 from featvis import draws
-from featvis.planning import make_plan
+from featvis.plan.make import make_plan
 from featvis.transforms.blur import Blur
 from featvis.transforms.chain import Chain
 from featvis.transforms.crop import Crop, largest_box

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import featvis as fv
-from featvis import draws, parts
+from featvis import draws
+from featvis.spec import register
 from featvis.transforms.chain import Chain
 from featvis.transforms.from_kornia import Kornia
 from tests.networks import small
@@ -67,7 +68,7 @@ def test_functions_that_cannot_be_transforms_are_refused():
 def test_a_picture_gets_what_kornia_gives_it_alone_after_its_seed(name, options, chance):
     images = torch.rand((3, 3, 17, 24), generator=chance)
     streams = [lambda purpose, seed=seed: draws.stream(seed, "a", 0, purpose) for seed in range(3)]
-    one = parts.make("transforms", {"name": "kornia", "augmentation": name, **options})
+    one = register.make("transforms", {"name": "kornia", "augmentation": name, **options})
     before = torch.get_rng_state()
     changes = Chain(
         [one], streams, steps=2, channels=3, canvas=(17, 24), seen=(17, 24), device=torch.device("cpu")
@@ -127,7 +128,7 @@ def numeric(field):
 
 EVERY = [
     (name, field)
-    for name, schema in parts.scan("transforms").items()
+    for name, schema in register.scan("transforms").items()
     for field in schema.model_fields
     if numeric(field)
 ]
@@ -135,13 +136,13 @@ EVERY = [
 
 @pytest.mark.parametrize(("name", "option"), EVERY)
 def test_every_amount_may_be_a_schedule(name, option, chance):
-    schema = parts.scan("transforms")[name]
+    schema = register.scan("transforms")[name]
     ranged = option in ("scale", "side") or (name, option) == ("blur", "sigma")
     start, end = ([0.9, 0.9], [0.2, 0.2]) if ranged else (0.9, 0.2)
     others = {"scale": [0.5, 0.5]} if (name, option) == ("warp", "crop") else {}
 
     def values(given):
-        one = parts.make("transforms", {"name": name, **others, option: given})
+        one = register.make("transforms", {"name": name, **others, option: given})
         uniform = torch.rand((1, 5, one.numbers), generator=torch.Generator().manual_seed(3))
         return one.prepare(uniform, torch.linspace(0, 1, 5), (20, 20), (20, 20))[0]
 

@@ -11,7 +11,7 @@ from torch import nn
 
 import featvis as fv
 from featvis.errors import ModelError, OutputError, RecipeError, UserError
-from featvis.pages import write_pages
+from featvis.pages.folder import write_pages
 from featvis.trust import evaluation
 from tests.networks import handle, seeded, small
 from tests.trust.planted import (
@@ -236,11 +236,13 @@ def test_neurons_negatives_and_objectives_that_are_code(tmp_path):
 
     options = {"steps": 6, "size": (17, 24), "lanes": 2, "transforms": []}
     fv.render(model, ["relu2:3@2,7", brightest], out=tmp_path, **options)
-    from featvis import jobs, planning
+    from featvis.plan.make import make_plan
+    from featvis.plan.wanted import Job
+    from featvis.run.job import run
 
-    plan = planning.make_plan(model, "conv1:3", **options)
+    plan = make_plan(model, "conv1:3", **options)
     one = replace(plan.wanted[0], objective=-plan.wanted[0].objective, name="-1*conv1:3", variant="negative")
-    (down,) = jobs.run(jobs.Job((one,)), model, plan.weights)
+    (down,) = run(Job((one,)), model, plan.weights)
     down.save(tmp_path / "conv1" / "0003-negative.png")
     (tmp_path / "manifest.json").unlink()
     found = {one["target"]: one for one in fv.evaluate(tmp_path, model=model, judges=[judge()])["pictures"]}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import featvis as fv
-from featvis.pictures import to_levels
+from featvis.results.picture import to_levels
 from featvis.trust.references import noise_images
 
 

@@ -1,0 +1,175 @@
+"""BatchNorm folded into the convolution before it, for as long as a network is borrowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featvis.models.borrow.moments import MOMENTS_OF
+
+LEAST_SCALE = 1e-3
+"""From a channel that its BatchNorm scales by less, what came in cannot be told."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A convolution and the BatchNorm that reads its output, by name."""
+
+    convolution: str
+    norm: str
+
+
+def find_pairs(module: nn.Module, run: Callable[[], Any]) -> list[Pair]:
+    """Find the convolutions whose very output a BatchNorm reads, by running the network once.
+
+    Whether something else reads it too cannot be seen this way: :func:`folded` networks are compared
+    with the plain one before they are trusted.
+    """
+    made: dict[int, tuple[str, Tensor]] = {}
+    calls: dict[str, int] = {}
+    pairs: list[Pair] = []
+    handles = []
+
+    def after(name: str, output: Any) -> None:
+        calls[name] = calls.get(name, 0) + 1
+        made[id(output)] = (name, output)  # the tensor is kept, so that its id stays its own
+
+    def before(name: str, inputs: Any) -> None:
+        calls[name] = calls.get(name, 0) + 1
+        producer = made.get(id(inputs[0]))
+        if producer is not None:
+            pairs.append(Pair(producer[0], name))
+
+    for name, one in module.named_modules():
+        if isinstance(one, nn.Conv2d):
+            handles.append(one.register_forward_hook(lambda _, __, output, name=name: after(name, output)))
+        elif isinstance(one, nn.BatchNorm2d):
+            handles.append(one.register_forward_pre_hook(lambda _, inputs, name=name: before(name, inputs)))
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [pair for pair in pairs if calls[pair.convolution] == calls[pair.norm] == 1]
+
+
+def foldable(pairs: Sequence[Pair], module: nn.Module, wanted: Sequence[str]) -> list[Pair]:
+    """Return the pairs that can be folded while the layers ``wanted`` are read.
+
+    What a convolution gives changes when it is folded; so it stays as it is if it, or a module that
+    ends with it and leaves the BatchNorm outside, is read; or if the moments of what comes into the
+    BatchNorm are, and it scales a channel to nothing.
+    """
+    modules = dict(module.named_modules())
+    return [
+        pair
+        for pair in pairs
+        if _stand_in(modules[pair.norm]) is not None
+        and _is_plain(modules[pair.convolution])
+        and not any(
+            (_holds(name, pair.convolution) and not _holds(name, pair.norm))
+            or (name == MOMENTS_OF + pair.norm and not tells_its_inputs(modules[pair.norm]))
+            for name in wanted
+        )
+    ]
+
+
+@contextmanager
+def folded(module: nn.Module, pairs: Sequence[Pair]) -> Iterator[None]:
+    """Fold each pair: the convolution does the BatchNorm's work, which itself only passes on."""
+    modules = dict(module.named_modules())
+    with ExitStack() as restore:
+        for pair in pairs:
+            convolution, norm = modules[pair.convolution], modules[pair.norm]
+            assert isinstance(convolution, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            scale, offset = scale_and_offset(norm)
+            # New parameters in place of the network's own, which stay untouched.
+            owned: dict[str, Any] = convolution._parameters
+            weight, bias = convolution.weight.detach(), convolution.bias
+            for name, mine in owned.items():
+                restore.callback(owned.__setitem__, name, mine)
+            shifted = offset if bias is None else offset + bias.detach() * scale
+            weight = (weight * scale[:, None, None, None]).to(weight.dtype)
+            owned["weight"] = nn.Parameter(weight, requires_grad=False)
+            owned["bias"] = nn.Parameter(shifted.to(weight.dtype), requires_grad=False)
+            stand_in = _stand_in(norm)
+            restore.callback(norm.__dict__.pop, "forward", None)
+            norm.__dict__["forward"] = stand_in
+        yield
+
+
+def scale_and_offset(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return what a BatchNorm multiplies by and adds, for each channel."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = (norm.running_var.detach() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.detach()
+    offset = -norm.running_mean.detach() * scale
+    return scale, offset if norm.bias is None else offset + norm.bias.detach()
+
+
+def tells_its_inputs(norm: Any) -> bool:
+    """Whether the statistics of what came in can be told from those of what a folded BatchNorm passes on."""
+    return norm.weight is None or not bool((norm.weight.detach().abs() < LEAST_SCALE).any())
+
+
+def sends_back_its_own(norm: Any) -> bool:
+    """Whether the gradient that a folded BatchNorm sends back is its own: an activation makes it anew."""
+    return not isinstance(getattr(norm, "act", nn.Identity()), nn.Identity)
+
+
+class Rest:
+    """What is left of a folded BatchNorm with an activation: that activation."""
+
+    def __init__(self, drop: nn.Module, act: nn.Module) -> None:
+        self._drop, self._act = drop, act
+        self.done = False
+        """Set by whoever has applied the activation for the call that is under way."""
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """What the activation clamps to, in place; None if it does something else, or a user watches it."""
+        act: Any = self._act
+        watched = any(one._forward_hooks or one._forward_pre_hooks for one in (self._drop, act))
+        if type(act) is not nn.ReLU6 or type(self._drop) is not nn.Identity or watched or not act.inplace:
+            return None
+        return float(act.min_val), float(act.max_val)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Do the activation, unless that has been done."""
+        if self.done:
+            self.done = False
+            return inputs
+        activation: Tensor = self._act(self._drop(inputs))
+        return activation
+
+
+def _is_plain(convolution: nn.Module) -> bool:
+    # A parametrized weight is computed anew at each call; a user's hook must see the true output.
+    return "weight" in convolution._parameters and not convolution._forward_hooks
+
+
+def _stand_in(norm: Any) -> Callable[[Tensor], Tensor] | None:
+    """What a folded BatchNorm still does; None if it is of a kind that we do not know."""
+    if norm.running_mean is None or norm.running_var is None:
+        return None
+    if "forward" in norm.__dict__ or norm._forward_pre_hooks:  # a user's, who must see what comes in
+        return None
+    if type(norm) is nn.BatchNorm2d:
+        return lambda inputs: inputs
+    drop, act = getattr(norm, "drop", None), getattr(norm, "act", None)
+    if type(norm).__name__ == "BatchNormAct2d" and isinstance(drop, nn.Module) and isinstance(act, nn.Module):
+        return Rest(drop, act)
+    return None
+
+
+def _holds(name: str, inner: str) -> bool:
+    return inner == name or inner.startswith(name + ".")

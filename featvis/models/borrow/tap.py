@@ -1,0 +1,195 @@
+"""Borrowing a network: frozen while we climb, read without hooks left behind, given back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import has_torch_function
+
+from featvis.errors import ModelError
+from featvis.models.borrow.fold import Pair, Rest, folded, scale_and_offset, sends_back_its_own
+from featvis.models.borrow.gather import gathered
+from featvis.models.borrow.moments import MOMENTS_OF, Moments
+from featvis.models.borrow.shortcuts import lean
+
+
+class _Finished(BaseException):
+    """Ends the forward pass after the last wanted layer.
+
+    Not an Exception, so that a network's own ``except Exception`` does not swallow it.
+    """
+
+
+@contextmanager
+def borrowed(
+    module: nn.Module,
+    *,
+    channels_last: bool = False,
+    fold: Sequence[Pair] = (),
+    cheaper: bool = False,
+    only: Mapping[str, Sequence[int]] | None = None,
+) -> Iterator[None]:
+    """Freeze ``module`` and put it in eval mode; on every way out it is exactly as before.
+
+    Args:
+        module: the network.
+        channels_last: keep its convolutions' weights in channels_last meanwhile.
+        fold: convolutions to fold the BatchNorm behind them into meanwhile.
+        cheaper: let modules do their work as :func:`featvis.models.borrow.shortcuts.lean` says.
+        only: layers that compute some units only; see :func:`featvis.models.borrow.gather.gathered`.
+    """
+    with ExitStack() as restore:
+        for one in module.modules():
+            restore.callback(setattr, one, "training", one.training)
+        for parameter in module.parameters():
+            restore.callback(parameter.requires_grad_, parameter.requires_grad)
+            parameter.requires_grad_(False)
+        module.eval()
+        restore.enter_context(folded(module, fold))
+        restore.enter_context(gathered(module, only or {}))
+        if channels_last:
+            for one in module.modules():
+                for name, mine in one._parameters.items():
+                    if mine is not None and mine.dim() == 4:
+                        restore.callback(one._parameters.__setitem__, name, mine)
+                        laid = mine.detach().contiguous(memory_format=torch.channels_last)
+                        one._parameters[name] = nn.Parameter(laid, requires_grad=False)
+        if cheaper:
+            restore.enter_context(lean(module))
+        yield
+
+
+class Tap:
+    """Runs a borrowed network up to the deepest wanted layer and returns what the wanted layers gave.
+
+    Hooks exist only while a forward pass runs, so between two steps the network is free of them.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        calls: Mapping[str, int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        precision: str,
+        fold: Sequence[Pair] = (),
+        *,
+        signal: bool = False,
+    ) -> None:
+        self._module, self._signal = module, signal
+        norms: dict[str, Any] = {pair.norm: module.get_submodule(pair.norm) for pair in fold}
+        # Moments are float32 whatever the network's type.
+        read = {name: norms[norm] for name in calls if (norm := name.removeprefix(MOMENTS_OF)) in norms}
+        read = {name: norm for name, norm in read.items() if name.startswith(MOMENTS_OF)}
+        self._folded = tuple(read)
+        both = [torch.stack(scale_and_offset(norm)).float() for norm in read.values()]
+        self._folded_by = torch.cat(both, dim=1) if both else None
+        self._calls = dict(calls)
+        self._modules = dict(module.named_modules())
+        self._precision = precision
+        first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
+        self._dtype = first.dtype
+        # (x - mean) / std as one product and sum.
+        exact_mean, exact_std = (torch.tensor(n, dtype=torch.float64)[:, None, None] for n in (mean, std))
+        self._scale = (1 / exact_std).float().to(first.device)
+        self._offset = (-exact_mean / exact_std).float().to(first.device)
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the activations for ``images`` ``(B, C, H, W)`` in [0, 1]."""
+        return self.read(self.prepare(images))
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Return images in [0, 1] as the network takes them: normalized, of its type, channels_last."""
+        shown = torch.addcmul(self._offset, images, self._scale).to(self._dtype)
+        if self._signal:
+            return shown[:, :, 0]
+        return shown.contiguous(memory_format=torch.channels_last)
+
+    def read(self, shown: Tensor) -> dict[str, Tensor]:
+        """Return the activations for prepared images."""
+        given: dict[str, Tensor] = {}
+        left = dict(self._calls)
+        handles = []
+        autocast: Any = nullcontext()
+        if self._precision == "bfloat16":
+            autocast = torch.autocast(shown.device.type, dtype=torch.bfloat16)
+        try:
+            for name in self._calls:
+                handles.append(self._hook(name, given, left))
+            with autocast:
+                self._module(shown)
+        except _Finished:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        if any(count > 0 for count in left.values()):
+            never = [name for name, count in left.items() if count > 0]
+            raise ModelError(f"layer {never[0]!r} did not run in this forward pass as it did in the first")
+        if self._folded_by is not None:
+            given |= _unfolded({name: given[name] for name in self._folded}, self._folded_by)
+        return given
+
+    def _hook(self, name: str, given: dict[str, Tensor], left: dict[str, int]) -> Any:
+        def note(activation: Any) -> Any:
+            if isinstance(activation, tuple | list):
+                activation = activation[0]
+            left[name] -= 1
+            if left[name] == 0:
+                given[name] = activation
+                if all(count <= 0 for count in left.values()):
+                    raise _Finished
+                return True
+            return False
+
+        if name in self._modules:
+
+            def after(_: nn.Module, __: Any, output: Any) -> Any:
+                # What runs next may write in place (ReLU, +=): it gets a copy, ours stays true.
+                if not note(output):
+                    return None
+                if isinstance(output, tuple | list):
+                    return type(output)((output[0].clone(), *output[1:]))
+                return output.clone()
+
+            return self._modules[name].register_forward_hook(after)
+
+        norm = name.removeprefix(MOMENTS_OF)
+        plain = name not in self._folded
+        owned = plain or sends_back_its_own(self._modules[norm])
+        rest = self._modules[norm].__dict__.get("forward")
+
+        def before(_: nn.Module, inputs: Any) -> Any:
+            bounds = None
+            # Whoever redirects gradients of dead units must see the plain function.
+            if isinstance(rest, Rest) and not plain and not has_torch_function((inputs[0],)):
+                bounds = rest.bounds
+                rest.done = bounds is not None
+            passed, moments = Moments.apply(inputs[0], not plain, owned, bounds)
+            note(moments)
+            return (passed, *inputs[1:])
+
+        return self._modules[norm].register_forward_pre_hook(before)
+
+
+def _unfolded(moments: Mapping[str, Tensor], by: Tensor) -> dict[str, Tensor]:
+    """Return the moments of what came into BatchNorms from those of what their convolutions now give.
+
+    Of all layers at once: each alone would be many operations on a few numbers.
+
+    Args:
+        moments: ``(B, 2, C)`` by name.
+        by: scale and offset of every layer's channels in a row, ``(2, ΣC)``.
+    """
+    scale, offset = by
+    mean, square = torch.cat(list(moments.values()), dim=2).unbind(1)
+    own_mean = (mean - offset) / scale
+    variance = (square - mean.square()) / scale.square()
+    own = torch.stack((own_mean, variance + own_mean.square()), dim=1)
+    return dict(
+        zip(moments, torch.split(own, [one.shape[2] for one in moments.values()], dim=2), strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Photographs: read, framed, measured, searched."""

@@ -1,0 +1,76 @@
+"""What the units saw in their best photographs, cut out and written as small WebP files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from featvis.files import write_whole
+from featvis.photographs.photos import quiet_decoders, read_photo
+
+LONGEST_SIDE = 160
+_QUALITY = 85
+
+
+def write_crops(
+    folder: Path,
+    out: Path,
+    units: Collection[dict[str, Any]],
+    *,
+    channels: int,
+    say: Callable[[str], None] | None = None,
+) -> None:
+    """Read every photograph that won once more and write the crops from it.
+
+    Where a photograph cannot be read any more, ``file`` becomes None.
+
+    Args:
+        folder: of photographs.
+        out: where ``file`` of each example is relative to.
+        units: entries of a result.
+        channels: 3 for RGB, 1 for grey.
+        say: is told how far it is.
+
+    Raises:
+        OutputError: a crop cannot be written.
+    """
+    by_photo: dict[str, list[dict[str, Any]]] = {}
+    for unit in units:
+        for example in unit["examples"]:
+            if example["file"] is not None:
+                by_photo.setdefault(example["image"], []).append(example)
+    if say is not None and by_photo:
+        crops = sum(map(len, by_photo.values()))
+        say(f"cutting {crops:,} crops from {len(by_photo):,} photographs")
+    with quiet_decoders():
+        for name in sorted(by_photo):
+            photo = read_photo(folder / name, channels)
+            for example in by_photo[name]:
+                if photo is None:
+                    example["file"] = None
+                else:
+                    write_whole(out / example["file"], webp(photo, example["box"]))
+
+
+def webp(photo: Image.Image, box: tuple[int, int, int, int] | None) -> bytes:
+    """Return a crop, at most 160 pixels long, as a WebP file.
+
+    Args:
+        photo: upright.
+        box: (top, left, height, width); None for the whole photograph.
+    """
+    shown = photo
+    if box is not None:
+        top, left, height, width = box
+        shown = photo.crop((left, top, left + width, top + height))
+    scale = LONGEST_SIDE / max(shown.size)
+    if scale < 1:
+        small = (max(1, round(shown.width * scale)), max(1, round(shown.height * scale)))
+        shown = shown.resize(small, Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    shown.save(buffer, "WEBP", quality=_QUALITY)
+    return buffer.getvalue()

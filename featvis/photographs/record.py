@@ -1,0 +1,100 @@
+"""The result of a search as it lies in ``examples.json``, and what of an earlier one can be used again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from featvis.files import write_whole
+from featvis.results.store import safe_name
+
+RECORD = "examples.json"
+CROPS = "examples"
+
+Result = dict[str, Any]
+
+
+def key_of(layer: str, unit: int) -> str:
+    """Return how a unit is called in the result.
+
+    >>> key_of("blocks.3", 5)
+    'blocks.3:5'
+    """
+    return f"{layer}:{unit}"
+
+
+def crop_name(key: str, rank: int) -> str:
+    """Return where a unit's crop goes below the output folder.
+
+    >>> crop_name("blocks.3:5", 0)
+    'examples/blocks.3/0005-0.webp'
+    """
+    layer, _, unit = key.rpartition(":")
+    return f"{CROPS}/{safe_name(layer)}/{int(unit):04d}-{rank}.webp"
+
+
+def read_record(out: Path, about: Result, photos: Collection[str]) -> Result | None:
+    """Return an earlier result if it answers the same question; of its units those that are sound.
+
+    Args:
+        out: the output folder.
+        about: everything that values depend on; all of it must agree.
+        photos: the names that the folder holds; a unit that names others is left out.
+    """
+    try:
+        before = json.loads((out / RECORD).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(before, dict) or any(before.get(name) != value for name, value in about.items()):
+        return None
+    units, counts = before.get("units"), (before.get("images"), before.get("skipped"))
+    if not isinstance(units, dict) or not all(isinstance(count, int) for count in counts):
+        return None
+    return {**before, "units": {key: unit for key, unit in units.items() if _is_sound(key, unit, photos)}}
+
+
+def write_record(out: Path, result: Result) -> None:
+    """Write the result; it appears whole or not at all.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    # Names that are no UTF-8 stay what they are: JSON's escapes hold them.
+    write_whole(out / RECORD, (json.dumps(result, indent=1) + "\n").encode())
+
+
+def without_crops(out: Path, result: Result) -> list[str]:
+    """Return the keys of the units whose crops are not all there."""
+    if not result["crops_written"]:
+        return list(result["units"])
+    return [
+        key
+        for key, unit in result["units"].items()
+        if not all(one["file"] is None or (out / one["file"]).is_file() for one in unit["examples"])
+    ]
+
+
+def remove_strays(out: Path, result: Result) -> None:
+    """Remove crops of earlier searches that the result does not name."""
+    named = {one["file"] for unit in result["units"].values() for one in unit["examples"]}
+    for path in (out / CROPS).glob("*/*.webp"):
+        ours = re.fullmatch(r"\d{4,}-\d+\.webp", path.name)
+        if ours and path.relative_to(out).as_posix() not in named:
+            path.unlink(missing_ok=True)
+
+
+def _is_sound(key: str, unit: Any, photos: Collection[str]) -> bool:
+    """Whether this is what we write: on its word no other file is read, written or shown."""
+    try:
+        return all(name in unit for name in ("quantiles", "mean_best", "mean_value", "scores")) and all(
+            one["image"] in photos
+            and one["file"] in (None, crop_name(key, rank))
+            and (one["box"] is None or [isinstance(n, int) and n >= 0 for n in one["box"]] == [True] * 4)
+            and {"value", "position"} <= one.keys()
+            for rank, one in enumerate(unit["examples"])
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False

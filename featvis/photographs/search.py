@@ -1,0 +1,188 @@
+"""find_examples: one pass over a folder for all units asked for, remembered in the output folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featvis.errors import ModelError, RecipeError, TargetError
+from featvis.models.handle import ModelHandle
+from featvis.photographs.crops import write_crops
+from featvis.photographs.photos import Listing, list_files, quiet_decoders
+from featvis.photographs.record import key_of, read_record, remove_strays, without_crops, write_record
+from featvis.photographs.stream import look_through
+from featvis.results.store import check_writable
+from featvis.spec.target import Request, expand
+
+_FORMAT = 1
+"""Another number where the same photographs would get other values."""
+
+
+def find_examples(
+    model: ModelHandle,
+    folder: Path,
+    targets: Mapping[str, Sequence[int]],
+    *,
+    out: Path | None = None,
+    count: int = 9,
+    size: tuple[int, int] | None = None,
+    batch: int = 8,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Find the photographs that units respond to most, and cut out what the units see there.
+
+    A photograph is shown whole, its shorter side resized to the network's (the middle of it, to a
+    network that takes one size, and of photographs that are more than four times as long as wide). A
+    unit's value is its largest activation over the map or the patch tokens, or the logit; its score is
+    the mean, as pictures are scored. Equal values go to the earlier file. Quantiles are exact for up to
+    4,096 photographs and estimated from as many beyond. Memory does not grow with the folder.
+
+    Args:
+        model: the network; borrowed.
+        folder: photographs of any size, flat or in sub-folders. Files that are none are skipped and counted.
+        targets: units by layer.
+        out: where ``examples.json`` and the crops go. What it holds already of the same photographs (by path,
+            size and time of change), weights, count and size is used again; only new units are searched.
+        count: how many photographs for each unit.
+        size: (height, width) to resize for, by default the network's own.
+        batch: how many photographs the network sees at once.
+        say: is told how far it is, a line at a time.
+
+    Returns:
+        ``folder, fingerprint, model, weights, size, count, images, skipped`` and ``units``, by
+        ``layer:unit``: ``examples`` (best first: ``image, value, position, box, file``), ``quantiles`` of the
+        values as [share, value], ``mean_best``, ``mean_value``, and ``scores``: ``best, image, quantiles``.
+        ``box`` is (top, left, height, width) in the upright photograph: the receptive field of the
+        position, as far as it was shown. ``examples.json`` also keeps the units of earlier calls.
+
+    Raises:
+        UserError: no such folder, no photograph in it, no such layer or unit, nothing can be written.
+    """
+    search = plan_search(model, folder, targets, out=out, count=count, size=size, batch=batch)
+    folder, out, listing, about, before, new = (
+        search.listing.folder,
+        search.out,
+        search.listing,
+        search.about,
+        search.before,
+        search.new,
+    )
+    units: dict[str, Any] = before["units"] if before is not None else {}
+    if out is not None:
+        check_writable(out)
+    if not new and before is not None:
+        result = before
+    else:
+        with quiet_decoders():
+            found = look_through(model, listing, new, count=count, size=search.size, batch=batch, say=say)
+        if out is None:
+            for unit in found.units.values():
+                for example in unit["examples"]:
+                    example["file"] = None
+        result = {
+            "folder": folder.resolve().name,
+            "model": model.name,
+            **about,
+            "images": found.images,
+            "skipped": found.skipped,
+            "crops_written": before is not None and before["crops_written"],
+            "units": {**units, **found.units},
+        }
+    if out is not None:
+        fresh = {key_of(layer, unit) for layer, chosen in new.items() for unit in chosen}
+        _write(result, fresh, out, folder, model.channels, say)
+    told = {name: value for name, value in result.items() if name not in ("crops_written", "format")}
+    asked = [key_of(layer, unit) for layer, chosen in search.wanted.items() for unit in chosen]
+    return {**told, "units": {key: result["units"][key] for key in asked}}
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a call has to look for, and where."""
+
+    listing: Listing
+    out: Path | None
+    size: tuple[int, int]
+    about: dict[str, Any]
+    """Everything that values depend on."""
+    before: dict[str, Any] | None
+    """An earlier result that answers the same question."""
+    wanted: dict[str, list[int]]
+    new: dict[str, list[int]]
+    """Of the wanted units those that the earlier result lacks."""
+
+
+def plan_search(
+    model: ModelHandle,
+    folder: Path,
+    targets: Mapping[str, Sequence[int]],
+    *,
+    out: Path | None,
+    count: int,
+    size: tuple[int, int] | None,
+    batch: int,
+) -> Search:
+    """Check what :func:`find_examples` was asked and see what is known already."""
+    folder, out = Path(folder), None if out is None else Path(out)
+    if count < 1 or batch < 1:
+        raise RecipeError(f"count and batch are at least 1, got {count} and {batch}")
+    if model.channels not in (1, 3):
+        raise ModelError(f"a photograph has 1 or 3 channels, the network takes {model.channels}")
+    size = (int(size[0]), int(size[1])) if size is not None else model.input_size
+    wanted = _checked(model, targets, size)
+    listing = list_files(folder, out)
+    about: dict[str, Any] = {
+        "fingerprint": listing.fingerprint,
+        "weights": model.fingerprint(),
+        "size": list(size),
+        "interpolation": model.interpolation,
+        "count": count,
+        "format": _FORMAT,
+    }
+    before = read_record(out, about, set(listing.names)) if out is not None else None
+    known = before["units"] if before is not None else {}
+    new = {
+        layer: [unit for unit in chosen if key_of(layer, unit) not in known]
+        for layer, chosen in wanted.items()
+    }
+    new = {layer: chosen for layer, chosen in new.items() if chosen}
+    return Search(listing, out, size, about, before, wanted, new)
+
+
+def _write(
+    result: dict[str, Any],
+    fresh: Collection[str],
+    out: Path,
+    folder: Path,
+    channels: int,
+    say: Callable[[str], None] | None,
+) -> None:
+    """Write the record and the crops that lack: of fresh units all.
+
+    The record comes first and says that its crops are not there yet: ended in between, the next call
+    cuts them without another pass, and never takes another search's crops for its own.
+    """
+    lacking = sorted({*fresh, *without_crops(out, result)})
+    if lacking:
+        write_record(out, {**result, "crops_written": False})
+        remove_strays(out, result)
+        write_crops(folder, out, [result["units"][key] for key in lacking], channels=channels, say=say)
+        result["crops_written"] = True
+        write_record(out, result)
+
+
+def _checked(
+    model: ModelHandle, targets: Mapping[str, Sequence[int]], size: tuple[int, int]
+) -> dict[str, list[int]]:
+    network = model.at(size)
+    wanted = {}
+    for name, units in targets.items():
+        layer = network.layer(name)
+        request = Request(name, ",".join(str(int(unit)) for unit in units))
+        if units:
+            wanted[name] = [target.unit for target in expand(request, layer.units)]
+    if not wanted:
+        raise TargetError("no unit to find photographs for; name some, for instance {'blocks.3': [0, 1]}")
+    return wanted

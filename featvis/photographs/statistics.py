@@ -1,0 +1,162 @@
+"""image_statistics: colours and magnitudes of a folder of photographs, for image spaces to be made with."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from featvis.errors import FeatvisWarning, OutputError, RecipeError, UserError
+from featvis.images.statistics import ImageStatistics, load_statistics, root_of
+from featvis.photographs.framing import frame_middle
+from featvis.photographs.photos import Listing, list_files, quiet_decoders, read_ahead, read_photo
+
+Canvas = NDArray[np.float64]
+
+AHEAD = 8
+"""Photographs that are read while others are measured."""
+
+
+def image_statistics(
+    folder: str | Path,
+    *,
+    out: str | Path | None = None,
+    size: int | tuple[int, int] = 224,
+    channels: int = 3,
+    say: Callable[[str], None] | None = None,
+) -> ImageStatistics:
+    """Measure the colour covariance and the mean magnitude spectrum of a folder of images.
+
+    Of each image the largest middle region of the canvas' proportions is resized to it (bicubic,
+    antialiased). Two passes in bounded memory: the covariance of each image's pixels about their own mean,
+    averaged; then \\|rfft2\\|, orthonormal, of its channels decorrelated by that covariance, averaged:
+    what Lucid's colours and the spectrum of MACO (Fel et al. 2023) are of ImageNet. Image files have 1 or 3
+    channels; ``.npy`` files of ``(C, H, W)`` have any number, whole numbers from 0 to 255 or floats from 0
+    to 1.
+
+    Args:
+        folder: images, flat or in sub-folders; files that are none are skipped and counted.
+        out: the safetensors file to write, named in recipes as ``statistics``. If it holds the statistics of
+            the same files (by path, size and time of change), size and channels, it is read instead.
+        size: (height, width) to bring images to, or one number for a square; the image space ``phase``
+            needs that of its canvas.
+        channels: of the images.
+        say: is told how far it is, a line at a time.
+
+    Raises:
+        UserError: no such folder, no image of so many channels in it, ``out`` cannot be written.
+    """
+    canvas = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    if min(canvas) < 1 or isinstance(channels, bool) or channels < 1:
+        raise RecipeError(f"size and channels are at least 1, got {size} and {channels}")
+    listing = list_files(Path(folder))
+    out = None if out is None else Path(out)
+    if out is not None and out.resolve().is_relative_to(Path(folder).resolve()):
+        raise OutputError(f"{out} would lie among the photographs that it is about; name a place outside")
+    if out is not None and out.exists():
+        before = _read_again(out)
+        if (before.fingerprint, before.size, before.channels) == (listing.fingerprint, canvas, channels):
+            return before
+    with quiet_decoders():
+        found = _measure(listing, canvas, channels, say or _say_nothing)
+    if out is not None:
+        found.save(out)
+    return found
+
+
+def _read_again(out: Path) -> ImageStatistics:
+    """Read what an earlier call wrote; another file is not written over."""
+    try:
+        return load_statistics(out)
+    except OutputError as error:
+        raise OutputError(f"{error}; it is not written over") from None
+
+
+def _say_nothing(line: str) -> None:
+    pass
+
+
+def _measure(
+    listing: Listing, size: tuple[int, int], channels: int, say: Callable[[str], None]
+) -> ImageStatistics:
+    covariance, mean = np.zeros((channels, channels)), np.zeros(channels)
+    images = 0
+    for canvas in _canvases(listing, size, channels, say, "colours"):
+        pixels = canvas.reshape(channels, -1)
+        own = pixels.mean(1)
+        centred = pixels - own[:, None]
+        covariance += centred @ centred.T / centred.shape[1]
+        mean += own
+        images += 1
+    skipped = len(listing.names) - images
+    if not images:
+        raise UserError(
+            f"{listing.folder} holds no image of {channels} channels that can be read ({skipped:,} files "
+            "were skipped)"
+        )
+    covariance, mean = covariance / images, mean / images
+    root = root_of(covariance)
+    if np.linalg.matrix_rank(root) < channels or np.linalg.cond(root) > 1e4:
+        warnings.warn(
+            f"{listing.folder}: some channels hardly vary on their own; their decorrelated magnitudes are "
+            "mostly rounding",
+            FeatvisWarning,
+            stacklevel=3,
+        )
+    back = np.linalg.pinv(root)
+    magnitudes = np.zeros((channels, size[0], size[1] // 2 + 1))
+    for canvas in _canvases(listing, size, channels, say, "magnitudes"):
+        raw = np.einsum("ij,jhw->ihw", back, canvas)
+        magnitudes += np.abs(np.fft.rfft2(raw, norm="ortho"))
+    say(f"{images:,} images, {skipped:,} files skipped")
+    return ImageStatistics(covariance, mean, magnitudes / images, size, images, skipped, listing.fingerprint)
+
+
+def _canvases(
+    listing: Listing, size: tuple[int, int], channels: int, say: Callable[[str], None], what: str
+) -> Iterator[Canvas]:
+    total, told = len(listing.names), 0
+    read = read_ahead(lambda name: _canvas(listing.folder / name, size, channels), listing.names, AHEAD)
+    for number, canvas in enumerate(read, 1):
+        if number >= told + max(1, total // 10):
+            say(f"{what}: {number:,} of {total:,} files")
+            told = number
+        if canvas is not None:
+            yield canvas
+
+
+def _canvas(path: Path, size: tuple[int, int], channels: int) -> Canvas | None:
+    """Return an image in [0, 1], ``(C, H, W)``; None if the file is none of so many channels."""
+    if path.suffix == ".npy":
+        return _array_canvas(path, size, channels)
+    if channels not in (1, 3):
+        return None
+    photo = read_photo(path, channels)
+    if photo is None:
+        return None
+    frame = frame_middle((photo.height, photo.width), size)
+    return frame.lay(photo, Image.Resampling.BICUBIC).astype(np.float64) / 255
+
+
+def _array_canvas(path: Path, size: tuple[int, int], channels: int) -> Canvas | None:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    whole = array.dtype == np.uint8
+    if array.ndim != 3 or len(array) != channels or 0 in array.shape:
+        return None
+    if not whole and not np.issubdtype(array.dtype, np.floating):
+        return None
+    values = array.astype(np.float32) / (255 if whole else 1)
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+        return None
+    frame = frame_middle((values.shape[1], values.shape[2]), size)
+    layers = [
+        frame.lay(Image.fromarray(np.ascontiguousarray(layer)), Image.Resampling.BICUBIC) for layer in values
+    ]
+    return np.concatenate(layers).astype(np.float64)

@@ -1,0 +1,253 @@
+"""The pass itself: every photograph once, all layers together, in bounded memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featvis.errors import UserError
+from featvis.models.borrow.tap import Tap
+from featvis.models.handle import ModelHandle
+from featvis.models.layers.measure import LayerInfo
+from featvis.photographs.batches import Batch, Batches, Levels
+from featvis.photographs.fields import Fields
+from featvis.photographs.framing import Frame, Size, frame_middle, frame_whole, least_multiple
+from featvis.photographs.photos import Listing, read_ahead, read_photo, resampling
+from featvis.photographs.record import crop_name, key_of
+from featvis.photographs.responses import GRIDDED, position_of, read_responses
+from featvis.photographs.topk import Best, Sampling, Spread
+
+VALUE_SHARES = (0.5, 0.9, 0.99, 1.0)
+SCORE_SHARES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+
+_SECONDS_BETWEEN_WORDS = 5.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a pass found."""
+
+    images: int
+    skipped: int
+    units: dict[str, dict[str, Any]]
+    """Entries of the result by ``layer:unit``."""
+
+
+def look_through(
+    model: ModelHandle,
+    listing: Listing,
+    wanted: Mapping[str, Sequence[int]],
+    *,
+    count: int,
+    size: Size,
+    batch: int,
+    say: Callable[[str], None] | None,
+) -> Found:
+    """Show every photograph to the network once and keep the best of each unit.
+
+    Args:
+        model: the network.
+        listing: the files.
+        wanted: units by layer.
+        count: how many photographs for each unit.
+        size: (height, width) to resize for.
+        batch: how many photographs the network sees at once.
+        say: is told how far it is.
+
+    Raises:
+        UserError: no file is a photograph.
+    """
+    layers = model.at(size).layers
+    one = _Pass(model, layers, wanted, size=size, count=count)
+    with model.tap(list(wanted), size=size) as tap:
+        one.run(tap, listing, batch, say)
+    if not one.images:
+        raise UserError(
+            f"{listing.folder} holds no photograph that can be read ({one.skipped:,} files were skipped)"
+        )
+    gridded = [name for name in wanted if layers[name].kind in GRIDDED]
+    if not gridded:
+        return Found(one.images, one.skipped, one.entries(listing, None))
+    if say is not None:
+        say("measuring what the best positions see")
+    # Another tap, which ends at the deepest layer that has positions.
+    with model.tap(gridded, size=size) as tap:
+        fields = Fields(
+            lambda images: _activations(tap, model, images),
+            layers,
+            gridded,
+            channels=model.channels,
+            multiple=one.multiple,
+        )
+        return Found(one.images, one.skipped, one.entries(listing, fields))
+
+
+class _Kept:
+    """What is kept of one layer."""
+
+    def __init__(self, layer: LayerInfo, units: Sequence[int], count: int) -> None:
+        self.layer, self.units = layer, list(units)
+        self.best, self.values = Best(len(units), count), Spread(len(units))
+        # A vector's value is its score.
+        is_vector = layer.kind == "vector"
+        self.best_score = self.best if is_vector else Best(len(units), 1)
+        self.scores = self.values if is_vector else Spread(len(units))
+
+    def add(self, activation: Tensor, canvas: Size, numbers: list[int], rows: list[int | None]) -> None:
+        """Take what the layer gave for a batch; canvases beyond ``numbers`` are copies."""
+        said = read_responses(activation[: len(numbers)], self.layer, self.units, canvas)
+        whose = torch.tensor(numbers)
+        self.best.add(said.values, said.places, whose)
+        self.values.add(said.values.numpy(), rows)
+        if self.scores is not self.values:
+            scores = said.scores
+            self.best_score.add(scores.nan_to_num(-torch.inf), torch.full_like(said.places, -1), whose)
+            self.scores.add(scores.numpy(), rows)
+
+
+class _Pass:
+    """One pass over a folder."""
+
+    def __init__(
+        self,
+        model: ModelHandle,
+        layers: Mapping[str, LayerInfo],
+        wanted: Mapping[str, Sequence[int]],
+        *,
+        size: Size,
+        count: int,
+    ) -> None:
+        self.images = self.skipped = 0
+        self.multiple: int | None = None
+        """The longer side of a canvas may grow by this; None if the network takes one size."""
+        self._model, self._size = model, size
+        self._kept = [_Kept(layers[name], units, count) for name, units in wanted.items()]
+        self._sampling = Sampling()
+        self._sizes: NDArray[np.int32] = np.zeros((0, 2), dtype=np.int32)
+
+    def run(self, tap: Tap, listing: Listing, batch: int, say: Callable[[str], None] | None) -> None:
+        """Read and show all files."""
+        if not self._model.takes_one_size:
+            self.multiple = least_multiple(lambda canvas: _runs(tap, self._model, canvas), min(self._size))
+        self._sizes = np.zeros((len(listing.names), 2), dtype=np.int32)
+        how, total = resampling(self._model.interpolation), len(listing.names)
+
+        def read(name: str) -> tuple[Size, Levels] | None:
+            photo = read_photo(listing.folder / name, self._model.channels)
+            if photo is None:
+                return None
+            frame = self._frame((photo.height, photo.width))
+            return frame.photo, frame.lay(photo, how)
+
+        batches, spoken = Batches(batch), time.monotonic()
+        for number, got in enumerate(read_ahead(read, listing.names, 2 * batch)):
+            if got is None:
+                self.skipped += 1
+            else:
+                self.images += 1
+                self._sizes[number] = got[0]
+                for full in batches.add(number, got[1]):
+                    self._show(tap, full)
+            if say is not None and time.monotonic() - spoken > _SECONDS_BETWEEN_WORDS:
+                spoken = time.monotonic()
+                say(f"{number + 1:,} of {total:,} photographs{self._left_out()}")
+        for last in batches.rest():
+            self._show(tap, last)
+        if say is not None:
+            say(f"{self.images:,} photographs{self._left_out()}")
+
+    def entries(self, listing: Listing, fields: Fields | None) -> dict[str, dict[str, Any]]:
+        """Return the result's entries."""
+        return {
+            key_of(kept.layer.name, unit): self._entry(listing, fields, kept, unit, place)
+            for kept in self._kept
+            for place, unit in enumerate(kept.units)
+        }
+
+    def _left_out(self) -> str:
+        return f", {self.skipped:,} files skipped" if self.skipped else ""
+
+    def _frame(self, photo: Size) -> Frame:
+        if self.multiple is None:
+            return frame_middle(photo, self._size)
+        return frame_whole(photo, min(self._size), self.multiple)
+
+    def _show(self, tap: Tap, batch: Batch) -> None:
+        activations = _activations(tap, self._model, torch.from_numpy(batch.levels).float() / 255)
+        rows = self._sampling.rows(batch.numbers)
+        canvas = (batch.levels.shape[2], batch.levels.shape[3])
+        for kept in self._kept:
+            kept.add(activations[kept.layer.name], canvas, batch.numbers, rows)
+
+    def _entry(
+        self, listing: Listing, fields: Fields | None, kept: _Kept, unit: int, place: int
+    ) -> dict[str, Any]:
+        key, filled = key_of(kept.layer.name, unit), self._sampling.filled
+        examples: list[dict[str, Any]] = []
+        best = kept.best
+        for value, number, where in zip(
+            best.values[place].tolist(),
+            best.numbers[place].tolist(),
+            best.places[place].tolist(),
+            strict=True,
+        ):
+            if value == -np.inf:
+                break  # fewer photographs than asked for, or no finite value
+            position = position_of(where)
+            examples.append(
+                {
+                    "image": listing.names[number],
+                    "value": _number(value),
+                    "position": list(position) if position else None,
+                    "box": self._box(fields, kept.layer.name, position, number),
+                    "file": crop_name(key, len(examples)),
+                }
+            )
+        best_score = float(kept.best_score.values[place, 0])
+        has_score = best_score != -np.inf
+        return {
+            "examples": examples,
+            "quantiles": _pairs(VALUE_SHARES, kept.values.quantiles(place, filled, VALUE_SHARES)),
+            "mean_best": _number(np.mean([one["value"] for one in examples])) if examples else None,
+            "mean_value": _number(kept.values.mean(place)),
+            "scores": {
+                "best": _number(best_score) if has_score else None,
+                "image": listing.names[int(kept.best_score.numbers[place, 0])] if has_score else None,
+                "quantiles": _pairs(SCORE_SHARES, kept.scores.quantiles(place, filled, SCORE_SHARES)),
+            },
+        }
+
+    def _box(self, fields: Fields | None, layer: str, position: Size | None, number: int) -> list[int] | None:
+        if position is None or fields is None:
+            return None
+        frame = self._frame((int(self._sizes[number, 0]), int(self._sizes[number, 1])))
+        return list(frame.box(*fields.of(layer, position, frame.canvas)))
+
+
+def _activations(tap: Tap, model: ModelHandle, images: Tensor) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return tap(images.to(model.device))
+
+
+def _runs(tap: Tap, model: ModelHandle, canvas: Size) -> bool:
+    try:
+        _activations(tap, model, torch.full((1, model.channels, *canvas), 0.5))
+    except Exception:  # networks refuse a canvas in whatever way they like
+        return False
+    return True
+
+
+def _number(value: Any) -> float | None:
+    """To the seven digits that float32 has."""
+    return None if value is None else float(f"{float(value):.7g}")
+
+
+def _pairs(shares: Sequence[float], values: Sequence[float | None]) -> list[list[float | None]]:
+    return [[share, _number(value)] for share, value in zip(shares, values, strict=True)]

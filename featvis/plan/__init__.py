@@ -1,0 +1,1 @@
+"""What will be made: every mistake in a request is found here, before any compute."""

@@ -1,0 +1,89 @@
+"""The recipe that a target gets on a network, where its user left something open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from featvis.models.handle import ModelHandle
+from featvis.models.layers.network import NetworkAt
+from featvis.objectives.base import Objective
+from featvis.objectives.unit import Unit
+from featvis.spec.recipe import Recipe
+
+TEXTURE_STRIDE = 4
+"""Units of a map whose positions are so many pixels apart or fewer see little more than a texture."""
+
+
+DIVERSITY: dict[str, Any] = {"name": "diversity", "relative": True, "weight": 3.0}
+"""What keeps the pictures of a diverse set apart, unless the recipe says it itself.
+
+With 10, pictures of EfficientNet-Lite0's blocks.3:3 kept half of the score, with 3 four fifths.
+"""
+
+
+def with_diversity(recipe: Recipe) -> Recipe:
+    """Add the penalty of a diverse set, unless the recipe has its own."""
+    if any(penalty["name"] == "diversity" for penalty in recipe.penalties):
+        return recipe
+    return recipe.but(penalties=[*recipe.penalties, DIVERSITY])
+
+
+def default_recipe(
+    model: ModelHandle, objective: Objective, recipes: dict[str, Recipe], changes: dict[str, Any]
+) -> Recipe:
+    """Return the recipe for what is climbed: a class, a unit that sees little but texture, or another.
+
+    Args:
+        model: the network.
+        objective: what is climbed.
+        recipes: those loaded before, by name; others are added.
+        changes: of every recipe's fields.
+    """
+    name = "channel"
+    if isinstance(objective, Unit):
+        layer = model.at(model.input_size).find(objective.layer)
+        if len(layer.shape) == 2:
+            name = "portrait"
+        elif layer.stride is not None and max(layer.stride) <= TEXTURE_STRIDE:
+            name = "texture"
+    if name not in recipes:
+        recipes[name] = Recipe.load(name).but(**changes)
+    return recipes[name]
+
+
+def fit_penalties(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recipe:
+    """Leave out our penalties where no BatchNorm runs before what is climbed, rivals where there are none.
+
+    Their weights stand beside each other, and were found on classes of networks with BatchNorm.
+    """
+    known = any(penalty["name"] == "batchnorm" for penalty in recipe.penalties)
+    if known and not network.has_statistics(bound.layers):
+        return recipe.but(penalties=[])
+    if not any(penalty["name"] == "rivals" for penalty in recipe.penalties) or _is_class(network, bound):
+        return recipe
+    return recipe.but(penalties=[penalty for penalty in recipe.penalties if penalty["name"] != "rivals"])
+
+
+def _is_class(network: NetworkAt, bound: Objective) -> bool:
+    """Whether a class is climbed: one of several units of the network's output ``(B, classes)``."""
+    if not isinstance(bound, Unit) or bound.layer != network.output_layer:
+        return False
+    shape = network.layer(bound.layer).shape
+    return len(shape) == 2 and shape[1] > 1
+
+
+def fit_signal(model: ModelHandle, changes: dict[str, Any], recipe: Recipe | str | None) -> dict[str, Any]:
+    """Make a signal's canvas one row, as long as was asked for or as the network's own."""
+    size = changes.get("size")
+    if isinstance(size, int) and not isinstance(size, bool):
+        return {**changes, "size": (1, size)}
+    if size is None and (not isinstance(recipe, Recipe) or recipe.size[0] != 1):
+        return {**changes, "size": model.input_size}
+    return changes
+
+
+def fit_input(model: ModelHandle, recipe: Recipe) -> Recipe:
+    """Let a network that takes images of one size only look at a canvas of any size."""
+    if recipe.input_size is None and recipe.size != model.input_size and model.takes_one_size:
+        return recipe.but(input_size=model.input_size)
+    return recipe

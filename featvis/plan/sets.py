@@ -1,0 +1,143 @@
+"""Pictures that are rendered together, for they depend on each other: which, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from featvis.errors import RecipeError, TargetError
+from featvis.objectives.base import Objective
+from featvis.objectives.unit import Unit, of_target
+from featvis.plan.wanted import Wanted, settle
+from featvis.spec import register
+from featvis.spec.recipe import Recipe
+from featvis.spec.target import Target, name_set, parse_request
+
+
+def coupled_by(bound: Objective, recipe: Recipe) -> str | None:
+    """Return what makes a target's pictures depend on each other, or None."""
+    if bound.coupled:
+        return bound.describe()
+    names = [penalty["name"] for penalty in recipe.penalties]
+    return next((name for name in names if register.make("objectives", {"name": name}).coupled), None)
+
+
+def shared_by(space: Mapping[str, Any]) -> str | None:
+    """Return the image space, of those that a recipe's entry nests, that pictures have in common, or None."""
+    if register.find("images", space["name"]).coupled is True:  # type: ignore[attr-defined]
+        return str(space["name"])
+    return shared_by(space["inner"]) if isinstance(space.get("inner"), dict) else None
+
+
+def for_set(recipe: Recipe, coupled: str, count: int, lanes: Any) -> Recipe:
+    """Return the recipe of ``count`` pictures that are rendered together: their number is its lanes.
+
+    Raises:
+        RecipeError: one picture alone, other lanes, or pictures that end one by one.
+    """
+    if count == 1:
+        more = "several targets or seeds=4" if shared_by(recipe.space) is not None else "several: seeds=4"
+        raise RecipeError(f"{coupled} compares pictures that are rendered together; ask for {more}")
+    if lanes not in (None, count):
+        raise RecipeError(f"{coupled}: the {count} pictures of a set are its lanes; leave out lanes={lanes}")
+    if recipe.patience:
+        raise RecipeError(f"{coupled}: pictures that are rendered together stop together; no patience")
+    if recipe.best_of > 1:
+        raise RecipeError(f"{coupled}: pictures of a set are not chosen one by one; no best_of")
+    if recipe.optimizer == "lbfgs" and shared_by(recipe.space) is not None:
+        raise RecipeError(f"{coupled}: lbfgs searches for each picture alone; take adam, nadam or sgd")
+    return recipe.but(lanes=count)
+
+
+def wanted_of(
+    bound: Objective,
+    name: str,
+    recipe: Recipe,
+    seed: int,
+    start: Tensor | None,
+    mates: tuple[int, int] | None = None,
+) -> Wanted:
+    """Return the wish for one picture of a bound objective, perhaps one of a set."""
+    layer, unit, label = "", None, ""
+    if isinstance(bound, Unit):
+        layer, unit, label = bound.layer, bound.units[0], bound.label
+    variant = "picture"
+    if mates is not None and unit is not None:
+        variant = "diverse" if shared_by(recipe.space) is None else "aligned"
+    return Wanted(
+        bound,
+        name,
+        recipe,
+        seed,
+        layer=layer,
+        unit=unit,
+        label=label,
+        start=start,
+        variant=variant,
+        mates=mates,
+    )
+
+
+def align(
+    targets: Mapping[str, tuple[Objective, Recipe]],
+    seeds: range,
+    *,
+    lanes: Any = None,
+    start: Tensor | None = None,
+) -> list[Wanted]:
+    """Return the wishes for one set of all targets and seeds, whose image space is shared.
+
+    Args:
+        targets: by name, each bound and with the recipe that it would have alone.
+        seeds: of each target.
+        lanes: as they were asked for; None for none.
+        start: the image that every picture starts from.
+
+    Raises:
+        TargetError: several targets that cannot be told by their addresses.
+        RecipeError: what is asked for is no set.
+    """
+    (_, used), *others = targets.values()
+    shared = shared_by(used.space) or "shared"
+    if others and not all(isinstance(other, Unit) for other, _ in targets.values()):
+        raise TargetError(
+            f"{shared}: a set of several targets is of units, by their addresses; "
+            "of another objective render several seeds"
+        )
+    for name, (_, recipe) in list(targets.items())[1:]:
+        if recipe != used:
+            raise RecipeError(
+                f"{shared}: {next(iter(targets))} and {name} have two recipes by their layers; "
+                "pictures of one set have one: say it, for instance recipe='channel'"
+            )
+    used = settle(for_set(used, shared, len(targets) * len(seeds), lanes))
+    among = tuple(targets) if others else ()
+    mates = (seeds[0], len(seeds))
+    firsts = [
+        wanted_of(one, name_set(name, *mates, among), used, seeds[0], start, mates)
+        for name, (one, _) in targets.items()
+    ]
+    told = tuple(firsts) if others else ()
+    return [replace(one, seed=seed, among=told) for one in firsts for seed in seeds]
+
+
+def recall(one: Wanted, names: list[str], network: Any) -> Wanted:
+    """Return the wish for a picture of a set whose targets are known by their addresses alone.
+
+    Args:
+        one: the wish, without the others of its set.
+        names: the addresses of all targets of the set, as :func:`featvis.spec.target.read_among` reads them.
+        network: at the canvas that it is shown.
+    """
+    if not names or one.mates is None:
+        return one
+    told = []
+    for name in names:
+        request = parse_request(name)
+        target = Target(request.layer, int(request.units), request.position)
+        full = name_set(name, *one.mates, names)
+        told.append(wanted_of(of_target(target).bind(network), full, one.recipe, one.seed, None, one.mates))
+    return replace(one, among=tuple(told))

@@ -1,0 +1,1 @@
+"""What was made: pictures, their folder and manifest, sheets and films."""

@@ -1,0 +1,117 @@
+"""Pictures in motion: GIF and MP4 files, of the way of a run or of one picture turning into another."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from featvis.errors import CanvasError, RecipeError
+from featvis.files import write_whole
+from featvis.images.base import ImageSpace
+from featvis.results.encoders import check_video, encode
+from featvis.results.picture import Picture, to_levels
+from featvis.spec import register
+
+Frame = Picture | Image.Image | Tensor | NDArray[np.uint8]
+
+
+def video(frames: Iterable[Frame], path: str | Path, fps: float = 12.0) -> Path:
+    """Write a GIF or, with the extra ``featvis[video]``, an MP4 (H.264); it appears whole or not at all.
+
+    Args:
+        frames: one after another, of one size: pictures, PIL images, float tensors ``(C, H, W)`` in [0, 1],
+            or 8-bit levels ``(C, H, W)`` as in :attr:`Picture.snapshots`.
+        path: its ending says which, ``.gif`` or ``.mp4``. An MP4's sides are even: an odd one gets its last
+            row or column twice.
+        fps: frames a second; a GIF counts hundredths of seconds, two at least.
+
+    Raises:
+        OutputError: another ending, no encoder for MP4, a place that cannot be written.
+        CanvasError: no frame, or frames of two sizes.
+    """
+    target = Path(path)
+    kind = target.suffix.lower().removeprefix(".")
+    check_video(kind, fps)
+    arrays = [_array(frame) for frame in frames]
+    if not arrays:
+        raise CanvasError("a video needs at least one frame")
+    sizes = {array.shape for array in arrays}
+    if len(sizes) > 1:
+        told = " and ".join(f"{shape[0]}x{shape[1]}" for shape in sorted(sizes))
+        raise CanvasError(f"frames of one video have one size, got {told}")
+    return write_whole(target, encode(arrays, kind, fps))
+
+
+def morph(pictures: Sequence[Picture], frames: int = 24) -> list[Tensor]:
+    """Turn each picture into the next one, by the straight line between them in the first one's image space.
+
+    Args:
+        pictures: two or more of one size; each is shown as it is saved, to within a level.
+        frames: how many from one picture to the next, that one not counted.
+
+    Returns:
+        Float images ``(C, H, W)`` in [0, 1], ``frames`` for each pair and the last picture.
+
+    Raises:
+        RecipeError: fewer than two pictures or one frame, or an image space that cannot show any image.
+        CanvasError: pictures of two sizes.
+    """
+    if frames < 1:
+        raise RecipeError(f"a morph takes at least one frame from picture to picture, got {frames}")
+    channels = int(pictures[0].levels.shape[0]) if pictures else 0
+    space = check_morph([(one.recipe["space"], one.size) for one in pictures], channels=channels)
+    points = [space.fit(picture.image) for picture in pictures]
+    shown = []
+    with torch.no_grad():
+        for one, other in itertools.pairwise(points):
+            for number in range(frames):
+                between = {name: one[name].lerp(other[name], number / frames)[None] for name in one}
+                shown.append(space.decode(between)[0])
+        shown.append(space.decode({name: value[None] for name, value in points[-1].items()})[0])
+    return shown
+
+
+def check_morph(each: Sequence[tuple[dict[str, Any], tuple[int, int]]], channels: int) -> ImageSpace:
+    """Return the image space in which pictures turn into each other.
+
+    Args:
+        each: of every picture the recipe's image space and (height, width).
+        channels: of all of them.
+
+    Raises:
+        RecipeError: fewer than two pictures, or an image space that cannot show any image.
+        CanvasError: pictures of two sizes.
+    """
+    if len(each) < 2:
+        raise RecipeError(f"a morph takes two pictures or more, got {len(each)}")
+    sizes = {size for _, size in each}
+    if len(sizes) > 1:
+        told = " and ".join(f"{height}x{width}" for height, width in sorted(sizes))
+        raise CanvasError(f"pictures of one morph have one size, got {told}")
+    spec, size = each[0]
+    space: ImageSpace = register.make("images", spec, size=size, channels=channels)
+    if not space.fits:
+        raise RecipeError(f"the image space {spec['name']!r} cannot show any image, so it cannot morph")
+    return space
+
+
+def _array(frame: Frame) -> NDArray[np.uint8]:
+    """``(H, W, 3)``."""
+    if isinstance(frame, Image.Image):
+        return np.asarray(frame.convert("RGB"))
+    levels = frame
+    if isinstance(levels, Picture):
+        levels = levels.levels
+    if isinstance(levels, Tensor):
+        levels = to_levels(levels.clamp(0, 1))
+    if levels.ndim != 3 or levels.shape[0] not in (1, 3):
+        raise CanvasError(f"a frame has 1 or 3 channels, (C, H, W); got shape {tuple(levels.shape)}")
+    return np.ascontiguousarray(np.broadcast_to(levels, (3, *levels.shape[1:])).transpose(1, 2, 0))

@@ -1,0 +1,264 @@
+"""Picture: one finished result, saved as a PNG that carries its entry and its recipe."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from featvis.errors import OutputError
+from featvis.files import write_whole
+from featvis.results.views import has_own_view, make_view
+from featvis.spec.recipe import recipe_id
+
+# A folder of pictures is read without torch; only what gives or takes tensors needs it.
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHUNK = "featvis"
+"""The name of the PNG's text chunk."""
+
+
+@dataclass
+class Picture:
+    """One finished picture: its 8-bit values, what it is a picture of, and how it was made."""
+
+    levels: NDArray[np.uint8]
+    """``(C, H, W)``, the values that are saved and were scored."""
+    target: str
+    seed: int
+    score: float
+    """The target's score on the saved picture, without transforms or penalties."""
+    start_score: float
+    """The same for the picture that the run began with."""
+    recipe: dict[str, Any]
+    """The recipe as it was used, with lanes and threads settled."""
+    key: str
+    status: str = "ok"
+    """``ok``; ``dead``: no start gave the unit any gradient, so this is no picture of it; ``stopped``: ended
+    from outside after :attr:`taken` steps."""
+    layer: str = ""
+    unit: int | None = None
+    label: str = ""
+    variant: str = "picture"
+    """``picture``, ``negative`` (of the objective times -1), ``diverse`` or ``aligned``: one of a set."""
+    seconds: float = 0.0
+    attempt: int = 0
+    model: str = ""
+    weights: str = ""
+    asked_key: str | None = None
+    """The key of the recipe as it was asked for, where memory forced fewer lanes."""
+    verdicts: list[str] = field(default_factory=list)
+    taken: int | None = None
+    """How many steps it took, if it stopped before the recipe's last."""
+    trace: list[float] = field(default_factory=list)
+    """Up to 64 scores over the run, of what the network was shown: with transforms and penalties."""
+    candidates: list[float] = field(default_factory=list)
+    """With the recipe's ``best_of``, every candidate's score on its saved picture."""
+    chosen: int | None = None
+    """The seed of the best of them."""
+    evaluations: int = 0
+    """Forward and backward passes that it took, its rivals' among ``best_of`` included."""
+    snapshots: dict[int, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+    """Levels after so many steps, if they were asked for; no part of the PNG."""
+    transparency: NDArray[np.uint8] | None = field(default=None, repr=False)
+    """How opaque each pixel is, ``(H, W)``: how much the score depended on it over the run; if asked for."""
+
+    def __post_init__(self) -> None:
+        """Count the evaluations if they are not told."""
+        if not self.evaluations:
+            steps = self.taken or self.recipe.get("steps") or 0
+            self.evaluations = int(steps) * int(self.recipe.get("copies", 1))
+
+    alpha: bool = False
+    """Whether the last channel is alpha; the picture was scored over mid-grey."""
+    preprocessing: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Mean and std of the network it was rendered for; not in the PNG, so None for one that was read."""
+
+    @property
+    def image(self) -> Tensor:
+        """The saved picture as a float tensor ``(C, H, W)``: 8-bit levels over 255."""
+        import torch
+
+        return torch.from_numpy(self.levels).float() / 255
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return int(self.levels.shape[1]), int(self.levels.shape[2])
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """The saved picture as the network takes it, ``(C, H, W)``: (image - mean) / std.
+
+        Without :attr:`preprocessing`, of a picture that was read from its file, the image in [0, 1].
+        """
+        image: NDArray[np.float32] = (self.levels / 255).astype(np.float32)
+        if self.alpha:  # as it was scored, over mid-grey
+            image = (image[:-1] * image[-1:] + 0.5 * (1 - image[-1:])).astype(np.float32)
+        if self.preprocessing is None:
+            return image
+        mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in self.preprocessing)
+        return ((image - mean) / std).astype(np.float32)
+
+    @property
+    def has_own_view(self) -> bool:
+        """Whether it is shown otherwise than it is saved: not 1, 3 or 3 + alpha channels, or one row."""
+        return has_own_view(self.levels[:-1] if self.alpha else self.levels)
+
+    @property
+    def view(self) -> Image.Image:
+        """A PIL image to look at, for any number of channels; see :func:`featvis.results.views.make_view`."""
+        color = self.levels[:-1] if self.alpha else self.levels
+        return make_view(color) if self.has_own_view else self.pil
+
+    @property
+    def pil(self) -> Image.Image:
+        """The picture as it is saved: gray, RGB, either with alpha, or the channels one below the other."""
+        if self.levels.shape[0] == 3 or (self.alpha and self.levels.shape[0] in (2, 4)):
+            return Image.fromarray(np.ascontiguousarray(self.levels.transpose(1, 2, 0)))
+        return Image.fromarray(np.ascontiguousarray(self.levels.reshape(-1, self.levels.shape[2])))
+
+    @property
+    def cut_out(self) -> Image.Image:
+        """The picture, its levels as they are saved, as opaque as :attr:`transparency` says (RGBA or LA).
+
+        Raises:
+            OutputError: that was not kept, or the picture has not 1 or 3 channels.
+        """
+        if self.transparency is None or self.levels.shape[0] not in (1, 3):
+            raise OutputError(f"{self.target}: no transparency; it is kept with fv.render(transparency=True)")
+        image = self.pil
+        image.putalpha(Image.fromarray(self.transparency))
+        return image
+
+    def entry(self, file: str | None = None) -> dict[str, Any]:
+        """Return what the manifest says of this picture."""
+        told = {
+            "file": file,
+            "target": self.target,
+            "layer": self.layer,
+            "unit": self.unit,
+            "label": self.label,
+            "variant": self.variant,
+            "seed": self.seed,
+            "key": self.key,
+            "score": self.score,
+            "start_score": self.start_score,
+            "recipe": recipe_id(self.recipe),
+            "steps": self.taken or self.recipe.get("steps"),
+            "seconds": round(self.seconds, 3),
+            "status": self.status,
+            "verdicts": self.verdicts,
+            "trace": self.trace,
+            "attempt": self.attempt,
+        }
+        if self.asked_key is not None:
+            told["asked_key"] = self.asked_key
+        if self.candidates:
+            told |= {"candidates": self.candidates, "chosen": self.chosen}
+        if self.evaluations != told["steps"]:
+            told["evaluations"] = self.evaluations
+        return told
+
+    def png(self) -> bytes:
+        """Return the PNG file's bytes: the same recipe gives the same bytes."""
+        # The seconds it took differ from run to run, so only the manifest tells them.
+        entry = {key: value for key, value in self.entry().items() if key not in ("file", "seconds")}
+        told = {**entry, "channels": int(self.levels.shape[0]), "model": self.model, "weights": self.weights}
+        told["recipe"] = self.recipe
+        if self.alpha:
+            told["alpha"] = True
+        info = PngImagePlugin.PngInfo()
+        info.add_text(CHUNK, json.dumps(told, sort_keys=True))
+        buffer = io.BytesIO()
+        self.pil.save(buffer, "PNG", pnginfo=info, compress_level=6)
+        return buffer.getvalue()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the PNG; it appears whole or not at all.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
+        return write_whole(Path(path), self.png())
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
+
+
+def load_picture(path: str | Path) -> Picture:
+    """Read a picture back from its PNG.
+
+    Raises:
+        OutputError: not there, damaged, or no picture of ours.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            text = opened.info.get(CHUNK)
+            array = np.asarray(opened)
+    except FileNotFoundError:
+        raise OutputError(f"no file {str(path)!r}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise OutputError(f"{path} is no readable PNG: {error}") from None
+    if text is None:
+        raise OutputError(f"{path} carries no recipe: it was not made by featvis, or its text was stripped")
+    try:
+        told = json.loads(text)
+        channels = int(told.pop("channels"))
+        levels = array.transpose(2, 0, 1) if array.ndim == 3 else array.reshape(channels, -1, array.shape[1])
+        known = {name: told[name] for name in told if name in Picture.__dataclass_fields__}
+        if isinstance(told.get("steps"), int) and told["steps"] != told["recipe"].get("steps"):
+            known["taken"] = told["steps"]
+        return Picture(levels=np.array(levels, dtype=np.uint8), **known)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OutputError(f"{path}: what it tells of its recipe is damaged ({error})") from None
+
+
+def load_image(path: str | Path, channels: int, size: tuple[int, int] | None = None) -> Tensor:
+    """Read any image file as ``(C, H, W)`` in [0, 1], to start from.
+
+    Args:
+        path: the file.
+        channels: 1 or 3.
+        size: (height, width) to resize to, bicubic and antialiased; None for the image's own.
+
+    Raises:
+        OutputError: no readable image, or a number of channels that image files do not have.
+    """
+    import torch
+
+    if channels not in (1, 3):
+        raise OutputError(f"an image file has 1 or 3 channels, the network takes {channels}")
+    try:
+        with Image.open(path) as opened:
+            shown = opened.convert("RGB" if channels == 3 else "L")
+    except FileNotFoundError:
+        raise OutputError(f"no image {str(path)!r}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise OutputError(f"{path} is no readable image: {error}") from None
+    if size is not None and size != (shown.height, shown.width):
+        shown = shown.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    array = np.array(shown, dtype=np.float32) / 255
+    return torch.from_numpy(array[None] if channels == 1 else array.transpose(2, 0, 1).copy())
+
+
+def to_levels(images: Tensor) -> NDArray[np.uint8]:
+    """Round images in [0, 1] to 8-bit levels: no stretch, no clip beyond the range they have.
+
+    >>> import torch
+    >>> to_levels(torch.tensor([0.0, 0.5, 1.0])).tolist()
+    [0, 128, 255]
+    """
+    import torch
+
+    # 127.5 rounds half to even, to 128.
+    levels: NDArray[np.uint8] = (images.detach() * 255).round().to(torch.uint8).cpu().numpy()
+    return levels

@@ -1,0 +1,55 @@
+"""Saving pictures beside the computing: PNGs are encoded and written on a thread of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+from featvis.results.picture import Picture
+
+EVERY = 2.0
+"""Seconds between two manifests while pictures come in; writing one after each would cost their square."""
+
+
+class Saver:
+    """Adds pictures to a folder in their order while the next ones are computed.
+
+    What goes wrong is raised by the next :meth:`put`, or at the end; leaving the context waits for
+    every picture that was put.
+    """
+
+    def __init__(self, add: Callable[[Picture], object], note: Callable[[], object]) -> None:
+        """Save by ``add``, and by ``note`` write down now and then what is there."""
+        self._add, self._note = add, note
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="featvis-saver")
+        self._pending: list[Future[None]] = []
+        self._noted = time.monotonic()
+
+    def put(self, picture: Picture) -> None:
+        """Have a picture saved."""
+        self._check(wait=False)
+        self._pending.append(self._thread.submit(self._save, picture))
+
+    def _save(self, picture: Picture) -> None:
+        self._add(picture)
+        if time.monotonic() - self._noted >= EVERY:
+            self._note()
+            self._noted = time.monotonic()
+
+    def _check(self, *, wait: bool) -> None:
+        done = self._pending if wait else [one for one in self._pending if one.done()]
+        self._pending = [] if wait else [one for one in self._pending if not one.done()]
+        for one in done:
+            one.result()
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(wait=True)
+        if kind is None:
+            self._check(wait=True)

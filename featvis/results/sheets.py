@@ -1,0 +1,147 @@
+"""A labelled grid of pictures; dead units are said to be dead, never shown as a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from featvis.errors import UserError
+from featvis.results.picture import Picture
+
+_GAP = 6
+_PAPER, _INK, _FAINT = (255, 255, 255), (32, 32, 32), (208, 208, 208)
+
+
+def grid(
+    pictures: Sequence[Picture],
+    columns: int | None = None,
+    *,
+    captions: bool = True,
+    title: str = "",
+    cell: int | None = None,
+    by_layer: bool = False,
+) -> Image.Image:
+    """Put pictures side by side, each under its caption, at their own resolution.
+
+    Args:
+        pictures: of any sizes; each cell has the largest's.
+        columns: how many; by default about as wide as high, at most 8 (16 on a contact sheet).
+        captions: unit, class name and score under each picture.
+        title: a line above.
+        cell: for a contact sheet, the longest side of each picture in pixels: larger ones are shrunk.
+        by_layer: begin a new strip, under the layer's name, with each layer.
+
+    Raises:
+        UserError: no pictures, or columns or cell below 1.
+    """
+    if not pictures:
+        raise UserError("a grid needs at least one picture")
+    if columns is not None and columns < 1:
+        raise UserError(f"a grid has at least one column, got {columns}")
+    if cell is not None and cell < 1:
+        raise UserError(f"the pictures of a grid have at least one pixel, got {cell}")
+    if by_layer:
+        return _strips(pictures, columns, captions=captions, title=title, cell=cell)
+    count = columns or min(8 if cell is None else 16, math.ceil(math.sqrt(len(pictures))))
+    tiles = [_shrunk(_shown(picture), cell) for picture in pictures]
+    width = max(tile.width for tile in tiles)
+    height = max(tile.height for tile in tiles)
+    letter = max(10, min(16, width // 11))
+    font = ImageFont.load_default(letter)
+    strip = (2 * letter + 8) if captions else 0
+    top = (letter + 14) if title else 0
+    rows = math.ceil(len(tiles) / count)
+    sheet = Image.new(
+        "RGB",
+        (count * (width + _GAP) + _GAP, top + rows * (height + strip + _GAP) + _GAP),
+        _PAPER,
+    )
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        draw.text((_GAP, _GAP), title, fill=_INK, font=font)
+    for place, (picture, tile) in enumerate(zip(pictures, tiles, strict=True)):
+        left = _GAP + place % count * (width + _GAP)
+        upper = top + _GAP + place // count * (height + strip + _GAP)
+        if picture.status == "dead":
+            _draw_dead(draw, (left, upper, left + width, upper + height), font)
+        else:
+            sheet.paste(tile, (left, upper))
+        if captions:
+            for line, text in enumerate(_caption(picture)):
+                shown = _shorten(text, width, font)
+                draw.text((left, upper + height + 2 + line * (letter + 2)), shown, fill=_INK, font=font)
+    return sheet
+
+
+def _strips(
+    pictures: Sequence[Picture], columns: int | None, *, captions: bool, title: str, cell: int | None
+) -> Image.Image:
+    """Put the grids of the layers one below the other."""
+    layers: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        layers.setdefault(picture.layer, []).append(picture)
+    wide = columns or min(16, max(map(len, layers.values())))
+    sheets = [
+        grid(group, wide, captions=captions, title=layer or "objectives", cell=cell)
+        for layer, group in layers.items()
+    ]
+    font = ImageFont.load_default(16)
+    top = 30 if title else 0
+    size = (max(sheet.width for sheet in sheets), top + sum(sheet.height for sheet in sheets))
+    whole = Image.new("RGB", size, _PAPER)
+    if title:
+        ImageDraw.Draw(whole).text((_GAP, _GAP), title, fill=_INK, font=font)
+    for sheet in sheets:
+        whole.paste(sheet, (0, top))
+        top += sheet.height
+    return whole
+
+
+def _shown(picture: Picture) -> Image.Image:
+    # A dead unit has no picture to show; its cell is as large as its file would be.
+    shown = picture.pil if picture.status == "dead" else picture.view
+    if shown.mode in ("RGBA", "LA"):  # over mid-grey, as it was scored
+        shown = Image.alpha_composite(Image.new("RGBA", shown.size, (128, 128, 128)), shown.convert("RGBA"))
+    return shown.convert("RGB")
+
+
+def _shrunk(tile: Image.Image, cell: int | None) -> Image.Image:
+    if cell is None or max(tile.size) <= cell:
+        return tile
+    size = tuple(max(1, round(side * cell / max(tile.size))) for side in tile.size)
+    return tile.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+
+
+def _caption(picture: Picture) -> tuple[str, str]:
+    name = picture.target if picture.unit is None else str(picture.unit)
+    if "@" in picture.target and picture.unit is not None:
+        name += "@" + picture.target.rpartition("@")[2]
+    if picture.label:
+        name += " " + picture.label.partition(",")[0]
+    if picture.variant != "picture":
+        name += f" {picture.variant}"
+    if picture.seed:
+        name += f" seed {picture.seed}"
+    return name, "dead" if picture.status == "dead" else f"{picture.start_score:.2g} to {picture.score:.3g}"
+
+
+def _draw_dead(
+    draw: ImageDraw.ImageDraw,
+    box: tuple[int, int, int, int],
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+) -> None:
+    left, top, right, bottom = box
+    draw.rectangle((left, top, right - 1, bottom - 1), fill=_PAPER, outline=_FAINT)
+    draw.line((left, top, right, bottom), fill=_FAINT)
+    draw.line((left, bottom, right, top), fill=_FAINT)
+    draw.text(((left + right) // 2, (top + bottom) // 2), "dead", fill=_INK, font=font, anchor="mm")
+
+
+def _shorten(text: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"

@@ -1,0 +1,264 @@
+"""A folder of pictures: where each file goes, the manifest, what is done already."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from featvis.errors import OutputError
+from featvis.files import write_whole
+from featvis.results.manifest import (
+    MANIFEST,
+    VIEW,
+    picture_files,
+    picture_name,
+    read_sound_manifest,
+    rebuild_manifest,
+    write_text,
+)
+from featvis.spec.recipe import Recipe
+from featvis.spec.target import parse_request, read_among, read_set
+from featvis.version import __version__
+
+# Pictures come with torch, which a sound manifest is read without: imported where a picture is needed.
+if TYPE_CHECKING:
+    from featvis.results.picture import Picture
+
+
+class Store:
+    """A folder that pictures are written to, one network's, and its manifest.
+
+    Files appear whole or not at all; the manifest is written anew after each batch and can be rebuilt
+    from the pictures.
+    """
+
+    def __init__(self, folder: Path, *, model: str, weights: str, recipe: dict[str, Any]) -> None:
+        """Open or begin a folder.
+
+        Raises:
+            OutputError: it cannot be written, or holds another network's pictures.
+        """
+        self.folder = folder
+        self.top: dict[str, Any] = {
+            "featvis": __version__,
+            "model": model,
+            "weights": weights,
+            "recipe": recipe,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "recipes": {},
+        }
+        self.entries: dict[str, dict[str, Any]] = {}  # by name of the picture: target and seed
+        self.notes: list[str] = []
+        """What the user should know of the folder, each one line."""
+        sound = read_sound_manifest(folder) if folder.exists() else None
+        before = sound or (rebuild_manifest(folder) if folder.exists() else None)
+        if before is not None and sound is None:
+            what = "does not read" if (folder / MANIFEST).exists() else "is not there"
+            count = len(before["pictures"])
+            self.notes.append(f"{folder / MANIFEST} {what}: made anew from {count} pictures")
+        if before is not None:
+            if before.get("pictures") and before.get("weights") != weights:
+                raise OutputError(
+                    f"{folder} holds pictures of {before.get('model')!r} with other weights; "
+                    "choose another --out"
+                )
+            self.top["created"] = before.get("created", self.top["created"])
+            self.top["recipes"] = before.get("recipes", {})
+            if "gallery" in before:
+                self.top["gallery"] = before["gallery"]
+            self.entries = {picture_name(entry): entry for entry in before.get("pictures", [])}
+        check_writable(folder)
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Enter pictures of this network that lie in the folder without an entry.
+
+        A process that is ended between a picture and the manifest leaves such files.
+        """
+        from featvis.results.picture import load_picture
+
+        known = {entry.get("file") for entry in self.entries.values()}
+        for path in picture_files(self.folder):
+            name = path.relative_to(self.folder).as_posix()
+            if name in known:
+                continue
+            try:
+                picture = load_picture(path)
+            except OutputError:
+                continue
+            if picture.weights == self.top["weights"]:
+                self._enter(picture, name, anew=False)
+
+    def done(self, key: str) -> Picture | None:
+        """Return the finished picture with this key, read from its file; None if it must be rendered."""
+        from featvis.results.picture import load_picture
+
+        for entry in self.entries.values():
+            if key not in (entry.get("key"), entry.get("asked_key")):
+                continue
+            if entry.get("status") == "dead":
+                return _of_dead(entry, self.top)
+            try:
+                picture = load_picture(self.folder / str(entry["file"]))
+            except OutputError:
+                return None
+            if key in (picture.key, picture.asked_key) and picture.status != "stopped":
+                picture.seconds = float(entry.get("seconds") or 0.0)
+                return picture
+        return None
+
+    def made_with(self, layer: str, recipe: Recipe, but: Collection[str]) -> dict[str, Any] | None:
+        """Return the recipe by which the folder's first picture of a layer was made, if it is this one.
+
+        Args:
+            layer: the layer's name.
+            recipe: the recipe that is asked for.
+            but: its fields that may differ.
+        """
+        asked = {name: value for name, value in recipe.to_json().items() if name not in but}
+        for entry in sorted(self.entries.values(), key=_place):
+            made: dict[str, Any] = self.top["recipes"].get(entry.get("recipe"), {})
+            if entry.get("layer") == layer and {n: v for n, v in made.items() if n not in but} == asked:
+                return made
+        return None
+
+    def add(self, picture: Picture) -> Path | None:
+        """Write a picture's file (none for a dead unit) and remember its entry."""
+        if picture.status == "dead":
+            path, name = None, None
+            (self.folder / file_name(picture)).unlink(missing_ok=True)  # of an earlier recipe
+        else:
+            name = file_name(picture)
+            path = picture.save(self.folder / name)
+            if picture.has_own_view:
+                _write_beside(picture, path)
+        self._enter(picture, name, anew=True)
+        return path
+
+    def _enter(self, picture: Picture, file: str | None, *, anew: bool) -> None:
+        entry = picture.entry(file)
+        if anew or picture_name(entry) not in self.entries:
+            self.entries[picture_name(entry)] = entry
+            self.top["recipes"][entry["recipe"]] = picture.recipe
+
+    def grid_path(self, layer: str) -> Path:
+        """Return where a layer's grid goes."""
+        return self.folder / (safe_name(layer) if layer else "objectives") / "grid.png"
+
+    def write_manifest(self) -> Path:
+        """Write the manifest with an entry for every picture, and the recipes that they name."""
+        entries = sorted(self.entries.values(), key=_place)
+        used = {entry.get("recipe") for entry in entries}
+        self.top["recipes"] = {name: one for name, one in self.top["recipes"].items() if name in used}
+        return write_whole(self.folder / MANIFEST, write_text(self.top, entries).encode())
+
+
+class Place(Protocol):
+    """What tells where a picture's file goes."""
+
+    @property
+    def target(self) -> str: ...  # noqa: D102
+    @property
+    def layer(self) -> str: ...  # noqa: D102
+    @property
+    def unit(self) -> int | None: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def variant(self) -> str: ...  # noqa: D102
+    @property
+    def key(self) -> str: ...  # noqa: D102
+
+
+def file_name(picture: Place) -> str:
+    """Return where a picture's file goes below the folder: ``<layer>/<unit>[-<variant>][-seed<n>].png``.
+
+    A set's variant tells its seeds, and if it is of several targets a digest of their names:
+    ``0003-diverse0-3-seed1.png``, ``0003-aligned0-0-8c9a40d1.png``.
+    """
+    if picture.unit is None:
+        return f"objectives/{safe_name(picture.target)[:60]}-{picture.key[:8]}.png"
+    name = f"{picture.unit:04d}"
+    mates, own = read_set(picture.target)
+    position = parse_request(own).position
+    if position is not None:
+        name += f"@{position[0]},{position[1]}"
+    if picture.variant != "picture":
+        name += f"-{picture.variant}" + (f"{mates[0]}-{sum(mates) - 1}" if mates is not None else "")
+        if others := read_among(picture.target):
+            name += "-" + hashlib.sha256(" ".join(others).encode()).hexdigest()[:8]
+    if picture.seed:
+        name += f"-seed{picture.seed}"
+    return f"{safe_name(picture.layer)}/{name}.png"
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder and write into it once; leave nothing behind if that fails.
+
+    Raises:
+        OutputError: it cannot be made or written.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".featvis-writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        remove_empty(missing)
+        raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of the folders that are empty, in the order given."""
+    for place in folders:
+        try:
+            place.rmdir()
+        except OSError:
+            return
+
+
+def _write_beside(picture: Picture, path: Path) -> None:
+    """Write what the network takes as ``.npy``, and an image to look at as ``.view.png``."""
+    import numpy as np
+
+    shown, values = io.BytesIO(), io.BytesIO()
+    picture.view.save(shown, "PNG")
+    np.save(values, picture.values, allow_pickle=False)
+    write_whole(path.with_suffix(VIEW), shown.getvalue())
+    write_whole(path.with_suffix(".npy"), values.getvalue())
+
+
+def _place(entry: dict[str, Any]) -> tuple[str, int, str, int]:
+    return (
+        str(entry.get("layer")),
+        entry["unit"] if isinstance(entry.get("unit"), int) else -1,
+        str(entry.get("target")),
+        int(entry.get("seed") or 0),
+    )
+
+
+def _of_dead(entry: dict[str, Any], top: dict[str, Any]) -> Picture:
+    import numpy as np
+
+    from featvis.results.picture import Picture
+
+    recipe = top["recipes"].get(entry.get("recipe"), top["recipe"])
+    known = {name: entry[name] for name in entry if name in Picture.__dataclass_fields__ and name != "recipe"}
+    blank = np.full((3, 1, 1), 128, dtype=np.uint8)
+    return Picture(**{"levels": blank, "recipe": recipe, **known})
+
+
+def safe_name(name: str) -> str:
+    """Return a name that is safe for a file or folder, another one for every name."""
+    # Module names may hold anything but dots as separators; a folder's name may not leave the folder.
+    safe = re.sub(r"[^\w.+@,=-]+", "_", name).strip(".")[:100]
+    if safe == name:
+        return safe
+    # Names that look alike once they are safe still need two folders.
+    return f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

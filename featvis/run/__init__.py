@@ -1,0 +1,1 @@
+"""How it is made: from a plan to finished pictures."""

@@ -1,0 +1,80 @@
+"""The best of several candidates: the one whose picture, as it is saved, scores highest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from featvis.errors import Interrupted
+from featvis.plan.wanted import Wanted
+from featvis.results.picture import Picture
+
+Failed = Callable[[Wanted, str], None]
+
+
+def keep_best(pictures: Iterator[Picture]) -> Iterator[Picture]:
+    """Yield of each picture's candidates the best, once all are there; other pictures pass through.
+
+    A picture one of whose candidates could not be computed is left out.
+
+    Raises:
+        Interrupted: at Ctrl-C, with the best of the candidates so far for each picture that lacks some.
+    """
+    waiting: dict[tuple[str, int], list[Picture]] = {}
+    try:
+        for picture in pictures:
+            if picture.chosen is None:
+                yield picture
+                continue
+            group = waiting.setdefault((picture.target, picture.seed), [])
+            group.append(picture)
+            if len(group) == picture.recipe["best_of"]:
+                yield best(waiting.pop((picture.target, picture.seed)))
+    except Interrupted as stop:
+        plain = [picture for picture in stop.pictures if picture.chosen is None]
+        for picture in stop.pictures:
+            if picture.chosen is not None:
+                waiting.setdefault((picture.target, picture.seed), []).append(picture)
+        unfinished = [replace(best(group), status="stopped") for group in waiting.values()]
+        raise Interrupted([*plain, *unfinished]) from None
+
+
+def best(candidates: Sequence[Picture]) -> Picture:
+    """Return the candidate with the highest score, of those that are not dead, and tell all scores.
+
+    With a recipe's ``band`` it is the one nearest to the band. The scores stand in the order of the
+    candidates' seeds; of equal ones the first is taken.
+    """
+    ordered = sorted(candidates, key=lambda one: one.chosen or 0)
+    alive = [one for one in ordered if one.status != "dead"] or ordered
+    found = max(alive, key=_worth)
+    status = "stopped" if any(one.status == "stopped" for one in ordered) else found.status
+    return replace(
+        found,
+        status=status,
+        candidates=[one.score for one in ordered],
+        evaluations=sum(one.evaluations for one in ordered),
+        seconds=sum(one.seconds for one in ordered),
+    )
+
+
+def _worth(candidate: Picture) -> float:
+    band = candidate.recipe.get("band")
+    if band is None:
+        return candidate.score
+    low, high = map(float, band) if isinstance(band, list) else (float(band), float(band))
+    return min(candidate.score, low) - max(candidate.score - high, 0.0)
+
+
+def once(failed: Failed | None) -> Failed | None:
+    """Tell of a picture's failure once, however many of its candidates fail."""
+    if failed is None:
+        return None
+    told: set[tuple[str, int]] = set()
+
+    def tell(one: Wanted, reason: str) -> None:
+        if (one.name, one.seed) not in told:
+            told.add((one.name, one.seed))
+            failed(one, reason)
+
+    return tell

@@ -1,0 +1,93 @@
+"""What a plan will cost, from two timed steps of each kind of job."""
+
+from __future__ import annotations
+
+import math
+import resource
+import statistics
+import sys
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from featvis.engine.ascend import Step
+from featvis.models.handle import ModelHandle
+from featvis.plan.wanted import Job, Wanted, plan
+from featvis.run.job import run
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one kind of job costs."""
+
+    layer: str
+    pictures: int
+    jobs: int
+    lanes: int
+    canvas: tuple[int, int]
+    steps: int
+    seconds: float
+
+
+def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[list[Cost], int]:
+    """Time two steps of each kind of job, and two of those that redirect gradients.
+
+    Returns:
+        The cost of each kind, and the peak memory in bytes (of the process, or of the GPU).
+    """
+    kinds: dict[object, list[Job]] = {}
+    for job in plan(wanted):
+        kinds.setdefault((job.recipe.model_dump_json(), job.wanted[0].objective.layers), []).append(job)
+    costs = []
+    for jobs in kinds.values():
+        # A run that stops when its score has settled holds all its pictures in one job; it is counted as if
+        # none stopped early.
+        lanes = jobs[0].recipe.lanes
+        first = Job(jobs[0].wanted[:lanes])
+        count = sum(math.ceil(len(job.wanted) / lanes) for job in jobs)
+        steps = first.recipe.steps
+        redirected = min(first.recipe.redirect_steps, steps)
+        seconds = around = 0.0
+        if redirected:
+            each, around = _time_steps(first, model, weights, redirect_steps=3)
+            seconds += redirected * each
+        if redirected < steps:
+            each, around = _time_steps(first, model, weights, redirect_steps=0)
+            seconds += (steps - redirected) * each
+        costs.append(
+            Cost(
+                layer=", ".join(first.wanted[0].objective.layers),
+                pictures=len({(one.name, one.seed) for job in jobs for one in job.wanted}),
+                jobs=count,
+                lanes=lanes,
+                canvas=first.recipe.size,
+                steps=steps,
+                seconds=count * (seconds + around),
+            )
+        )
+    return costs, peak_memory(model.device)
+
+
+def _time_steps(job: Job, model: ModelHandle, weights: str, *, redirect_steps: int) -> tuple[float, float]:
+    """Run a step to warm up and two to be timed; return a step's seconds, and those around the steps."""
+    recipe = job.recipe.but(steps=3, redirect_steps=redirect_steps)
+    times: list[float] = []
+
+    def watch(step: Step) -> None:
+        float(step.scores.sum())  # wait for the device
+        times.append(time.perf_counter())
+
+    began = time.perf_counter()
+    run(Job(tuple(replace(one, recipe=recipe) for one in job.wanted)), model, weights, watch)
+    whole = time.perf_counter() - began
+    each = statistics.mean((times[1] - times[0], times[2] - times[1]))
+    return each, max(0.0, whole - 3 * each)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes used so far: of the GPU's memory, or of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

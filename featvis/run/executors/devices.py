@@ -1,0 +1,128 @@
+"""Jobs spread over several devices of one machine: a copy of the network and a thread for each."""
+
+from __future__ import annotations
+
+import copy
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from featvis.engine.ascend import Step
+from featvis.models.handle import ModelHandle
+from featvis.plan.wanted import Job, Wanted, plan
+from featvis.results.picture import Picture
+from featvis.run.candidates import keep_best, once
+from featvis.run.executors.local import execute
+from featvis.run.job import Watch
+
+
+class _Stopped(BaseException):
+    """Ends a worker's run between two steps."""
+
+
+def replicas(model: ModelHandle) -> list[ModelHandle]:
+    """Return the network and its copies on every further GPU of the same kind, unless one GPU was named."""
+    if model.device.type != "cuda" or not model.spreads:
+        return [model]
+    own = torch.cuda.get_device_name(model.device)
+    first = model.device.index or 0
+    others = [
+        index
+        for index in range(torch.cuda.device_count())
+        if index != first and torch.cuda.get_device_name(index) == own
+    ]
+    return [model, *(replica(model, torch.device("cuda", index)) for index in others)]
+
+
+def replica(model: ModelHandle, device: torch.device) -> ModelHandle:
+    """Return the network on another device; what was measured of its layers holds there too."""
+    other = copy.copy(model)
+    other.module = copy.deepcopy(model.module).to(device)
+    return other
+
+
+def spread(
+    wanted: Sequence[Wanted],
+    models: Sequence[ModelHandle],
+    weights: str,
+    *,
+    watch: Watch | None = None,
+    say: Callable[[str], None] | None = None,
+    failed: Callable[[Wanted, str], None] | None = None,
+) -> Iterator[Picture]:
+    """Do as :func:`featvis.run.executors.local.execute`, each job on whichever device is free.
+
+    Of a recipe's ``best_of`` candidates the best is yielded, once all are there. A picture does not
+    depend on its device as long as they are of one kind.
+
+    Args:
+        wanted: what to render.
+        models: the network, once for each device.
+        weights: its fingerprint.
+        watch: called with every step, by one thread at a time.
+        say: called with a line whenever something is worth one.
+        failed: as there.
+    """
+    yield from keep_best(_spread(wanted, models, weights, watch=watch, say=say, failed=once(failed)))
+
+
+def _spread(
+    wanted: Sequence[Wanted],
+    models: Sequence[ModelHandle],
+    weights: str,
+    *,
+    watch: Watch | None,
+    say: Callable[[str], None] | None,
+    failed: Callable[[Wanted, str], None] | None,
+) -> Iterator[Picture]:
+    if len(models) == 1:
+        yield from execute(wanted, models[0], weights, watch=watch, say=say, failed=failed)
+        return
+    waiting = deque(plan(wanted))
+    results: queue.Queue[Picture | BaseException | None] = queue.Queue()
+    stop, one_at_a_time = threading.Event(), threading.Lock()
+
+    def hear(step: Step) -> object:
+        if stop.is_set():
+            raise _Stopped
+        if watch is None:
+            return None
+        with one_at_a_time:
+            return watch(step)
+
+    def work(model: ModelHandle) -> None:
+        try:
+            while not stop.is_set():
+                try:
+                    job: Job = waiting.popleft()
+                except IndexError:
+                    break
+                for picture in execute(job.wanted, model, weights, watch=hear, say=say, failed=failed):
+                    results.put(picture)
+        except _Stopped:
+            pass
+        except BaseException as error:  # handed to the one who waits
+            results.put(error)
+        finally:
+            results.put(None)
+
+    workers = [threading.Thread(target=work, args=(model,), daemon=True) for model in models]
+    for worker in workers:
+        worker.start()
+    left = len(workers)
+    try:
+        while left:
+            result = results.get()
+            if isinstance(result, BaseException):
+                raise result
+            if result is None:
+                left -= 1
+            else:
+                yield result
+    finally:
+        stop.set()  # whatever ended us, no worker goes on with a borrowed network
+        for worker in workers:
+            worker.join()

@@ -1,0 +1,144 @@
+"""Jobs one after another on this machine: dead units tried again, fewer lanes where memory runs out."""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from featvis.models.handle import ModelHandle
+from featvis.plan.wanted import Job, Wanted, lane_of, lanes_of, plan, with_fewer_lanes
+from featvis.results.picture import Picture
+from featvis.run.job import Watch, run
+from featvis.run.lanes import flow
+
+
+def execute(
+    wanted: Sequence[Wanted],
+    model: ModelHandle,
+    weights: str,
+    *,
+    watch: Watch | None = None,
+    say: Callable[[str], None] | None = None,
+    failed: Callable[[Wanted, str], None] | None = None,
+) -> Iterator[Picture]:
+    """Render pictures and yield each as soon as its job is done.
+
+    A dead unit is tried again from other starts, up to the recipe's ``attempts``; the last attempt is
+    yielded with status ``dead``. Where memory runs out, the lanes are halved and the job done again.
+
+    Args:
+        wanted: what to render.
+        model: the network.
+        weights: its fingerprint.
+        watch: called with every step.
+        say: called with a line whenever something is worth one.
+        failed: called with each picture whose computation fails, and why, the rest goes on; by default the
+            error is raised.
+    """
+    jobs = deque(plan(wanted))
+    again: list[Wanted] = []
+    while jobs or again:
+        if not jobs:
+            jobs, again = deque(plan(again)), []
+        job = jobs.popleft()
+        done: list[Wanted] = []
+        pictures: list[Picture] = []
+        try:
+            if job.recipe.patience:
+                for one, picture in flow(job.wanted, model, weights, watch):
+                    done.append(one)
+                    if _tried_again(one, picture, again, say):
+                        continue
+                    yield picture
+                continue
+            if job.wanted[0].mates is not None:
+                yield from _render_set(job, model, weights, watch, again, say)
+                continue
+            pictures = run(job, model, weights, watch)
+        except (MemoryError, RuntimeError) as error:
+            if done:  # the rest of a flow
+                job = Job(tuple(one for one in job.wanted if all(one is not other for other in done)))
+            if not is_out_of_memory(error) or job.recipe.lanes == 1 or job.wanted[0].mates is not None:
+                if failed is None:
+                    raise
+                if len(job.wanted) == 1:
+                    failed(job.wanted[0], " ".join(str(error).split()) or type(error).__name__)
+                else:  # one by one: a short job is padded, so that the others' bytes are the same
+                    jobs.extendleft(Job((one,)) for one in reversed(job.wanted))
+                continue
+            pictures = []
+            jobs = deque(
+                plan([with_fewer_lanes(one, job.recipe.lanes // 2) for one in _left(job, jobs)])
+                + _others(job, jobs)
+            )
+            if say is not None:
+                say(f"out of memory with {job.recipe.lanes} lanes; going on with {job.recipe.lanes // 2}")
+        if not pictures:
+            _free(model.device)
+        for one, picture in zip(job.wanted, pictures, strict=False):
+            if not _tried_again(one, picture, again, say):
+                yield picture
+
+
+def _render_set(
+    job: Job,
+    model: ModelHandle,
+    weights: str,
+    watch: Watch | None,
+    again: list[Wanted],
+    say: Callable[[str], None] | None,
+) -> Iterator[Picture]:
+    """Render pictures that depend on each other: the whole set, from other starts if any of it is dead."""
+    first = job.wanted[0]
+    every = run(Job(tuple(lanes_of(job))), model, weights, watch)
+    if any(picture.status == "dead" for picture in every) and first.attempt + 1 < first.recipe.attempts:
+        again += [replace(one, attempt=one.attempt + 1) for one in job.wanted]
+        if say is not None:
+            say(f"{first.name} has a picture without gradient; trying other starts")
+        return
+    for one in job.wanted:
+        yield every[lane_of(one, 0)]
+
+
+def _tried_again(
+    one: Wanted, picture: Picture, again: list[Wanted], say: Callable[[str], None] | None
+) -> bool:
+    """Put a dead unit down for another start, if it has any left."""
+    if picture.status != "dead" or one.attempt + 1 >= one.recipe.attempts:
+        return False
+    again.append(replace(one, attempt=one.attempt + 1))
+    if say is not None:
+        say(f"{one.name} has no gradient from this start; trying another")
+    return True
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the CPU or the GPU; no other error is swallowed."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return "can't allocate memory" in text or "not enough memory" in text or "out of memory" in text
+
+
+def _left(job: Job, jobs: Sequence[Job]) -> list[Wanted]:
+    """The pictures of this job and of the waiting ones that share its recipe."""
+    same = [other for other in jobs if _shares_lanes(job, other)]
+    return [one for each in (job, *same) for one in each.wanted]
+
+
+def _others(job: Job, jobs: Sequence[Job]) -> list[Job]:
+    return [other for other in jobs if not _shares_lanes(job, other)]
+
+
+def _shares_lanes(job: Job, other: Job) -> bool:
+    return other.recipe == job.recipe and other.wanted[0].mates is None
+
+
+def _free(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

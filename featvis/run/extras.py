@@ -1,0 +1,124 @@
+"""Files beside a picture's own: how it stood after some steps, and a video of its way."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from featvis.errors import RecipeError
+from featvis.files import write_whole
+from featvis.plan.make import Plan
+from featvis.results.encoders import check_video
+from featvis.results.films import video
+from featvis.results.picture import Picture
+from featvis.results.store import file_name
+from featvis.run.job import space_of
+from featvis.run.score import trace_steps
+from featvis.spec.recipe import Recipe
+
+CUT_OUT = "-transparency.png"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is kept of a run besides its picture."""
+
+    snapshots: tuple[int, ...] = ()
+    """After so many steps; ``<picture>-step<number>.png``."""
+    video: str | None = None
+    """``gif`` or ``mp4``, of up to 64 steps evenly spread; ``<picture>.gif``."""
+    fps: float = 12.0
+    transparency: bool = False
+    """How much each pixel mattered over the run, as alpha; ``<picture>-transparency.png``."""
+
+    def of(self, planned: Plan) -> Plan:
+        """Return the plan with every picture told what to keep.
+
+        Raises:
+            RecipeError: a snapshot that no run comes to, or pictures that have no plain colours.
+            OutputError: a video that cannot be written.
+        """
+        if self.video is not None:
+            check_video(self.video, self.fps)
+        wanted = [
+            replace(one, snapshots=self._steps(one.recipe), transparency=self.transparency)
+            for one in planned.wanted
+        ]
+        if self.transparency:
+            for told in {one.recipe.model_dump_json(): one.recipe for one in planned.wanted}.values():
+                space = space_of(told, planned.model)
+                if space.backdrop is not None or space.image_channels not in (1, 3):
+                    raise RecipeError(
+                        "transparency is given to pictures of 1 or 3 channels without alpha of their own; "
+                        f"these have {space.image_channels}"
+                    )
+        return replace(planned, wanted=wanted)
+
+    def _steps(self, recipe: Recipe) -> tuple[int, ...]:
+        for number in self.snapshots:
+            if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= recipe.steps:
+                raise RecipeError(f"a snapshot is after 1 to {recipe.steps} steps, got {number!r}")
+        frames = [number + 1 for number in trace_steps(recipe.steps)] if self.video is not None else []
+        return tuple(sorted({*self.snapshots, *frames}))
+
+    def recall(self, folder: Path, picture: Picture) -> bool:
+        """Read a finished picture's snapshots from its folder; whether everything is there."""
+        if picture.status == "dead":
+            return True
+        if self.video is not None and not _beside(folder, picture, f".{self.video}").is_file():
+            return False
+        if self.transparency:
+            try:
+                with Image.open(_beside(folder, picture, CUT_OUT)) as opened:
+                    picture.transparency = np.array(opened.getchannel("A"), dtype=np.uint8)
+            except (OSError, ValueError):
+                return False
+        found: dict[int, NDArray[np.uint8]] = {}
+        for number in self.snapshots:
+            if picture.taken is not None and number > picture.taken:
+                continue
+            try:
+                with Image.open(_beside(folder, picture, f"-step{number}.png")) as opened:
+                    array = np.array(opened, dtype=np.uint8)
+            except OSError:
+                return False
+            channels = int(picture.levels.shape[0])
+            shape = (channels, -1, array.shape[1])
+            found[number] = array.transpose(2, 0, 1) if channels == 3 else array.reshape(shape)
+        picture.snapshots = found
+        return True
+
+    def write(self, folder: Path, picture: Picture) -> None:
+        """Write what was asked for beside a picture; the frames of its video are then let go."""
+        if picture.status != "dead":
+            if self.video is not None:
+                shown = [picture.snapshots[number] for number in sorted(picture.snapshots)]
+                video([*shown, picture.levels], _beside(folder, picture, f".{self.video}"), self.fps)
+            if self.transparency:
+                _save(picture.cut_out, _beside(folder, picture, CUT_OUT))
+            for number in self.snapshots:
+                if number in picture.snapshots:
+                    shot = replace(picture, levels=picture.snapshots[number])
+                    _save(shot.pil, _beside(folder, picture, f"-step{number}.png"))
+        picture.snapshots = {number: picture.snapshots[number] for number in self.kept(picture)}
+
+    def kept(self, picture: Picture) -> Sequence[int]:
+        """Return the snapshots that were asked for and that the run came to."""
+        return [number for number in sorted(self.snapshots) if number in picture.snapshots]
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    write_whole(path, buffer.getvalue())
+
+
+def _beside(folder: Path, picture: Picture, ending: str) -> Path:
+    path = folder / file_name(picture)
+    return path.with_name(path.name.removesuffix(".png") + ending)

@@ -1,0 +1,260 @@
+"""From a job to finished pictures."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featvis.engine.ascend import Step, ascend, stack_parameters
+from featvis.engine.transparency import Gathered
+from featvis.errors import Interrupted
+from featvis.images.base import ImageSpace, Parameters
+from featvis.models.handle import ModelHandle
+from featvis.objectives.band import Within
+from featvis.objectives.base import Objective, stack
+from featvis.objectives.reference import fitted
+from featvis.objectives.unit import units_of
+from featvis.plan.wanted import Job, Wanted, lane_of, lanes_of
+from featvis.results.picture import Picture, to_levels
+from featvis.run.score import score, threads, trace_steps
+from featvis.spec import register
+from featvis.spec.recipe import Recipe
+from featvis.spec.stages import plan_stages
+
+Watch = Callable[[Step], object]
+"""Hears of every step; where it returns True, the pictures under way are finished as they stand."""
+
+
+def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) -> list[Picture]:
+    """Render one job.
+
+    Args:
+        job: what to render.
+        model: the network; given back as it was, on every way out.
+        weights: the network's fingerprint.
+        watch: called with every step; where it returns True, the pictures are finished as they stand.
+
+    Raises:
+        Interrupted: at Ctrl-C, with the pictures as they stand.
+    """
+    recipe = job.recipe
+    began = time.perf_counter()
+    space = space_of(recipe, model)
+    with threads(recipe.threads):
+        settings = settings_of(job, space)
+        with torch.no_grad():
+            start = {name: value.to(model.device) for name, value in settings["start"].items()}
+            started = to_levels(first_space(recipe, space).decode(start))
+        last, told = None, set(trace_steps(recipe.steps))
+        kept: list[Tensor] = []
+        shots: dict[int, NDArray[np.uint8] | None] = dict.fromkeys(
+            number for one in job.wanted for number in one.snapshots
+        )
+        stopped, interrupted = False, False
+        gathered = Gathered() if any(one.transparency for one in job.wanted) else None
+        climb = ascend(model, climbed_objective(job), space, gathered=gathered, **settings)
+        try:
+            for last in climb:
+                if last.number in told:
+                    kept.append(last.scores)  # read at the end only, so that no step waits for the device
+                if last.number + 1 in shots:
+                    shots[last.number + 1] = to_levels(last.images)
+                if watch is not None and watch(last) is True:
+                    stopped = last.number + 1 < recipe.steps
+                    break
+        except KeyboardInterrupt:
+            if last is None:
+                raise
+            interrupted = True
+        finally:
+            climb.close()
+        assert last is not None
+        traces = torch.stack(kept, 1).tolist()
+        levels = to_levels(last.images)
+        opacity = gathered.levels if gathered is not None else None
+        objective = stack([one.objective for one in lanes_of(job)])
+        start_scores, _ = score(model, objective, started, recipe)
+        scores, slopes = score(model, objective, levels, recipe)
+    seconds = (time.perf_counter() - began) / len(job.wanted)
+    pictures = [
+        picture_of(
+            one,
+            levels[lane],
+            (start_scores[lane], scores[lane]),
+            slopes[lane],
+            traces[lane],
+            seconds=seconds,
+            model=model,
+            weights=weights,
+            taken=last.number + 1 if stopped or interrupted else None,
+            stopped=stopped or interrupted,
+            snapshots={number: shot[lane] for number, shot in shots.items() if shot is not None},
+            transparency=opacity[lane] if opacity is not None else None,
+        )
+        for lane, one in ((lane_of(one, place), one) for place, one in enumerate(job.wanted))
+    ]
+    if interrupted:
+        raise Interrupted(pictures)
+    return pictures
+
+
+def picture_of(
+    one: Wanted,
+    levels: NDArray[np.uint8],
+    scores: tuple[float, float],
+    slope: float,
+    trace: Sequence[float],
+    *,
+    seconds: float,
+    model: ModelHandle,
+    weights: str,
+    taken: int | None = None,
+    stopped: bool = False,
+    snapshots: dict[int, NDArray[np.uint8]] | None = None,
+    transparency: NDArray[np.uint8] | None = None,
+) -> Picture:
+    """Return the finished picture of a wish.
+
+    Args:
+        one: what was asked for.
+        levels: ``(C, H, W)``, as they are saved.
+        scores: of the start and of the picture.
+        slope: the largest derivative of the score by a pixel; zero, without a rise, says the unit is dead.
+        trace: scores over the run.
+        seconds: that it took.
+        model: the network.
+        weights: its fingerprint.
+        taken: the steps it took, if that may be less than the recipe's.
+        stopped: whether it was ended from outside.
+        snapshots: levels after so many steps.
+        transparency: how opaque each pixel is, ``(H, W)``.
+    """
+    dead = slope == 0 and scores[1] <= scores[0]
+    return Picture(
+        levels=levels,
+        target=one.name,
+        seed=one.seed,
+        score=scores[1],
+        start_score=scores[0],
+        trace=[float(f"{value:.4g}") for value in trace],
+        recipe=one.recipe.to_json(),
+        key=one.key(weights),
+        asked_key=one.asked_key(weights),
+        status="dead" if dead else "stopped" if stopped else "ok",
+        taken=taken,
+        snapshots=snapshots or {},
+        transparency=transparency,
+        layer=one.layer,
+        unit=one.unit,
+        label=one.label,
+        variant=one.variant,
+        chosen=None if one.candidate is None else one.own_seed,
+        seconds=seconds,
+        attempt=one.attempt,
+        model=model.name,
+        weights=weights,
+        preprocessing=(model.mean, model.std),
+        alpha=len(levels) > model.channels,
+        evaluations=(taken or one.recipe.steps) * passes_of(one.recipe),
+    )
+
+
+def passes_of(recipe: Recipe) -> int:
+    """Return how many times the network sees a picture at every step: copies, and crops of each."""
+    crops: list[int] = [register.make("transforms", spec).copies() for spec in recipe.transforms]
+    return recipe.copies * math.prod(crops)
+
+
+def climbed_objective(job: Job) -> Objective:
+    """Return what a job climbs: each lane its own target, less the recipe's penalties."""
+    climbed = stack([one.objective for one in lanes_of(job)])
+    target = climbed
+    if job.recipe.band is not None:
+        climbed = Within(climbed, [job.recipe.band])
+    for penalty in job.recipe.penalties:
+        term = register.make("objectives", penalty).beside(target.layers, units_of(target))
+        climbed = climbed - penalty["weight"] * term
+    return climbed
+
+
+def settings_of(job: Job, space: ImageSpace) -> dict[str, Any]:
+    """Return what :func:`featvis.ascend` is told for a job, the start of each lane included."""
+    recipe, lanes = job.recipe, lanes_of(job)
+    whole, space = space, first_space(recipe, space)
+    attempt = lanes[0].attempt
+    start = [
+        space.draw(one.stream("start"), 10.0**attempt)
+        if one.start is None
+        else space.begin(_start_at(one.start, space.canvas), one.stream("start"))
+        for one in lanes
+    ]
+    return {
+        "steps": recipe.steps,
+        "transforms": [register.make("transforms", spec) for spec in recipe.transforms],
+        "optimizer": recipe.optimizer,
+        "learning_rate": recipe.learning_rate,
+        "momentum": recipe.momentum,
+        "second_momentum": recipe.second_momentum,
+        "schedule": recipe.schedule,
+        # A retry of a dead unit is woken for longer.
+        "redirect_steps": min(recipe.redirect_steps * 4**attempt, recipe.steps),
+        "copies": recipe.copies,
+        "hold": recipe.hold,
+        "average": recipe.average,
+        "gradient_norm": recipe.gradient_norm,
+        "gradient_clip": recipe.gradient_clip,
+        "pool_gradients": recipe.pool_gradients,
+        "precision": recipe.precision,
+        "seen": recipe.input_size,
+        "stages": recipe.stages,
+        "start": stack_parameters(start),
+        "finer": finer_of(lanes, whole),
+        "streams": [one.stream for one in lanes],
+    }
+
+
+def finer_of(lanes: Sequence[Wanted], space: ImageSpace) -> list[Parameters]:
+    """Return, for each stage after the first, what of its start images the smaller canvas could not hold.
+
+    DeepDream's octaves (Mordvintsev et al. 2015): what was dreamt is enlarged, the photograph is not.
+    """
+    recipe = lanes[0].recipe
+    if lanes[0].start is None:
+        return []
+    found = []
+    for stage, later in itertools.pairwise(plan_stages(recipe.stages, recipe.size, recipe.steps)):
+        smaller, larger = space.resized(stage.size), space.resized(later.size)
+        small, large = (
+            stack_parameters(
+                [there.fit(_start_at(one.start, there.canvas)) for one in lanes if one.start is not None]
+            )
+            for there in (smaller, larger)
+        )
+        grown = smaller.grow(small, larger)
+        found.append({name: large[name] - grown[name] for name in large})
+    return found
+
+
+def _start_at(image: Tensor, canvas: tuple[int, int]) -> Tensor:
+    # An image is known by its 8-bit levels, so the run starts from these.
+    levels = torch.from_numpy(to_levels(image)).float() / 255
+    return fitted(levels[None], canvas)[0]
+
+
+def space_of(recipe: Recipe, model: ModelHandle) -> ImageSpace:
+    """Build the recipe's image space for a network's channels."""
+    space: ImageSpace = register.make("images", recipe.space, size=recipe.size, channels=model.channels)
+    return space
+
+
+def first_space(recipe: Recipe, space: ImageSpace) -> ImageSpace:
+    """Return the image space on the canvas that the run begins with."""
+    return space.resized(plan_stages(recipe.stages, recipe.size, recipe.steps)[0].size)

@@ -1,0 +1,299 @@
+"""render and reproduce: the front door of the Python API and of the command line."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from featvis.engine.ascend import Step
+from featvis.errors import Interrupted, ModelError, OutputError, UserError
+from featvis.files import write_whole
+from featvis.images.base import ImageSpace
+from featvis.models.handle import ModelHandle
+from featvis.models.load import load_model
+from featvis.objectives.base import Objective
+from featvis.objectives.unit import of_target
+from featvis.plan.make import Plan, Wish, digest, make_plan, network_for
+from featvis.plan.sets import recall, wanted_of
+from featvis.plan.wanted import Wanted, plan
+from featvis.results.picture import Picture, load_picture
+from featvis.results.saver import Saver
+from featvis.results.sheets import grid
+from featvis.results.store import Store
+from featvis.run.candidates import keep_best
+from featvis.run.executors.devices import replicas, spread
+from featvis.run.executors.local import execute
+from featvis.run.extras import Beside
+from featvis.run.job import Watch
+from featvis.run.threads import keep_threads
+from featvis.run.tuning import settle_auto, take_auto
+from featvis.spec.recipe import Recipe
+from featvis.spec.target import Target, parse_request, read_among, read_set
+from featvis.transforms.base import Transform
+
+
+class Reporter(Protocol):
+    """Whoever is told how a run goes; :class:`featvis.run.progress.Report` shows it."""
+
+    def begin(self, total: int, done: int, steps: int) -> None:
+        """Hear how many pictures there are, how many are done, how many steps the rest takes."""
+
+    def step(self, step: Step) -> None:
+        """Hear of a step."""
+
+    def picture(self, picture: Picture) -> None:
+        """Hear of a finished picture."""
+
+    def say(self, line: str) -> None:
+        """Hear a line worth showing."""
+
+
+def render(
+    model: ModelHandle | str,
+    targets: Wish | Sequence[Wish],
+    *,
+    recipe: Recipe | str | None = None,
+    seed: int = 0,
+    seeds: int = 1,
+    out: str | Path | None = None,
+    start: Tensor | None = None,
+    progress: bool = False,
+    space: ImageSpace | str | dict[str, Any] | None = None,
+    transforms: Sequence[Transform] | None = None,
+    penalties: Sequence[dict[str, Any]] | None = None,
+    diverse: int = 0,
+    watch: Watch | None = None,
+    snapshots: Sequence[int] = (),
+    video: str | None = None,
+    transparency: bool = False,
+    **changes: Any,
+) -> list[Picture]:
+    """Render pictures of what units look for.
+
+    Args:
+        model: from :func:`featvis.load_model`, or a name that it takes.
+        targets: addresses (``"blocks.3:0:8"``, ``"classifier:Pembroke"``), objectives, or a list of them.
+        recipe: a :class:`Recipe`, its name or file; by default ``portrait`` for classes,
+            ``texture`` for early layers (positions up to 4 pixels apart), ``channel`` for the rest.
+        seed: of the chance of each picture.
+        seeds: how many pictures of each target, from seeds ``seed``, ``seed + 1`` …
+        out: a folder to write pictures, grids and manifest to; what is there already is not rendered again.
+        start: an image ``(C, H, W)`` in [0, 1] to start from instead of noise.
+        progress: show a progress bar.
+        space: an image space, instead of the recipe's; its ``size`` sets the canvas.
+        transforms: instead of the recipe's.
+        penalties: instead of the recipe's, for instance ``[{"name": "l2", "weight": 0.1}]``.
+        diverse: so many pictures of each target, rendered together and kept unlike each other; what they
+            are unlike in is the penalty ``diversity`` of the recipe. Objectives that compare pictures
+            (:func:`featvis.diversity` …) render their ``seeds`` together, too.
+        watch: called with every :class:`Step`; where it returns True, the pictures under way are finished
+            as they stand, with status ``stopped``, and the next ones begin.
+        snapshots: numbers of steps after which each picture is kept as it stands, in its ``snapshots`` and
+            beside it in the folder.
+        video: ``gif`` or ``mp4`` (with the extra ``featvis[video]``) of each run, beside the picture.
+        transparency: also keep, for each pixel, how much the score depended on it over the run
+            (:attr:`Picture.transparency`), and beside the picture a file that is as opaque as that.
+        **changes: any other field of the recipe: ``size``, ``steps``, ``lanes``, ``best_of``, ``copies`` …;
+            ``lanes="auto"`` and ``precision="auto"`` choose by a short measurement, and a folder keeps
+            its first choice, and the number of CPU ``threads``, if none is given, for ever.
+
+    Returns:
+        The pictures, in the order of the targets.
+
+    Raises:
+        UserError: anything wrong in what was asked, before any compute.
+        Interrupted: at Ctrl-C, a KeyboardInterrupt that holds the pictures so far.
+    """
+    if video is not None and out is None:
+        raise OutputError("a video is written beside the pictures; say where with out")
+    beside = Beside(tuple(snapshots), video, transparency=transparency)
+    handle = load_model(model)
+    auto = take_auto(changes)
+    planned = make_plan(
+        handle,
+        targets,
+        recipe=recipe,
+        seed=seed,
+        seeds=seeds,
+        start=start,
+        space=space,
+        transforms=transforms,
+        penalties=penalties,
+        diverse=diverse,
+        **changes,
+    )
+    planned = beside.of(planned)
+    store = open_store(planned, Path(out)) if out is not None else None
+    planned = keep_threads(planned, store, recipe, changes, auto)
+    planned, _ = settle_auto(planned, auto, store)
+    if progress:
+        from featvis.run.progress import Report  # rich is needed only here
+
+        with Report() as report:
+            return list(run_plan(planned, store, watch=watch, report=report, beside=beside))
+    return list(run_plan(planned, store, watch=watch, beside=beside))
+
+
+def open_store(planned: Plan, out: Path) -> Store:
+    """Open the folder that a plan's pictures go to; see :class:`featvis.results.store.Store`."""
+    recipe = planned.wanted[0].recipe.to_json()
+    return Store(out, model=planned.model.name, weights=planned.weights, recipe=recipe)
+
+
+def run_plan(
+    planned: Plan,
+    store: Store | None = None,
+    *,
+    watch: Watch | None = None,
+    report: Reporter | None = None,
+    beside: Beside | None = None,
+) -> Iterator[Picture]:
+    """Render what a plan lacks and yield all its pictures in the order asked for.
+
+    Pictures are written to the store as soon as they are finished, so that an interruption loses
+    nothing but the job under way; manifest and grids are written on every way out.
+
+    Args:
+        planned: what to render.
+        store: where to.
+        watch: called with every step.
+        report: told how it goes.
+        beside: what else is kept of each picture; ``planned`` has been told by :meth:`Beside.of`.
+
+    Raises:
+        Interrupted: at Ctrl-C, with the pictures so far.
+    """
+    beside = beside or Beside()
+    finished: dict[tuple[str, int], Picture] = {}
+    missing: list[Wanted] = []
+    for one in planned.wanted:
+        picture = store.done(one.key(planned.weights)) if store is not None else None
+        if store is None or picture is None or not beside.recall(store.folder, picture):
+            missing.append(one)
+        else:
+            finished[one.name, one.seed] = picture
+    if report is not None:
+        for line in store.notes if store is not None else ():
+            report.say(line)
+        report.begin(len(planned.wanted), len(finished), sum(job.recipe.steps for job in plan(missing)))
+
+    def hear(step: Step) -> object:
+        if report is not None:
+            report.step(step)
+        return watch(step) if watch is not None else None
+
+    def add(picture: Picture) -> None:
+        assert store is not None
+        store.add(picture)
+        beside.write(store.folder, picture)
+
+    say = report.say if report is not None else None
+    try:
+        with Saver(add, store.write_manifest) if store is not None else nullcontext() as saver:
+            models = replicas(planned.model)
+            for picture in spread(missing, models, planned.weights, watch=hear, say=say):
+                if saver is not None:
+                    saver.put(picture)
+                if report is not None:
+                    report.picture(picture)
+                finished[picture.target, picture.seed] = picture
+    except KeyboardInterrupt as stop:
+        under_way = stop.pictures if isinstance(stop, Interrupted) else []
+        ready = [finished[key] for key in _order(planned) if key in finished]
+        raise Interrupted([*ready, *under_way]) from None
+    finally:
+        if store is not None:
+            store.adopt()  # a file that was being entered when we were interrupted
+        if store is not None and store.entries:
+            store.write_manifest()
+            write_grids(store, [finished[key] for key in _order(planned) if key in finished])
+    for key in _order(planned):
+        yield finished[key]
+
+
+def write_grids(store: Store, pictures: Sequence[Picture]) -> list[Path]:
+    """Write each layer's grid of the pictures given."""
+    layers: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        layers.setdefault(picture.layer, []).append(picture)
+    paths = []
+    for layer, group in layers.items():
+        buffer = io.BytesIO()
+        grid(group, title=f"{group[0].model}  {layer}").save(buffer, "PNG")
+        paths.append(write_whole(store.grid_path(layer), buffer.getvalue()))
+    return paths
+
+
+def reproduce(
+    path: str | Path,
+    model: ModelHandle | str | None = None,
+    *,
+    objective: Objective | None = None,
+    start: Tensor | None = None,
+) -> Picture:
+    """Render a picture again from what its PNG carries: on the same machine, the same bytes.
+
+    Args:
+        path: a PNG that featvis wrote.
+        model: the network; by default the one that the file names.
+        objective: for a picture of a custom objective, the objective.
+        start: for a picture that started from an image, the image.
+
+    Raises:
+        OutputError: the file carries no recipe.
+        ModelError: the network's weights are not the ones it was made with.
+        UserError: the objective or the start image is needed, or is another one, or one of several
+            candidates was stopped.
+    """
+    old = load_picture(path)
+    handle = load_model(model if model is not None else old.model)
+    weights = handle.fingerprint()
+    if weights != old.weights:
+        raise ModelError(
+            f"{path} was made with {old.model!r}, weights {old.weights[:12]}…; these are {weights[:12]}…"
+        )
+    recipe = Recipe(**old.recipe)
+    network = network_for(handle, recipe)
+    mates, name = read_set(old.target)
+    if old.unit is not None:
+        position = parse_request("x:" + old.target.rpartition(":")[2]).position
+        bound = of_target(Target(old.layer, old.unit, position)).bind(network)
+        bound = -bound if old.variant == "negative" else bound
+    elif objective is None:
+        raise UserError(f"{path} is a picture of {old.target}; give that objective to reproduce it")
+    else:
+        bound = objective.bind(network)
+        if bound.describe() != name:
+            raise UserError(f"{path} is a picture of {name}, not of {bound.describe()}")
+    if recipe.start is not None and start is None:
+        raise UserError(f"{path} started from an image ({recipe.start}); give that image")
+    if start is not None and recipe.start != digest(start):
+        raise UserError(f"{path} did not start from this image")
+    one = replace(
+        recall(wanted_of(bound, old.target, recipe, old.seed, start, mates), read_among(old.target), network),
+        attempt=old.attempt,
+        layer=old.layer,
+        unit=old.unit,
+        label=old.label,
+        variant=old.variant,
+    )
+    taken = old.taken if old.status == "stopped" else None
+    if taken is not None and old.candidates:
+        raise UserError(f"{path} was stopped while its candidates were made; render it again")
+
+    def watch(step: Step) -> bool:
+        return step.number + 1 == taken
+
+    picture = next(keep_best(execute([one], handle, weights, watch=watch)))
+    picture.asked_key = old.asked_key
+    return picture
+
+
+def _order(planned: Plan) -> list[tuple[str, int]]:
+    return [(one.name, one.seed) for one in planned.wanted]

@@ -1,0 +1,152 @@
+"""Lanes and precision chosen by a short measurement on this machine."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+
+from featvis.engine.ascend import Step
+from featvis.models.handle import ModelHandle
+from featvis.plan.make import Plan
+from featvis.plan.wanted import Job, Wanted, set_of
+from featvis.results.store import Store
+from featvis.run.executors.local import is_out_of_memory
+from featvis.run.job import run
+
+AUTO = "auto"
+Precision = Literal["float32", "bfloat16"]
+CPU_LANES = (4, 8, 16, 32)
+GPU_LANES = (8, 32, 64, 128, 256)
+WORTH = 1.05
+"""More lanes, or fewer bits, must be faster by so much: an interruption loses more of more lanes."""
+TIMED = 3
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for one kind of job, and the milliseconds for a picture and step behind it."""
+
+    lanes: int
+    precision: Precision
+    measured: dict[str, float]
+    """By ``"LANES lanes PRECISION"``; what ran out of memory is left out."""
+
+
+def take_auto(changes: dict[str, Any]) -> frozenset[str]:
+    """Take ``auto`` out of the changes to a recipe; return which of ``lanes`` and ``precision`` said so."""
+    asked = frozenset(name for name in ("lanes", "precision") if changes.get(name) == AUTO)
+    for name in asked:
+        del changes[name]
+    return asked
+
+
+def settle_auto(
+    planned: Plan, asked: frozenset[str], store: Store | None = None
+) -> tuple[Plan, dict[str, Choice]]:
+    """Choose what was left to a measurement, once for each layer and recipe of a plan.
+
+    A folder keeps its first choice for ever: what its pictures of that layer were made with is taken,
+    for another choice would give other bytes.
+
+    Args:
+        planned: with any lanes and precision.
+        asked: which of ``lanes`` and ``precision`` are to be chosen.
+        store: where the pictures go.
+
+    Returns:
+        The plan with its recipes settled, and the choice that was measured for each layer (none if kept).
+    """
+    if not asked:
+        return planned, {}
+    kinds: dict[object, list[int]] = {}
+    for place, one in enumerate(planned.wanted):
+        kinds.setdefault(
+            (one.recipe.model_dump_json(), set_of(one) if one.among else one.objective.layers), []
+        ).append(place)
+    settled = list(planned.wanted)
+    choices: dict[str, Choice] = {}
+    for places in kinds.values():
+        group = [planned.wanted[place] for place in places]
+        # The lanes of pictures that are rendered together are their number.
+        open_here = asked if group[0].mates is None else asked - {"lanes"}
+        if not open_here:
+            continue
+        kept = store.made_with(group[0].layer, group[0].recipe, open_here) if store is not None else None
+        if kept is None:
+            found = choose(
+                group,
+                planned.model,
+                planned.weights,
+                lanes="lanes" in open_here,
+                precision="precision" in open_here,
+            )
+            choices[", ".join(group[0].objective.layers)] = found
+            kept = {"lanes": found.lanes, "precision": found.precision}
+        recipe = group[0].recipe.but(**{name: kept[name] for name in open_here})
+        for place, one in zip(places, group, strict=True):
+            settled[place] = replace(one, recipe=recipe)
+    if store is not None:
+        store.top["recipe"] = settled[0].recipe.to_json()
+    return replace(planned, wanted=settled), choices
+
+
+def choose(
+    wanted: Sequence[Wanted], model: ModelHandle, weights: str, *, lanes: bool, precision: bool
+) -> Choice:
+    """Time a few steps of these pictures at several widths and precisions and return the fastest.
+
+    Args:
+        wanted: pictures of one kind.
+        model: the network.
+        weights: its fingerprint.
+        lanes: whether the number of lanes is to be chosen.
+        precision: whether the precision is.
+    """
+    recipe = wanted[0].recipe
+    widths = (GPU_LANES if model.device.type == "cuda" else CPU_LANES) if lanes else (recipe.lanes,)
+    # No more lanes than pictures ask for, for the rest would be padding.
+    needed = next((width for width in widths if width >= len(wanted)), widths[-1])
+    measured: dict[str, float] = {}
+    best: tuple[float, int, Precision] | None = None
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16") if precision else (recipe.precision,)
+    for kind in precisions:
+        for width in widths:
+            if width > needed:
+                break
+            try:
+                took = _milliseconds(wanted, width, kind, model, weights)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                break
+            # What counts is a picture that is asked for; padding is not.
+            took *= width * -(-len(wanted) // width) / len(wanted)
+            measured[f"{width} lanes {kind}"] = round(took, 3)
+            if best is None or took * WORTH < best[0]:
+                best = (took, width, kind)
+    if best is None:
+        return Choice(1, precisions[0], measured)
+    return Choice(best[1], best[2], measured)
+
+
+def _milliseconds(
+    wanted: Sequence[Wanted], lanes: int, precision: Precision, model: ModelHandle, weights: str
+) -> float:
+    # Without the first steps' redirection, for most have none.
+    changes: dict[str, Any] = {"lanes": lanes, "precision": precision, "stages": ()}
+    recipe = wanted[0].recipe.but(**changes, steps=TIMED + 2, redirect_steps=0)
+    times: list[float] = []
+
+    def watch(step: Step) -> None:
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+        times.append(time.perf_counter())
+
+    run(Job(tuple(replace(one, recipe=recipe) for one in wanted[:lanes])), model, weights, watch)
+    steps = sorted(later - earlier for earlier, later in itertools.pairwise(times[1:]))
+    return steps[len(steps) // 2] * 1000 / lanes

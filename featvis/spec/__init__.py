@@ -1,0 +1,1 @@
+"""What is asked for, as plain data. No torch in here."""

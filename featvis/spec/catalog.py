@@ -1,0 +1,218 @@
+"""What featvis has: its parts, its constructors, and the field's features with what proves each. No torch."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from featvis.spec import register
+
+_PACKAGE = Path(__file__).parent.parent
+_NUMBERS = {
+    "Positive": "a number above 0",
+    "NonNegative": "a number from 0 up",
+    "Fraction": "a number from 0 to 1",
+    "Count": "a whole number from 0 up",
+    "AtLeastOne": "a whole number from 1 up",
+    "AtLeastTwo": "a whole number from 2 up",
+}
+_VALUES = {
+    **_NUMBERS,
+    "PositiveSchedule": "a number from 0 up, or [start, end] over the run",
+    "FractionSchedule": "a number from 0 to 1, or [start, end] over the run",
+    "Range": "a number above 0, or [least, greatest], or [start, end] of such pairs",
+    "ShareRange": "a number above 0, up to 1, or [least, greatest], or [start, end] of such pairs",
+    "AnyRange": "a number from 0 up, or [least, greatest], or [start, end] of such pairs",
+    "Inner": "an image space: its name, or a table with its name and options",
+    "Statistics": "a file that fv.image_statistics wrote",
+    "Options": "a table",
+    "bool": "true or false",
+    "Switch": "true or false",
+    "str": "a text",
+}
+"""What the types of options say to somebody who writes a recipe."""
+_MAKERS = {"images": ("featvis.photographs.statistics",)}
+"""Modules outside a family's folder that make something for it."""
+TITLES = {"images": "Image spaces", "transforms": "Transforms", "objectives": "Objectives and penalties"}
+
+
+class Entry(BaseModel):
+    """A part, or a function that makes one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    about: str
+    """The first sentence of its docstring."""
+    more: tuple[str, ...] = ()
+    """The docstring's further paragraphs: what its options do."""
+    options: tuple[tuple[str, str, str], ...] = ()
+    """Name, what it may be, default as a recipe would have it (empty: it must be given)."""
+
+
+class Feature(BaseModel):
+    """A feature that some tool of the field has, what gives it here, and the test that proves it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    feature: str
+    by: tuple[str, ...] = ()
+    """``images/pixel`` (a part), ``fv.render`` (a public name), ``Recipe.steps`` (a field of the recipe),
+    ``featvis render --seed`` (a command and its option)."""
+    test: str = ""
+    """``tests/FILE.py::NAME``, the test that best proves what it means."""
+    limit: str = ""
+    """What there is of it, where that is not all."""
+    reason: str = ""
+    """Why it is missing, if it is."""
+
+
+def parts_of(family: str) -> list[Entry]:
+    """Return the parts of a family that recipes can name, with their options."""
+    found = []
+    for name, schema in sorted(register.scan(family).items()):
+        fields = schema.model_fields
+        # As a recipe would write them: a range that stays is no pair of ranges.
+        given: dict[str, Any] = {"options": {}} if "options" in fields else {}
+        made = schema.model_construct(**given)
+        written = made.model_dump(mode="json")
+        options = tuple(
+            (key, values_of(one.description or ""), "" if one.is_required() else repr(written[key]))
+            for key, one in fields.items()
+        )
+        text = schema.__doc__ or ""
+        found.append(Entry(name=name, about=_first_sentence(text), more=_further(text), options=options))
+    return found
+
+
+def constructors(family: str, homes: Mapping[str, str]) -> list[Entry]:
+    """Return the public functions of a family.
+
+    Args:
+        family: ``images``, ``transforms`` or ``objectives``.
+        homes: the public names, each with the module that holds it.
+    """
+    found = []
+    for name, home in sorted(homes.items()):
+        if not home.startswith((f"featvis.{family}.", *_MAKERS.get(family, ()))):
+            continue
+        source = _PACKAGE.parent.joinpath(*home.split(".")).with_suffix(".py")
+        for node in ast.parse(source.read_text("utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                about = _first_sentence(ast.get_docstring(node) or "")
+                found.append(Entry(name=f"fv.{name}({ast.unparse(node.args)})", about=about))
+    return found
+
+
+def features() -> list[Feature]:
+    """Return the field's features in the order of their ids."""
+    table = tomllib.loads((_PACKAGE / "features.toml").read_text("utf-8"))
+    return [Feature(**row) for row in table["features"]]
+
+
+def markdown(homes: Mapping[str, str]) -> str:
+    """Return everything as a page in Markdown."""
+    lines = ["# What featvis has", ""]
+    for family in register.FAMILIES:
+        lines += [f"## {TITLES[family]}", ""]
+        for entry in parts_of(family):
+            lines += [f"### `{entry.name}`", ""]
+            for paragraph in (entry.about, *entry.more):
+                lines += [paragraph, ""]
+            if entry.options:
+                lines += _table(
+                    ("option", "values", "default"),
+                    [(f"`{a}`", b, f"`{c}`" if c else "required") for a, b, c in entry.options],
+                )
+        made = constructors(family, homes)
+        if made:
+            lines += ["### From Python", ""]
+            lines += _table(("call", "what it is"), [(f"`{one.name}`", one.about) for one in made])
+    lines += ["## The field's features", ""]
+    lines += _table(
+        ("id", "feature", "here", "proved by"),
+        [
+            (
+                one.id,
+                one.feature,
+                ", ".join(f"`{by}`" for by in one.by) + (f" ({one.limit})" if one.limit else "") + one.reason,
+                f"`{one.test}`" if one.test else "-",
+            )
+            for one in features()
+        ],
+    )
+    return "\n".join(lines)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    def line(cells: Sequence[Any]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(head), line(["---"] * len(head)), *(line(row) for row in rows), ""]
+
+
+def values_of(kind: str) -> str:
+    """Return in words what an option of a type may be.
+
+    Args:
+        kind: the type as it is written in the part's class.
+
+    >>> values_of("Literal['l2', 'linf']")
+    'l2 or linf'
+    >>> values_of("tuple[Fraction, Fraction]")
+    '2 numbers from 0 to 1'
+    """
+    kind, _, nothing = kind.partition(" | ")
+    if nothing:
+        return values_of(kind) + ", or none"
+    if kind.startswith("Literal"):
+        return " or ".join(map(str, ast.literal_eval("(" + kind[len("Literal[") : -1] + ",)")))
+    within = re.fullmatch(r"tuple\[(.+)\]", kind)
+    if within is None:
+        return _VALUES.get(kind, kind)
+    if within[1].endswith("], ..."):
+        return "rows of " + values_of(within[1][: -len(", ...")])
+    first, *others = within[1].split(", ")
+    many = re.sub(r"^a ((?:whole )?number)", r"\1s", _VALUES.get(first, first))
+    return many if others == ["..."] else f"{1 + len(others)} {many}"
+
+
+def _paragraphs(docstring: str) -> list[str]:
+    """Return paragraphs, each on one line, without marks of reStructuredText, parameters and errors."""
+    found = []
+    for block in docstring.split("\n\n"):
+        if block.lstrip().startswith("Raises:"):
+            break
+        lines = re.split(r"\n(?=\s*- )", block.partition("Parameters:")[0])
+        text = "\n".join(" ".join(line.split()) for line in lines if line.strip())
+        text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", text.replace("``", "`"))
+        if text:
+            found.append(text)
+    return found
+
+
+def _first_sentence(docstring: str) -> str:
+    """Return the first sentence, on one line.
+
+    >>> _first_sentence("Passes ``x`` on: all\\nof it (Fort et al. 2025). Then more.")
+    'Passes `x` on: all of it (Fort et al. 2025).'
+    """
+    return re.split(r"(?<=[.?!])\s+(?![\d(])", "".join(_paragraphs(docstring)[:1]))[0]
+
+
+def _further(docstring: str) -> tuple[str, ...]:
+    """Return what follows the first sentence, paragraph by paragraph.
+
+    >>> _further("Passes on. All of it.\\n\\nFor ``x`` see :func:`featvis.layer`.\\nParameters: ``a``.")
+    ('All of it.', 'For `x` see `layer`.')
+    """
+    paragraphs = _paragraphs(docstring)
+    rest = paragraphs[0][len(_first_sentence(docstring)) :].strip()
+    return tuple(text for text in (rest, *paragraphs[1:]) if text)

@@ -1,0 +1,163 @@
+"""Types for the options of parts and recipes, with their ranges. No torch in here.
+
+A part's constructor is its config schema: its fields use these names and no others, so that
+:mod:`featvis.spec.register` can read a recipe without importing the part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer
+
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+Count = Annotated[int, Ge(0)]
+AtLeastOne = Annotated[int, Ge(1)]
+AtLeastTwo = Annotated[int, Ge(2)]
+
+Switch = Annotated[bool, AfterValidator(lambda value: value or None)]
+"""An option that a part has gained, with None as its default: off is not written, so old keys stay."""
+
+
+def _as_size(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return (value, value)
+    if isinstance(value, str):
+        parts = value.lower().replace("×", "x").replace(",", "x").split("x")
+        return tuple(parts * 2 if len(parts) == 1 else parts)
+    return value
+
+
+def _as_schedule(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return (float(value), float(value))
+    return value
+
+
+def _constant_as_number(value: tuple[float, float]) -> float | list[float]:
+    return value[0] if value[0] == value[1] else list(value)
+
+
+def _as_inner(value: Any) -> Any:
+    if isinstance(value, str) or hasattr(value, "part_name"):
+        return value
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        return value
+    raise ValueError(f"an image space, its name, or a table with its name is expected, got {value!r}")
+
+
+Inner = Annotated[Any, BeforeValidator(_as_inner)]
+"""Another part of the same family: its name, its table (``{"name": …, option: value}``), or the part."""
+
+Size = Annotated[tuple[AtLeastOne, AtLeastOne], BeforeValidator(_as_size)]
+"""(height, width) in pixels; one number means a square, ``"96x160"`` is read too."""
+
+Schedule = Annotated[
+    tuple[float, float],
+    BeforeValidator(_as_schedule),
+    PlainSerializer(_constant_as_number, return_type=Any),
+]
+"""A number, or [start, end]: linear over the run."""
+
+PositiveSchedule = Annotated[
+    tuple[NonNegative, NonNegative],
+    BeforeValidator(_as_schedule),
+    PlainSerializer(_constant_as_number, return_type=Any),
+]
+"""A schedule of numbers that are not negative."""
+
+
+def _as_band(value: tuple[float, float]) -> tuple[float, float]:
+    if not -math.inf < value[0] <= value[1] < math.inf:
+        raise ValueError(f"a score or (low, high), low first, got {value}")
+    return value
+
+
+Band = Annotated[
+    tuple[float, float],
+    BeforeValidator(_as_schedule),
+    AfterValidator(_as_band),
+    PlainSerializer(_constant_as_number, return_type=Any),
+]
+"""A score, or (low, high): where a score is wanted."""
+
+
+PIN = "#sha256:"
+"""Between a file's path and the digest of its content."""
+
+
+def _pin(value: str) -> str:
+    """Tie a file's path to what the file holds, so that another content makes another recipe."""
+    path, _, told = value.partition(PIN)
+    try:
+        found = hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:32]
+    except OSError as error:
+        raise ValueError(
+            f"{path!r} cannot be read ({error.strerror or error}); "
+            "fv.image_statistics(folder, out=...) makes such a file"
+        ) from None
+    if told and told != found:
+        raise ValueError(f"{path!r} holds other statistics than those the recipe was made with")
+    return f"{path}{PIN}{found}"
+
+
+Statistics = Annotated[str, AfterValidator(_pin)]
+"""A file that :func:`featvis.image_statistics` wrote; kept as ``PATH#sha256:DIGEST``."""
+
+
+FractionSchedule = Annotated[
+    tuple[Fraction, Fraction],
+    BeforeValidator(_as_schedule),
+    PlainSerializer(_constant_as_number, return_type=Any),
+]
+"""A schedule of numbers from 0 to 1."""
+
+
+def _as_ranges(value: Any) -> Any:
+    flat = _as_schedule(value)
+    if isinstance(flat, (list, tuple)) and len(flat) == 2:
+        inner = tuple(_as_schedule(end) if isinstance(end, (list, tuple)) else end for end in flat)
+        if all(isinstance(end, (list, tuple)) for end in inner):
+            return inner
+        if not any(isinstance(end, (list, tuple)) for end in inner):
+            return (flat, flat)
+    return value
+
+
+def _constant_as_range(value: tuple[tuple[float, float], tuple[float, float]]) -> list[Any]:
+    return list(value[0]) if value[0] == value[1] else [list(end) for end in value]
+
+
+Range = Annotated[
+    tuple[tuple[Positive, Positive], tuple[Positive, Positive]],
+    BeforeValidator(_as_ranges),
+    PlainSerializer(_constant_as_range, return_type=Any),
+]
+"""A number, [least, greatest] (drawn uniformly from between), or a schedule of such a range over the run:
+``[[least, greatest], [least, greatest]]`` at its start and its end."""
+
+_Share = Annotated[float, Gt(0), Le(1)]
+ShareRange = Annotated[
+    tuple[tuple[_Share, _Share], tuple[_Share, _Share]],
+    BeforeValidator(_as_ranges),
+    PlainSerializer(_constant_as_range, return_type=Any),
+]
+"""A range, or a schedule of ranges, of shares above 0, up to 1."""
+
+AnyRange = Annotated[
+    tuple[tuple[NonNegative, NonNegative], tuple[NonNegative, NonNegative]],
+    BeforeValidator(_as_ranges),
+    PlainSerializer(_constant_as_range, return_type=Any),
+]
+"""A range, or a schedule of ranges, from 0 up."""
+
+Options = Annotated[dict[str, Any], BeforeValidator(lambda value: dict(value) if value == () else value)]
+"""Options that are passed on to something else; a part with a field ``options`` takes any name for it."""

@@ -1,0 +1,294 @@
+"""Recipe: everything that changes a picture. RunOptions: everything that must not. No torch in here.
+
+Both are pydantic models: they are the schema of config files and the defaults of the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+
+from featvis.errors import RecipeError, unknown
+from featvis.spec import register
+from featvis.spec.options import PIN, AtLeastOne, Band, Count, Fraction, Positive, Size
+
+PICTURE_VERSION = 4
+"""Raised whenever the same recipe would give other bytes; it is part of every picture's key."""
+
+
+class Recipe(BaseModel):
+    """Everything that changes a picture, and nothing else.
+
+    ``Recipe(steps=64)`` is the recipe ``channel`` with 64 steps; ``Recipe.load("portrait")`` reads a
+    named recipe or a TOML file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    size: Size = (224, 224)
+    """The canvas, (height, width) in pixels."""
+    input_size: Size | None = None
+    """What the network is shown; by default the canvas' own size."""
+    stages: tuple[tuple[Size, Fraction], ...] = ()
+    """Smaller canvases to begin with: ``[[64, 0.25], [128, 0.5]]`` is 64 pixels for the first quarter of the
+    steps, then 128 up to the half, then ``size``."""
+    steps: AtLeastOne = 128
+    space: dict[str, Any] = {"name": "fourier"}
+    transforms: tuple[dict[str, Any], ...] = (
+        {"name": "warp", "scale": [0.6, 1.1], "degrees": 10.0, "shift": 0.25},
+        {"name": "noise", "sd": [0.3, 0.02]},
+    )
+    penalties: tuple[dict[str, Any], ...] = ()
+    """Objectives that are subtracted, each with its ``weight``."""
+    optimizer: Literal["adam", "nadam", "sgd", "lbfgs"] = "adam"
+    """Of lbfgs one step is one evaluation, the tries of its line search included. On a GPU steps of adam and
+    nadam are recorded once and replayed as a CUDA graph, those of sgd and lbfgs are each computed anew."""
+    learning_rate: Positive = 0.02
+    momentum: Fraction = 0.9
+    """Adam's and NAdam's first beta; SGD's momentum."""
+    second_momentum: Fraction = 0.99
+    """Adam's and NAdam's second beta; SGD has none."""
+    schedule: Literal["constant", "cosine", "linear", "warmup", "warmup_cosine"] = "constant"
+    """Of the learning rate over the run; cosine and linear end at zero, warmup rises over a tenth,
+    warmup_cosine rises over a tenth and then falls to zero."""
+    patience: Count = 0
+    """A picture is finished when its score has not risen over so many steps; 0: only at the last step.
+    On a GPU such steps are each computed anew, none is replayed as a CUDA graph."""
+    tolerance: Fraction = 0.01
+    """A rise of less than this share of the whole rise so far is none."""
+    redirect_steps: Count = 16
+    """For so many steps, dead ReLUs pass the gradient that would wake them."""
+    attempts: AtLeastOne = 3
+    """How many starts a unit without any gradient gets before it is called dead."""
+    copies: AtLeastOne = 1
+    """Passes of each step, each with transforms drawn anew; a picture follows the mean of its gradients."""
+    hold: AtLeastOne | None = None
+    """For so many steps the transforms stay as drawn; by default 1, and 16 for lbfgs, which needs it."""
+    average: Fraction = 0.0
+    """The picture is decoded from an exponential moving average of the parameters with this decay (0.9: of
+    about the last 10 steps, but no more than a ninth of the run); 0: from the last ones."""
+    gradient_norm: Positive | None = None
+    """Each picture's gradient is scaled to this length (L2, over all its parameters)."""
+    gradient_clip: Positive | None = None
+    """Each picture's gradient is shortened to this length where it is longer."""
+    pool_gradients: Literal["max", "average", "l2"] = "max"
+    """Gradients of max-pools: their own, or those of smoother pools; the forward pass stays as it is."""
+    band: Band | None = None
+    """A score, or (low, high): pictures are driven there, no further, as the network is shown them."""
+    best_of: AtLeastOne = 1
+    """So many candidates from seeds of their own; the one whose saved picture scores best is kept."""
+    lanes: AtLeastOne = 8
+    """Pictures that one step computes together; fixed, for it changes the last bits."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads: AtLeastOne | None = None
+    """CPU threads, for their number changes the last bits; by default this machine's, or those that the
+    folder's pictures were made with."""
+    start: str | None = None
+    """``sha256:…`` of the image that the run starts from; None for small noise."""
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _check_space(cls, value: Any) -> dict[str, Any]:
+        return register.check("images", value)
+
+    @field_validator("transforms", mode="before")
+    @classmethod
+    def _check_transforms(cls, value: Any) -> tuple[dict[str, Any], ...]:
+        return tuple(register.check("transforms", entry) for entry in _sequence("transforms", value))
+
+    @field_validator("penalties", mode="before")
+    @classmethod
+    def _check_penalties(cls, value: Any) -> tuple[dict[str, Any], ...]:
+        checked = [
+            register.check("objectives", entry, extra=("weight",)) for entry in _sequence("penalties", value)
+        ]
+        for entry in checked:
+            weight = entry.setdefault("weight", 1.0)
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
+                raise RecipeError(f"penalty {entry['name']}: weight is a number from 0 up, got {weight!r}")
+            entry["weight"] = float(weight)
+        return tuple(checked)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reject_unknown(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    known = ", ".join(cls.model_fields)
+                    raise RecipeError(
+                        "recipe: " + unknown("key", str(key), cls.model_fields, f"keys: {known}")
+                    )
+        return data
+
+    @model_validator(mode="after")
+    def _growing(self) -> Recipe:
+        last, until = (0, 0), 0.0
+        for canvas, share in (*self.stages, (self.size, 1.0)):
+            if canvas[0] < last[0] or canvas[1] < last[1] or share < until:
+                raise RecipeError(
+                    "recipe: stages are smaller canvases first, each with the share of the run at which it "
+                    f"ends, up to size {self.size[0]}x{self.size[1]}; got {list(map(list, self.stages))}"
+                )
+            last, until = canvas, share
+        if self.stages and self.patience:
+            raise RecipeError("recipe: a picture that may stop early has one canvas; no patience with stages")
+        return self
+
+    @model_validator(mode="after")
+    def _learning(self) -> Recipe:
+        if self.momentum >= 1 or self.second_momentum >= 1:
+            raise RecipeError("recipe: momentum and second_momentum are below 1")
+        if self.average >= 1:
+            raise RecipeError(f"recipe: average is a decay below 1, got {self.average}")
+        scaled = self.gradient_norm is not None or self.gradient_clip is not None
+        if self.gradient_norm is not None and self.gradient_clip is not None:
+            raise RecipeError(
+                "recipe: a gradient has its length set or clipped; gradient_norm or gradient_clip"
+            )
+        if self.optimizer == "lbfgs" and (scaled or self.schedule != "constant"):
+            raise RecipeError(
+                "recipe: lbfgs finds its own step lengths from true gradients; leave out schedule, "
+                "gradient_norm and gradient_clip"
+            )
+        return self
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise RecipeError(register.one_line(error, "recipe", list(type(self).model_fields))) from None
+
+    @classmethod
+    def load(cls, source: str | Path) -> Recipe:
+        """Read a recipe by name (``portrait``, ``channel``, ``fast`` …) or from a TOML file.
+
+        Raises:
+            RecipeError: no such recipe, not TOML, an unknown key or a value out of range.
+        """
+        path = Path(source)
+        named = recipe_files()
+        if str(source) in named:
+            path = named[str(source)]
+        elif not path.is_file():
+            if path.suffix == ".toml" or len(path.parts) > 1:
+                raise RecipeError(f"no recipe file {str(source)!r}; named recipes: {', '.join(named)}")
+            raise RecipeError(
+                unknown("recipe", str(source), named, f"recipes: {', '.join(named)}, or a .toml file")
+            )
+        try:
+            table = tomllib.loads(path.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise RecipeError(f"{source} does not read as TOML: {error}") from None
+        table.pop("about", None)
+        place_statistics(table, path.parent)
+        return cls(**table)
+
+    @property
+    def shown_size(self) -> Size:
+        """(height, width) in pixels of what the network is shown."""
+        return self.input_size or self.size
+
+    def but(self, **changes: Any) -> Recipe:
+        """Return this recipe with some fields changed, checked anew; None leaves a field alone."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        return Recipe(**{**self.to_json(), **given})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as plain data: what PNGs and manifests carry.
+
+        Fields that came later are left out while they have their default: what was made before keeps its
+        key and its bytes.
+        """
+        told = self.model_dump(mode="json")
+        return {name: value for name, value in told.items() if name not in LATER or value != LATER[name]}
+
+    def key(self, target: str, seed: int, weights: str) -> str:
+        """Return the key of one picture: 32 hexadecimal digits.
+
+        Args:
+            target: the target's address or the objective's description.
+            seed: the picture's seed.
+            weights: the fingerprint of the network's weights.
+        """
+        recipe = self.to_json()
+        statistics = recipe["space"].get("statistics")
+        if isinstance(statistics, str):  # what the file holds counts, not where it lies
+            recipe["space"]["statistics"] = statistics.rpartition(PIN)[2]
+        told = {
+            "recipe": recipe,
+            "target": target,
+            "seed": seed,
+            "weights": weights,
+            "version": PICTURE_VERSION,
+        }
+        text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+LATER: dict[str, Any] = {
+    name: Recipe.model_fields[name].default
+    for name in (
+        "copies",
+        "hold",
+        "average",
+        "gradient_norm",
+        "gradient_clip",
+        "pool_gradients",
+        "band",
+        "best_of",
+    )
+}
+"""Fields that came after the first pictures, with their defaults."""
+
+
+class RunOptions(BaseModel):
+    """Everything that must not change a picture: where to compute, where to write."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: str = "auto"
+    """``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
+    out: Path | None = None
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise RecipeError(
+                register.one_line(error, "run options", list(type(self).model_fields))
+            ) from None
+
+
+def recipe_id(recipe: dict[str, Any]) -> str:
+    """Return eight hexadecimal digits that tell a recipe's plain data from every other's."""
+    text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def place_statistics(table: dict[str, Any], folder: Path) -> None:
+    """Let the file of statistics that a recipe's image space names be found from a folder."""
+    space = table.get("space")
+    named = space.get("statistics") if isinstance(space, dict) else None
+    if isinstance(space, dict) and isinstance(named, str):
+        table["space"] = {**space, "statistics": str(folder / Path(named).expanduser())}
+
+
+def recipe_files() -> dict[str, Path]:
+    """Return the named recipes and their files: the repository's ``configs/recipes``, or its copy."""
+    here = Path(__file__).parent.parent
+    for folder in (here / "configs" / "recipes", here.parent / "configs" / "recipes"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {}
+
+
+def _sequence(what: str, value: Any) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return list(value)
+    raise RecipeError(f"recipe: {what} is a list of tables, got {value!r}")

@@ -1,0 +1,211 @@
+"""The register of parts (image spaces, transforms, objectives), and their options without torch.
+
+A part is a class in a file of its own, entered by a decorator::
+
+    @part("fourier")
+    class FourierImage(ImageSpace): ...
+
+Its annotated fields are its options. A recipe must be checked before torch is imported, so
+:func:`scan` reads the same fields from the source text; a test holds the two to each other.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Callable, Container, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.dataclasses import dataclass as validated
+
+from featvis.errors import RecipeError, unknown
+from featvis.spec import options
+
+FAMILIES = ("images", "transforms", "objectives")
+_CLASSES: dict[tuple[str, str], type] = {}
+_PACKAGE = Path(__file__).parent.parent
+_NOT_IN_RECIPES = {"size", "channels"}  # the recipe says these once, for every part
+_T = TypeVar("_T", bound=type)
+
+
+def part(name: str, *, python_only: bool = False) -> Callable[[_T], _T]:
+    """Enter a class under ``name`` in the family of its package; its fields become its options.
+
+    With ``python_only``, recipes' files and the command line cannot name it. The class gets a validating
+    constructor (keywords only); a wrong option raises :class:`~featvis.errors.RecipeError` in one line.
+    """
+
+    def enter(cls: _T) -> _T:
+        family = cls.__module__.split(".")[1] if cls.__module__.startswith("featvis.") else "user"
+        family = family if family in FAMILIES and not python_only else "user"
+        config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+        made: Any = validated(config=config, frozen=True, kw_only=True, eq=False)(cls)
+        checked = made.__init__
+
+        def __init__(self: Any, **given: Any) -> None:
+            try:
+                checked(self, **_gathered(given, made.__dataclass_fields__))
+            except ValidationError as error:
+                names = [n for n in cls.__annotations__ if not n.startswith("_")]
+                raise RecipeError(one_line(error, cls.__name__, names)) from None
+
+        made.__init__ = __init__
+        made.part_name = name
+        _CLASSES[family, name] = made
+        return made  # type: ignore[no-any-return]
+
+    return enter
+
+
+def find(family: str, name: str) -> type:
+    """Return the class entered as ``name``, importing its family.
+
+    Raises:
+        RecipeError: there is no such part.
+    """
+    for module in _modules(family):
+        importlib.import_module(module)
+    if (family, name) not in _CLASSES and ("user", name) in _CLASSES:
+        return _CLASSES["user", name]
+    if (family, name) not in _CLASSES:
+        raise RecipeError(unknown(_KIND[family], name, names(family)))
+    return _CLASSES[family, name]
+
+
+def make(family: str, spec: dict[str, Any], **fixed: Any) -> Any:
+    """Build the part that ``spec`` (``{"name": …, option: value …}``) describes."""
+    given = {key: value for key, value in spec.items() if key not in ("name", "weight")}
+    return find(family, spec["name"])(**given, **fixed)
+
+
+def names(family: str) -> list[str]:
+    """Return the names in a family that a recipe can use, without importing it."""
+    return sorted(scan(family))
+
+
+def check(family: str, spec: Any, extra: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Check a part's entry in a recipe and fill in its defaults, without torch.
+
+    Args:
+        family: ``images``, ``transforms`` or ``objectives``.
+        spec: a name, or a table with ``name`` and options.
+        extra: options beyond the part's own that are passed through, for instance ``weight``.
+
+    Raises:
+        RecipeError: unknown part or option, wrong type, out of range; names the nearest right one.
+    """
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
+        raise RecipeError(f"{_KIND[family]}: expected a table with a name, got {spec!r}")
+    name = spec["name"]
+    schemas = scan(family)
+    if name not in schemas:
+        if ("user", name) in _CLASSES:
+            return dict(spec)
+        raise RecipeError(unknown(_KIND[family], name, schemas))
+    given = {key: value for key, value in spec.items() if key != "name" and key not in extra}
+    schema = schemas[name]
+    given = _gathered(given, schema.model_fields)
+    try:
+        filled = schema.model_validate(given).model_dump(mode="json")
+    except ValidationError as error:
+        raise RecipeError(one_line(error, name, list(schema.model_fields))) from None
+    if "inner" in filled:
+        filled["inner"] = check(family, filled["inner"])
+    # An option without a value is not written: a part may gain one, and old recipes keep their keys.
+    filled = {key: value for key, value in filled.items() if value is not None}
+    return {"name": name, **filled, **{key: spec[key] for key in extra if key in spec}}
+
+
+def describe(instance: Any) -> dict[str, Any]:
+    """Write a part as the entry that a recipe would hold."""
+    given = {
+        key: getattr(instance, key)
+        for key in instance.__dataclass_fields__
+        if not key.startswith("_") and key not in _NOT_IN_RECIPES
+    }
+    if hasattr(given.get("inner"), "part_name"):
+        given["inner"] = describe(given["inner"])
+    return {"name": instance.part_name, **given}
+
+
+@lru_cache
+def scan(family: str) -> dict[str, type[BaseModel]]:
+    """Read the options of every part of a family from its source, importing nothing of it.
+
+    A schema's docstring is the part's; a field's description is its annotation as it is written.
+    """
+    found: dict[str, type[BaseModel]] = {}
+    for path in sorted((_PACKAGE / family).glob("*.py")):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                for decorator in node.decorator_list:
+                    if (
+                        isinstance(decorator, ast.Call)
+                        and isinstance(decorator.func, ast.Name)
+                        and decorator.func.id == "part"
+                        and not decorator.keywords  # python_only
+                    ):
+                        name = ast.literal_eval(decorator.args[0])
+                        found[name] = _schema(name, node)
+    return found
+
+
+def one_line(error: ValidationError, what: str, known: list[str]) -> str:
+    """Say the first complaint of a pydantic error in one line, with the nearest right key."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(place) for place in first["loc"])
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        options_known = "options: " + ", ".join(known) if known else "it has no options"
+        return f"{what}: " + unknown("option", where.split(".")[-1], known, options_known)
+    got = first.get("input")
+    place = f"{what}: {where}" if where else what
+    if first["type"] == "value_error":
+        return f"{place}: {first['ctx']['error']}"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{place}: {message}, got {got!r}" if first["type"] != "missing" else f"{place} is missing"
+
+
+_KIND = {"images": "image space", "transforms": "transform", "objectives": "objective"}
+
+
+def _gathered(given: dict[str, Any], fields: Container[str]) -> dict[str, Any]:
+    """Move what a part that passes options on does not know itself into its field ``options``."""
+    known = {key: value for key, value in given.items() if key in fields}
+    if "options" not in fields or len(known) == len(given):
+        return given
+    if not isinstance(known.get("options", {}), dict):
+        return given
+    rest = {key: value for key, value in given.items() if key not in fields}
+    return {**known, "options": {**known.get("options", {}), **rest}}
+
+
+def _modules(family: str) -> Iterator[str]:
+    for path in sorted((_PACKAGE / family).glob("*.py")):
+        if path.stem != "__init__":
+            yield f"featvis.{family}.{path.stem}"
+
+
+def _schema(name: str, node: ast.ClassDef) -> type[BaseModel]:
+    space: dict[str, Any] = {**vars(options), "Literal": Literal}
+    fields: dict[str, Any] = {}
+    for line in node.body:
+        if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
+            continue
+        field, annotation = line.target.id, ast.unparse(line.annotation)
+        if field.startswith("_") or field in _NOT_IN_RECIPES or annotation.startswith("ClassVar"):
+            continue
+        # Our own source, read as the interpreter would read it; nothing of a user's comes here.
+        kind = eval(
+            annotation,
+            {"__builtins__": {"float": float, "int": int, "bool": bool, "str": str, "tuple": tuple}},
+            space,
+        )
+        default = ... if line.value is None else ast.literal_eval(line.value)
+        fields[field] = (kind, Field(default, description=annotation))
+    config = ConfigDict(extra="forbid", validate_default=True)
+    return create_model(name, __config__=config, __doc__=ast.get_docstring(node), **fields)
