@@ -19,22 +19,19 @@ def parts(
     ] = False,
 ) -> int:
     """List every part with its options. What recipes can name, and what Python can make."""
-    import featvis
     from featvis.spec import catalog
     from featvis.spec.register import FAMILIES
-
-    homes = featvis._HOMES
 
     if markdown:
         if family is not None:
             raise UserError("--markdown writes the whole page; leave out the family")
-        print(catalog.markdown(homes))
+        print(catalog.markdown())
         return 0
     if family is not None and family not in FAMILIES:
         raise UserError(unknown("family", family, FAMILIES))
     for one in (family,) if family else FAMILIES:
         print(catalog.TITLES[one])
-        for entry in [*catalog.parts_of(one), *catalog.constructors(one, homes)]:
+        for entry in [*catalog.parts_of(one), *catalog.constructors(one)]:
             print(f"  {entry.name}\n      {entry.about}")
             for name, kind, default in entry.options:
                 print(f"      {name}: {kind}" + (f" = {default}" if default else ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +92,17 @@ def parts_of(family: str) -> list[Entry]:
     return found
 
 
-def constructors(family: str, homes: Mapping[str, str]) -> list[Entry]:
-    """Return the public functions of a family.
+def public_names() -> dict[str, str]:
+    """Return the public names, each with the module that makes it, as ``featvis/__init__.pyi`` lists them."""
+    nodes = ast.parse((_PACKAGE / "__init__.pyi").read_text("utf-8")).body
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {alias.name: f"featvis.{node.module}" for node in imports for alias in node.names}
 
-    Args:
-        family: ``images``, ``transforms`` or ``objectives``.
-        homes: the public names, each with the module that holds it.
-    """
+
+def constructors(family: str) -> list[Entry]:
+    """Return the public functions of a family: ``images``, ``transforms`` or ``objectives``."""
     found = []
-    for name, home in sorted(homes.items()):
+    for name, home in sorted(public_names().items()):
         if not home.startswith((f"featvis.{family}.", *_MAKERS.get(family, ()))):
             continue
         source = _PACKAGE.parent.joinpath(*home.split(".")).with_suffix(".py")
@@ -117,7 +119,7 @@ def features() -> list[Feature]:
     return [Feature(**row) for row in table["features"]]
 
 
-def markdown(homes: Mapping[str, str]) -> str:
+def markdown() -> str:
     """Return everything as a page in Markdown."""
     lines = ["# What featvis has", ""]
     for family in register.FAMILIES:
@@ -131,7 +133,7 @@ def markdown(homes: Mapping[str, str]) -> str:
                     ("option", "values", "default"),
                     [(f"`{a}`", b, f"`{c}`" if c else "required") for a, b, c in entry.options],
                 )
-        made = constructors(family, homes)
+        made = constructors(family)
         if made:
             lines += ["### From Python", ""]
             lines += _table(("call", "what it is"), [(f"`{one.name}`", one.about) for one in made])
