@@ -329,7 +329,7 @@ def test_t45_pages_are_written_without_torch(gallery):
     code = f"""
 import sys
 from pathlib import Path
-from featvis.pages import write_pages
+from featvis.pages.folder import write_pages
 print(len(write_pages(Path({str(gallery)!r}))), 'torch' in sys.modules, 'numpy' in sys.modules)
 """
     root = Path(featvis.__file__).parents[1]
