@@ -7,8 +7,8 @@ from .attribution.components import load_direction as load_direction
 from .attribution.facets import fit_facet as fit_facet
 from .attribution.kernels import weights_image as weights_image
 from .attribution.result import Attribution as Attribution
-from .engine.ascend import Step as Step
 from .engine.ascend import ascend as ascend
+from .engine.lanes import Step as Step
 from .errors import CanvasError as CanvasError
 from .errors import FeatvisError as FeatvisError
 from .errors import Interrupted as Interrupted

@@ -110,12 +110,12 @@ def test_ctrl_c_with_patience():
 
 
 def test_ctrl_c_before_the_first_step_ends_holds_nothing_under_way(monkeypatch):
-    from featvis.engine import look
+    from featvis.engine.move import BatchMover
 
     def interrupt(self, *given):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(look.Look, "_score", interrupt)
+    monkeypatch.setattr(BatchMover, "__call__", interrupt)
     with pytest.raises(fv.Interrupted) as caught:
         fv.render(small(), "norm:0", **OPTIONS)
     assert caught.value.pictures == []

@@ -138,14 +138,15 @@ def test_only_the_command_line_prints(path):
 
 def test_there_is_one_minus_sign_that_turns_ascent_into_descent():
     backward = [
-        (path.name, ast.unparse(node.func.value))
+        (path.name, ast.unparse(node.args[0]))
         for path in FILES
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "backward"
+        and node.args
     ]
-    assert backward == [("look.py", "(-scores.sum())")] or backward == [("look.py", "-scores.sum()")]
+    assert backward == [("lanes.py", "-scores[-1].sum()"), ("lanes.py", "images")]
 
 
 def test_no_text_refers_to_notes_that_a_user_has_not():

@@ -10,37 +10,28 @@ import torch
 from torch import Tensor
 
 from featvis.images.base import Parameters
+from featvis.spec.recipe import Recipe
 
 
 def make_optimizer(
-    name: str,
-    parameters: list[Tensor],
-    learning_rate: float,
-    momentum: float,
-    second_momentum: float,
-    *,
-    capturable: bool = False,
+    recipe: Recipe, parameters: list[Tensor], *, capturable: bool = False
 ) -> torch.optim.Optimizer:
-    """Return ``adam``, ``nadam`` or ``sgd`` over the parameters.
+    """Return the recipe's optimizer, which is not lbfgs, over the parameters.
 
     Args:
-        name: which.
+        recipe: of the run.
         parameters: the learnable tensors.
-        learning_rate: at factor 1 of the schedule.
-        momentum: Adam's first beta, SGD's momentum.
-        second_momentum: Adam's second beta.
         capturable: for a step that is recorded once and replayed: rate and step count live on the device.
     """
-    betas = (momentum, second_momentum)
-    rate_now: Any = learning_rate
+    betas = (recipe.momentum, recipe.second_momentum)
+    learning_rate: Any = recipe.learning_rate
     if capturable:
-        rate_now = torch.tensor(learning_rate, device=parameters[0].device)
-    if name == "adam":
-        return torch.optim.Adam(parameters, lr=rate_now, betas=betas, fused=True, capturable=capturable)
-    if name == "nadam":
-        return torch.optim.NAdam(parameters, lr=rate_now, betas=betas, capturable=capturable)
-    options: dict[str, Any] = {"momentum": momentum, "fused": True}
-    return torch.optim.SGD(parameters, lr=rate_now, **options)
+        learning_rate = torch.tensor(recipe.learning_rate, device=parameters[0].device)
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=learning_rate, betas=betas, fused=True, capturable=capturable)
+    if recipe.optimizer == "nadam":
+        return torch.optim.NAdam(parameters, lr=learning_rate, betas=betas, capturable=capturable)
+    return torch.optim.SGD(parameters, lr=learning_rate, momentum=recipe.momentum, fused=True)
 
 
 def rate(schedule: str, step: int, steps: int) -> float:

@@ -1,59 +1,49 @@
-"""One step as a function of its number: computed anew each time, or recorded once and replayed by a GPU."""
+"""A step that is recorded once and replayed by a GPU."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from featvis.errors import FeatvisWarning
-from featvis.models.borrow.wake import RedirectedReLU
 
 WARM_UP = 3
 """Steps that are computed before one is recorded: libraries choose and allocate what they need."""
 
-Body = Callable[[int | Tensor], Tensor]
+REPLAYED = ("adam", "nadam")
+"""Optimizers whose step can be recorded; the others ask the device how to go on."""
+
+Take = Callable[[int | Tensor], Tensor]
 """Takes one step and returns its scores ``(lanes,)``, detached; the number is on the device if replayed."""
 
 
-class Stepping:
-    """Takes steps by computing each anew."""
-
-    def __init__(self, body: Body, redirect_steps: int) -> None:
-        self._body, self._redirect_steps = body, redirect_steps
-
-    def __call__(self, step: int) -> Tensor:
-        """Take a step and return its scores ``(lanes,)``."""
-        with RedirectedReLU() if step < self._redirect_steps else nullcontext():
-            return self._body(step)
-
-
-class Replaying(Stepping):
+class Replaying:
     """Takes the first steps one by one, records one, and lets the device replay it for the rest.
 
     A step's many small operations then cost no time on the host. The number of the step is counted on
     the device, so every replay reads its own draws. A step that cannot be recorded (an objective that
-    waits for the device, say) is said once, and the run goes on as :class:`Stepping`.
+    waits for the device, say) is said once, and the run goes on step by step.
     """
 
-    def __init__(self, body: Body, redirect_steps: int, first: int, device: torch.device) -> None:
-        super().__init__(body, redirect_steps)
-        self._plain_until = max(first + WARM_UP, redirect_steps)
+    def __init__(self, take: Take, plain_until: int, device: torch.device) -> None:
+        """Take steps by ``take``, and record none before step ``plain_until``."""
+        self._take, self._plain_until = take, plain_until
         self._number = torch.zeros(1, dtype=torch.long, device=device)
         self._graph: Any = None
         self._scores: Tensor | None = None
         self._refused = False
 
-    def __call__(self, step: int) -> Tensor:
+    def __call__(self, step: int | Tensor) -> Tensor:
         """Take a step and return its scores ``(lanes,)``."""
+        step = int(step)
         if step < self._plain_until or self._refused:
             self._number.fill_(step + 1)
             with self._aside():
-                return super().__call__(step)
+                return self._take(step)
         if self._graph is None:
             try:
                 self._graph = self._record()
@@ -65,19 +55,19 @@ class Replaying(Stepping):
                     FeatvisWarning,
                     stacklevel=2,
                 )
-                return super().__call__(step)
+                return self._take(step)
         self._graph.replay()
         assert self._scores is not None
         return self._scores.clone()
 
-    def _body_on_device(self) -> None:
-        self._scores = self._body(self._number)
+    def _take_on_device(self) -> None:
+        self._scores = self._take(self._number)
         self._number.add_(1)
 
     def _record(self) -> Any:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self._body_on_device()
+            self._take_on_device()
         return graph
 
     def _aside(self) -> Any:

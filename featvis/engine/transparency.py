@@ -1,6 +1,8 @@
-"""What of a picture its run cared for: the slopes of the score by each pixel, gathered over the steps."""
+"""What of a picture its run cared for: the gradients of the score by each pixel, gathered over the steps."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -8,11 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from featvis.images.base import Parameters
+
 FULL = 80.0
-"""The percentile of a picture's gathered slopes from which on it is opaque (Horama, xplique)."""
+"""The percentile of a picture's gathered gradients from which on it is opaque (Horama, xplique)."""
 
 
-class Gathered:
+class PixelGradients:
     """The sum over a run of |dL/dimage|, ``(lanes, H, W)``, its mean over the channels (Fel et al. 2023).
 
     L is what is climbed, transforms and penalties included. It is read off the backward pass that the run
@@ -31,14 +35,21 @@ class Gathered:
             resized = functional.interpolate(before[:, None], canvas, mode="bilinear", align_corners=False)
             self.sums += resized[:, 0] * share
 
-    def watch(self, images: Tensor) -> None:
-        """Gather the slopes by ``images`` ``(lanes, C, H, W)`` when the backward pass comes to them."""
-        images.register_hook(self.add)  # type: ignore[no-untyped-call]
+    def watched(self, decode: Callable[[Parameters], Tensor]) -> Callable[[Parameters], Tensor]:
+        """Return ``decode``, whose images tell their gradients when the backward pass comes to them."""
 
-    def add(self, slopes: Tensor) -> None:
-        """Gather the slopes of one step, ``(lanes, C, H, W)``."""
+        def decode_and_watch(parameters: Parameters) -> Tensor:
+            images = decode(parameters)
+            if images.requires_grad:
+                images.register_hook(self.add)  # type: ignore[no-untyped-call]
+            return images
+
+        return decode_and_watch
+
+    def add(self, gradients: Tensor) -> None:
+        """Gather the gradients of one step, ``(lanes, C, H, W)``."""
         assert self.sums is not None
-        self.sums.add_(slopes.detach().abs().mean(1))
+        self.sums.add_(gradients.detach().abs().mean(1))
 
     def forget(self, lane: int) -> None:
         """Begin anew in a lane: it has another picture."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from featvis.engine.ascend import ascend
+from featvis.engine.lanes import climb
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective, stack
@@ -22,7 +22,7 @@ from featvis.objectives.shown import Activations
 from featvis.plan.make import make_plan
 from featvis.plan.wanted import Job
 from featvis.run.estimate import peak_memory
-from featvis.run.job import climbed_objective, settings_of, space_of
+from featvis.run.job import climbed_objective, climbed_recipe, space_of, start_of, transforms_of
 from featvis.run.score import threads
 from featvis.spec.recipe import Recipe
 from featvis.transforms.base import Size, Transform
@@ -120,13 +120,18 @@ def _time(
     climbed = climbed_objective(job)
     objective = stack([one.objective for one in job.wanted])
     space = space_of(recipe, model)
-    settings = {**settings_of(job, space), "steps": count}
-    plain_steps = ascend(model, climbed, space, **settings)
-    timed_steps = ascend(
+    run = climbed_recipe(job).model_copy(update={"steps": count, "stages": ()})
+    streams = [wanted.stream for wanted in job.wanted]
+    start, transforms = start_of(job.wanted, space), transforms_of(recipe)
+    plain_steps = climb(model, climbed, space, run, streams, transforms=transforms, start=start)
+    timed_steps = climb(
         _TimedModel(model, clock),  # type: ignore[arg-type]
         _TimedObjective(climbed, clock),
         _TimedSpace(space, clock),  # type: ignore[arg-type]
-        **{**settings, "transforms": [_TimedTransform(one, clock) for one in settings["transforms"]]},
+        run,
+        streams,
+        transforms=[_TimedTransform(transform, clock) for transform in transforms],
+        start=start,
     )
     seen = recipe.shown_size
     images = torch.rand((recipe.lanes, model.channels, *seen), device=model.device)
@@ -146,10 +151,10 @@ def _time(
             torch.autograd.grad(scores.sum(), leaf)
 
         for block in range(blocks):
-            for run, times in ((bare_pass, bare), (lambda: next(plain_steps), whole)):
+            for take, times in ((bare_pass, bare), (lambda: next(plain_steps), whole)):
                 for place in range(BLOCK):
                     began = clock.now()
-                    run()
+                    take()
                     if block and place:
                         times.append(clock.now() - began)
     plain_steps.close()

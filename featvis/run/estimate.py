@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from featvis.engine.ascend import Step
+from featvis.engine.lanes import Step
 from featvis.models.handle import ModelHandle
 from featvis.plan.wanted import Job, Wanted, plan
 from featvis.run.job import run

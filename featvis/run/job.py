@@ -6,15 +6,14 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featvis.engine.ascend import Step, ascend, stack_parameters
-from featvis.engine.transparency import Gathered
+from featvis.engine.lanes import Step, climb, stack_parameters
+from featvis.engine.transparency import PixelGradients
 from featvis.errors import Interrupted
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
@@ -28,6 +27,7 @@ from featvis.run.score import score, threads, trace_steps
 from featvis.spec import register
 from featvis.spec.recipe import Recipe
 from featvis.spec.stages import plan_stages
+from featvis.transforms.base import Transform
 
 Watch = Callable[[Step], object]
 """Hears of every step; where it returns True, the pictures under way are finished as they stand."""
@@ -45,24 +45,34 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
     Raises:
         Interrupted: at Ctrl-C, with the pictures as they stand.
     """
-    recipe = job.recipe
+    recipe, lanes = climbed_recipe(job), lanes_of(job)
     began = time.perf_counter()
     space = space_of(recipe, model)
     with threads(recipe.threads):
-        settings = settings_of(job, space)
+        start = start_of(lanes, first_space(recipe, space))
         with torch.no_grad():
-            start = {name: value.to(model.device) for name, value in settings["start"].items()}
-            started = to_levels(first_space(recipe, space).decode(start))
+            first = {name: value.to(model.device) for name, value in start.items()}
+            started = to_levels(first_space(recipe, space).decode(first))
         last, told = None, set(trace_steps(recipe.steps))
         kept: list[Tensor] = []
         shots: dict[int, NDArray[np.uint8] | None] = dict.fromkeys(
-            number for one in job.wanted for number in one.snapshots
+            number for wanted in job.wanted for number in wanted.snapshots
         )
         stopped, interrupted = False, False
-        gathered = Gathered() if any(one.transparency for one in job.wanted) else None
-        climb = ascend(model, climbed_objective(job), space, gathered=gathered, **settings)
+        pixels = PixelGradients() if any(wanted.transparency for wanted in job.wanted) else None
+        steps = climb(
+            model,
+            climbed_objective(job),
+            space,
+            recipe,
+            [wanted.stream for wanted in lanes],
+            transforms=transforms_of(recipe),
+            start=start,
+            finer=finer_of(lanes, space),
+            pixel_gradients=pixels,
+        )
         try:
-            for last in climb:
+            for last in steps:
                 if last.number in told:
                     kept.append(last.scores)  # read at the end only, so that no step waits for the device
                 if last.number + 1 in shots:
@@ -75,12 +85,12 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
                 raise
             interrupted = True
         finally:
-            climb.close()
+            steps.close()
         assert last is not None
         traces = torch.stack(kept, 1).tolist()
         levels = to_levels(last.images)
-        opacity = gathered.levels if gathered is not None else None
-        objective = stack([one.objective for one in lanes_of(job)])
+        opacity = pixels.levels if pixels is not None else None
+        objective = stack([wanted.objective for wanted in lanes])
         start_scores, _ = score(model, objective, started, recipe)
         scores, slopes = score(model, objective, levels, recipe)
     seconds = (time.perf_counter() - began) / len(job.wanted)
@@ -185,40 +195,32 @@ def climbed_objective(job: Job) -> Objective:
     return climbed
 
 
-def settings_of(job: Job, space: ImageSpace) -> dict[str, Any]:
-    """Return what :func:`featvis.ascend` is told for a job, the start of each lane included."""
-    recipe, lanes = job.recipe, lanes_of(job)
-    whole, space = space, first_space(recipe, space)
-    attempt = lanes[0].attempt
-    start = [
-        space.draw(one.stream("start"), 10.0**attempt)
-        if one.start is None
-        else space.begin(_start_at(one.start, space.canvas), one.stream("start"))
-        for one in lanes
-    ]
-    return {
-        "steps": recipe.steps,
-        "transforms": [register.make("transforms", spec) for spec in recipe.transforms],
-        "optimizer": recipe.optimizer,
-        "learning_rate": recipe.learning_rate,
-        "momentum": recipe.momentum,
-        "second_momentum": recipe.second_momentum,
-        "schedule": recipe.schedule,
-        # A retry of a dead unit is woken for longer.
-        "redirect_steps": min(recipe.redirect_steps * 4**attempt, recipe.steps),
-        "copies": recipe.copies,
-        "hold": recipe.hold,
-        "average": recipe.average,
-        "gradient_norm": recipe.gradient_norm,
-        "gradient_clip": recipe.gradient_clip,
-        "pool_gradients": recipe.pool_gradients,
-        "precision": recipe.precision,
-        "seen": recipe.input_size,
-        "stages": recipe.stages,
-        "start": stack_parameters(start),
-        "finer": finer_of(lanes, whole),
-        "streams": [one.stream for one in lanes],
-    }
+def climbed_recipe(job: Job) -> Recipe:
+    """Return a job's recipe as it is climbed: a retry of a dead unit is woken for longer."""
+    recipe = job.recipe
+    return recipe.model_copy(update={"redirect_steps": wake_steps_of(job.wanted[0])})
+
+
+def wake_steps_of(wanted: Wanted) -> int:
+    """Return for how many steps dead ReLUs pass a picture's gradient: four times as many at each attempt."""
+    return min(wanted.recipe.redirect_steps << 2 * wanted.attempt, wanted.recipe.steps)
+
+
+def transforms_of(recipe: Recipe) -> list[Transform]:
+    """Build a recipe's transforms."""
+    return [register.make("transforms", spec) for spec in recipe.transforms]
+
+
+def start_of(lanes: Sequence[Wanted], space: ImageSpace) -> Parameters:
+    """Return the parameters that pictures start from on a canvas, the lanes as first axis."""
+    return stack_parameters(
+        [
+            space.draw(wanted.stream("start"), 10.0 ** lanes[0].attempt)
+            if wanted.start is None
+            else space.begin(_start_at(wanted.start, space.canvas), wanted.stream("start"))
+            for wanted in lanes
+        ]
+    )
 
 
 def finer_of(lanes: Sequence[Wanted], space: ImageSpace) -> list[Parameters]:

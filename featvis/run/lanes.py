@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from featvis.engine.ascend import Step, gather_units
-from featvis.engine.look import Look, copies_of
-from featvis.engine.move import LaneMover, drawn_at
-from featvis.engine.transparency import Gathered
+from featvis.engine.lanes import Lanes, Step
+from featvis.engine.transparency import PixelGradients
 from featvis.errors import Interrupted
-from featvis.images.base import ImageSpace, Parameters
-from featvis.models.borrow.wake import RedirectedReLU
+from featvis.images.base import Parameters
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import stack
-from featvis.objectives.reference import Photographs
 from featvis.plan.wanted import Job, Wanted
 from featvis.results.picture import Picture, to_levels
-from featvis.run.job import Watch, climbed_objective, picture_of, settings_of, space_of
+from featvis.run.job import (
+    Watch,
+    climbed_objective,
+    climbed_recipe,
+    picture_of,
+    space_of,
+    start_of,
+    transforms_of,
+    wake_steps_of,
+)
 from featvis.run.score import score, threads, trace_steps
-from featvis.transforms.chain import Chain, with_background
+from featvis.spec.stages import Stage
 
 CHECK = 8
 """A picture is looked at once in so many of its own steps: only then is the device waited for."""
@@ -50,19 +56,19 @@ def flow(
     """
     recipe = wanted[0].recipe
     with threads(recipe.threads):
-        lanes = _Lanes(wanted, model, weights)
-        number = 0
+        pictures = _Pictures(wanted, model, weights)
         try:
-            while lanes.busy:
-                for scores in lanes.climb():
-                    told = Step(number, scores, lanes.space, lanes.move.stand)
-                    number += 1
-                    if watch is not None and watch(told) is True:
-                        lanes.stop()
-                yield from lanes.take_finished()
+            while pictures.under_way:
+                with closing(pictures.climb()) as steps:
+                    for step in steps:
+                        if watch is not None and watch(step) is True:
+                            pictures.stop()
+                        if pictures.look():
+                            break
+                yield from pictures.take_finished()
         except KeyboardInterrupt:
-            lanes.stop()
-            raise Interrupted([picture for _, picture in lanes.take_finished()]) from None
+            pictures.stop()
+            raise Interrupted([picture for _, picture in pictures.take_finished()]) from None
 
 
 def has_settled(scores: Sequence[float], patience: int, tolerance: float) -> bool:
@@ -83,94 +89,72 @@ def has_settled(scores: Sequence[float], patience: int, tolerance: float) -> boo
     return recent - before <= tolerance * max(recent - first, 0.0)
 
 
-class _Lanes:
-    """The lanes of a run: what each is at, and what waits."""
+class _Pictures:
+    """The pictures of a run: which lane each is in, what waits, what is finished."""
 
     def __init__(self, wanted: Sequence[Wanted], model: ModelHandle, weights: str) -> None:
-        self.recipe = wanted[0].recipe
+        self.recipe = recipe = wanted[0].recipe
         self._model, self._weights = model, weights
-        self.space: ImageSpace = space_of(self.recipe, model)
-        width = self.recipe.lanes
-        first = list(wanted[:width])
-        self._waiting = deque(wanted[width:])
+        first = list(wanted[: recipe.lanes])
+        self._waiting = deque(wanted[recipe.lanes :])
         # A short batch is padded, for another width would change the last bits.
-        self._at: list[Wanted] = [first[min(lane, len(first) - 1)] for lane in range(width)]
-        self._runs = [lane < len(first) for lane in range(width)]
+        self._at: list[Wanted] = [first[min(lane, len(first) - 1)] for lane in range(recipe.lanes)]
+        self._runs = [lane < len(first) for lane in range(recipe.lanes)]
         self._finished: list[int] = []
-        self._began = [time.perf_counter()] * width
-        settings = settings_of(Job(tuple(self._at)), self.space)
-        device = model.device
-        self.parameters: Parameters = {
-            name: value.to(device).requires_grad_() for name, value in settings["start"].items()
-        }
-        self._started = self._levels()
-        passes = zip(*(copies_of(one.stream, self.recipe.copies) for one in self._at), strict=True)
-        self._chains = [
-            Chain(
-                with_background(settings["transforms"], self.space.backdrop),
-                list(each),
-                steps=self.recipe.steps,
-                channels=self.space.channels,
-                canvas=self.recipe.size,
-                seen=self.recipe.shown_size,
-                device=device,
-            )
-            for each in passes
-        ]
-        self._number = [0] * width
-        self._redirect = [settings["redirect_steps"]] * width
-        self._scores = torch.zeros((width, self.recipe.steps), device=device)
-        self.move = LaneMover(self.parameters, self.recipe)
-        self._gathered = Gathered() if any(one.transparency for one in wanted) else None
-        if self._gathered is not None:
-            self._gathered.begin(width, self.recipe.size, device)
+        self._began = [time.perf_counter()] * recipe.lanes
+        self._space = space_of(recipe, model)
+        start = start_of(self._at, self._space)
+        self._pixels = PixelGradients() if any(one.transparency for one in wanted) else None
+        self._lanes = Lanes(
+            self._space,
+            climbed_recipe(Job(tuple(self._at))),
+            [one.stream for one in self._at],
+            transforms_of(recipe),
+            {name: value.to(model.device) for name, value in start.items()},
+            Stage(recipe.size, 0, recipe.steps),
+            self._pixels,
+        )
+        self._started = self._levels(self._lanes.parameters)
+        self._scores = torch.zeros((recipe.lanes, recipe.steps), device=model.device)
         self._stopped: set[int] = set()
-        self._shots: list[dict[int, Any]] = [{} for _ in range(width)]
+        self._shots: list[dict[int, Any]] = [{} for _ in range(recipe.lanes)]
 
     @property
-    def busy(self) -> bool:
-        """Whether any lane still climbs."""
+    def under_way(self) -> bool:
+        """Whether any picture still climbs."""
         return any(self._runs)
 
-    def climb(self) -> Iterator[Tensor]:
-        """Take steps until a picture is finished; yield the scores of each."""
-        recipe, model = self.recipe, self._model
-        seen = recipe.shown_size
-        bound = climbed_objective(Job(tuple(self._at))).bind(model.at(seen))
-        bound, only = gather_units(bound, model, recipe.lanes, seen)
-        device = model.device
-        moved = bool(self._chains[0].transforms)
-        with (
-            bound.opened(device, recipe.precision) as ready,
-            model.tap(bound.layers, size=seen, precision=recipe.precision, only=only) as activations,
-        ):
-            photographs = Photographs(ready, recipe.size, recipe.lanes, device, moved=moved)
-            look = Look(
-                self.space,
-                self._chains,
-                activations,
-                ready,
-                pool_gradients=recipe.pool_gradients,
-                photographs=photographs,
-                gathered=self._gathered,
-            )
-            while not self._finished:
-                numbers = torch.tensor(self._number, device=device)
-                woken = [number < most for number, most in zip(self._number, self._redirect, strict=True)]
-                lanes = torch.tensor(woken * self._chains[0].copies, device=device)
-                with RedirectedReLU(lanes) if any(woken) else nullcontext():
-                    told = look(self.parameters, drawn_at(numbers, recipe))
-                self._scores.scatter_(1, numbers[:, None], told[:, None].to(self._scores.dtype))
-                self._number = [number + 1 for number in self._number]
-                self.move(told, self._number)
-                yield told
-                self._look()
+    def climb(self) -> Generator[Step, None, None]:
+        """Take steps with the pictures that the lanes hold now."""
+        numbers = self._lanes.taken
+        for step in self._lanes.climb(self._model, climbed_objective(Job(tuple(self._at)))):
+            places = torch.tensor(numbers, device=step.scores.device)[:, None] - 1
+            self._scores.scatter_(1, places, step.scores[:, None].to(self._scores.dtype))
+            yield step
+
+    def look(self) -> bool:
+        """Find the lanes that are finished, at their last step or settled; whether there are any."""
+        recipe, taken = self.recipe, self._lanes.taken
+        for lane, number in enumerate(taken):
+            if self._runs[lane] and number in self._at[lane].snapshots:
+                self._shots[lane][number] = self._levels(self._lanes.move.stand())[lane]
+            if not self._runs[lane]:
+                taken[lane] = number % recipe.steps  # padding: it must only stay within its draws
+            elif lane in self._finished:
+                continue
+            elif number == recipe.steps:
+                self._finished.append(lane)
+            elif number % CHECK == 0 and number > self._lanes.wake_steps[lane]:
+                scores = self._scores[lane, :number].tolist()
+                if has_settled(scores, recipe.patience, recipe.tolerance):
+                    self._finished.append(lane)
+        return bool(self._finished)
 
     def take_finished(self) -> Iterator[tuple[Wanted, Picture]]:
         """Yield the pictures that are finished; their lanes take what waits."""
         if not self._finished:
             return
-        levels = self._levels(self.move.stand())
+        levels = self._levels(self._lanes.move.stand())
         for lane in self._finished:
             yield self._at[lane], self._picture(lane, levels)
         for lane in self._finished:
@@ -178,74 +162,47 @@ class _Lanes:
             if self._waiting:
                 self._refill(lane, self._waiting.popleft())
             else:
-                # It goes on as padding; it must only stay within its draws.
-                self._number[lane] = 0
+                self._lanes.taken[lane] = 0
         self._finished = []
 
     def stop(self) -> None:
         """Have every picture under way finished as it stands."""
-        for lane, number in enumerate(self._number):
+        for lane, number in enumerate(self._lanes.taken):
             if self._runs[lane] and number and lane not in self._finished:
                 self._finished.append(lane)
                 if number < self.recipe.steps:
                     self._stopped.add(lane)
 
-    def _look(self) -> None:
-        """Find the lanes that are finished: at their last step, or settled."""
-        recipe = self.recipe
-        for lane, number in enumerate(self._number):
-            if self._runs[lane] and number in self._at[lane].snapshots:
-                self._shots[lane][number] = self._levels(self.move.stand())[lane]
-            if not self._runs[lane]:
-                self._number[lane] = number % recipe.steps
-            elif lane in self._finished:
-                continue
-            elif number == recipe.steps:
-                self._finished.append(lane)
-            elif number % CHECK == 0 and number > self._redirect[lane]:
-                scores = self._scores[lane, :number].tolist()
-                if has_settled(scores, recipe.patience, recipe.tolerance):
-                    self._finished.append(lane)
-
-    def _refill(self, lane: int, one: Wanted) -> None:
-        self._at[lane], self._runs[lane], self._number[lane] = one, True, 0
+    def _refill(self, lane: int, wanted: Wanted) -> None:
+        self._at[lane], self._runs[lane] = wanted, True
         self._began[lane], self._shots[lane] = time.perf_counter(), {}
         self._stopped.discard(lane)
-        settings = settings_of(Job((one,)), self.space)
-        self._redirect[lane] = settings["redirect_steps"]
-        with torch.no_grad():
-            for name, value in self.parameters.items():
-                value[lane] = settings["start"][name][0].to(value.device)
-        self._started[lane] = self._levels()[lane]
-        for chain, stream in zip(self._chains, copies_of(one.stream, self.recipe.copies), strict=True):
-            chain.redraw(lane, stream)
-        if self._gathered is not None:
-            self._gathered.forget(lane)
-        self.move.forget(lane)
+        start = {name: value[0] for name, value in start_of([wanted], self._space).items()}
+        self._lanes.refill(lane, start, wanted.stream, wake_steps_of(wanted))
+        self._started[lane] = self._levels(self._lanes.parameters)[lane]
 
-    def _levels(self, parameters: Parameters | None = None) -> Any:
+    def _levels(self, parameters: Parameters) -> NDArray[np.uint8]:
         with torch.no_grad():
-            return to_levels(self.space.decode(parameters or self.parameters))
+            return to_levels(self._space.decode(parameters))
 
-    def _picture(self, lane: int, levels: Any) -> Picture:
-        one, recipe = self._at[lane], self.recipe
-        objective = stack([one.objective] * recipe.lanes)
+    def _picture(self, lane: int, levels: NDArray[np.uint8]) -> Picture:
+        wanted, recipe = self._at[lane], self.recipe
+        objective = stack([wanted.objective] * recipe.lanes)
         # As many lanes as ever, all of them this picture.
         start_scores, _ = score(self._model, objective, self._started[[lane] * recipe.lanes], recipe)
-        scores, slopes = score(self._model, objective, levels[[lane] * recipe.lanes], recipe)
-        taken = self._number[lane]
-        trace = self._scores[lane, trace_steps(taken)].tolist()
+        scores, gradients = score(self._model, objective, levels[[lane] * recipe.lanes], recipe)
+        taken = self._lanes.taken[lane]
         return picture_of(
-            one,
+            wanted,
             levels[lane],
             (start_scores[0], scores[0]),
-            slopes[0],
-            trace,
+            gradients[0],
+            self._scores[lane, trace_steps(taken)].tolist(),
             seconds=(time.perf_counter() - self._began[lane]) / recipe.lanes,
             model=self._model,
             weights=self._weights,
             taken=taken,
             stopped=lane in self._stopped,
             snapshots=self._shots[lane],
-            transparency=self._gathered.levels[lane] if self._gathered is not None else None,
+            transparency=self._pixels.levels[lane] if self._pixels is not None else None,
         )

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 # Durations are also said of what needs no torch.
 if TYPE_CHECKING:
-    from featvis.engine.ascend import Step
+    from featvis.engine.lanes import Step
     from featvis.results.picture import Picture
 
 EVERY = 10.0

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from featvis.engine.ascend import Step
+from featvis.engine.lanes import Step
 from featvis.errors import Interrupted, ModelError, OutputError, UserError
 from featvis.files import write_whole
 from featvis.images.base import ImageSpace

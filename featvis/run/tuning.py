@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from featvis.engine.ascend import Step
+from featvis.engine.lanes import Step
 from featvis.models.handle import ModelHandle
 from featvis.plan.make import Plan
 from featvis.plan.wanted import Job, Wanted, set_of

@@ -146,7 +146,7 @@ BAD = {
 def test_a_mistake_is_one_line_and_exit_code_2(name, files, tmp_path, capsys, monkeypatch):
     typed, says = BAD[name]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(job, "ascend", lambda *_, **__: pytest.fail("computed before the mistake was found"))
+    monkeypatch.setattr(job, "climb", lambda *_, **__: pytest.fail("computed before the mistake was found"))
     before = sorted(tmp_path.rglob("*"))
 
     code = main([word.format(files=files) for word in typed])

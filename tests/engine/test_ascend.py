@@ -136,7 +136,7 @@ CHANGED = {
     "second_momentum": 0.5,
     "schedule": "cosine",
     "precision": "bfloat16",
-    "seen": (20, 30),
+    "input_size": (20, 30),
     "start": {"pixels": torch.ones(1, 3, *SIZE)},
     "streams": [lambda purpose: torch.Generator().manual_seed(9)],
 }

@@ -10,7 +10,8 @@ from torch import nn
 
 import featvis as fv
 from featvis import draws
-from featvis.engine.look import Average, copies_of, scale_slopes
+from featvis.engine.look import streams_of_passes
+from featvis.engine.move import Average, to_length
 from tests.networks import handle, small
 
 SIZE = (17, 24)
@@ -41,7 +42,7 @@ def test_the_gradient_of_copies_is_the_mean_over_their_draws():
 
     moved, scores = [], []
     for number in range(3):
-        streams = [copies_of(stream_of(lane), 3)[number] for lane in range(2)]
+        streams = [streams_of_passes(stream_of(lane), 3)[number] for lane in range(2)]
         one = climb(fv.channel("norm", 1), streams=streams, start={"pixels": start.clone()}, **plain)[0]
         moved.append(parameters_after(one) - start)
         scores.append(one.scores)
@@ -97,12 +98,12 @@ def test_gradients_get_a_length_or_at_most_one_each_picture_alone():
     def lengths(parts):
         return torch.cat([part.flatten(1) for part in parts], 1).norm(dim=1)
 
-    assert torch.allclose(lengths(scale_slopes(gradients, 2.5, None)), torch.tensor([2.5, 2.5, 2.5, 0.0]))
-    clipped = scale_slopes(gradients, None, 10.0)
+    assert torch.allclose(lengths(to_length(gradients, 2.5, None)), torch.tensor([2.5, 2.5, 2.5, 0.0]))
+    clipped = to_length(gradients, None, 10.0)
     torch.testing.assert_close(lengths(clipped), lengths(before).clamp(max=10.0))
     assert torch.equal(clipped[0][1], before[0][1]), "a short one stays"
-    alone = scale_slopes([gradient[:1] for gradient in gradients], 2.5, None)
-    torch.testing.assert_close(alone[0][0], scale_slopes(gradients, 2.5, None)[0][0])
+    alone = to_length([gradient[:1] for gradient in gradients], 2.5, None)
+    torch.testing.assert_close(alone[0][0], to_length(gradients, 2.5, None)[0][0])
     assert all(torch.equal(one, other) for one, other in zip(gradients, before, strict=True))
 
 

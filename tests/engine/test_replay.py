@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import featvis as fv
-from featvis.engine import ascend
+from featvis.engine import lanes
 from featvis.engine.replay import WARM_UP, Replaying
 from featvis.errors import FeatvisWarning
 from tests.networks import small
@@ -27,7 +27,7 @@ class OnCpu(Replaying):
 
     def _record(self):
         type(self).recorded += 1
-        own = self._body_on_device
+        own = self._take_on_device
 
         def replay():
             type(self).replayed += 1
@@ -53,18 +53,20 @@ OPTIONS = {
 }
 
 
+def until(self):
+    return max(self.stage.first + WARM_UP, self.recipe.redirect_steps), torch.device("cpu")
+
+
 def climb(monkeypatch=None, kind=None, **changes):
     if kind is not None:
         kind.recorded = kind.replayed = 0
-        plain = ascend.Stepping
-        monkeypatch.setattr(
-            ascend, "Stepping", lambda body, redirect: kind(body, redirect, 0, torch.device("cpu"))
-        )
+        # As on a GPU, but for Adam's capturable state.
+        monkeypatch.setattr(lanes.Lanes, "_taker", lambda self, take: kind(take, *until(self)))
     steps = list(
         fv.ascend(small(), fv.channel("norm", 1), fv.FourierImage(size=(17, 24)), **{**OPTIONS, **changes})
     )
     if kind is not None:
-        monkeypatch.setattr(ascend, "Stepping", plain)
+        monkeypatch.undo()
     return torch.stack([step.scores for step in steps]), steps[-1].images
 
 
@@ -115,6 +117,7 @@ def test_the_rate_and_the_step_count_of_a_replayed_step_are_tensors():
     from featvis.engine.optimizers import make_optimizer
 
     value = torch.zeros(3, requires_grad=True)
-    group = make_optimizer("nadam", [value], 0.1, 0.9, 0.99, capturable=True).param_groups[0]
+    recipe = fv.Recipe(optimizer="nadam", learning_rate=0.1)
+    group = make_optimizer(recipe, [value], capturable=True).param_groups[0]
     assert torch.equal(group["lr"], torch.tensor(0.1))
     assert group["capturable"]

@@ -13,8 +13,8 @@ from torch import nn
 
 import featvis as fv
 from featvis.cli import main
-from featvis.engine.ascend import stack_parameters
-from featvis.engine.transparency import Gathered
+from featvis.engine.lanes import stack_parameters
+from featvis.engine.transparency import PixelGradients
 from featvis.plan.make import make_plan
 from featvis.results.store import file_name
 from tests.networks import handle, seeded, small
@@ -102,7 +102,7 @@ def test_what_the_unit_does_not_see_is_transparent(stages):
 
 
 def test_a_smaller_canvas_counts_as_much_as_it_did():
-    gathered = Gathered()
+    gathered = PixelGradients()
     gathered.begin(2, (6, 9), torch.device("cpu"))
     gathered.add(-torch.ones(2, 3, 6, 9))
     gathered.begin(2, (12, 27), torch.device("cpu"))

@@ -11,11 +11,11 @@ from featvis.run import job
 def ascents(monkeypatch):
     """The targets of every job that was begun, in order."""
     begun = []
-    ascend = job.ascend
+    climb = job.climb
 
-    def counted(model, objective, space, **settings):
-        begun.append(settings["steps"])
-        return ascend(model, objective, space, **settings)
+    def counted(model, objective, space, recipe, *rest, **options):
+        begun.append(recipe.steps)
+        return climb(model, objective, space, recipe, *rest, **options)
 
-    monkeypatch.setattr(job, "ascend", counted)
+    monkeypatch.setattr(job, "climb", counted)
     return begun

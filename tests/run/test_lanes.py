@@ -82,7 +82,7 @@ def test_a_dead_unit_is_tried_again_and_told():
 
 
 def test_memory_that_runs_out_costs_no_finished_picture(monkeypatch):
-    climb = lanes._Lanes.climb
+    climb = lanes._Pictures.climb
     climbed = []
 
     def runs_out(self):
@@ -91,7 +91,7 @@ def test_memory_that_runs_out_costs_no_finished_picture(monkeypatch):
             raise MemoryError
         yield from climb(self)
 
-    monkeypatch.setattr(lanes._Lanes, "climb", runs_out)
+    monkeypatch.setattr(lanes._Pictures, "climb", runs_out)
     pictures = fv.render(small(), "norm:0:8", **OPTIONS, **PLAIN)
     assert [picture.target for picture in pictures] == [f"norm:{unit}" for unit in range(8)]
     widths = {picture.recipe["lanes"] for picture in pictures}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from featvis.engine.ascend import Step
+from featvis.engine.lanes import Step
 from featvis.models.handle import ModelHandle
 from featvis.plan.wanted import Job, Wanted, plan
 from featvis.results.picture import Picture
