@@ -14,8 +14,7 @@ from featvis.errors import OutputError, RecipeError, TargetError
 
 if TYPE_CHECKING:
     from featvis.plan.make import Plan
-    from featvis.results.store import Store
-    from featvis.run.extras import Beside
+    from featvis.run.prepare import Prepared
 
 
 def render(
@@ -163,38 +162,32 @@ def render(
         raise OutputError(f"{folder} is a file, not a folder")
 
     handle = load_network(model, weights, numbers, unit_axis, options.device)
-    from featvis.plan.make import make_plan
     from featvis.results.picture import load_image
-    from featvis.run.render import open_store
+    from featvis.run.extras import Extras
+    from featvis.run.prepare import prepare
 
-    image = None if start is None else load_image(start, handle.channels, canvas)
-    from featvis.run.threads import keep_threads
-    from featvis.run.tuning import settle_auto, take_auto
-
-    auto = take_auto(changes)
-    planned = make_plan(
-        handle, addresses, recipe=recipe, seed=seed, seeds=seeds, start=image, diverse=diverse, **changes
+    prepared = prepare(
+        handle,
+        addresses,
+        out=folder,
+        extras=Extras(kept, video, fps, transparency, morph),
+        write=not dry_run,
+        recipe=recipe,
+        seed=seed,
+        seeds=seeds,
+        start=None if start is None else load_image(start, handle.channels, canvas),
+        diverse=diverse,
+        **changes,
     )
-    from featvis.run.extras import Beside
-
-    beside = Beside(kept, video, fps, transparency)
-    planned = beside.of(planned)
-    if morph is not None:
-        from featvis.results.films import check_morph
-
-        check_morph([(one.recipe.space, one.recipe.size) for one in planned.wanted], channels=handle.channels)
-    # A dry run writes nothing, but what the folder holds is what a run would go on with.
-    store = open_store(planned, folder) if not dry_run or folder.is_dir() else None
-    planned = keep_threads(planned, store, recipe, changes, auto)
-    planned, choices = settle_auto(planned, auto, store)
-    for name, choice in choices.items():
+    for name, choice in prepared.choices.items():
         tried = ", ".join(f"{kind} {took:.3g} ms" for kind, took in choice.measured.items())
         note(f"{name}: {choice.lanes} lanes, {choice.precision} ({tried} a picture and step)")
     if dry_run:
-        _dry_run(planned, folder)
+        for line in prepared.plan.notes:
+            note(line)
+        _dry_run(prepared.plan, folder)
         return 0
-    assert store is not None
-    return _render(planned, store, folder, beside, morph)
+    return _render(prepared, folder)
 
 
 def _band(text: str) -> Any:
@@ -209,15 +202,17 @@ def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[Any]
         raise RecipeError(f"{option} takes numbers with commas between, got {text!r}") from None
 
 
-def _render(planned: Plan, store: Store, folder: Path, beside: Beside, morph: str | None) -> int:
+def _render(prepared: Prepared, folder: Path) -> int:
     from featvis.run.progress import Report, duration
-    from featvis.run.render import run_plan
+    from featvis.run.render import run
 
+    planned, store = prepared.plan, prepared.store
+    assert store is not None
     began = time.perf_counter()
     pictures = []
     try:
         with Report() as report:
-            pictures = list(run_plan(planned, store, report=report, beside=beside))
+            pictures = list(run(prepared, report=report))
     except KeyboardInterrupt:
         finished = sum(store.done(one.key(planned.weights)) is not None for one in planned.wanted)
         note(
@@ -232,13 +227,13 @@ def _render(planned: Plan, store: Store, folder: Path, beside: Beside, morph: st
         print(f"{len(dead)} dead units, no picture: {', '.join(dead[:8])}{' …' if len(dead) > 8 else ''}")
     for path in dict.fromkeys(store.grid_path(picture.layer) for picture in pictures):
         print(path)
-    if morph is not None:
+    if (morph := prepared.extras.morph) is not None:
         from featvis.results.films import morph as turn
         from featvis.results.films import video
 
         alive = [picture for picture in pictures if picture.status != "dead"]
         if len(alive) > 1:
-            print(video(turn(alive), folder / f"morph.{morph}", beside.fps))
+            print(video(turn(alive), folder / f"morph.{morph}", prepared.extras.fps))
     return 0
 
 

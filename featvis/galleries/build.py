@@ -15,7 +15,7 @@ from featvis.errors import FeatvisError, UserError
 from featvis.files import write_whole
 from featvis.galleries.config import COPY
 from featvis.galleries.folder import GalleryFolder
-from featvis.galleries.plan import GalleryPlan, Planned, keep_first_threads, plan_gallery
+from featvis.galleries.plan import GalleryPlan, Planned, plan_gallery
 from featvis.galleries.request import BuildRequest, make_request
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
@@ -127,9 +127,9 @@ def run_build(
     model = load_network(request, device)
     for line in model.notes:
         tell(line)
-    planned = keep_first_threads(plan_gallery(request.gallery, model), request.folder, tell)
+    planned = plan_gallery(request.gallery, model, request.folder)
     folder = GalleryFolder(request.folder, planned, _told(request, planned))
-    for line in folder.notes:
+    for line in (*planned.notes, *folder.notes):
         tell(line)
     return _fill(request, folder, lock, limit=limit, prune=prune, report=report, tell=tell)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from featvis.galleries.build import load_network, write_sheets
 from featvis.galleries.folder import GalleryFolder, find_missing
-from featvis.galleries.plan import GalleryPlan, Planned, keep_first_threads, plan_gallery
+from featvis.galleries.plan import GalleryPlan, Planned, plan_gallery
 from featvis.galleries.request import BuildRequest
 from featvis.models.handle import ModelHandle
 from featvis.pages.folder import write_pages
@@ -60,8 +60,7 @@ def make_forecast(
     """
     began = time.perf_counter() if began is None else began
     model = load_network(request, device)
-    notes: list[str] = []
-    planned = keep_first_threads(plan_gallery(request.gallery, model), request.folder, notes.append)
+    planned = plan_gallery(request.gallery, model, request.folder)
     missing = find_missing(request.folder, planned)[:limit]
     before = time.perf_counter() - began
     costs: list[Cost] = []
@@ -83,7 +82,7 @@ def make_forecast(
         photographs=photographs,
         memory=memory,
         device=str(model.device),
-        notes=tuple(notes),
+        notes=planned.notes,
     )
 
 

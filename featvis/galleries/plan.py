@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from featvis.errors import RecipeError, TargetError, unknown
 from featvis.galleries.config import Gallery, Section
 from featvis.models.handle import ModelHandle
-from featvis.plan.make import make_plan
+from featvis.plan.make import Plan, make_plan
 from featvis.plan.wanted import Wanted
-from featvis.results.manifest import picture_name, read_manifest
-from featvis.run.threads import find_threads, states_threads, tell_kept, with_threads
+from featvis.run.prepare import settle
 from featvis.spec.target import parse_request, parse_vectors
 
 _PATTERN = re.compile(r"[*?]")
@@ -25,9 +25,13 @@ class Planned:
     """One picture of a gallery."""
 
     wanted: Wanted
-    key: str
-    states_threads: bool = False
-    """Whether the config states by how many CPU threads it is made."""
+    weights: str
+    """The fingerprint of its network's."""
+
+    @cached_property
+    def key(self) -> str:
+        """Its key."""
+        return self.wanted.key(self.weights)
 
     @property
     def target(self) -> str:
@@ -70,6 +74,8 @@ class GalleryPlan:
     """By name, in the order of the sections."""
     sections: list[tuple[Section, list[str]]]
     """Each with the names of its pictures."""
+    notes: tuple[str, ...] = ()
+    """What the user should know, each one line."""
 
     @property
     def units(self) -> dict[str, list[int]]:
@@ -81,8 +87,13 @@ class GalleryPlan:
         return {layer: list(units) for layer, units in found.items()}
 
 
-def plan_gallery(gallery: Gallery, model: ModelHandle) -> GalleryPlan:
+def plan_gallery(gallery: Gallery, model: ModelHandle, folder: Path | None = None) -> GalleryPlan:
     """Settle every picture of a gallery; every mistake shows now.
+
+    Args:
+        gallery: the config.
+        model: the network.
+        folder: where the gallery goes; it keeps the number of CPU threads that its pictures were made with.
 
     Raises:
         UserError: an unknown layer, unit or class, a recipe that does not fit, two recipes for one picture.
@@ -103,9 +114,8 @@ def plan_gallery(gallery: Gallery, model: ModelHandle) -> GalleryPlan:
         )
         weights = planned.weights
         names = []
-        stated = states_threads(base, changes)
         for wanted in _variants_of(planned.wanted, section, model, base, gallery.seed, changes):
-            new = Planned(wanted, wanted.key(weights), stated)
+            new = Planned(wanted, weights)
             old = pictures.setdefault(new.name, new)
             if old.key != new.key:
                 raise RecipeError(
@@ -114,34 +124,10 @@ def plan_gallery(gallery: Gallery, model: ModelHandle) -> GalleryPlan:
                 )
             names.append(new.name)
         sections.append((section, names))
-    return GalleryPlan(model, weights, pictures, sections)
-
-
-def keep_first_threads(
-    planned: GalleryPlan, folder: Path, say: Callable[[str], None] = lambda line: None
-) -> GalleryPlan:
-    """Let a gallery keep the number of CPU threads that its pictures in a folder were made with.
-
-    Another number gives other bytes, so that everything would be rendered anew. A number that the config
-    states is taken as it stands; where the kept one is not this machine's, it is said in one line.
-    """
-    manifest = read_manifest(folder) if folder.is_dir() else None
-    if manifest is None:
-        return planned
-    entries = {picture_name(entry): entry for entry in manifest["pictures"]}
-    left = {name: one for name, one in planned.pictures.items() if not one.states_threads}
-    kept = find_threads(
-        (one.wanted for one in left.values()), planned.weights, entries, manifest.get("recipes", {})
-    )
-    line = tell_kept(folder, kept)
-    if kept is None or line is None:
-        return planned
-    say(line)
-    changed = dict(planned.pictures)
-    for name, one in left.items():
-        wanted = with_threads(one.wanted, kept)
-        changed[name] = replace(one, wanted=wanted, key=wanted.key(planned.weights))
-    return replace(planned, pictures=changed)
+    plan, _ = settle(Plan(model, weights, [one.wanted for one in pictures.values()]), folder)
+    settled = zip(pictures, plan.wanted, strict=True)
+    pictures = {name: Planned(wanted, weights) for name, wanted in settled}
+    return GalleryPlan(model, weights, pictures, sections, plan.notes)
 
 
 def _variants_of(

@@ -20,7 +20,7 @@ from featvis.objectives.unit import Logit, Unit, of_target, units_of
 from featvis.objectives.vectors import read_vectors
 from featvis.plan.defaults import default_recipe, fit_input, fit_penalties, fit_signal, with_diversity
 from featvis.plan.sets import align, coupled_by, for_set, shared_by, wanted_of
-from featvis.plan.wanted import Wanted, settle
+from featvis.plan.wanted import Wanted
 from featvis.results.picture import to_levels
 from featvis.spec import register
 from featvis.spec.recipe import Recipe, recipe_files
@@ -39,6 +39,8 @@ class Plan:
     model: ModelHandle
     weights: str
     wanted: list[Wanted]
+    notes: tuple[str, ...] = ()
+    """What the user should know of it, each one line."""
 
 
 def make_plan(
@@ -109,7 +111,7 @@ def make_plan(
         mates = (seed, seeds) if coupled is not None else None
         name = name if mates is None else name_set(name, *mates)
         for number in range(seed, seed + seeds):
-            one = wanted_of(bound, name, settle(used), number, start, mates)
+            one = wanted_of(bound, name, used, number, start, mates)
             wanted.setdefault((name, number), one)
     if together:
         if diverse and len(together) > 1:

@@ -11,7 +11,7 @@ from torch import Tensor
 from featvis.errors import RecipeError, TargetError
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import Unit, of_target
-from featvis.plan.wanted import Wanted, settle
+from featvis.plan.wanted import Wanted
 from featvis.spec import register
 from featvis.spec.recipe import Recipe
 from featvis.spec.target import Target, name_set, parse_request
@@ -113,7 +113,7 @@ def align(
                 f"{shared}: {next(iter(targets))} and {name} have two recipes by their layers; "
                 "pictures of one set have one: say it, for instance recipe='channel'"
             )
-    used = settle(for_set(used, shared, len(targets) * len(seeds), lanes))
+    used = for_set(used, shared, len(targets) * len(seeds), lanes)
     among = tuple(targets) if others else ()
     mates = (seeds[0], len(seeds))
     firsts = [

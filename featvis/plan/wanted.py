@@ -72,11 +72,6 @@ class Job:
         return self.wanted[0].recipe
 
 
-def settle(recipe: Recipe) -> Recipe:
-    """Return the recipe with what it leaves to the machine settled."""
-    return recipe if recipe.threads is not None else recipe.but(threads=torch.get_num_threads())
-
-
 def candidates_of(wanted: Sequence[Wanted]) -> list[Wanted]:
     """Return what has to be computed: a picture with ``best_of`` as so many candidates."""
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -62,11 +62,7 @@ class Store:
             count = len(before["pictures"])
             self.notes.append(f"{folder / MANIFEST} {what}: made anew from {count} pictures")
         if before is not None:
-            if before.get("pictures") and before.get("weights") != weights:
-                raise OutputError(
-                    f"{folder} holds pictures of {before.get('model')!r} with other weights; "
-                    "choose another --out"
-                )
+            check_same_network(folder, before, weights)
             self.top["created"] = before.get("created", self.top["created"])
             self.top["recipes"] = before.get("recipes", {})
             if "gallery" in before:
@@ -112,21 +108,6 @@ class Store:
                 return picture
         return None
 
-    def made_with(self, layer: str, recipe: Recipe, but: Collection[str]) -> dict[str, Any] | None:
-        """Return the recipe by which the folder's first picture of a layer was made, if it is this one.
-
-        Args:
-            layer: the layer's name.
-            recipe: the recipe that is asked for.
-            but: its fields that may differ.
-        """
-        asked = {name: value for name, value in recipe.to_json().items() if name not in but}
-        for entry in sorted(self.entries.values(), key=_place):
-            made: dict[str, Any] = self.top["recipes"].get(entry.get("recipe"), {})
-            if entry.get("layer") == layer and {n: v for n, v in made.items() if n not in but} == asked:
-                return made
-        return None
-
     def add(self, picture: Picture) -> Path | None:
         """Write a picture's file (none for a dead unit) and remember its entry."""
         if picture.status == "dead":
@@ -156,6 +137,37 @@ class Store:
         used = {entry.get("recipe") for entry in entries}
         self.top["recipes"] = {name: one for name, one in self.top["recipes"].items() if name in used}
         return write_whole(self.folder / MANIFEST, write_text(self.top, entries).encode())
+
+
+def made_with(
+    manifest: Mapping[str, Any], layer: str, recipe: Recipe, but: Collection[str]
+) -> dict[str, Any] | None:
+    """Return the recipe by which a folder's first picture of a layer was made, if it is this one.
+
+    Args:
+        manifest: the folder's.
+        layer: the layer's name.
+        recipe: the recipe that is asked for.
+        but: its fields that may differ.
+    """
+    asked = {name: value for name, value in recipe.to_json().items() if name not in but}
+    for entry in sorted(manifest.get("pictures", []), key=_place):
+        made: dict[str, Any] = manifest.get("recipes", {}).get(entry.get("recipe"), {})
+        if entry.get("layer") == layer and {n: v for n, v in made.items() if n not in but} == asked:
+            return made
+    return None
+
+
+def check_same_network(folder: Path, manifest: Mapping[str, Any], weights: str) -> None:
+    """Find that a folder is another network's.
+
+    Raises:
+        OutputError: it is.
+    """
+    if manifest.get("pictures") and manifest.get("weights") != weights:
+        raise OutputError(
+            f"{folder} holds pictures of {manifest.get('model')!r} with other weights; choose another --out"
+        )
 
 
 class Place(Protocol):

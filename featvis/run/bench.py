@@ -19,10 +19,10 @@ from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective, stack
 from featvis.objectives.shown import Activations
-from featvis.plan.make import make_plan
 from featvis.plan.wanted import Job
 from featvis.run.estimate import peak_memory
 from featvis.run.job import climbed_objective, climbed_recipe, space_of, start_of, transforms_of
+from featvis.run.prepare import prepare
 from featvis.run.score import threads
 from featvis.spec.recipe import Recipe
 from featvis.transforms.base import Size, Transform
@@ -75,7 +75,7 @@ def bench(
     """
     # The first steps' redirection is over after some steps; what is timed is what most steps cost.
     changes["redirect_steps"] = 0
-    planned = make_plan(model, f"{layer}:all", recipe=recipe, **changes)
+    planned = prepare(model, f"{layer}:all", recipe=recipe, **changes).plan
     settled = planned.wanted[0].recipe
     lanes = [planned.wanted[lane % len(planned.wanted)] for lane in range(settled.lanes)]
     job = Job(tuple(lanes))

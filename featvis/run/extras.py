@@ -15,7 +15,7 @@ from featvis.errors import RecipeError
 from featvis.files import write_whole
 from featvis.plan.make import Plan
 from featvis.results.encoders import check_video
-from featvis.results.films import video
+from featvis.results.films import check_morph, video
 from featvis.results.picture import Picture
 from featvis.results.store import file_name
 from featvis.run.job import space_of
@@ -26,7 +26,7 @@ CUT_OUT = "-transparency.png"
 
 
 @dataclass(frozen=True)
-class Beside:
+class Extras:
     """What is kept of a run besides its picture."""
 
     snapshots: tuple[int, ...] = ()
@@ -36,6 +36,8 @@ class Beside:
     fps: float = 12.0
     transparency: bool = False
     """How much each pixel mattered over the run, as alpha; ``<picture>-transparency.png``."""
+    morph: str | None = None
+    """``gif`` or ``mp4`` of the pictures turning into each other; whoever has them all writes it."""
 
     def of(self, planned: Plan) -> Plan:
         """Return the plan with every picture told what to keep.
@@ -46,6 +48,9 @@ class Beside:
         """
         if self.video is not None:
             check_video(self.video, self.fps)
+        if self.morph is not None:
+            spaces = [(wanted.recipe.space, wanted.recipe.size) for wanted in planned.wanted]
+            check_morph(spaces, channels=planned.model.channels)
         wanted = [
             replace(one, snapshots=self._steps(one.recipe), transparency=self.transparency)
             for one in planned.wanted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective
 from featvis.photographs.framing import Frame, frame_middle
 from featvis.photographs.photos import read_photo, resampling
-from featvis.plan.make import make_plan
 from featvis.results.picture import Picture, load_picture, to_levels
-from featvis.run.render import Reporter, run_plan
+from featvis.run.prepare import prepare
+from featvis.run.render import run
 from featvis.spec.recipe import Recipe
 
 Size = tuple[int, int]
@@ -126,11 +127,12 @@ def redraw(
     """
     size = (int(photograph.shape[1]), int(photograph.shape[2]))
     given = recipe.but(size=size)
-    plan = make_plan(model, objective, recipe=given, seed=seed, start=start)
-    (one,) = plan.wanted
-    picture, anew = _done(path, one.key(plan.weights)), False
+    prepared = prepare(model, objective, recipe=given, seed=seed, start=start)
+    (wanted,) = prepared.plan.wanted
+    picture, anew = _done(path, wanted.key(prepared.plan.weights)), False
     if picture is None:
-        picture, anew = _render(plan, report), True
+        with report() if report is not None else nullcontext() as shown:
+            picture, anew = next(run(prepared, report=shown)), True
         picture.save(path)
     alike = correlation(picture.image, photograph)
     entry = {
@@ -185,11 +187,3 @@ def _done(path: Path, key: str) -> Picture | None:
     except OutputError:
         return None
     return found if key in (found.key, found.asked_key) and found.status != "stopped" else None
-
-
-def _render(plan: Any, report: Callable[[], Any] | None) -> Picture:
-    if report is None:
-        return next(run_plan(plan))
-    with report() as shown:
-        hears: Reporter = shown
-        return next(run_plan(plan, report=hears))

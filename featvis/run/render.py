@@ -19,7 +19,7 @@ from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import of_target
-from featvis.plan.make import Plan, Wish, digest, make_plan, network_for
+from featvis.plan.make import Plan, Wish, digest, network_for
 from featvis.plan.sets import recall, wanted_of
 from featvis.plan.wanted import Wanted, plan
 from featvis.results.picture import Picture, load_picture
@@ -29,10 +29,9 @@ from featvis.results.store import Store
 from featvis.run.candidates import keep_best
 from featvis.run.executors.devices import replicas, spread
 from featvis.run.executors.local import execute
-from featvis.run.extras import Beside
+from featvis.run.extras import Extras
 from featvis.run.job import Watch
-from featvis.run.threads import keep_threads
-from featvis.run.tuning import settle_auto, take_auto
+from featvis.run.prepare import Prepared, prepare
 from featvis.spec.recipe import Recipe
 from featvis.spec.target import Target, parse_request, read_among, read_set
 from featvis.transforms.base import Transform
@@ -112,12 +111,12 @@ def render(
     """
     if video is not None and out is None:
         raise OutputError("a video is written beside the pictures; say where with out")
-    beside = Beside(tuple(snapshots), video, transparency=transparency)
     handle = load_model(model)
-    auto = take_auto(changes)
-    planned = make_plan(
+    prepared = prepare(
         handle,
         targets,
+        out=None if out is None else Path(out),
+        extras=Extras(tuple(snapshots), video, transparency=transparency),
         recipe=recipe,
         seed=seed,
         seeds=seeds,
@@ -128,31 +127,16 @@ def render(
         diverse=diverse,
         **changes,
     )
-    planned = beside.of(planned)
-    store = open_store(planned, Path(out)) if out is not None else None
-    planned = keep_threads(planned, store, recipe, changes, auto)
-    planned, _ = settle_auto(planned, auto, store)
-    if progress:
-        from featvis.run.progress import Report  # rich is needed only here
+    if not progress:
+        return list(run(prepared, watch=watch))
+    from featvis.run.progress import Report  # rich is needed only here
 
-        with Report() as report:
-            return list(run_plan(planned, store, watch=watch, report=report, beside=beside))
-    return list(run_plan(planned, store, watch=watch, beside=beside))
+    with Report() as report:
+        return list(run(prepared, watch=watch, report=report))
 
 
-def open_store(planned: Plan, out: Path) -> Store:
-    """Open the folder that a plan's pictures go to; see :class:`featvis.results.store.Store`."""
-    recipe = planned.wanted[0].recipe.to_json()
-    return Store(out, model=planned.model.name, weights=planned.weights, recipe=recipe)
-
-
-def run_plan(
-    planned: Plan,
-    store: Store | None = None,
-    *,
-    watch: Watch | None = None,
-    report: Reporter | None = None,
-    beside: Beside | None = None,
+def run(
+    prepared: Prepared, *, watch: Watch | None = None, report: Reporter | None = None
 ) -> Iterator[Picture]:
     """Render what a plan lacks and yield all its pictures in the order asked for.
 
@@ -160,26 +144,24 @@ def run_plan(
     nothing but the job under way; manifest and grids are written on every way out.
 
     Args:
-        planned: what to render.
-        store: where to.
+        prepared: what to render, and where to.
         watch: called with every step.
         report: told how it goes.
-        beside: what else is kept of each picture; ``planned`` has been told by :meth:`Beside.of`.
 
     Raises:
         Interrupted: at Ctrl-C, with the pictures so far.
     """
-    beside = beside or Beside()
+    planned, store, extras = prepared.plan, prepared.store, prepared.extras
     finished: dict[tuple[str, int], Picture] = {}
     missing: list[Wanted] = []
     for one in planned.wanted:
         picture = store.done(one.key(planned.weights)) if store is not None else None
-        if store is None or picture is None or not beside.recall(store.folder, picture):
+        if store is None or picture is None or not extras.recall(store.folder, picture):
             missing.append(one)
         else:
             finished[one.name, one.seed] = picture
     if report is not None:
-        for line in store.notes if store is not None else ():
+        for line in (*planned.notes, *(store.notes if store is not None else ())):
             report.say(line)
         report.begin(len(planned.wanted), len(finished), sum(job.recipe.steps for job in plan(missing)))
 
@@ -191,7 +173,7 @@ def run_plan(
     def add(picture: Picture) -> None:
         assert store is not None
         store.add(picture)
-        beside.write(store.folder, picture)
+        extras.write(store.folder, picture)
 
     say = report.say if report is not None else None
     try:

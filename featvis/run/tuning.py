@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from featvis.engine.lanes import Step
 from featvis.models.handle import ModelHandle
 from featvis.plan.make import Plan
 from featvis.plan.wanted import Job, Wanted, set_of
-from featvis.results.store import Store
+from featvis.results.store import made_with
 from featvis.run.executors.local import is_out_of_memory
 from featvis.run.job import run
 
@@ -46,7 +46,7 @@ def take_auto(changes: dict[str, Any]) -> frozenset[str]:
 
 
 def settle_auto(
-    planned: Plan, asked: frozenset[str], store: Store | None = None
+    planned: Plan, asked: frozenset[str], manifest: Mapping[str, Any] | None = None
 ) -> tuple[Plan, dict[str, Choice]]:
     """Choose what was left to a measurement, once for each layer and recipe of a plan.
 
@@ -56,7 +56,7 @@ def settle_auto(
     Args:
         planned: with any lanes and precision.
         asked: which of ``lanes`` and ``precision`` are to be chosen.
-        store: where the pictures go.
+        manifest: of the folder that the pictures go to.
 
     Returns:
         The plan with its recipes settled, and the choice that was measured for each layer (none if kept).
@@ -76,7 +76,7 @@ def settle_auto(
         open_here = asked if group[0].mates is None else asked - {"lanes"}
         if not open_here:
             continue
-        kept = store.made_with(group[0].layer, group[0].recipe, open_here) if store is not None else None
+        kept = made_with(manifest or {}, group[0].layer, group[0].recipe, open_here)
         if kept is None:
             found = choose(
                 group,
@@ -90,8 +90,6 @@ def settle_auto(
         recipe = group[0].recipe.but(**{name: kept[name] for name in open_here})
         for place, one in zip(places, group, strict=True):
             settled[place] = replace(one, recipe=recipe)
-    if store is not None:
-        store.top["recipe"] = settled[0].recipe.to_json()
     return replace(planned, wanted=settled), choices
 
 

@@ -13,6 +13,7 @@ from featvis.galleries.plan import plan_gallery
 from featvis.plan.make import make_plan
 from featvis.run.executors import local
 from featvis.run.executors.local import execute
+from featvis.run.prepare import prepare
 from featvis.run.tuning import settle_auto
 from tests.galleries.planted import manifest, pngs, section, write_config
 from tests.networks import handle, small
@@ -242,8 +243,8 @@ def test_a_gallerys_set_is_the_one_that_render_gives(tmp_path):
     gallery = load_gallery(write_config(tmp_path, text))
     net = small()
     planned = plan_gallery(gallery, net)
-    expected = make_plan(net, "conv2:4", diverse=2, size=(16, 20), steps=3, attempts=2)
-    keys = [one.key(planned.weights) for one in expected.wanted]
+    expected = prepare(net, "conv2:4", diverse=2, size=(16, 20), steps=3, attempts=2)
+    keys = [one.key(planned.weights) for one in expected.plan.wanted]
     assert [one.key for one in planned.pictures.values()] == keys
     assert planned.units == {"conv2": [4]}
     with pytest.raises(fv.RecipeError, match="diverse"):

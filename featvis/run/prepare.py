@@ -1,0 +1,82 @@
+"""From a request to work that can begin: the plan, what machine and folder settle, the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featvis.models.handle import ModelHandle
+from featvis.plan.make import Plan, Wish, make_plan
+from featvis.results.manifest import read_manifest
+from featvis.results.store import Store, check_same_network, check_writable
+from featvis.run.extras import Extras
+from featvis.run.threads import settle_threads
+from featvis.run.tuning import Choice, settle_auto, take_auto
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan that can be run, and where its pictures go."""
+
+    plan: Plan
+    store: Store | None
+    """The folder, opened; None where nothing is to be written."""
+    extras: Extras
+    choices: dict[str, Choice]
+    """By layer, what was measured for ``lanes="auto"`` and ``precision="auto"``."""
+
+
+def prepare(
+    model: ModelHandle,
+    targets: Wish | Sequence[Wish],
+    *,
+    out: Path | None = None,
+    extras: Extras | None = None,
+    write: bool = True,
+    **request: Any,
+) -> Prepared:
+    """Plan a request, settle threads, lanes and precision, and open the folder last.
+
+    Args:
+        model: the network.
+        targets: as for :func:`featvis.render`.
+        out: the folder that the pictures go to.
+        extras: what else is kept of each picture.
+        write: whether the folder is opened for writing; otherwise what it holds is only looked at.
+        **request: as for :func:`featvis.plan.make.make_plan`; ``lanes`` and ``precision`` may be ``"auto"``.
+
+    Raises:
+        UserError: anything wrong in what was asked, or a folder that cannot be used, before any compute.
+    """
+    extras = extras or Extras()
+    auto = take_auto(request)
+    plan, choices = settle(extras.of(make_plan(model, targets, **request)), out, auto, write=write)
+    store = None
+    if out is not None and write:
+        recipe = plan.wanted[0].recipe.to_json()
+        store = Store(out, model=model.name, weights=plan.weights, recipe=recipe)
+    return Prepared(plan, store, extras, choices)
+
+
+def settle(
+    plan: Plan, folder: Path | None, auto: frozenset[str] = frozenset(), *, write: bool = False
+) -> tuple[Plan, dict[str, Choice]]:
+    """Settle what a plan leaves to the machine and to what its folder holds: threads, lanes, precision.
+
+    Args:
+        plan: whose recipes may say nothing of threads.
+        folder: where the pictures go; nothing is written to it.
+        auto: which of ``lanes`` and ``precision`` are to be measured.
+        write: whether the folder will be written to, so that it must be possible.
+
+    Raises:
+        OutputError: the folder holds another network's pictures, or cannot be written.
+    """
+    manifest = read_manifest(folder) if folder is not None and folder.exists() else None
+    if folder is not None and manifest is not None:
+        check_same_network(folder, manifest, plan.weights)
+    if folder is not None and auto and write:
+        check_writable(folder)  # before a measurement that takes seconds
+    return settle_auto(settle_threads(plan, folder, manifest, free=auto), auto, manifest)
