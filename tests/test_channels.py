@@ -207,7 +207,14 @@ def test_the_command_line_renders_them(name, channels, size, tmp_path, capsys):
 
 def test_another_network_of_the_same_build_takes_signals_too():
     model = handle(seeded(Recorder), 40, 2, signal=True)
-    other = model.with_module(seeded(Recorder, seed=8))
+    other = model.copy(seeded(Recorder, seed=8))
     (picture,) = fv.render(other, f"{other.output_layer}:0", size=40, steps=1)
     assert picture.levels.shape[1] == 1
     assert (other.signal, other.notes, other.spreads) == (True, model.notes, model.spreads)
+
+
+def test_a_folder_of_signals_can_be_evaluated(tmp_path):
+    model = handle(seeded(Recorder), 40, 2, signal=True)
+    fv.render(model, "conv:1,2", steps=2, out=tmp_path)
+    told = fv.evaluate(tmp_path, model=model, judges=[])
+    assert [np.isfinite(picture["random_weights"]["z"]) for picture in told["pictures"]] == [True, True]

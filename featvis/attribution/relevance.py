@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from featvis.attribution.guided import RECTIFIERS, is_in_place
 from featvis.attribution.scoring import Score
+from featvis.models.borrow.rectifiers import rectifier_of
 
 GAMMA = 0.25
 EPSILON = 1e-6
@@ -92,9 +92,8 @@ class Relevance(TorchFunctionMode):
         kwargs = kwargs or {}
         if function in _LINEAR:
             return self._linear(function, args, kwargs)
-        if function in RECTIFIERS:
-            named = dict(zip(RECTIFIERS[function], args, strict=False)) | kwargs
-            return self._activation(function, args, kwargs, is_in_place(function, named))
+        if (rectifier := rectifier_of(function, args, kwargs)) is not None:
+            return self._activation(function, args, kwargs, rectifier.in_place)
         if function in _ACTIVATIONS:
             in_place = bool(kwargs.get("inplace", False)) or any(one is True for one in args[1:])
             return self._activation(function, args, kwargs, in_place)

@@ -6,7 +6,6 @@ the top, and the maps compared with the original's by rank correlation and SSIM.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -62,7 +61,8 @@ def randomized(
     size = (image.shape[2], image.shape[3])
     layers = weighted_layers(model, until, size)
     counts = sorted({max(1, round(share * len(layers))) for share in stages})
-    stranger = model.with_module(copy.deepcopy(model.module).eval())
+    stranger = model.copy()
+    stranger.module.eval()
     modules = dict(stranger.module.named_modules())
     chance = torch.Generator().manual_seed(seed)
     done = 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +34,8 @@ class ModelHandle:
     The network is borrowed: whatever featvis does with it, hooks, ``requires_grad``, train or eval
     mode and memory format are afterwards exactly as they were.
     """
+
+    _takes_one_size: bool | None
 
     def __init__(
         self,
@@ -73,12 +77,9 @@ class ModelHandle:
         self.missing = frozenset(missing)
         self.unit_axes = dict(unit_axes or {})
         self.notes = tuple(notes)
-        self._networks: dict[Size, NetworkAt] = {}
         self.spreads = False
         """Whether further GPUs of the same kind may help: its user named no single one."""
-        self._takes_one_size: bool | None = None
-        self._pairs: list[Pair] | None = None
-        self._windows: dict[tuple[str, tuple[int, int], Size], Window | None] = {}
+        self._forget()
         if len(self.mean) != len(self.std) or not self.mean:
             raise ModelError(f"mean and std have one number for each channel, got {mean} and {std}")
         if any(value <= 0 for value in self.std):
@@ -208,23 +209,27 @@ class ModelHandle:
             self._windows[asked] = find_window(info, position, size, self.channels, tap, self.device)
         return self._windows[asked]
 
-    def with_module(self, module: nn.Module) -> ModelHandle:
-        """Return a handle like this one on another network of the same build."""
-        other = ModelHandle(
-            module,
-            name=self.name,
-            mean=self.mean,
-            std=self.std,
-            input_size=self.input_size,
-            interpolation=self.interpolation,
-            labels=self.labels,
-            missing=sorted(self.missing),
-            unit_axes=self.unit_axes,
-            notes=self.notes,
-            signal=self.signal,
-        )
-        other.spreads = self.spreads
+    def copy(self, module: nn.Module | None = None, device: str | torch.device | None = None) -> Self:
+        """Return a handle like this one that shares nothing with it that may change.
+
+        Args:
+            module: another network of the same build; by default a deep copy of its own.
+            device: where to put it; by default it stays where it is.
+        """
+        other = copy.copy(self)
+        other.module = copy.deepcopy(self.module) if module is None else module
+        if device is not None:
+            other.module.to(device)
+        other.unit_axes = dict(self.unit_axes)
+        other._forget()
         return other
+
+    def _forget(self) -> None:
+        """Begin without anything that was measured: it holds for one module on one device."""
+        self._networks: dict[Size, NetworkAt] = {}
+        self._takes_one_size = None
+        self._pairs: list[Pair] | None = None
+        self._windows: dict[tuple[str, tuple[int, int], Size], Window | None] = {}
 
     def run_once(self, images: Tensor) -> None:
         """Run the whole network on images ``(B, C, H, W)`` in [0, 1] for what its own hooks note."""

@@ -39,7 +39,15 @@ class PairedHandle(ModelHandle):
 
     def __init__(self, pair: Any, tokenize: Callable[[list[str]], Any], **told: Any) -> None:
         super().__init__(ImageTower(pair), **told)
-        self.pair, self._tokenize = pair, tokenize
+        self._tokenize = tokenize
+
+    @property
+    def pair(self) -> Any:
+        """The network with both towers."""
+        return self.module.pair
+
+    def _forget(self) -> None:
+        super()._forget()
         self._texts: dict[str, Tensor] = {}
 
     def embed(self, prompt: str) -> Tensor:

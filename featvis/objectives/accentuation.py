@@ -13,12 +13,12 @@ from torch import Tensor
 from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.objectives.base import Objective, copy_with, number, spread_over
+from featvis.objectives.base import Composite, Objective, copy_with, number, spread_over
 from featvis.objectives.resize import Resize
 from featvis.objectives.shown import Activations, Seen, seen
 
 
-class Accentuation(Objective):
+class Accentuation(Composite):
     """f(Tx) - λ·b·d(Tx, T x₀), with the same transforms T for image and photograph (arXiv 2402.10039).
 
     d is the mean over positions of the Euclidean distance over channels, of what the network is shown or of
@@ -29,27 +29,26 @@ class Accentuation(Objective):
     sees = True
 
     def __init__(self, climbed: Objective, photograph: Tensor, weight: float, layer: str | None) -> None:
-        self.climbed, self.photograph, self.weight, self.layer = climbed, photograph, weight, layer
-        self.layers = tuple(dict.fromkeys((*climbed.layers, *([layer] if layer else []))))
+        self.photograph, self.weight, self.layer = photograph, weight, layer
+        self.own_layers = (layer,) if layer else ()
         self._info: LayerInfo | None = None
         self._there: Tensor | None = None
+        super().__init__([climbed])
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
-        climbed = self.climbed.bind(network)
-        bound = Accentuation(climbed, self.photograph, self.weight, self.layer)
-        bound._info = network.layer(self.layer) if self.layer else None
-        return bound
+        info = network.layer(self.layer) if self.layer else None
+        return copy_with(super().bind(network), _info=info, _there=None)
 
     @contextmanager
     def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:  # noqa: D102
-        with self.climbed.opened(device, precision) as ready:
-            yield copy_with(self, climbed=ready, _there=self.photograph[None].to(device))
+        with super().opened(device, precision) as ready:
+            yield copy_with(ready, _there=self.photograph[None].to(device))
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         told = seen(activations, self)
         if self._there is None or (self.layer is not None and self._info is None):
             raise TargetError(f"{self.describe()} is not opened yet; render it, or use fv.ascend")
-        scores = self.climbed(told, images)
+        scores = self.inner[0](told, images)
         if self.weight == 0:
             return scores
         if self._there.shape[2:] != images.shape[2:]:
@@ -74,7 +73,7 @@ class Accentuation(Objective):
     def describe(self) -> str:  # noqa: D102
         levels = (self.photograph * 255).round().to(torch.uint8).cpu().contiguous()
         where = f", layer={self.layer}" if self.layer else ""
-        return f"accentuation({self.climbed.describe()}, {_digest(levels)}, {number(self.weight)}{where})"
+        return f"accentuation({self.inner[0].describe()}, {_digest(levels)}, {number(self.weight)}{where})"
 
 
 def accentuation(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from featvis.errors import UserError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.objectives.shown import Activations, Seen, under_reference
+from featvis.objectives.shown import Activations, under_reference
 
 _Kind = TypeVar("_Kind")
 
@@ -148,20 +148,95 @@ def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:
 
 
 # Here and not in a module of their own: an objective's operators make sums, and sums are objectives.
-class Sum(Objective):
-    """A weighted sum of objectives, flat."""
+class Composite(Objective):
+    """An objective made of others: all that a run asks of it follows from these.
 
-    def __init__(self, terms: Sequence[tuple[float, Objective]]) -> None:
-        self.terms = tuple(terms)
-        self.layers = tuple(dict.fromkeys(layer for _, term in self.terms for layer in term.layers))
-        self.coupled = any(term.coupled for _, term in self.terms)
-        self.sees = any(term.sees for _, term in self.terms)
-        self.references = {name: one for _, term in self.terms for name, one in term.references.items()}
+    A subclass says how their scores become one, and overrides only what is not theirs. Whatever it sets in
+    its ``__init__`` beside :attr:`inner` is kept by :meth:`with_inner`.
+    """
+
+    own_layers: tuple[str, ...] = ()
+    """Layers that it reads itself, beside those of the inner objectives; set before ``super().__init__``."""
+
+    def __init__(self, inner: Sequence[Objective]) -> None:
+        self.inner = tuple(inner)
+        self._follow()
+
+    def with_inner(self, inner: Sequence[Objective]) -> Self:
+        """Return this objective of other inner objectives."""
+        other = copy_with(self, inner=tuple(inner))
+        other._follow()
+        return other
+
+    def _follow(self) -> None:
+        kind, inner = type(self), self.inner
+        read = [layer for objective in inner for layer in objective.layers]
+        self.layers = tuple(dict.fromkeys((*read, *self.own_layers)))
+        self.sees = kind.sees or any(objective.sees for objective in inner)
+        self.coupled = kind.coupled or any(objective.coupled for objective in inner)
+        self.references = {
+            digest: photograph for objective in inner for digest, photograph in objective.references.items()
+        }
+
+    def _change(self, change: Callable[[Objective], Objective]) -> Self:
+        # An inner objective that stands several times is changed once and stays one.
+        different = {id(objective): objective for objective in self.inner}
+        changed = {key: change(objective) for key, objective in different.items()}
+        return self.with_inner([changed[id(objective)] for objective in self.inner])
+
+    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
+        return self._change(lambda objective: objective.bind(network))
+
+    def beside(self, layers: Sequence[str], units: Sequence[int] = ()) -> Objective:  # noqa: D102
+        return self._change(lambda objective: objective.beside(layers, units))
 
     @contextmanager
     def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:  # noqa: D102
-        with ExitStack() as stack:
-            yield Sum([(w, stack.enter_context(term.opened(device, precision))) for w, term in self.terms])
+        with ExitStack() as held:
+            yield self._change(lambda objective: held.enter_context(objective.opened(device, precision)))
+
+    def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
+        # The part of the canvas that one position sees is enough for one reader only; who reads no layer
+        # sees the images themselves, whatever the network is shown.
+        readers = [objective for objective in self.inner if objective.layers]
+        alone = len(readers) == 1 and not self.own_layers and not self.sees
+        return readers[0].place() if alone else None
+
+    def moved(self, position: tuple[int, int]) -> Objective:  # noqa: D102
+        return self._change(lambda objective: objective.moved(position) if objective.layers else objective)
+
+    def gather(self, lanes: int) -> tuple[Objective, dict[str, tuple[int, ...]]]:  # noqa: D102
+        readers = [*self.own_layers, *(layer for objective in self.inner for layer in objective.layers)]
+        inner, units = [], {}
+        for objective in self.inner:
+            narrow, only = objective.gather(lanes)
+            # What another reads whole, or in another order, stays whole.
+            if only and all(readers.count(layer) == 1 for layer in only):
+                inner.append(narrow)
+                units.update(only)
+            else:
+                inner.append(objective)
+        return self.with_inner(inner), units
+
+    @classmethod
+    def stack(cls, objectives: Sequence[Any]) -> Objective:
+        """Stack the inner objectives column by column, for a subclass whose ``stacks_with`` allows it."""
+        columns = zip(*(objective.inner for objective in objectives), strict=True)
+        together: Objective = objectives[0].with_inner([stack(column) for column in columns])
+        return together
+
+
+class Sum(Composite):
+    """A weighted sum of objectives, flat."""
+
+    def __init__(self, terms: Sequence[tuple[float, Objective]]) -> None:
+        self.weights = tuple(weight for weight, _ in terms)
+        super().__init__([term for _, term in terms])
+
+    @property
+    def terms(self) -> tuple[tuple[float, Objective], ...]:
+        """The weights and what they weigh."""
+        return tuple(zip(self.weights, self.inner, strict=True))
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         total = images.new_zeros(images.shape[0])
@@ -169,73 +244,37 @@ class Sum(Objective):
             total = total + weight * term(activations, images)
         return total
 
-    def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
-        # Terms that read no layer see the images themselves, whatever the network is shown.
-        reading = [term for _, term in self.terms if term.layers]
-        return reading[0].place() if len(reading) == 1 and not self.sees else None
-
-    def moved(self, position: tuple[int, int]) -> Objective:  # noqa: D102
-        return Sum([(weight, term.moved(position) if term.layers else term) for weight, term in self.terms])
-
     def describe(self) -> str:  # noqa: D102
         return " + ".join(f"{number(weight)}*{term.describe()}" for weight, term in self.terms)
 
-    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
-        return Sum([(weight, term.bind(network)) for weight, term in self.terms])
-
-    def gather(self, lanes: int) -> tuple[Objective, dict[str, tuple[int, ...]]]:  # noqa: D102
-        readers = [layer for _, term in self.terms for layer in term.layers]
-        terms, units = [], {}
-        for weight, term in self.terms:
-            found, only = term.gather(lanes)
-            # What another term reads whole, or in another order, stays whole.
-            if only and all(readers.count(layer) == 1 for layer in only):
-                terms.append((weight, found))
-                units.update(only)
-            else:
-                terms.append((weight, term))
-        return Sum(terms), units
-
     def stacks_with(self) -> tuple[object, ...]:  # noqa: D102
-        return (Sum, tuple((weight, term.stacks_with()) for weight, term in self.terms))
-
-    @classmethod
-    def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
-        columns = zip(*(objective.terms for objective in objectives), strict=True)
-        return Sum([(column[0][0], stack([term for _, term in column])) for column in columns])
+        return (Sum, self.weights, tuple(term.stacks_with() for term in self.inner))
 
 
-class EachItsOwn(Objective):
+class EachItsOwn(Composite):
     """Lane b is scored by the b-th objective, on its own activations alone."""
-
-    def __init__(self, objectives: Sequence[Objective]) -> None:
-        self.objectives = tuple(objectives)
-        self.layers = tuple(dict.fromkeys(layer for one in self.objectives for layer in one.layers))
-        self.sees = any(one.sees for one in self.objectives)
-        self.references = {name: one for each in self.objectives for name, one in each.references.items()}
-
-    @contextmanager
-    def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:  # noqa: D102
-        with ExitStack() as stack:
-            unique = {id(one): one for one in self.objectives}
-            ready = {key: stack.enter_context(one.opened(device, precision)) for key, one in unique.items()}
-            yield EachItsOwn([ready[id(one)] for one in self.objectives])
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         scores = []
-        for lane, objective in enumerate(self.objectives):
+        for lane, objective in enumerate(self.inner):
+            own = slice(lane, lane + 1)
+            if objective.coupled or objective.sees:
+                # It needs the mates, or the batch that this step's transforms were drawn for.
+                scores.append(objective(activations, images)[own])
+                continue
             beside = [under_reference(name, of) for name in objective.references for of in objective.layers]
             names = [*objective.layers, *(name for name in beside if name in activations)]
-            own: Activations
-            if objective.sees and isinstance(activations, Seen):
-                own = activations.lane(lane, names)
-            else:
-                own = {name: activations[name][lane : lane + 1] for name in names}
-            scores.append(objective(own, images[lane : lane + 1]))
+            scores.append(objective({name: activations[name][own] for name in names}, images[own]))
         return torch.cat(scores)
 
+    def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
+        return None  # the lanes may read different places
+
+    def gather(self, lanes: int) -> tuple[Objective, dict[str, tuple[int, ...]]]:  # noqa: D102
+        return self, {}  # each is given its lane only, so it cannot tell the unit by the lane
+
     def describe(self) -> str:  # noqa: D102
-        return "[" + ", ".join(objective.describe() for objective in self.objectives) + "]"
+        return "[" + ", ".join(objective.describe() for objective in self.inner) + "]"
 
 
 def stack(objectives: Sequence[Objective]) -> Objective:

@@ -11,13 +11,13 @@ from torch import Tensor
 from featvis.errors import ModelError, UserError
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.network import NetworkAt
-from featvis.objectives.base import Objective, Sum, copy_with
+from featvis.objectives.base import Composite, Objective, Sum, copy_with
 from featvis.objectives.reference import fitted
 from featvis.objectives.resize import Resize
 from featvis.objectives.shown import Activations, read, seen, under_reference
 
 
-class Elsewhere(Objective):
+class Elsewhere(Composite):
     """An objective that reads another network than the one that the run was started with.
 
     The other network is shown what the first one is, after the transforms, resized to its own input size.
@@ -26,17 +26,36 @@ class Elsewhere(Objective):
     sees = True
 
     def __init__(self, model: ModelHandle, objective: Objective) -> None:
-        self.model, self.objective = model, objective
+        self.model = model
         self._tap: Callable[[Tensor], Activations] | None = None
         self._resize: Resize | None = None
+        super().__init__([objective])
+
+    def _follow(self) -> None:
+        super()._follow()
+        # They are read here, by the other network: the first one must look neither for its layers nor at
+        # its photographs.
+        self.layers, self.references = (), {}
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         if network.module is self.model.module:
-            return self.objective.bind(network)  # it is run anyway, and a network is borrowed once
+            return self.inner[0].bind(network)  # it is run anyway, and a network is borrowed once
         found = next((m for m in network.module.modules() if m is self.model.module), None)
         if found is not None:
             raise ModelError(f"ensemble: {self.model.name} is a part of {network.name}; load it on its own")
-        return copy_with(self, objective=self.objective.bind(self.model.at(self.model.input_size)))
+        return super().bind(self.model.at(self.model.input_size))
+
+    def beside(self, layers: Sequence[str], units: Sequence[int] = ()) -> Objective:  # noqa: D102
+        return self  # those are layers of the first network
+
+    def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
+        return None  # a place in the other network's map is none of the canvas
+
+    def moved(self, position: tuple[int, int]) -> Objective:  # noqa: D102
+        return self
+
+    def gather(self, lanes: int) -> tuple[Objective, dict[str, tuple[int, ...]]]:  # noqa: D102
+        return self, {}  # the other network's layers are whole
 
     @contextmanager
     def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:  # noqa: D102
@@ -47,10 +66,10 @@ class Elsewhere(Objective):
         _HELD.add(id(self.model.module))
         try:
             with (
-                self.objective.opened(self.model.device, precision) as ready,
+                self.inner[0].opened(self.model.device, precision) as ready,
                 self.model.tap(ready.layers, precision=precision) as tap,
             ):
-                yield copy_with(self, objective=ready, _tap=tap, _resize=Resize(self.model.input_size))
+                yield copy_with(self.with_inner([ready]), _tap=tap, _resize=Resize(self.model.input_size))
         finally:
             _HELD.discard(id(self.model.module))
 
@@ -70,23 +89,23 @@ class Elsewhere(Objective):
             assert self._resize is not None
             return self._resize(told.move(given)).to(self.model.device)
 
-        given = read(self.objective, self._tap, images, transformed)
+        given = read(self.inner[0], self._tap, images, transformed)
         given |= self._references(images, transformed)
-        return self.objective(given, images).to(images.device)
+        return self.inner[0](given, images).to(images.device)
 
     def _references(self, images: Tensor, transformed: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
         """What the layers give for the photographs that the objective compares with, moved as the images."""
         assert self._tap is not None
         found = {}
         with torch.no_grad():
-            for digest, one in self.objective.references.items():
+            for digest, one in self.inner[0].references.items():
                 laid = fitted(one, (images.shape[2], images.shape[3])).to(images.device, images.dtype)
                 for layer, given in self._tap(transformed(laid.expand(len(images), -1, -1, -1))).items():
                     found[under_reference(digest, layer)] = given
         return found
 
     def describe(self) -> str:  # noqa: D102
-        return f"{self.model.name}#{self.model.fingerprint()[:12]}({self.objective.describe()})"
+        return f"{self.model.name}#{self.model.fingerprint()[:12]}({self.inner[0].describe()})"
 
 
 _HELD: set[int] = set()

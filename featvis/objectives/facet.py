@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from featvis.errors import TargetError, UserError
+from featvis.models.borrow.moments import MOMENTS_OF
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.objectives.base import Objective, copy_with, number, spread_over, stack
+from featvis.objectives.base import Composite, Objective, copy_with, number, spread_over
 from featvis.objectives.shown import Activations
 
 SHARE = 5.0
 """What the probes' terms weigh together at strength 1 (the authors' code)."""
 
 
-class Facet(Objective):
+class Facet(Composite):
     """J + (5/n)·strength·Σ_l Σ A_l · relu(sg ∂J/∂A_l) · w_l over the n probed layers.
 
     Goh et al. 2021, "Multimodal Neurons in Artificial Neural Networks" (feature facets). Where no gradient
@@ -27,25 +27,28 @@ class Facet(Objective):
     """
 
     def __init__(self, target: Objective, probes: Mapping[str, Tensor], strength: float) -> None:
-        self.target, self.probes, self.strength = target, dict(probes), strength
-        self.layers = tuple(dict.fromkeys([*target.layers, *probes]))
-        self.coupled, self.sees, self.references = target.coupled, target.sees, target.references
+        self.probes, self.strength = dict(probes), strength
+        self.own_layers = tuple(probes)
         self._infos: dict[str, LayerInfo] = {}
+        super().__init__([target])
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
+        target = self.inner[0].bind(network)
         infos = {name: network.layer(name) for name in self.probes}
-        deepest = max(network.layer(name).order for name in self.target.layers)
+        if not target.layers:
+            raise TargetError(f"facet: {target.describe()} reads no layer of {network.name}")
+        deepest = max(network.find(name.removeprefix(MOMENTS_OF)).order for name in target.layers)
         for name, weights in self.probes.items():
             if infos[name].units != weights.numel():
                 raise TargetError(
                     f"facet: a probe of {name} has {infos[name].units} weights, got {weights.numel()}"
                 )
             if infos[name].order >= deepest:
-                raise TargetError(f"facet: {name} does not run before {self.target.describe()}; probe others")
-        return copy_with(self, target=self.target.bind(network), _infos=infos)
+                raise TargetError(f"facet: {name} does not run before {target.describe()}; probe others")
+        return copy_with(self.with_inner([target]), _infos=infos)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        plain = self.target(activations, images)
+        plain = self.inner[0](activations, images)
         if not plain.requires_grad:
             return plain
         if not self._infos:
@@ -72,21 +75,16 @@ class Facet(Objective):
             digest.update(name.encode() + weights.cpu().double().numpy().tobytes())
         probed = ", ".join(self.probes)
         return (
-            f"facet({self.target.describe()}, {probed}, {digest.hexdigest()[:12]}, "
+            f"facet({self.inner[0].describe()}, {probed}, {digest.hexdigest()[:12]}, "
             f"strength={number(self.strength)})"
         )
 
     def stacks_with(self) -> tuple[object, ...]:  # noqa: D102
         return (
             Facet,
-            self.describe().removeprefix(f"facet({self.target.describe()}"),
-            self.target.stacks_with(),
+            self.describe().removeprefix(f"facet({self.inner[0].describe()}"),
+            self.inner[0].stacks_with(),
         )
-
-    @classmethod
-    def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
-        first: Facet = objectives[0]
-        return copy_with(first, target=stack([one.target for one in objectives]))
 
 
 def facet(target: Objective, probes: Mapping[str, Tensor | Sequence[float]], strength: float = 1.0) -> Facet:
@@ -101,7 +99,7 @@ def facet(target: Objective, probes: Mapping[str, Tensor | Sequence[float]], str
     Raises:
         UserError: no probes, weights that are no finite vector, or no finite strength.
     """
-    if not isinstance(target, Objective) or not target.layers:
+    if not isinstance(target, Objective):
         raise UserError("facet: the target is an objective that reads a layer, for instance fv.channel(...)")
     made = {name: torch.as_tensor(weights).detach().float().clone() for name, weights in probes.items()}
     if not made or any(one.dim() != 1 or not bool(one.isfinite().all()) for one in made.values()):

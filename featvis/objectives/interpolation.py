@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from featvis.models.layers.network import NetworkAt
-from featvis.objectives.base import Objective
+from featvis.objectives.base import Composite, Objective
 from featvis.objectives.shown import Activations
 
 
-class Interpolation(Objective):
+class Interpolation(Composite):
     """(1 − w_b)·J₁ + w_b·J₂ with w_b = b / (B − 1) for picture b of B (Lucid).
 
     Coupled: a picture's place in its set says what it climbs.
@@ -18,23 +17,15 @@ class Interpolation(Objective):
 
     coupled = True
 
-    def __init__(self, first: Objective, second: Objective) -> None:
-        self.first, self.second = first, second
-        self.layers = tuple(dict.fromkeys((*first.layers, *second.layers)))
-        self.references = {**first.references, **second.references}
-
-    def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
-        return Interpolation(self.first.bind(network), self.second.bind(network))
-
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         share = torch.linspace(0, 1, images.shape[0], device=images.device)
-        first, second = self.first(activations, images), self.second(activations, images)
+        first, second = (objective(activations, images) for objective in self.inner)
         return (1 - share) * first + share * second
 
     def describe(self) -> str:  # noqa: D102
-        return f"interpolation({self.first.describe()}, {self.second.describe()})"
+        return f"interpolation({', '.join(objective.describe() for objective in self.inner)})"
 
 
 def interpolation(first: Objective, second: Objective) -> Interpolation:
     """Climb from one objective to another over a set: with ``seeds=5`` in five steps."""
-    return Interpolation(first, second)
+    return Interpolation([first, second])

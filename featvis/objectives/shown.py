@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from torch import Tensor
@@ -48,19 +48,6 @@ class Seen(dict[str, Tensor]):
         """
         shown = self.move(images)
         return Seen(self._tap(shown), shown, self.move, self._tap)
-
-    def lane(self, lane: int, names: Sequence[str]) -> Seen:
-        """Return what one lane saw, with the activations named."""
-        lanes, own = self.shown.shape[0], slice(lane, lane + 1)
-
-        def move(images: Tensor) -> Tensor:
-            return self.move(images.expand(lanes, -1, -1, -1))[own]
-
-        def tap(shown: Tensor) -> Activations:
-            given = self._tap(shown.expand(lanes, -1, -1, -1))
-            return {name: given[name][own] for name in names if name in given}
-
-        return Seen({name: self[name][own] for name in names}, self.shown[own], move, tap)
 
 
 def read(

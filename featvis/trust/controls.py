@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,21 +21,6 @@ _STRANGE = 1.0
 """D_σ on photographs in batches of eight: EfficientNets have .26 to .4, with weights dealt out anew 1.6."""
 _CHECKED = 6
 """At so many depths at most of the cascade, all weights among them, the pictures are shown."""
-
-
-def copy_of(model: ModelHandle) -> ModelHandle:
-    """Return a handle on a copy of the network, so that nothing done to it touches the original."""
-    return ModelHandle(
-        copy.deepcopy(model.module),
-        name=model.name,
-        mean=model.mean,
-        std=model.std,
-        input_size=model.input_size,
-        interpolation=model.interpolation,
-        labels=model.labels,
-        missing=sorted(model.missing),
-        unit_axes=model.unit_axes,
-    )
 
 
 def randomize(module: nn.Module, generator: torch.Generator) -> None:
@@ -73,7 +57,7 @@ def cascade(model: ModelHandle, layer: str, seed: int = 0) -> Iterator[tuple[int
     seen = {one.name for one in network.layers.values()}
     names = [one.name for one in below]
     names += [name for name, one in modules.items() if name and name not in seen and _has_own(one)]
-    total, changed = len(names), copy_of(model)
+    total, changed = len(names), model.copy()
     stops = {max(1, round(total ** (place / (_CHECKED - 1)))) for place in range(_CHECKED)}
     generator = torch.Generator().manual_seed(seed)
     own = dict(changed.module.named_modules())

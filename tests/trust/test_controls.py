@@ -7,7 +7,6 @@ from torch import nn
 import featvis as fv
 from featvis.trust.controls import (
     cascade,
-    copy_of,
     is_untrained,
     randomize,
     responses_in_random_networks,
@@ -55,7 +54,7 @@ def _same(now, before, module):
 def test_a_copy_gives_the_same_activations(chance):
     model = small()
     images = torch.rand((2, 3, 17, 24), generator=chance)
-    copy = copy_of(model)
+    copy = model.copy()
     assert copy.module is not model.module
     assert torch.equal(activations_of(copy, "fc", images), activations_of(model, "fc", images))
     assert copy.fingerprint() == model.fingerprint()

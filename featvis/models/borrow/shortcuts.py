@@ -38,7 +38,7 @@ class _Bounded(torch.autograd.Function):
 
 
 @contextmanager
-def lean(module: nn.Module) -> Iterator[None]:
+def shortcuts(module: nn.Module) -> Iterator[None]:
     """Let bounded activations and padded strided convolutions do their work in fewer passes over memory."""
     with ExitStack() as restore:
         for one in module.modules():

@@ -14,7 +14,7 @@ from featvis.errors import ModelError
 from featvis.models.borrow.fold import Pair, Rest, folded, scale_and_offset, sends_back_its_own
 from featvis.models.borrow.gather import gathered
 from featvis.models.borrow.moments import MOMENTS_OF, Moments
-from featvis.models.borrow.shortcuts import lean
+from featvis.models.borrow.shortcuts import shortcuts
 
 
 class _Finished(BaseException):
@@ -39,7 +39,7 @@ def borrowed(
         module: the network.
         channels_last: keep its convolutions' weights in channels_last meanwhile.
         fold: convolutions to fold the BatchNorm behind them into meanwhile.
-        cheaper: let modules do their work as :func:`featvis.models.borrow.shortcuts.lean` says.
+        cheaper: let modules do their work as :func:`featvis.models.borrow.shortcuts.shortcuts` says.
         only: layers that compute some units only; see :func:`featvis.models.borrow.gather.gathered`.
     """
     with ExitStack() as restore:
@@ -59,7 +59,7 @@ def borrowed(
                         laid = mine.detach().contiguous(memory_format=torch.channels_last)
                         one._parameters[name] = nn.Parameter(laid, requires_grad=False)
         if cheaper:
-            restore.enter_context(lean(module))
+            restore.enter_context(shortcuts(module))
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import queue
 import threading
 from collections import deque
@@ -34,14 +33,7 @@ def replicas(model: ModelHandle) -> list[ModelHandle]:
         for index in range(torch.cuda.device_count())
         if index != first and torch.cuda.get_device_name(index) == own
     ]
-    return [model, *(replica(model, torch.device("cuda", index)) for index in others)]
-
-
-def replica(model: ModelHandle, device: torch.device) -> ModelHandle:
-    """Return the network on another device; what was measured of its layers holds there too."""
-    other = copy.copy(model)
-    other.module = copy.deepcopy(model.module).to(device)
-    return other
+    return [model, *(model.copy(device=torch.device("cuda", index)) for index in others)]
 
 
 def spread(

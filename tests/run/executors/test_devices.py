@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 
 import pytest
-import torch
 
 from featvis.plan.make import make_plan
-from featvis.run.executors.devices import replica, replicas, spread
+from featvis.run.executors.devices import replicas, spread
 from featvis.run.executors.local import execute
 from tests.networks import small
 
@@ -21,7 +20,7 @@ def planned():
 
 
 def pair(planned):
-    return [planned.model, replica(planned.model, torch.device("cpu"))]
+    return [planned.model, planned.model.copy(device="cpu")]
 
 
 def pngs(pictures):
@@ -83,10 +82,3 @@ def test_a_failing_picture_is_told_and_the_rest_goes_on(planned, monkeypatch):
 
 def test_a_cpu_has_no_further_devices(planned):
     assert replicas(planned.model) == [planned.model]
-
-
-def test_a_replica_shares_no_weight(planned):
-    other = replica(planned.model, torch.device("cpu"))
-    mine = {parameter.data_ptr() for parameter in planned.model.module.parameters()}
-    assert mine.isdisjoint(parameter.data_ptr() for parameter in other.module.parameters())
-    assert other.fingerprint() == planned.weights
