@@ -5,8 +5,8 @@ A file of the package enters something by a decorator whose arguments are litera
     @source("timm", example="timm:NAME", about="timm (download)")
     class Timm(ModelSource): ...
 
-The arguments are read from the file's text, so that help texts and errors know every entry and nothing (no
-torch) is imported before it is used.
+The arguments, and the keyword parameters of a function as its ``options``, are read from the file's text, so
+that help texts and errors know every entry and nothing (no torch) is imported before it is used.
 
 Files of one's own are found in two ways. On the command line, the environment variable ``FEATVIS_PLUGINS``
 names folders (separated as in ``PATH``) that are laid out as featvis is: ``FOLDER/models/sources/zoo.py``
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import os
 from collections.abc import Callable
 from functools import cache
@@ -51,6 +52,8 @@ class Register(Generic[Entry]):
         """Return the decorator that enters a class or function under a name."""
 
         def decorate(made: Made) -> Made:
+            if inspect.isfunction(made) and made.__kwdefaults__:
+                options["options"] = made.__kwdefaults__
             self._made[name] = (self.schema(name, **options), made)
             return made
 
@@ -87,13 +90,16 @@ def _decorated(file: Path, changed: int, decorator: str) -> list[tuple[str, dict
     text = file.read_text("utf-8")
     if f"@{decorator}(" not in text:
         return []
-    return [
-        (
-            ast.literal_eval(call.args[0]),
-            {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords},
-        )
-        for node in ast.parse(text).body
-        if isinstance(node, ast.ClassDef | ast.FunctionDef)
-        for call in node.decorator_list
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == decorator
-    ]
+    found = []
+    for node in ast.parse(text).body:
+        for call in node.decorator_list if isinstance(node, ast.ClassDef | ast.FunctionDef) else ():
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == decorator:
+                options = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
+                if isinstance(node, ast.FunctionDef) and node.args.kwonlyargs:
+                    pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+                    options["options"] = {
+                        argument.arg: None if default is None else ast.literal_eval(default)
+                        for argument, default in pairs
+                    }
+                found.append((ast.literal_eval(call.args[0]), options))
+    return found
