@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from featvis.attribution.blur import blur
-from featvis.attribution.choices import STEPS, Choices
 from featvis.attribution.guided import GuidedReLU
+from featvis.attribution.register import Outcome, method
 from featvis.attribution.scoring import Score
 from featvis.errors import ModelError
 
@@ -19,18 +19,8 @@ BATCH = 8
 """Images that a pass takes: beyond that a CPU wins nothing."""
 
 
-def captum() -> Any:
-    """Return ``captum.attr``.
-
-    Raises:
-        ModelError: it is not installed.
-    """
-    try:
-        return importlib.import_module("captum.attr")
-    except ImportError as error:
-        raise ModelError(
-            f"this method is Captum's, which is not installed ({error}); pip install 'featvis[attribution]'"
-        ) from None
+def _captum() -> Any:
+    return importlib.import_module("captum.attr")
 
 
 def baseline_of(score: Score, image: Tensor, kind: str) -> Tensor:
@@ -42,16 +32,25 @@ def baseline_of(score: Score, image: Tensor, kind: str) -> Tensor:
     return colour[:, None, None].expand_as(image).contiguous()
 
 
-def saliency(score: Score, image: Tensor, choices: Choices) -> tuple[Tensor, dict[str, float]]:
+@method("saliency", about="the score's gradient", needs="captum.attr", extra="attribution")
+def saliency(score: Score, image: Tensor, *, smooth: int = 0, noise: float = 0.15, seed: int = 0) -> Outcome:
     """Return the largest |∂score/∂pixel| over the colours, ``(H, W)`` (Simonyan et al. 2013)."""
 
     def gradient(images: Tensor) -> Tensor:
-        return captum().Saliency(score).attribute(images.requires_grad_(), abs=False)  # type: ignore[no-any-return]
+        return _captum().Saliency(score).attribute(images.requires_grad_(), abs=False)  # type: ignore[no-any-return]
 
-    return _smoothed(gradient, image, choices).abs().amax(1)[0], {}
+    return Outcome(_smoothed(gradient, image, smooth, noise, seed).abs().amax(1)[0], {})
 
 
-def guided_backprop(score: Score, image: Tensor, choices: Choices) -> tuple[Tensor, dict[str, float]]:
+@method(
+    "guided-backprop",
+    about="the gradient, where rectifiers let only positive ones through",
+    needs="captum.attr",
+    extra="attribution",
+)
+def guided_backprop(
+    score: Score, image: Tensor, *, smooth: int = 0, noise: float = 0.15, seed: int = 0
+) -> Outcome:
     """Return saliency with rectifiers that let positive gradients through only (Springenberg et al. 2014).
 
     Raises:
@@ -64,68 +63,101 @@ def guided_backprop(score: Score, image: Tensor, choices: Choices) -> tuple[Tens
             return score(images)
 
     def gradient(images: Tensor) -> Tensor:
-        return captum().Saliency(guided).attribute(images.requires_grad_(), abs=False)  # type: ignore[no-any-return]
+        return _captum().Saliency(guided).attribute(images.requires_grad_(), abs=False)  # type: ignore[no-any-return]
 
-    found = _smoothed(gradient, image, choices).abs().amax(1)[0]
+    values = _smoothed(gradient, image, smooth, noise, seed).abs().amax(1)[0]
     if not guide.met:
         raise ModelError(
             f"guided-backprop changes ReLUs, and {score.model.name} has none before "
             f"{score.objective.describe()}; saliency is the same there"
         )
-    return found, {}
+    return Outcome(values, {})
 
 
-def integrated_gradients(score: Score, image: Tensor, choices: Choices) -> tuple[Tensor, dict[str, float]]:
+@method(
+    "integrated-gradients",
+    about="the gradient along the way from a baseline, times that way",
+    signed=True,
+    needs="captum.attr",
+    extra="attribution",
+)
+def integrated_gradients(
+    score: Score,
+    image: Tensor,
+    *,
+    steps: int = 50,
+    baseline: str = "mean",
+    smooth: int = 0,
+    noise: float = 0.15,
+    seed: int = 0,
+) -> Outcome:
     """Return integrated gradients summed over the colours, ``(H, W)`` (Sundararajan et al. 2017).
 
     Told beside it: the baseline's score, and how far the sum is from the difference of both scores.
     """
-    base = baseline_of(score, image, choices.baseline)
-    method = captum().IntegratedGradients(score)
+    base = baseline_of(score, image, baseline)
+    integrated = _captum().IntegratedGradients(score)
 
     def attributed(images: Tensor) -> Tensor:
-        return method.attribute(  # type: ignore[no-any-return]
+        return integrated.attribute(  # type: ignore[no-any-return]
             images,
             baselines=base,
-            n_steps=choices.steps or STEPS["integrated-gradients"],
+            n_steps=steps,
             internal_batch_size=BATCH,
         )
 
-    found = _smoothed(attributed, image, choices).detach()
+    found = _smoothed(attributed, image, smooth, noise, seed).detach()
     before, after = score.values(torch.cat([base, image])).tolist()
     missing = float(found.double().sum()) - (after - before)
-    return found.sum(1)[0], {"baseline_score": before, "completeness_gap": missing}
+    return Outcome(found.sum(1)[0], {"baseline_score": before, "completeness_gap": missing})
 
 
-def occlusion(score: Score, image: Tensor, choices: Choices) -> tuple[Tensor, dict[str, float]]:
+@method(
+    "occlusion",
+    about="by how much the score falls where a window is covered",
+    signed=True,
+    needs="captum.attr",
+    extra="attribution",
+)
+def occlusion(
+    score: Score,
+    image: Tensor,
+    *,
+    window: int | None = None,
+    stride: int | None = None,
+    baseline: str = "mean",
+) -> Outcome:
     """Return by how much the score falls when a window over a pixel is covered, ``(H, W)``.
 
-    Zeiler and Fergus 2014; the mean over the windows that cover a pixel.
+    Zeiler and Fergus 2014; the mean over the windows that cover a pixel. By default a window is a seventh of
+    the canvas's shorter side, and half of that from one to the next.
     """
     size = image.shape[2:]
-    window = min(choices.window or max(1, min(size) // 7), *size)
-    stride = choices.stride or max(1, window // 2)
+    window = min(window or max(1, min(size) // 7), *size)
+    stride = min(stride or max(1, window // 2), window)
     found = (
-        captum()
+        _captum()
         .Occlusion(score.values)
         .attribute(
             image,
             sliding_window_shapes=(image.shape[1], window, window),
-            strides=(image.shape[1], min(stride, window), min(stride, window)),
-            baselines=baseline_of(score, image, choices.baseline),
+            strides=(image.shape[1], stride, stride),
+            baselines=baseline_of(score, image, baseline),
             perturbations_per_eval=BATCH,
         )
     )
-    return found[0, 0], {"window": window, "stride": min(stride, window)}
+    return Outcome(found[0, 0], {"window": window, "stride": stride})
 
 
-def _smoothed(attributed: Callable[[Tensor], Tensor], image: Tensor, choices: Choices) -> Tensor:
-    """SmoothGrad (Smilkov et al. 2017): the mean over copies of the image under noise."""
-    if choices.smooth == 0:
+def _smoothed(
+    attributed: Callable[[Tensor], Tensor], image: Tensor, smooth: int, noise: float, seed: int
+) -> Tensor:
+    """SmoothGrad (Smilkov et al. 2017): the mean over copies of the image under noise of a deviation."""
+    if smooth == 0:
         return attributed(image.detach().clone())
-    chance = torch.Generator().manual_seed(choices.seed)
+    chance = torch.Generator().manual_seed(seed)
     total = torch.zeros_like(image)
-    for _ in range(choices.smooth):
-        noise = torch.randn(image.shape, generator=chance).to(image.device)
-        total += attributed(image.detach() + choices.noise * noise)
-    return total / choices.smooth
+    for _ in range(smooth):
+        drawn = torch.randn(image.shape, generator=chance).to(image.device)
+        total += attributed(image.detach() + noise * drawn)
+    return total / smooth

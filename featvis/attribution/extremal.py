@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from featvis.attribution.blur import blur
+from featvis.attribution.register import Outcome, method
 from featvis.attribution.scoring import Score
 
 LEVELS = 8
@@ -90,6 +91,20 @@ class Pyramid:
         """Return the image ``(1, C, H, W)``: blurred where the mask is 0, itself where it is 1."""
         shares = (1 - (mask[None] * (LEVELS - 1) - self._at).abs()).clamp(min=0)
         return torch.einsum("lhw,lchw->chw", shares, self._levels)[None]
+
+
+@method("extremal", about="the part of the photograph under which the score stays highest", full_scale=1.0)
+def extremal_mask(score: Score, image: Tensor, *, area: float = 0.1, steps: int = 300) -> Outcome:
+    """Return the mask that :func:`extremal` finds, and the scores under it."""
+    found = extremal(score, image, area, steps)
+    kept = float(found.mask.mean())
+    numbers = {"kept_score": found.kept, "blurred_score": found.blurred, "area": kept}
+    numbers |= {"area_wanted": area, "area_missed": found.missed}
+    warning = (
+        f"the mask keeps {kept:.0%} of the canvas, not the {area:.0%} asked for, after {steps} steps; "
+        "give it more"
+    )
+    return Outcome(found.mask, numbers, warning if found.missed else "")
 
 
 def extremal(score: Score, image: Tensor, area: float = 0.1, steps: int = 300) -> Extremal:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from featvis.attribution.register import Outcome, method
 from featvis.attribution.scoring import Score
 from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
@@ -40,7 +41,8 @@ def cam_layer(network: NetworkAt, layers: tuple[str, ...], wanted: str | None = 
     return max(alike, key=lambda info: info.order)
 
 
-def grad_cam(score: Score, image: Tensor, layer: LayerInfo) -> Tensor:
+@method("grad-cam", about="a layer's units, weighed by how the score rises with them")
+def grad_cam(score: Score, image: Tensor, *, layer: str | None = None) -> Outcome:
     """Return relu(Σ_c w_c a_c), w_c the mean over the map of ∂score/∂a_c, enlarged to the image's size.
 
     Selvaraju et al. 2017. A score that reads one position of this very layer weighs its unit alone, so
@@ -49,16 +51,19 @@ def grad_cam(score: Score, image: Tensor, layer: LayerInfo) -> Tensor:
     Args:
         score: of the target, on a tap that reads the layer too.
         image: ``(1, C, H, W)``.
-        layer: as :func:`cam_layer` gives it.
+        layer: as :func:`cam_layer` chooses it.
     """
+    assert layer is not None
+    size = (image.shape[2], image.shape[3])
+    axis = score.model.at(size).layer(layer).axis
     watched = image.detach().requires_grad_()
     activations = score.tap(watched)
-    read = activations[layer.name]
-    (slope,) = torch.autograd.grad(score.objective(activations, watched).sum(), read)
-    read, slope = read.detach().movedim(layer.axis, 1).float(), slope.movedim(layer.axis, 1).float()
-    weighed = (slope.mean((2, 3), keepdim=True) * read).sum(1, keepdim=True).clamp(min=0)
-    size = (image.shape[2], image.shape[3])
-    return functional.interpolate(weighed, size, mode="bilinear", align_corners=False)[0, 0]
+    read = activations[layer]
+    (gradient,) = torch.autograd.grad(score.objective(activations, watched).sum(), read)
+    read, gradient = read.detach().movedim(axis, 1).float(), gradient.movedim(axis, 1).float()
+    weighed = (gradient.mean((2, 3), keepdim=True) * read).sum(1, keepdim=True).clamp(min=0)
+    values = functional.interpolate(weighed, size, mode="bilinear", align_corners=False)[0, 0]
+    return Outcome(values, {"layer": layer})
 
 
 def _is_map(info: LayerInfo) -> bool:

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from featvis.attribution.register import Outcome, method
 from featvis.attribution.scoring import Score
 from featvis.models.borrow.rectifiers import rectifier_of
 
@@ -57,6 +58,13 @@ def relevance(
         start=torch.zeros_like(shown),
     )
     return pixels, torch.zeros(()) if kept is None else kept
+
+
+@method("lrp", about="the score handed down, layer by layer, to the pixels", signed=True)
+def lrp(score: Score, image: Tensor) -> Outcome:
+    """Return the relevance of each pixel, summed over its colours."""
+    pixels, kept = relevance(score, image)
+    return Outcome(pixels.sum(1)[0], {"kept_by_biases": float(kept)})
 
 
 class _Passing(torch.autograd.Function):

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from featvis.attribution.choices import SIGNED
 from featvis.attribution.colours import balance, heat
 from featvis.files import write_whole
 
@@ -38,17 +37,16 @@ class Attribution:
     """What the method tells beside its map, and the curves' heights if they were measured."""
     sanity: list[dict[str, Any]] = field(default_factory=list)
     """How alike the map is to those of networks with randomized layers, from the top."""
-
-    @property
-    def signed(self) -> bool:
-        """Whether the map holds values below zero that mean something."""
-        return self.method in SIGNED
+    signed: bool = False
+    """Whether the map holds values below zero that mean something."""
+    full_scale: float | None = None
+    """The magnitude that is shown at full strength, where the method says it: 1 for a mask."""
 
     @property
     def scale(self) -> float:
-        """The magnitude that is shown at full strength: the 99.5 % quantile; 1 for a mask."""
-        if self.method == "extremal":
-            return 1.0
+        """The magnitude that is shown at full strength: the method's own, or the 99.5 % quantile."""
+        if self.full_scale is not None:
+            return self.full_scale
         magnitude = np.abs(self.values)
         quantile = float(np.quantile(magnitude, _QUANTILE))
         return quantile or float(magnitude.max()) or 1.0

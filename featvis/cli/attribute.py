@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featvis.attribution.register import BASELINES, check_options, methods
 from featvis.cli.network import Device, Mean, Model, Std, UnitAxis, Weights, check_network, load_network
 from featvis.errors import OutputError, RecipeError, TargetError
 
 if TYPE_CHECKING:
     from featvis.attribution.result import Attribution
     from featvis.models.handle import ModelHandle
+
+
+_NAMES = "; ".join(f"{name} ({entry.about})" for name, entry in methods().items())
+
+
+def _help(option: str, text: str) -> str:
+    """Say of an option what it is, and which methods take it, with their defaults where they differ."""
+    takers = {name: entry.options[option] for name, entry in methods().items() if option in entry.options}
+    return f"{text} {', '.join(f'{name} ({value})' if value else name for name, value in takers.items())}."
 
 
 def attribute(
@@ -26,8 +36,7 @@ def attribute(
         str,
         typer.Option(
             "--method",
-            help="saliency, guided-backprop, integrated-gradients, lrp, grad-cam, occlusion, extremal; "
-            "several with commas between them, or all.",
+            help=f"{_NAMES}; several names with commas between them, or all.",
         ),
     ] = "saliency",
     direction: Annotated[
@@ -43,23 +52,25 @@ def attribute(
         str | None,
         typer.Option("--size", help="The canvas: 224, or HEIGHTxWIDTH; by default the whole photograph."),
     ] = None,
-    layer: Annotated[str | None, typer.Option("--layer", "-l", help="grad-cam: the layer it reads.")] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", help="integrated-gradients: points (50); extremal: steps (300).")
+    layer: Annotated[
+        str | None, typer.Option("--layer", "-l", help=_help("layer", "The map that is read:"))
     ] = None,
-    window: Annotated[int | None, typer.Option("--window", help="occlusion: its side in pixels.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help=_help("steps", "How many:"))] = None,
+    window: Annotated[
+        int | None, typer.Option("--window", help=_help("window", "Its side in pixels:"))
+    ] = None,
     stride: Annotated[
-        int | None, typer.Option("--stride", help="occlusion: from one window to the next.")
+        int | None, typer.Option("--stride", help=_help("stride", "From one window to the next:"))
     ] = None,
     area: Annotated[
-        float | None, typer.Option("--area", help="extremal: share of the canvas that is kept (0.1).")
+        float | None, typer.Option("--area", help=_help("area", "Share of the canvas that is kept:"))
     ] = None,
     baseline: Annotated[
-        str | None,
-        typer.Option("--baseline", help="integrated-gradients, occlusion: mean, black, white or blur."),
+        str | None, typer.Option("--baseline", help=_help("baseline", f"{', '.join(BASELINES)}:"))
     ] = None,
     smooth: Annotated[
-        int | None, typer.Option("--smooth", help="SmoothGrad: how many noisy copies gradients are taken of.")
+        int | None,
+        typer.Option("--smooth", help=_help("smooth", "SmoothGrad, of so many noisy copies:")),
     ] = None,
     noise: Annotated[
         float | None, typer.Option("--noise", help="SmoothGrad: the noise's deviation (0.15).")
@@ -84,7 +95,6 @@ def attribute(
     device: Device = "auto",
 ) -> int:
     """Show where in a photograph a target fires. Writes overlays, maps and numbers, by one method or more."""
-    from featvis.attribution.choices import METHODS, USES, make_choices
     from featvis.spec.recipe import Recipe
     from featvis.spec.target import parse_request
 
@@ -99,9 +109,9 @@ def attribute(
         "noise": noise,
         "seed": seed,
     }
-    given = {name: value for name, value in given.items() if value is not None}
-    methods = METHODS if method == "all" else tuple(dict.fromkeys(part.strip() for part in method.split(",")))
-    make_choices(methods, given)
+    known = methods()
+    chosen = list(known) if method == "all" else list(dict.fromkeys(map(str.strip, method.split(","))))
+    given = check_options(chosen, given)
     if bool(target) == (direction is not None):
         raise TargetError("say with --target which unit, or with --direction which direction, and not both")
     if target:
@@ -125,11 +135,9 @@ def attribute(
 
         wish = make_direction(*load_direction(file, row))
     found = []
-    for one in methods:
-        own = {name: value for name, value in given.items() if one in USES[name]}
-        if not own.get("smooth"):
-            own = {name: value for name, value in own.items() if name not in ("noise", "seed")}
-        told = attributed(handle, photo, wish, one, size=canvas, curves=curves, sanity=sanity, **own)
+    for name in chosen:
+        own = {option: value for option, value in given.items() if option in known[name].options}
+        told = attributed(handle, photo, wish, name, size=canvas, curves=curves, sanity=sanity, **own)
         told.save(folder)
         found.append(told)
         print(_line(told))

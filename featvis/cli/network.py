@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featvis.errors import ModelError
+from featvis.models.sources.register import forms, split_name
 
 if TYPE_CHECKING:
     from featvis.models.handle import ModelHandle
@@ -18,8 +19,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="efficientnet_lite0, torchvision:NAME, timm:NAME, hf:OWNER/NAME or file:PATH.py:FUNCTION "
-        "(runs that code).",
+        help=f"{forms()} (file: runs that code).",
     ),
 ]
 Weights = Annotated[
@@ -36,7 +36,7 @@ UnitAxis = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 
-_NAME = re.compile(r"^(torchvision|timm|hf|file):.+|^[\w.-]+$")
+_EMBEDDED = re.compile(r"[\w.-]+")
 
 
 def check_network(model: str, mean: str | None, std: str | None) -> dict[str, Any]:
@@ -45,11 +45,9 @@ def check_network(model: str, mean: str | None, std: str | None) -> dict[str, An
     Raises:
         ModelError: a name that no source can have, or numbers that are none.
     """
-    if not _NAME.match(model):
-        raise ModelError(
-            f"--model {model!r} is no network's name; "
-            "write efficientnet_lite0, torchvision:NAME, timm:NAME, hf:OWNER/NAME or file:PATH.py:FUNCTION"
-        )
+    prefix, name = split_name(model)
+    if not name or not (prefix or _EMBEDDED.fullmatch(name)):
+        raise ModelError(f"--model {model!r} is no network's name; write {forms()}")
     return {"mean": _numbers("--mean", mean), "std": _numbers("--std", std)}
 
 

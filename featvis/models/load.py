@@ -11,8 +11,8 @@ from torch import nn
 
 from featvis.errors import ModelError, unknown
 from featvis.models.handle import ModelHandle
-from featvis.models.sources import embedded, file, from_huggingface, from_timm, from_torchvision
 from featvis.models.sources.base import Loaded
+from featvis.models.sources.register import find_source, forms, sources, split_name
 from featvis.models.weights import apply_weights, read_weights
 
 _DEVICES = ("auto", "cpu", "cuda", "cuda:1", "mps")
@@ -36,7 +36,8 @@ def load_model(
     Args:
         source: ``efficientnet_lite0`` (embedded, the default), ``…lite1``, ``…lite2``,
             ``torchvision:NAME``, ``timm:NAME``, ``hf:OWNER/NAME`` (transformers),
-            ``file:PATH.py:FUNCTION``, or any ``nn.Module`` (then ``mean`` and ``std`` must be given).
+            ``file:PATH.py:FUNCTION``, a source of your own (see :mod:`featvis.models.sources.register`), or
+            any ``nn.Module`` (then ``mean`` and ``std`` must be given).
         weights: a file (safetensors, or a checkpoint that holds tensors only), ``"none"`` for random
             weights (always the same ones), or None for the source's own pretrained ones.
         mean: subtracted from images in [0, 1], one number for each channel; overrides the metadata.
@@ -140,41 +141,31 @@ def list_models(search: str = "") -> list[tuple[str, str]]:
     Args:
         search: only names that hold this text.
     """
-    found = [(name, "embedded (PyPI package)") for name in embedded.names()]
-    found += [(f"torchvision:{name}", "torchvision (download)") for name in from_torchvision.names()]
-    found += [(f"timm:{name}", "timm (download)") for name in from_timm.names()]
-    return [pair for pair in found if search.lower() in pair[0].lower()]
+    return [
+        (name, entry.about)
+        for entry in sources()
+        for name in _full_names(entry.prefix)
+        if search.lower() in name.lower()
+    ]
+
+
+def _full_names(prefix: str) -> list[str]:
+    return [f"{prefix}:{name}" if prefix else name for name in find_source(prefix).names()]
 
 
 def _of_name(source: str, *, pretrained: bool) -> Loaded:
-    kind, colon, name = source.partition(":")
+    prefix, name = split_name(source)
+    place = find_source(prefix)
+    if not prefix and name not in place.names():
+        elsewhere = [entry.prefix for entry in sources() if name in find_source(entry.prefix).names()]
+        if elsewhere:
+            nearest = " or ".join(f"'{prefix}:{name}'" for prefix in elsewhere)
+            raise ModelError(f"unknown network {source!r}; did you mean {nearest}?")
+        hint = f"embedded: {', '.join(place.names())}; in all: {forms()}"
+        raise ModelError(unknown("network", source, place.names(), hint))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # random weights are the same ones every time
-        if not colon:
-            if source not in embedded.names():
-                everywhere = [pair[0] for pair in list_models()]
-                hint = (
-                    "embedded: "
-                    + ", ".join(embedded.names())
-                    + "; or torchvision:NAME, timm:NAME, hf:OWNER/NAME, file:PATH.py:FUNCTION"
-                )
-                if f"torchvision:{source}" in everywhere:
-                    raise ModelError(f"unknown network {source!r}; did you mean 'torchvision:{source}'?")
-                if f"timm:{source}" in everywhere:
-                    raise ModelError(f"unknown network {source!r}; did you mean 'timm:{source}'?")
-                raise ModelError(unknown("network", source, embedded.names(), hint))
-            return embedded.load(source, pretrained)
-        if kind == "torchvision":
-            return from_torchvision.load(name, pretrained)
-        if kind == "timm":
-            return from_timm.load(name, pretrained)
-        if kind == "hf":
-            return from_huggingface.load(name, pretrained)
-        if kind == "file":
-            return file.load(name)
-    raise ModelError(
-        unknown("source of networks", kind, ("torchvision", "timm", "hf", "file"), f"in {source!r}")
-    )
+        return place.load(name, pretrained)
 
 
 def _of_module(module: nn.Module) -> Loaded:

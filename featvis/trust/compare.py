@@ -17,7 +17,7 @@ from featvis.plan.make import make_plan
 from featvis.results.picture import Picture
 from featvis.run.render import render
 from featvis.spec.recipe import Recipe
-from featvis.trust.naturalness import look, naturalness
+from featvis.trust.naturalness import measure_appearance, naturalness
 from featvis.trust.panel import panel_of
 from featvis.trust.transfer import class_of, transfer
 
@@ -171,9 +171,9 @@ def _measure(pictures: Sequence[Picture], panel: Sequence[ModelHandle]) -> dict[
         found[f"margin, {judge.name}"] = np.array([one.margin for one in seen])
     found["score"] = np.array([picture.score for picture in pictures])
     found["gain"] = np.array([picture.score - picture.start_score for picture in pictures])
-    looks = [look(picture) for picture in pictures]
+    appearances = [measure_appearance(picture) for picture in pictures]
     for name in ("slope", "high_share", "contrast", "saturation"):
-        found[name.replace("_", " ")] = np.array([getattr(one, name) for one in looks])
+        found[name.replace("_", " ")] = np.array([getattr(appearance, name) for appearance in appearances])
     found["evaluations"] = np.array([float(picture.evaluations) for picture in pictures])
     found["seconds"] = np.array([picture.seconds for picture in pictures])
     return found

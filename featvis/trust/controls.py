@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from featvis.errors import UserError
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
+from featvis.models.sources.register import gives_random_weights
 from featvis.trust.naturalness import naturalness
 from featvis.trust.response import respond
 from featvis.trust.selectivity import standardize
@@ -113,9 +114,9 @@ def is_untrained(model: ModelHandle, photographs: Sequence[Tensor] = ()) -> bool
             bool((one.running_mean == 0).all() and (one.running_var == 1).all())  # type: ignore[union-attr]
             for one in kept
         )
-    if not model.name.startswith(("torchvision:", "timm:", "efficientnet_lite")):
-        return False
     try:
+        if not gives_random_weights(model.name):
+            return False
         bare = load_model(model.name, weights="none", mean=model.mean, std=model.std, device="cpu")
     except UserError:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,20 @@ from featvis.errors import RecipeError
 from featvis.models.handle import ModelHandle
 from featvis.trust.agreement import agreement, diversity
 from featvis.trust.controls import is_untrained, permute_labels
-from featvis.trust.judging import glance, likeness
-from featvis.trust.naturalness import PHOTOGRAPHS, is_unlike, look, naturalness, outside, range_of
+from featvis.trust.evidence import Evidence, Judgement
+from featvis.trust.judging import likeness, logits_and_pools
+from featvis.trust.naturalness import (
+    PHOTOGRAPHS,
+    is_unlike,
+    measure_appearance,
+    naturalness,
+    outside,
+    range_of,
+)
 from featvis.trust.own_network import groups_of, measure_own, measure_random_weights, responses_of
 from featvis.trust.panel import own_network, panel_of
 from featvis.trust.photographs import (
-    Beside,
+    PhotographFolder,
     compare_with_photographs,
     measure_choice,
     measure_paths,
@@ -28,7 +37,7 @@ from featvis.trust.references import read_photographs
 from featvis.trust.response import band_of_class
 from featvis.trust.subjects import Subject, read_contents, read_folder
 from featvis.trust.transfer import class_of, classes_of, recognitions, summarize
-from featvis.trust.verdicts import kind_of, verdicts_of
+from featvis.trust.verdicts import verdicts_of
 from featvis.version import __version__
 
 Told = dict[str, Any]
@@ -75,40 +84,48 @@ def evaluate(
     panel = panel_of(judges, own)
     contents = read_contents(place, manifest, own.channels)
     subjects = contents.subjects
-    tables = [_table(one) for one in subjects]
-    beside = None
+    evidence = [Evidence(subject.entry, subject.genuine) for subject in subjects]
+    photographs = None
     if examples is not None:
         say(f"reading photographs of {examples}")
-        beside = Beside(Path(examples), read_photographs(Path(examples), own))
-    looks = None if beside is None else range_of([look(image) for image in beside.photographs.images])
+        photographs = PhotographFolder(Path(examples), read_photographs(Path(examples), own))
+    ranges = dict(PHOTOGRAPHS)
+    if photographs is not None:
+        ranges = range_of([measure_appearance(image) for image in photographs.photographs.images])
     judged: dict[str, Told] = {}
     pooled: list[dict[str, Tensor]] = []
     for judge in panel if subjects else ():
         # Modules of one class have one name.
         name = judge.name if judge.name not in judged else f"{judge.name} ({len(judged) + 1})"
-        judged[name], features = _ask(judge, name, subjects, tables, batch, say)
+        judged[name], features = _ask(judge, name, subjects, evidence, batch, say)
         pooled.append(features)
-    _measure_looks(subjects, tables, looks or dict(PHOTOGRAPHS))
+    for subject, one in zip(subjects, evidence, strict=True):
+        one.appearance = measure_appearance(subject.image)
+        one.outside = outside(one.appearance, ranges)
+        one.unlike = is_unlike(one.appearance, ranges, min(one.batchnorm_alone.values(), default=None))
     if pooled and len(subjects) > 1:
-        _measure_likeness(subjects, tables, pooled[0], panel[0], beside, own)
-    controls = _measure_own(subjects, tables, own, beside, say)
-    for table in tables:
-        table["verdicts"] = verdicts_of(table)
-    tables += [{**_claims(entry), "status": "dead", "verdicts": ["dead"]} for entry in contents.dead]
+        _measure_likeness(subjects, evidence, pooled[0], panel[0], photographs, own)
+    controls = _measure_own(subjects, evidence, own, photographs, say)
+    evidence += [Evidence(entry, dead=True) for entry in contents.dead]
+    verdicts = [verdicts_of(one) for one in evidence]
+    counts = Counter(verdict.counted for said in verdicts for verdict in said)
     told = {
         "featvis": __version__,
         "model": own.name,
         "weights": manifest.get("weights"),
         "judges": judged,
         "photographs": {
-            "folder": None if beside is None else beside.folder.resolve().name,
-            "images": None if beside is None else len(beside.photographs.names),
-            "ranges": {name: list(pair) for name, pair in (looks or PHOTOGRAPHS).items()},
+            "folder": None if photographs is None else photographs.path.resolve().name,
+            "images": None if photographs is None else len(photographs.photographs.names),
+            "ranges": {name: list(pair) for name, pair in ranges.items()},
         },
         "controls": controls,
-        "verdicts": _count(tables),
+        "verdicts": dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))),
         "missing": len(contents.missing),
-        "pictures": tables,
+        "pictures": [
+            {**one.to_json(), "verdicts": [verdict.text for verdict in said]}
+            for one, said in zip(evidence, verdicts, strict=True)
+        ],
     }
     found: dict[str, Any] = rounded(told)
     if write:
@@ -116,63 +133,42 @@ def evaluate(
     return found
 
 
-def _table(one: Subject) -> Told:
-    return {**_claims(one.entry), "genuine": one.genuine}
-
-
-def _claims(entry: dict[str, Any]) -> Told:
-    names = ("file", "target", "layer", "unit", "label", "variant", "seed", "key")
-    return {name: entry.get(name) for name in names}
-
-
 def _ask(
     judge: ModelHandle,
     name: str,
     subjects: Sequence[Subject],
-    tables: Sequence[Told],
+    evidence: Sequence[Evidence],
     batch: int,
     say: Callable[[str], None],
 ) -> tuple[Told, dict[str, Tensor]]:
     """Let a judge look at every picture; return its summary, and its features of each."""
     say(f"asking {name} of {len(subjects)} pictures")
-    images = [one.image for one in subjects]
-    classes = [class_of(one.label, judge) if one.sign > 0 else None for one in subjects]
+    images = [subject.image for subject in subjects]
+    classes = [class_of(subject.label, judge) if subject.sign > 0 else None for subject in subjects]
     known = [place for place, number in enumerate(classes) if number is not None]
     labels = [number for number in classes if number is not None]
-    logits, features = glance(images, judge)
+    logits, features = logits_and_pools(images, judge)
     found = recognitions(logits[known], labels) if known else []
-    for place, one in zip(known, found, strict=True):
-        tables[place].setdefault("transfer", {})[name] = {
-            **one.to_json(),
-            "said": classes_of(judge)[one.said],
-            "band": band_of_class(one.logit, judge.name),
-        }
+    for place, recognition in zip(known, found, strict=True):
+        said, band = classes_of(judge)[recognition.said], band_of_class(recognition.logit, judge.name)
+        evidence[place].judgements[name] = Judgement(recognition, said, band)
     told: Told = {"input_size": list(judge.input_size), "transfer": summarize(found)}
     if len(set(labels)) > 1:
         told["permuted_labels"] = summarize(recognitions(logits[known], permute_labels(labels)))
     statistics = naturalness(images, judge, batch)
     told["naturalness"] = None if statistics is None else statistics.to_json()
     if statistics is not None:
-        for table, alone in zip(tables, statistics.alone, strict=True):
-            table.setdefault("batchnorm_alone", {})[name] = alone
+        for one, alone in zip(evidence, statistics.alone, strict=True):
+            one.batchnorm_alone[name] = alone
     return told, features
-
-
-def _measure_looks(subjects: Sequence[Subject], tables: Sequence[Told], ranges: dict[str, Any]) -> None:
-    for one, table in zip(subjects, tables, strict=True):
-        seen = look(one.image)
-        alone = table.get("batchnorm_alone", {})
-        table["look"] = seen.to_json()
-        table["outside"] = outside(seen, ranges)
-        table["unlike"] = is_unlike(seen, ranges, min(alone.values(), default=None))
 
 
 def _measure_likeness(
     subjects: Sequence[Subject],
-    tables: Sequence[Told],
+    evidence: Sequence[Evidence],
     pooled: dict[str, Tensor],
     judge: ModelHandle,
-    beside: Beside | None,
+    photographs: PhotographFolder | None,
     own: ModelHandle,
 ) -> None:
     """Compare pictures with each other, and with photographs, as a judge sees them."""
@@ -190,49 +186,41 @@ def _measure_likeness(
             scores = [float(subjects[plain[row]].entry.get("score") or 0) for row in mine]
             spread = diversity(alike[mine][:, mine], scores)
             for row in mine:
-                tables[plain[row]]["agreement"] = found.to_json()
-                tables[plain[row]]["diversity"] = spread
-    if beside is not None:
-        measure_choice(groups_of(subjects), subjects, tables, pooled, judge, own, beside)
+                evidence[plain[row]].agreement = found
+                evidence[plain[row]].diversity = spread
+    if photographs is not None:
+        measure_choice(groups_of(subjects), subjects, evidence, pooled, judge, own, photographs)
 
 
 def _measure_own(
     subjects: Sequence[Subject],
-    tables: Sequence[Told],
+    evidence: Sequence[Evidence],
     own: ModelHandle,
-    beside: Beside | None,
+    photographs: PhotographFolder | None,
     say: Callable[[str], None],
 ) -> Told:
     """Show pictures to their own network, as it is and with random weights; return the controls."""
-    by_name = {one.name: table for one, table in zip(subjects, tables, strict=True)}
-    photographs = None if beside is None else beside.photographs.images
-    untrained = is_untrained(own, list(photographs) if photographs is not None else ())
+    by_name = {subject.name: one for subject, one in zip(subjects, evidence, strict=True)}
+    images = None if photographs is None else photographs.photographs.images
+    untrained = is_untrained(own, list(images) if images is not None else ())
     controls: Told = {"untrained": untrained, "random_weights": []}
     groups = groups_of(subjects)
-    searched = None
-    if beside is not None:
-        say(f"searching the photographs of {beside.folder}")
-        searched = search_photographs(groups, own, beside)
+    examples = None
+    if photographs is not None:
+        say(f"searching the photographs of {photographs.path}")
+        examples = search_photographs(groups, own, photographs)
     for group in groups:
         say(f"{group.layer}: {len(group.members)} pictures in their own network, and with random weights")
-        said = responses_of(group, own, photographs)
-        found = measure_own(group, own, said)
-        controls["random_weights"].append(measure_random_weights(group, own, found))
-        if beside is not None and searched is not None:
-            compare_with_photographs(group, found, searched)
-            measure_paths(group, own, found, beside)
-        for one, told in zip(group.members, found, strict=True):
-            if one.label and one.sign > 0 and group.layer == own.output_layer:
-                told["band"] = band_of_class(told["score"], own.name)
-            by_name[one.name].update(told)
-    for table in tables:
-        table["untrained"] = untrained
+        measured = measure_own(group, own, responses_of(group, own, images))
+        controls["random_weights"].append(measure_random_weights(group, own, measured))
+        if photographs is not None and examples is not None:
+            compare_with_photographs(group, measured, examples)
+            measure_paths(group, own, measured, photographs)
+        for subject, response in zip(group.members, measured, strict=True):
+            if subject.label and subject.sign > 0 and group.layer == own.output_layer:
+                response.is_class = True
+                response.band = band_of_class(response.score, own.name)
+            by_name[subject.name].own = response
+    for one in evidence:
+        one.untrained = untrained
     return controls
-
-
-def _count(tables: Sequence[Told]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for table in tables:
-        for verdict in map(kind_of, table["verdicts"]):
-            counts[verdict] = counts.get(verdict, 0) + 1
-    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))

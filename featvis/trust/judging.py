@@ -73,7 +73,7 @@ def batches(count: int, width: int) -> Iterator[slice]:
 
 @torch.no_grad()
 def read(
-    images: Tensor, model: ModelHandle, layers: Sequence[str], look: Callable[[str, Tensor], Tensor]
+    images: Tensor, model: ModelHandle, layers: Sequence[str], reduce: Callable[[str, Tensor], Tensor]
 ) -> dict[str, Tensor]:
     """Return what some layers say of images, pooled batch by batch, on the CPU.
 
@@ -81,14 +81,14 @@ def read(
         images: ``(N, C, H, W)`` in [0, 1].
         model: the network; borrowed.
         layers: their names.
-        look: from a layer's name and activation for B images to ``(B, …)``.
+        reduce: from a layer's name and activation for B images to ``(B, …)``.
     """
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
     with model.tap(layers, size=(images.shape[2], images.shape[3])) as activations:
         for part in batches(len(images), BATCH):
             given = activations(images[part].to(model.device))
             for name in layers:
-                found[name].append(look(name, given[name]).float().cpu())
+                found[name].append(reduce(name, given[name]).float().cpu())
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
@@ -112,7 +112,7 @@ def units_of(layer: LayerInfo, given: Tensor, position: tuple[int, int] | None =
     return moved[:, :, position[0], position[1]]
 
 
-def glance(pictures: Sequence[Shown], judge: ModelHandle) -> tuple[Tensor, dict[str, Tensor]]:
+def logits_and_pools(pictures: Sequence[Shown], judge: ModelHandle) -> tuple[Tensor, dict[str, Tensor]]:
     """Return :func:`logits` and :func:`pool` of pictures from one pass of the judge.
 
     The logits of a judge that names no classes are ``(N, 0)``.
@@ -121,10 +121,10 @@ def glance(pictures: Sequence[Shown], judge: ModelHandle) -> tuple[Tensor, dict[
     last = judge.layer(judge.output_layer)
     names = [last.name] if last.kind == "vector" else []
 
-    def look(name: str, given: Tensor) -> Tensor:
+    def reduce(name: str, given: Tensor) -> Tensor:
         return given if name in names else units_of(layers[name], given)
 
-    found = read(fit(pictures, judge), judge, list(dict.fromkeys((*layers, *names))), look)
+    found = read(fit(pictures, judge), judge, list(dict.fromkeys((*layers, *names))), reduce)
     return found[last.name] if names else torch.zeros(len(pictures), 0), {
         name: found[name] for name in layers
     }

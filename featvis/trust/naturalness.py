@@ -39,7 +39,7 @@ UNLIKE = 1.2
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """What of one image can be compared with photographs."""
 
     slope: float
@@ -75,11 +75,11 @@ class Statistics:
         return {**told, "pictures": len(self.alone), "alone": sum(self.alone) / len(self.alone)}
 
 
-def look(picture: Shown) -> Look:
+def measure_appearance(picture: Shown) -> Appearance:
     """Measure one image's spectrum, contrast, saturation and clipping."""
     image = image_of(picture)
     slope, high_share = spectrum(image)
-    return Look(slope, high_share, contrast(image), saturation(image), clipped(image))
+    return Appearance(slope, high_share, contrast(image), saturation(image), clipped(image))
 
 
 def naturalness(pictures: Sequence[Shown], judge: ModelHandle, batch: int = 8) -> Statistics | None:
@@ -127,7 +127,7 @@ def batch_distances(
     """Return D_μ, D_σ of one batch ``(B, C, H, W)`` at some BatchNorms' inputs, and each image's own D_σ."""
     shifts, spreads, alone = [], [], []
 
-    def note(norm: Any, inputs: Any) -> None:
+    def measure(norm: Any, inputs: Any) -> None:
         given: Tensor = inputs[0].float()
         variances, means = torch.var_mean(given, (2, 3), correction=0)
         mean = means.mean(0)
@@ -144,20 +144,20 @@ def batch_distances(
         # As the modules are: folded ones would not be given their own inputs.
         restore.enter_context(borrowed(judge.module))
         for norm in norms:
-            restore.callback(norm.register_forward_pre_hook(note).remove)
+            restore.callback(norm.register_forward_pre_hook(measure).remove)
         judge.module(shown)
     singles = torch.stack(alone).mean(0).tolist()
     return float(torch.stack(shifts).mean()), float(torch.stack(spreads).mean()), singles
 
 
-def range_of(looks: Sequence[Look]) -> dict[str, Range]:
-    """Return the middle 95 % of photographs' looks, by name.
+def range_of(photographs: Sequence[Appearance]) -> dict[str, Range]:
+    """Return the middle 95 % of what photographs look like, by name.
 
     Of fewer than :data:`ENOUGH` photographs, :data:`PHOTOGRAPHS` widened to hold them.
     """
     found = dict(PHOTOGRAPHS)
     for name, known in PHOTOGRAPHS.items():
-        values = [value for one in looks if math.isfinite(value := getattr(one, name))]
+        values = [value for photograph in photographs if math.isfinite(value := getattr(photograph, name))]
         if values:
             low, high = (float(bound) for bound in np.quantile(values, (0.025, 0.975)))
             few = len(values) < ENOUGH
@@ -165,16 +165,18 @@ def range_of(looks: Sequence[Look]) -> dict[str, Range]:
     return found
 
 
-def outside(seen: Look, ranges: Mapping[str, Range] = PHOTOGRAPHS) -> list[str]:
+def outside(appearance: Appearance, ranges: Mapping[str, Range] = PHOTOGRAPHS) -> list[str]:
     """Return the names of what lies outside photographs' range; what cannot be measured is outside."""
     return [
         name
         for name, (low, high) in ranges.items()
-        if not low <= getattr(seen, name) <= high  # NaN is in no range
+        if not low <= getattr(appearance, name) <= high  # NaN is in no range
     ]
 
 
-def is_unlike(seen: Look, ranges: Mapping[str, Range] = PHOTOGRAPHS, alone: float | None = None) -> bool:
+def is_unlike(
+    appearance: Appearance, ranges: Mapping[str, Range] = PHOTOGRAPHS, alone: float | None = None
+) -> bool:
     """Whether an image's spectrum is one that no photograph has.
 
     Slope or high share lies outside photographs' range by more than its width (of the high share: above
@@ -184,4 +186,4 @@ def is_unlike(seen: Look, ranges: Mapping[str, Range] = PHOTOGRAPHS, alone: floa
         return True
     (low, high), (_, most) = ranges["slope"], ranges["high_share"]
     width = high - low
-    return not low - width <= seen.slope <= high + width or not seen.high_share <= 3 * most
+    return not low - width <= appearance.slope <= high + width or not appearance.high_share <= 3 * most

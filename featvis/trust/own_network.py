@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from featvis.models.handle import ModelHandle
 from featvis.trust.controls import responses_in_random_networks
+from featvis.trust.evidence import Noise, OtherPictures, OwnResponse
 from featvis.trust.judging import fit
 from featvis.trust.references import NOISE, noise_images
-from featvis.trust.response import respond, seen_by_its_network, under_fresh_transforms
+from featvis.trust.response import as_its_network_is_shown, respond, under_fresh_transforms
 from featvis.trust.selectivity import below_directions, selectivity, standardize, standardize_in_turn
 from featvis.trust.subjects import Subject
 
@@ -25,11 +26,11 @@ _FULL = 0.98
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures whose units are of one layer, at one position or none, seen at one size."""
+    """Pictures whose units are of one layer, at one position or none, shown at one size."""
 
     layer: str
     position: tuple[int, int] | None
-    seen: tuple[int, int]
+    shown_size: tuple[int, int]
     members: list[Subject]
 
     @property
@@ -49,7 +50,7 @@ def groups_of(subjects: Sequence[Subject]) -> list[Group]:
     for one in subjects:
         if one.unit is None or not one.layer:
             continue
-        key = (one.layer, one.position, one.seen)
+        key = (one.layer, one.position, one.shown_size)
         found.setdefault(key, Group(*key, members=[])).members.append(one)
     return list(found.values())
 
@@ -65,17 +66,17 @@ class Responses:
 
 def responses_of(group: Group, model: ModelHandle, photographs: Tensor | None) -> Responses:
     """Show a group's pictures, noise and photographs to their network."""
-    noise = noise_images(NOISE, model.channels, group.seen)
-    sets = [seen_by_its_network(group.members, model), noise]
+    noise = noise_images(NOISE, model.channels, group.shown_size)
+    sets = [as_its_network_is_shown(group.members, model), noise]
     if photographs is not None:
-        sets.append(fit(list(photographs), model, group.seen))
+        sets.append(fit(list(photographs), model, group.shown_size))
     said = respond(torch.cat(sets), model, group.layer, group.position)
     pictures, noisy = len(sets[0]), len(sets[0]) + len(noise)
     photographed = said[noisy:] if photographs is not None else None
     return Responses(said[:pictures], said[pictures:noisy], photographed)
 
 
-def measure_own(group: Group, model: ModelHandle, said: Responses) -> list[dict[str, Any]]:
+def measure_own(group: Group, model: ModelHandle, said: Responses) -> list[OwnResponse]:
     """Return for each picture of a group how its own unit, and its unit's neighbours, respond to it."""
     units, signs = group.units, group.signs
     z = standardized(said, units)
@@ -85,36 +86,36 @@ def measure_own(group: Group, model: ModelHandle, said: Responses) -> list[dict[
     over_noise = standardize(said.pictures, said.noise)
     full = ceiling(model, group.layer)
     fresh = _fresh(group, model)
-    told = []
-    for row, (one, unit, sign) in enumerate(zip(group.members, units, signs, strict=True)):
+    measured = []
+    for row, (subject, unit, sign) in enumerate(zip(group.members, units, signs, strict=True)):
         score = sign * float(said.pictures[row, unit])
         noise = sign * said.noise[:, unit]
         others = [place for place, other in enumerate(units) if other != unit and signs[place] == sign]
         rivals = sign * said.pictures[others, unit]
-        start, claimed = one.entry.get("start_score"), one.entry.get("score")
-        told.append(
-            {
-                "score": score,
-                "claimed": claimed if isinstance(claimed, int | float) else None,
-                "start": start if isinstance(start, int | float) else None,
-                "fresh": fresh.get(row),
-                "noise": {
-                    "mean": float(noise.mean()),
-                    "best": float(noise.max()),
-                    "reach": max(float(noise.max()), float(noise.mean() + _ABOVE_NOISE * noise.std())),
-                    "z": sign * float(over_noise[row, unit]),
-                    "still": _is_still(torch.cat((noise, torch.tensor([score])))),
-                },
-                "selectivity": {**ranked[row].to_json(), "rank_beside_photographs": beside[row]},
-                "below_random_directions": below[row],
-                "other_pictures": {
-                    "pictures": len(others),
-                    "below": float((rivals < score).double().mean()) if others else None,
-                },
-                "saturated": full is not None and sign > 0 and score >= _FULL * full,
-            }
+        start, claimed = subject.entry.get("start_score"), subject.entry.get("score")
+        measured.append(
+            OwnResponse(
+                score=score,
+                claimed=claimed if isinstance(claimed, int | float) else None,
+                start=start if isinstance(start, int | float) else None,
+                fresh=fresh.get(row),
+                noise=Noise(
+                    mean=float(noise.mean()),
+                    best=float(noise.max()),
+                    reach=max(float(noise.max()), float(noise.mean() + _ABOVE_NOISE * noise.std())),
+                    z=sign * float(over_noise[row, unit]),
+                    still=_is_still(torch.cat((noise, torch.tensor([score])))),
+                ),
+                selectivity=ranked[row],
+                rank_beside_photographs=beside[row],
+                below_random_directions=below[row],
+                other_pictures=OtherPictures(
+                    len(others), float((rivals < score).double().mean()) if others else None
+                ),
+                saturated=full is not None and sign > 0 and score >= _FULL * full,
+            )
         )
-    return told
+    return measured
 
 
 def standardized(said: Responses, units: Sequence[int]) -> Tensor:
@@ -137,25 +138,25 @@ def ranks_beside_photographs(said: Responses, units: Sequence[int], signs: Seque
 
 
 def measure_random_weights(
-    group: Group, model: ModelHandle, told: Sequence[dict[str, Any]]
+    group: Group, model: ModelHandle, measured: Sequence[OwnResponse]
 ) -> dict[str, Any]:
-    """Show a group's pictures to networks with random weights; enter in ``told`` what is left of their z.
+    """Show a group's pictures to networks with random weights; enter in ``measured`` what is left of their z.
 
     Returns:
         ``trained``: the mean of z over noise with the true weights, and ``cascade``: for each depth how many
         modules are randomized, and the mean of z there.
     """
-    images = seen_by_its_network(group.members, model)
-    noise = noise_images(NOISE // 2, model.channels, group.seen)
+    images = as_its_network_is_shown(group.members, model)
+    noise = noise_images(NOISE // 2, model.channels, group.shown_size)
     depths = responses_in_random_networks(
         images, noise, model, group.layer, group.units, group.signs, group.position
     )
-    for row, one in enumerate(told):
-        one["random_weights"] = {"z": depths[-1]["z"][row] if depths else None}
+    for row, own in enumerate(measured):
+        own.random_z = depths[-1]["z"][row] if depths else None
     return {
         "layer": group.layer,
-        "pictures": len(told),
-        "trained": _mean([one["noise"]["z"] for one in told]),
+        "pictures": len(measured),
+        "trained": _mean([own.noise.z for own in measured]),
         "cascade": [
             {"randomized": one["randomized"], "of": one["of"], "z": _mean(one["z"])} for one in depths
         ],

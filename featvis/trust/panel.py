@@ -12,7 +12,7 @@ from featvis.galleries.build import load_network
 from featvis.galleries.request import find_request
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
-from featvis.models.sources import embedded
+from featvis.models.sources.register import find_source
 
 
 def name_of_network(manifest: dict[str, Any]) -> str:
@@ -71,7 +71,9 @@ def panel_of(judges: Sequence[str | ModelHandle] | None, own: ModelHandle) -> li
         ModelError: a judge does not load, or is the network that was climbed.
     """
     if judges is None:
-        names = [one for one in embedded.names() if importlib.util.find_spec(f"{one}_pytorch_model")]
+        names = [
+            name for name in find_source("").names() if importlib.util.find_spec(f"{name}_pytorch_model")
+        ]
         return [load_model(name) for name in names if name != own.name]
     panel = [load_model(judge) for judge in judges]
     weights = own.fingerprint()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +35,25 @@ def spearman(one: Tensor, other: Tensor) -> Tensor:
 
     rho: Tensor = standard(one) @ standard(other).T
     return rho
+
+
+@dataclass(frozen=True)
+class PathSimilarity:
+    """How alike a network processes a picture of a class and photographs of that class."""
+
+    photographs: int
+    layers: dict[str, float | None]
+    """None for a layer in which photographs of the class are no more alike than those of two classes."""
+
+    @property
+    def mean(self) -> float | None:
+        """The mean over the layers that tell."""
+        clear = [value for value in self.layers.values() if value is not None]
+        return sum(clear) / len(clear) if clear else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {**asdict(self), "mean": self.mean}
 
 
 def path_similarity(

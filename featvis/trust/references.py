@@ -44,7 +44,7 @@ def noise_images(count: int, channels: int, size: tuple[int, int]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Photographs:
+class PhotographSample:
     """Some photographs of a folder, evenly from its listing."""
 
     names: list[str]
@@ -52,7 +52,7 @@ class Photographs:
     """``(N, C, H, W)`` in [0, 1]: the middle of each, of the size asked for."""
 
 
-def read_photographs(folder: Path, model: ModelHandle, most: int = PHOTOGRAPHS) -> Photographs:
+def read_photographs(folder: Path, model: ModelHandle, most: int = PHOTOGRAPHS) -> PhotographSample:
     """Read photographs at a network's own size.
 
     Raises:
@@ -74,4 +74,4 @@ def read_photographs(folder: Path, model: ModelHandle, most: int = PHOTOGRAPHS) 
     if not images:
         raise UserError(f"{folder} holds no photograph that can be read")
     kept = [place * len(images) // min(most, len(images)) for place in range(min(most, len(images)))]
-    return Photographs([names[place] for place in kept], torch.stack([images[place] for place in kept]))
+    return PhotographSample([names[place] for place in kept], torch.stack([images[place] for place in kept]))

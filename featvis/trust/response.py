@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,9 +32,9 @@ CLASSES: dict[str, tuple[float, float]] = {
 """Between which values the embedded networks' logits of the class were on nine photographs."""
 
 
-def seen_by_its_network(subjects: Sequence[Subject], model: ModelHandle) -> Tensor:
+def as_its_network_is_shown(subjects: Sequence[Subject], model: ModelHandle) -> Tensor:
     """Return pictures of one size as their own network is shown them, without transforms."""
-    size = subjects[0].seen
+    size = subjects[0].shown_size
     rows = []
     for one in subjects:
         asked = one.recipe.get("size")
@@ -72,7 +73,7 @@ def under_fresh_transforms(
         model: their network.
         count: how many draws.
     """
-    size, layer, position = subjects[0].seen, subjects[0].layer, subjects[0].position
+    size, layer, position = subjects[0].shown_size, subjects[0].layer, subjects[0].position
     info = model.at(size).layer(layer)
     scores: list[float] = []
     for part in batches(len(subjects), BATCH):
@@ -101,7 +102,7 @@ def _transformed(group: Sequence[Subject], recipe: Recipe, model: ModelHandle, c
         steps=steps,
         channels=images.shape[1],
         canvas=(images.shape[2], images.shape[3]),
-        seen=group[0].seen,
+        seen=group[0].shown_size,
         device=torch.device("cpu"),
     )
     shown = [chain(images, step) for step in range(steps - count, steps)]
@@ -142,17 +143,26 @@ def band_of_class(logit: float, network: str) -> str | None:
     return band(logit, *CLASSES[network]) if network in CLASSES else None
 
 
-def beside_photographs(score: float, found: dict[str, Any], *, at_position: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class PhotographScores:
+    """A score beside those of photographs."""
+
+    best: float
+    ratio: float | None
+    """The score over the best; None unless the best is above zero."""
+    percentile: float
+    """The largest of the shares that the search keeps whose value the score reaches."""
+    band: str
+    """Where it lies beside the median and the best; see :func:`band`."""
+
+
+def beside_photographs(score: float, found: dict[str, Any], *, at_position: bool) -> PhotographScores:
     """Compare a score with photographs', from what :func:`featvis.find_examples` found of the unit.
 
     Args:
         score: of the saved picture.
         found: the unit's entry of the result.
         at_position: whether the picture is of one neuron: photographs then count with their largest value.
-
-    Returns:
-        ``best``, ``ratio`` to it (None unless it is above zero), ``percentile`` (the largest of the shares
-        that the search keeps whose value the score reaches), ``band`` between the median and the best.
     """
     if at_position:
         best = float(found["examples"][0]["value"])
@@ -161,9 +171,9 @@ def beside_photographs(score: float, found: dict[str, Any], *, at_position: bool
         best, quantiles = float(found["scores"]["best"]), found["scores"]["quantiles"]
     reached = [share for share, value in quantiles if score >= value]
     middle = next((value for share, value in quantiles if share == 0.5), best)
-    return {
-        "best": best,
-        "ratio": score / best if best > 0 else None,
-        "percentile": max(reached, default=0.0),
-        "band": band(score, float(middle), best),
-    }
+    return PhotographScores(
+        best=best,
+        ratio=score / best if best > 0 else None,
+        percentile=max(reached, default=0.0),
+        band=band(score, float(middle), best),
+    )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,10 +21,6 @@ class Selectivity:
     units: int
     z: float
     """Its response in standard deviations above its mean over the reference images."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
 
 
 def standardize(responses: Tensor, reference: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class Subject:
         return parse_request("x:" + str(self.entry["target"]).rpartition(":")[2]).position
 
     @property
-    def seen(self) -> tuple[int, int]:
+    def shown_size(self) -> tuple[int, int]:
         """(height, width) that its network was shown."""
         told = self.recipe.get("input_size") or self.recipe.get("size")
         return (int(told[0]), int(told[1])) if told else (self.image.shape[1], self.image.shape[2])

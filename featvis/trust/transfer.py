@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,10 +29,6 @@ class Recognition:
     """The class' logit, standardized over all classes."""
     said: int
     """The class that the judge names first."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
 
 
 def transfer(pictures: Sequence[Shown], labels: Sequence[int], judge: ModelHandle) -> list[Recognition]:

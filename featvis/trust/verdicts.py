@@ -1,116 +1,181 @@
-"""From what was measured of a picture to what is said of it in plain words."""
+"""From what was measured of a picture to what is said of it in plain words.
+
+The one place where a verdict is worded: a rule with its name, severity, words and the figures that it reads, in
+the order in which verdicts are said: the gravest first, praise last.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
-DEAD = "dead"
-FOREIGN = "not the picture that was rendered"
-MISREPORTED = "its score is not the one it claims"
-UNTRAINED = "of a network with random weights"
-SATURATED = "saturated"
-NOISE = "responds as much to noise"
-RANDOM = "responds as much with random weights"
-RIVAL = "another unit's picture excites it more"
-PHOTOGRAPH = "a photograph excites it more"
-UNSTABLE = "unstable over seeds"
-UNLIKE = "looks unlike any photograph"
-FRAGILE = "shifted and noised, it responds as to noise"
-CHANCE = "does not tell which photographs excite it"
-GOOD = "stands out in its layer"
+from featvis.trust.evidence import Evidence, OwnResponse
 
 _SAME_SCORE = 0.05
 _SMALL = 1e-3
-_RANK = re.compile(r"rank \d+ of \d+ in its layer$")
+
+Severity = Literal["dead", "grave", "recognition", "slight", "praise"]
 
 
-def verdicts_of(told: Mapping[str, Any]) -> list[str]:
+@dataclass(frozen=True)
+class Kind:
+    """A kind of verdict."""
+
+    name: str
+    severity: Severity
+    """``dead``: nothing else is said; ``grave``: the picture is not to be believed; ``recognition``: what
+    judges see; ``slight``: a reservation; ``praise``: said where there is nothing against the picture."""
+    words: str
+    """What is said; ``it`` is the :class:`featvis.trust.evidence.Evidence`."""
+    figures: tuple[str, ...]
+    """What it is decided by, as ``evaluation.json`` names it."""
+    holds: Callable[[Evidence], bool]
+    counted: str = ""
+    """What it is counted under, where the words differ from picture to picture but are one kind."""
+
+
+KINDS: list[Kind] = []
+"""Every kind of verdict, in the order of the rules below."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of one picture."""
+
+    kind: Kind
+    text: str
+
+    @property
+    def counted(self) -> str:
+        """What it is counted under."""
+        return self.kind.counted or self.text
+
+
+def verdicts_of(evidence: Evidence) -> list[Verdict]:
     """Return what is to be said of a picture, the gravest first.
 
-    Args:
-        told: what :func:`featvis.evaluate` found of it; what was not measured may be left out.
-
-    Returns:
-        At least one verdict wherever anything was measured. Of a class, ``recognized by N of M judges``
-        comes first unless something graver is to be said; a picture of any other unit without a fault
-        ``stands out in its layer``.
+    At least one verdict wherever its own network or a judge was asked: of a class, what judges see comes
+    first unless something graver is to be said; a picture of any other unit without a fault ``stands out in
+    its layer``.
     """
-    if told.get("status") == "dead" or told.get("noise", {}).get("still"):
-        return [DEAD]
-    grave = [
-        words
-        for words, found in (
-            (FOREIGN, told.get("genuine") is False),
-            (MISREPORTED, _is_misreported(told)),
-            (UNTRAINED, told.get("untrained") is True),
-            (SATURATED, told.get("saturated") is True),
-            (NOISE, _is_noise(told)),
-            (RANDOM, _is_random(told)),
-        )
-        if found
-    ]
-    slight = [
-        words
-        for words, found in (
-            (RIVAL, _is_outdone(told)),
-            (PHOTOGRAPH, _is_below_photographs(told)),
-            (UNSTABLE, (told.get("agreement") or {}).get("agrees") is False),
-            (UNLIKE, told.get("unlike") is True),
-            (FRAGILE, _is_fragile(told)),
-            (CHANCE, (told.get("choice") or {}).get("is_chance") is True),
-        )
-        if found
-    ]
-    rank = told.get("selectivity")
-    if rank is not None and rank["rank"] > 1 and not told.get("transfer"):
-        slight.insert(0, f"rank {rank['rank']} of {rank['units']} in its layer")
-    named = told.get("transfer") or {}
-    recognized = []
-    if named:
-        count = sum(one["rank"] == 1 for one in named.values())
-        recognized = [f"recognized by {count} of {len(named)} judge{'s' if len(named) != 1 else ''}"]
-    elif rank is not None and not grave and not slight:
-        recognized = [GOOD]
-    return grave + recognized + slight
+    said: list[Verdict] = []
+    for kind in KINDS:
+        if kind.severity == "praise" and said:
+            break
+        if kind.holds(evidence):
+            judges = f"{len(evidence.judgements)} judge{'' if len(evidence.judgements) == 1 else 's'}"
+            said.append(Verdict(kind, kind.words.format(it=evidence, judges=judges)))
+            if kind.severity == "dead":
+                break
+    return said
 
 
-def kind_of(verdict: str) -> str:
-    """Return what a verdict is counted under: the ranks of different units are one kind.
+def _kind(
+    name: str, severity: Severity, words: str, *figures: str, counted: str = ""
+) -> Callable[[Callable[[Evidence], bool]], Callable[[Evidence], bool]]:
+    """Enter a rule as a kind of verdict."""
 
-    >>> kind_of("rank 12 of 64 in its layer"), kind_of("dead")
-    ('not first in its layer', 'dead')
-    """
-    return "not first in its layer" if _RANK.match(verdict) else verdict
+    def enter(holds: Callable[[Evidence], bool]) -> Callable[[Evidence], bool]:
+        KINDS.append(Kind(name, severity, words, figures, holds, counted))
+        return holds
+
+    return enter
 
 
-def _is_misreported(told: Mapping[str, Any]) -> bool:
-    score, claimed = told.get("score"), told.get("claimed")
-    if score is None or claimed is None:
+def _is_noise(own: OwnResponse) -> bool:
+    return own.score <= own.noise.reach
+
+
+@_kind("dead", "dead", "dead", "status", "noise.still")
+def _dead(evidence: Evidence) -> bool:
+    return evidence.dead or (evidence.own is not None and evidence.own.noise.still)
+
+
+@_kind("foreign", "grave", "not the picture that was rendered", "genuine")
+def _foreign(evidence: Evidence) -> bool:
+    return not evidence.genuine
+
+
+@_kind("misreported", "grave", "its score is not the one it claims", "score", "claimed")
+def _misreported(evidence: Evidence) -> bool:
+    own = evidence.own
+    if own is None or own.claimed is None:
         return False
-    return bool(abs(score - claimed) > _SMALL + _SAME_SCORE * max(abs(score), abs(claimed)))
+    return abs(own.score - own.claimed) > _SMALL + _SAME_SCORE * max(abs(own.score), abs(own.claimed))
 
 
-def _is_outdone(told: Mapping[str, Any]) -> bool:
-    below = told.get("other_pictures", {}).get("below")
+@_kind("untrained", "grave", "of a network with random weights", "untrained")
+def _untrained(evidence: Evidence) -> bool:
+    return evidence.untrained
+
+
+@_kind("saturated", "grave", "saturated", "saturated")
+def _saturated(evidence: Evidence) -> bool:
+    return evidence.own is not None and evidence.own.saturated
+
+
+@_kind("noise", "grave", "responds as much to noise", "score", "noise.reach")
+def _noise(evidence: Evidence) -> bool:
+    return evidence.own is not None and _is_noise(evidence.own)
+
+
+@_kind("random", "grave", "responds as much with random weights", "random_weights.z", "noise.z")
+def _random(evidence: Evidence) -> bool:
+    own = evidence.own
+    return own is not None and own.random_z is not None and not _is_noise(own) and own.random_z >= own.noise.z
+
+
+@_kind("recognized", "recognition", "recognized by {it.recognized} of {judges}", "transfer.rank")
+def _recognized(evidence: Evidence) -> bool:
+    return bool(evidence.judgements)
+
+
+@_kind(
+    "rank",
+    "slight",
+    "rank {it.own.selectivity.rank} of {it.own.selectivity.units} in its layer",
+    "selectivity.rank",
+    "selectivity.units",
+    counted="not first in its layer",
+)
+def _rank(evidence: Evidence) -> bool:
+    return not evidence.judgements and evidence.own is not None and evidence.own.selectivity.rank > 1
+
+
+@_kind("rival", "slight", "another unit's picture excites it more", "other_pictures.below")
+def _rival(evidence: Evidence) -> bool:
+    below = None if evidence.own is None else evidence.own.other_pictures.below
     return below is not None and below < 1.0
 
 
-def _is_noise(told: Mapping[str, Any]) -> bool:
-    return "noise" in told and told["score"] <= told["noise"]["reach"]
+@_kind("photograph", "slight", "a photograph excites it more", "score", "photographs.best")
+def _photograph(evidence: Evidence) -> bool:
+    own = evidence.own
+    return own is not None and own.photographs is not None and own.score < own.photographs.best
 
 
-def _is_fragile(told: Mapping[str, Any]) -> bool:
-    fresh = told.get("fresh")
-    return fresh is not None and not _is_noise(told) and fresh <= told["noise"]["best"]
+@_kind("unstable", "slight", "unstable over seeds", "agreement.agrees")
+def _unstable(evidence: Evidence) -> bool:
+    return evidence.agreement is not None and evidence.agreement.agrees is False
 
 
-def _is_random(told: Mapping[str, Any]) -> bool:
-    z = (told.get("random_weights") or {}).get("z")
-    return z is not None and not _is_noise(told) and bool(z >= told["noise"]["z"])
+@_kind("unlike", "slight", "looks unlike any photograph", "look", "batchnorm_alone")
+def _unlike(evidence: Evidence) -> bool:
+    return evidence.unlike
 
 
-def _is_below_photographs(told: Mapping[str, Any]) -> bool:
-    found = told.get("photographs")
-    return found is not None and told["score"] < found["best"]
+@_kind("fragile", "slight", "shifted and noised, it responds as to noise", "fresh", "noise.best")
+def _fragile(evidence: Evidence) -> bool:
+    own = evidence.own
+    return own is not None and own.fresh is not None and not _is_noise(own) and own.fresh <= own.noise.best
+
+
+@_kind("chance", "slight", "does not tell which photographs excite it", "choice.share", "choice.queries")
+def _chance(evidence: Evidence) -> bool:
+    return evidence.choice is not None and evidence.choice.is_chance
+
+
+@_kind("good", "praise", "stands out in its layer", "selectivity.rank")
+def _good(evidence: Evidence) -> bool:
+    return evidence.own is not None

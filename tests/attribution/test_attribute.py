@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 import featvis as fv
-from featvis.attribution.choices import METHODS, make_choices
 from featvis.attribution.grad_cam import cam_layer
+from featvis.attribution.register import check_options, methods
 from featvis.attribution.scoring import find_target, scored
 from featvis.errors import FeatvisWarning, ModelError, OutputError, RecipeError, TargetError
 from tests.attribution.planted import CORNER, SIDE, SIZE, detector, hits, photograph, share_inside
@@ -23,7 +23,7 @@ def planted():
     return detector(), photograph(torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "extremal"])  # has its own
+@pytest.mark.parametrize("method", [method for method in methods() if method != "extremal"])  # has its own
 @pytest.mark.parametrize("target", ["fc:0", "rest:0"])
 def test_the_patch_that_fires_is_pointed_at(planted, method, target):
     model, photo = planted
@@ -151,7 +151,7 @@ def test_grad_cam_reads_the_last_convolutions_map_behind_its_norm_or_the_targets
 
 
 @pytest.mark.filterwarnings("ignore:extremal. the mask keeps")
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods())
 def test_the_network_is_given_back_as_it_was(chance, method):
     model = small(size=(24, 32))
     model.module.train()
@@ -238,7 +238,7 @@ def test_without_captum_its_methods_say_what_to_install(planted, monkeypatch):
 
 
 def test_choices_go_to_the_methods_that_take_them():
-    assert make_choices(("occlusion", "saliency"), {"window": 3, "smooth": 4}).window == 3
+    assert check_options(["occlusion", "saliency"], {"window": 3, "smooth": 4})["window"] == 3
 
 
 def test_a_score_of_many_images_is_that_of_each(planted):

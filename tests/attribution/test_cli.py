@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from featvis.attribution.attribute import attribute
-from featvis.attribution.choices import METHODS
+from featvis.attribution.register import methods
 from featvis.cli import main
 from tests.attribution.planted import CORNER, SIDE, SIZE, detector, photograph
 
@@ -43,17 +43,17 @@ def test_all_methods_side_by_side(network, capsys):
     ]
     assert main([*arguments, "--window", "9", *options]) == 0
     told = capsys.readouterr().out
-    assert all(f"{method}: score" in told for method in METHODS)
+    assert all(f"{method}: score" in told for method in methods())
     names = {path.name for path in (folder / "out").iterdir()}
-    assert names == {f"{m}{end}" for m in METHODS for end in ("-overlay.png", "-map.png", ".json")} | {
+    assert names == {f"{m}{end}" for m in methods() for end in ("-overlay.png", "-map.png", ".json")} | {
         "grid.png",
         "grid.json",
     }
     numbers = json.loads((folder / "out" / "grid.json").read_text())
-    assert set(numbers["methods"]) == set(METHODS)
+    assert set(numbers["methods"]) == set(methods())
     assert numbers["methods"]["occlusion"]["window"] == 9
     assert 0 <= numbers["methods"]["saliency"]["deletion"] <= 1
-    assert set(numbers["rank_correlation_with_edges"]) == set(METHODS)
+    assert set(numbers["rank_correlation_with_edges"]) == set(methods())
     with Image.open(folder / "out" / "grid.png") as sheet:
         assert sheet.width > 5 * SIZE[1]  # the photograph, seven methods, the edges: five columns
 

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 import featvis as fv
-from featvis.attribution.choices import METHODS
 from featvis.attribution.edges import edges
 from featvis.attribution.measure import rank_correlation
+from featvis.attribution.register import methods
 from featvis.attribution.sanity import randomized, weighted_layers
 from tests.networks import seeded, small
 
@@ -99,7 +99,7 @@ def test_guided_backprop_is_more_like_edges_than_the_gradient_is(lite0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods())
 def test_every_method_runs_on_vgg16(vgg16_weights, method):
     model = fv.load_model("torchvision:vgg16", weights=vgg16_weights)
     steps = {"extremal": {"steps": 5}, "integrated-gradients": {"steps": 8}, "occlusion": {"window": 24}}
@@ -113,7 +113,7 @@ def test_every_method_runs_on_vgg16(vgg16_weights, method):
 @pytest.mark.parametrize(
     "target", ["classifier:Egyptian cat", pytest.param("blocks.4:17", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods())
 def test_every_method_runs_on_lite0(lite0, method, target):
     steps = {"extremal": {"steps": 2}, "integrated-gradients": {"steps": 4}, "occlusion": {"window": 32}}
     found = fv.attribute(lite0, photograph(64, 80), target, method, **steps.get(method, {}))

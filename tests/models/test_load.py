@@ -21,7 +21,7 @@ SMALL = {"size": (33, 40), "steps": 2, "lanes": 1}
     ("name", "says"),
     [
         ("efficientnet_lite", "did you mean 'efficientnet_lite"),
-        ("resnet18", "did you mean 'torchvision:resnet18'"),
+        ("resnet18", "'torchvision:resnet18'"),
         ("vit_tiny_patch16_224", "did you mean 'timm:vit_tiny_patch16_224'"),
         ("torchvision:resnet17", "did you mean 'resnet1"),
         ("timm:vit_tiny_patch16", "did you mean 'vit_tiny_patch16"),

@@ -12,7 +12,7 @@ from featvis.trust.choice import Choice, choice, extremes
 from featvis.trust.judging import likeness, pool, pooled_layers
 from featvis.trust.paths import path_similarity, ranks, spearman
 from featvis.trust.references import noise_images
-from featvis.trust.response import band, band_of_class, beside_photographs, percentile
+from featvis.trust.response import PhotographScores, band, band_of_class, beside_photographs, percentile
 from featvis.trust.selectivity import below_directions, selectivity, standardize
 from tests.networks import activations_of, handle, layouts, small
 
@@ -167,13 +167,13 @@ def test_percentiles_bands_and_ratios():
         "scores": {"best": 2.0, "quantiles": [[0.25, 0.1], [0.5, 0.5], [0.9, 1.5], [1.0, 2.0]]},
     }
     told = beside_photographs(1.6, found, at_position=False)
-    assert told == {"best": 2.0, "ratio": 0.8, "percentile": 0.9, "band": "within"}
+    assert told == PhotographScores(best=2.0, ratio=0.8, percentile=0.9, band="within")
     told = beside_photographs(21.0, found, at_position=True)
-    assert told == {"best": 7.0, "ratio": 3.0, "percentile": 1.0, "band": "super-stimulus"}
+    assert told == PhotographScores(best=7.0, ratio=3.0, percentile=1.0, band="super-stimulus")
     assert band_of_class(40.0, "efficientnet_lite1") == "super-stimulus"
     assert band_of_class(40.0, "another") is None
     found["scores"]["best"] = -1.0
-    assert beside_photographs(1.6, found, at_position=False)["ratio"] is None
+    assert beside_photographs(1.6, found, at_position=False).ratio is None
 
 
 def test_noise_is_always_the_same_and_of_8_bit_levels():

@@ -10,9 +10,9 @@ from torch import nn
 from featvis.errors import UserError
 from featvis.trust.naturalness import (
     PHOTOGRAPHS,
-    Look,
+    Appearance,
     is_unlike,
-    look,
+    measure_appearance,
     naturalness,
     outside,
     range_of,
@@ -139,7 +139,7 @@ def test_a_diagonal_wave_counts_by_its_radius():
 
 
 def test_an_image_of_one_value_has_no_spectrum_and_looks_unlike_photographs():
-    seen = look(torch.full((3, 20, 30), 0.3))
+    seen = measure_appearance(torch.full((3, 20, 30), 0.3))
     assert math.isnan(seen.slope)
     assert seen.to_json()["slope"] is None
     assert "slope" in outside(seen)
@@ -159,14 +159,14 @@ def test_light_and_color_by_hand():
 
 
 def test_ranges_are_the_middle_95_percent_and_what_is_outside_is_named():
-    looks = [Look(-n / 100, n / 1000, n / 1000, 0.2, 0.0) for n in range(101)]
+    looks = [Appearance(-n / 100, n / 1000, n / 1000, 0.2, 0.0) for n in range(101)]
     ranges = range_of(looks)
     assert ranges["slope"] == pytest.approx((-0.975, -0.025))
     assert ranges["high_share"] == pytest.approx((0.0025, 0.0975))
-    assert outside(Look(-0.5, 0.05, 0.05, 0.2, 0.0), ranges) == []
-    few = range_of([Look(-2.5, 0.05, 0.2, 0.2, 0.0)])
+    assert outside(Appearance(-0.5, 0.05, 0.05, 0.2, 0.0), ranges) == []
+    few = range_of([Appearance(-2.5, 0.05, 0.2, 0.2, 0.0)])
     assert few == {**PHOTOGRAPHS, "slope": (-2.5, -0.95)}
-    assert outside(Look(-0.5, 0.2, 0.001, 0.2, 0.1), ranges) == ["high_share", "contrast", "clipped"]
+    assert outside(Appearance(-0.5, 0.2, 0.001, 0.2, 0.1), ranges) == ["high_share", "contrast", "clipped"]
 
 
 def test_photographs_of_scenes_look_like_photographs_and_noise_does_not():
@@ -176,15 +176,15 @@ def test_photographs_of_scenes_look_like_photographs_and_noise_does_not():
         return torch.from_numpy(getattr(data, name)()[:224, :224].copy()).permute(2, 0, 1) / 255
 
     for name in ("astronaut", "chelsea", "coffee", "rocket"):
-        assert not is_unlike(look(image_of(name))), name
+        assert not is_unlike(measure_appearance(image_of(name))), name
     for image in noise_images(4, 3, (60, 84))[::2]:
-        assert is_unlike(look(image))
+        assert is_unlike(measure_appearance(image))
     # What a judge's BatchNorm layers say counts, whatever the spectrum.
-    assert is_unlike(look(image_of("astronaut")), alone=1.6)
+    assert is_unlike(measure_appearance(image_of("astronaut")), alone=1.6)
 
 
 def test_noise_with_photographs_spectrum_is_not_told_from_them_by_its_spectrum():
     for image in noise_images(6, 3, (96, 130))[1::2]:
         low, high = PHOTOGRAPHS["slope"]
-        assert low < look(image).slope < high
+        assert low < measure_appearance(image).slope < high
         assert 0.15 < contrast(image) < 0.25

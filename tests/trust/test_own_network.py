@@ -17,7 +17,7 @@ from featvis.trust.own_network import (
     standardized,
 )
 from featvis.trust.references import noise_images, read_photographs
-from featvis.trust.response import respond, seen_by_its_network, under_fresh_transforms
+from featvis.trust.response import as_its_network_is_shown, respond, under_fresh_transforms
 from featvis.trust.selectivity import selectivity, standardize
 from featvis.trust.subjects import read_contents, read_folder
 from tests.networks import activations_of, handle, layouts, small
@@ -103,7 +103,7 @@ def test_fresh_transforms_are_those_late_in_the_run(tmp_path, sd, at_the_end):
     options = {**FAST, "transforms": [fv.Noise(sd=tuple(sd))]}
     fv.render(model, "0:0,3", out=tmp_path, **options)
     subjects = subjects_of(tmp_path)
-    plain = respond(seen_by_its_network(subjects, model), model, "0")
+    plain = respond(as_its_network_is_shown(subjects, model), model, "0")
     fresh = under_fresh_transforms(subjects, model, count=3)
     for row, (one, found) in enumerate(zip(subjects, fresh, strict=True)):
         # The score is minus a mean square: noise takes its variance away from it.
@@ -118,8 +118,8 @@ def test_a_picture_is_shown_as_it_was_scored_also_at_another_size(tmp_path):
     model = small()
     fv.render(model, "relu2:3", out=tmp_path, size=(23, 31), input_size=(17, 24), steps=4, lanes=1)
     (one,) = subjects_of(tmp_path)
-    assert one.seen == (17, 24)
-    shown = seen_by_its_network([one], model)
+    assert one.shown_size == (17, 24)
+    shown = as_its_network_is_shown([one], model)
     assert shown.shape == (1, 3, 17, 24)
     assert float(respond(shown, model, "relu2")[0, 3]) == pytest.approx(one.entry["score"], abs=1e-4)
 
@@ -153,7 +153,7 @@ def test_groups_are_of_one_layer_position_and_size(tmp_path):
         ("conv1", (3, 4)): [2],
         ("relu2", None): [0],
     }
-    assert all(isinstance(one, Group) and one.seen == (17, 24) for one in found)
+    assert all(isinstance(one, Group) and one.shown_size == (17, 24) for one in found)
 
 
 @pytest.mark.parametrize(

@@ -13,38 +13,42 @@ import torch
 from torch import nn
 
 from featvis.errors import ModelError, WeightsError
-from featvis.models.sources.base import Loaded
+from featvis.models.sources.base import Loaded, ModelSource
 from featvis.models.sources.imagenet import imagenet_labels
+from featvis.models.sources.register import source
 
 _SIZES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 
 
-def names() -> list[str]:
-    """Return the names that can be loaded, whether or not their package is installed."""
-    return list(_SIZES)
+@source("", example="efficientnet_lite0", about="embedded (PyPI package)")
+class Embedded(ModelSource):
+    """EfficientNet-Lite0 to 2."""
 
+    def names(self) -> list[str]:
+        """Return the names that can be loaded, whether or not their package is installed."""
+        return list(_SIZES)
 
-def load(name: str, pretrained: bool) -> Loaded:
-    """Build an embedded network.
+    def load(self, name: str, pretrained: bool) -> Loaded:
+        """Build an embedded network.
 
-    Raises:
-        ModelError: the package with its weights is not installed.
-    """
-    import timm
+        Raises:
+            ModelError: the package with its weights is not installed.
+        """
+        import timm
 
-    module: nn.Module = timm.create_model(f"tf_{name}", pretrained=False)
-    if pretrained:
-        _copy_by_position(module, _weights_file(name))
-    side = _SIZES[name]
-    # (255 x - 127) / 128, as the network was trained.
-    return Loaded(
-        module,
-        mean=(127 / 255,) * 3,
-        std=(128 / 255,) * 3,
-        input_size=(side, side),
-        interpolation="bicubic",
-        labels=imagenet_labels(),
-    )
+        module: nn.Module = timm.create_model(f"tf_{name}", pretrained=False)
+        if pretrained:
+            _copy_by_position(module, _weights_file(name))
+        side = _SIZES[name]
+        # (255 x - 127) / 128, as the network was trained.
+        return Loaded(
+            module,
+            mean=(127 / 255,) * 3,
+            std=(128 / 255,) * 3,
+            input_size=(side, side),
+            interpolation="bicubic",
+            labels=imagenet_labels(),
+        )
 
 
 def _weights_file(name: str) -> Path:

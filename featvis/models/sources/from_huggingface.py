@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from featvis.errors import ModelError, WeightsError
-from featvis.models.sources.base import Loaded
+from featvis.models.sources.base import Loaded, ModelSource
+from featvis.models.sources.register import source
 
 _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers, as the image processors write them."""
@@ -31,48 +32,52 @@ def transformers() -> Any:
         ) from None
 
 
-def load(name: str, pretrained: bool) -> Loaded:
-    """Build a network; mean, std and size come from its image processor, class names from its config.
+@source("hf", example="hf:OWNER/NAME", about="transformers (download, or a folder)")
+class HuggingFace(ModelSource):
+    """Vision networks of transformers."""
 
-    Its output is the first of logits, embedding, pooled output and last hidden state that it has. Code
-    that lies beside the weights is never run.
+    def load(self, name: str, pretrained: bool) -> Loaded:
+        """Build a network; mean, std and size come from its image processor, class names from its config.
 
-    Args:
-        name: ``OWNER/NAME`` on the hub, or a folder that ``save_pretrained`` wrote.
-        pretrained: whether to read its weights; if not, they are random.
+        Its output is the first of logits, embedding, pooled output and last hidden state that it has. Code
+        that lies beside the weights is never run.
 
-    Raises:
-        ModelError: no such network, one that takes no images, or transformers is not installed.
-        WeightsError: its weights cannot be read.
-    """
-    package = transformers()
-    with _quiet(package):
-        try:
-            config = package.AutoConfig.from_pretrained(name, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"hf:{name} is neither there nor to be downloaded: {_line(error)}") from None
-        classifies = any("ForImageClassification" in kind for kind in config.architectures or ())
-        kind = package.AutoModelForImageClassification if classifies else package.AutoModel
-        try:
-            module, notes = _build(kind, name, config, pretrained)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise (WeightsError if pretrained else ModelError)(
-                f"hf:{name} could not be {'read' if pretrained else 'built'}: {_line(error)}"
-            ) from None
-        if getattr(module, "main_input_name", "") != "pixel_values":
-            raise ModelError(
-                f"hf:{name} is a {type(module).__name__}, which takes "
-                f"{getattr(module, 'main_input_name', 'something else')}, not images alone"
-            )
-        told = _preprocessing(package, name)
-    side = getattr(config, "image_size", None)
-    if side is not None and "input_size" not in told:
-        told["input_size"] = (side, side) if isinstance(side, int) else (int(side[0]), int(side[1]))
-    names = config.id2label if classifies else {}
-    labels = tuple(str(names[place]) for place in sorted(names))
-    if labels == tuple(f"LABEL_{place}" for place in range(len(labels))):
-        labels = ()
-    return Loaded(_unwrap(module), labels=labels, notes=notes, **told)
+        Args:
+            name: ``OWNER/NAME`` on the hub, or a folder that ``save_pretrained`` wrote.
+            pretrained: whether to read its weights; if not, they are random.
+
+        Raises:
+            ModelError: no such network, one that takes no images, or transformers is not installed.
+            WeightsError: its weights cannot be read.
+        """
+        package = transformers()
+        with _quiet(package):
+            try:
+                config = package.AutoConfig.from_pretrained(name, trust_remote_code=False)
+            except (OSError, ValueError) as error:
+                raise ModelError(f"hf:{name} is neither there nor to be downloaded: {_line(error)}") from None
+            classifies = any("ForImageClassification" in kind for kind in config.architectures or ())
+            kind = package.AutoModelForImageClassification if classifies else package.AutoModel
+            try:
+                module, notes = _build(kind, name, config, pretrained)
+            except (OSError, ValueError, RuntimeError) as error:
+                raise (WeightsError if pretrained else ModelError)(
+                    f"hf:{name} could not be {'read' if pretrained else 'built'}: {_line(error)}"
+                ) from None
+            if getattr(module, "main_input_name", "") != "pixel_values":
+                raise ModelError(
+                    f"hf:{name} is a {type(module).__name__}, which takes "
+                    f"{getattr(module, 'main_input_name', 'something else')}, not images alone"
+                )
+            told = _preprocessing(package, name)
+        side = getattr(config, "image_size", None)
+        if side is not None and "input_size" not in told:
+            told["input_size"] = (side, side) if isinstance(side, int) else (int(side[0]), int(side[1]))
+        names = config.id2label if classifies else {}
+        labels = tuple(str(names[place]) for place in sorted(names))
+        if labels == tuple(f"LABEL_{place}" for place in range(len(labels))):
+            labels = ()
+        return Loaded(_unwrap(module), labels=labels, notes=notes, **told)
 
 
 def _build(kind: Any, name: str, config: Any, pretrained: bool) -> tuple[nn.Module, tuple[str, ...]]:

@@ -6,51 +6,57 @@ import logging
 from typing import Any
 
 from featvis.errors import ModelError, WeightsError, unknown
-from featvis.models.sources.base import Loaded
+from featvis.models.sources.base import Loaded, ModelSource
 from featvis.models.sources.imagenet import imagenet_labels
+from featvis.models.sources.register import source
 
 
-def names() -> list[str]:
-    """Return the names that timm registers."""
-    import timm
+@source("timm", example="timm:NAME", about="timm (download)")
+class Timm(ModelSource):
+    """The networks that timm registers."""
 
-    found: list[str] = timm.list_models()
-    return found
+    def names(self) -> list[str]:
+        """Return the names that timm registers."""
+        import timm
 
+        found: list[str] = timm.list_models()
+        return found
 
-def load(name: str, pretrained: bool) -> Loaded:
-    """Build a network; mean, std, size, interpolation and class names come from its ``pretrained_cfg``.
+    def load(self, name: str, pretrained: bool) -> Loaded:
+        """Build a network; mean, std, size, interpolation and class names come from its ``pretrained_cfg``.
 
-    Raises:
-        ModelError: no such network.
-        WeightsError: its weights could not be downloaded, or there are none.
-    """
-    import timm
+        Raises:
+            ModelError: no such network.
+            WeightsError: its weights could not be downloaded, or there are none.
+        """
+        import timm
 
-    if not timm.is_model(name):
-        raise ModelError(unknown("timm network", name, names(), "`featvis models --search TEXT` lists them"))
-    logging.getLogger("timm").setLevel(logging.ERROR)
-    try:
-        module = _create(name, pretrained)
-    except Exception as error:
-        if not pretrained:
+        if not timm.is_model(name):
             raise ModelError(
-                f"timm:{name} could not be built: {' '.join(str(error).split())[:160]}"
+                unknown("timm network", name, self.names(), "`featvis models --search TEXT` lists them")
+            )
+        logging.getLogger("timm").setLevel(logging.ERROR)
+        try:
+            module = _create(name, pretrained)
+        except Exception as error:
+            if not pretrained:
+                raise ModelError(
+                    f"timm:{name} could not be built: {' '.join(str(error).split())[:160]}"
+                ) from None
+            raise WeightsError(
+                f"the weights of timm:{name} could not be downloaded ({' '.join(str(error).split())[:120]}); "
+                "give --weights FILE, or --weights none for random ones"
             ) from None
-        raise WeightsError(
-            f"the weights of timm:{name} could not be downloaded ({' '.join(str(error).split())[:120]}); "
-            "give --weights FILE, or --weights none for random ones"
-        ) from None
-    config = module.pretrained_cfg
-    size = config.get("input_size", (3, 224, 224))
-    return Loaded(
-        module,
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        input_size=(int(size[1]), int(size[2])),
-        interpolation=str(config.get("interpolation", "bicubic")),
-        labels=imagenet_labels() if module.num_classes == 1000 else (),
-    )
+        config = module.pretrained_cfg
+        size = config.get("input_size", (3, 224, 224))
+        return Loaded(
+            module,
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+            input_size=(int(size[1]), int(size[2])),
+            interpolation=str(config.get("interpolation", "bicubic")),
+            labels=imagenet_labels() if module.num_classes == 1000 else (),
+        )
 
 
 def _create(name: str, pretrained: bool) -> Any:

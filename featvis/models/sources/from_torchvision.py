@@ -3,56 +3,62 @@
 from __future__ import annotations
 
 from featvis.errors import ModelError, WeightsError, unknown
-from featvis.models.sources.base import Loaded
+from featvis.models.sources.base import Loaded, ModelSource
 from featvis.models.sources.imagenet import imagenet_labels
+from featvis.models.sources.register import source
 
 
-def names() -> list[str]:
-    """Return the names that torchvision registers."""
-    from torchvision import models
+@source("torchvision", example="torchvision:NAME", about="torchvision (download)")
+class Torchvision(ModelSource):
+    """The networks that torchvision registers."""
 
-    found: list[str] = models.list_models(module=models)
-    return found + list(models.list_models(module=models.segmentation))
+    def names(self) -> list[str]:
+        """Return the names that torchvision registers."""
+        from torchvision import models
 
+        found: list[str] = models.list_models(module=models)
+        return found + list(models.list_models(module=models.segmentation))
 
-def load(name: str, pretrained: bool) -> Loaded:
-    """Build a network; mean, std, size, interpolation and class names come from its weights' metadata.
+    def load(self, name: str, pretrained: bool) -> Loaded:
+        """Build a network; mean, std, size, interpolation and class names come from its weights' metadata.
 
-    Raises:
-        ModelError: no such network.
-        WeightsError: its weights could not be downloaded.
-    """
-    from torchvision import models
+        Raises:
+            ModelError: no such network.
+            WeightsError: its weights could not be downloaded.
+        """
+        from torchvision import models
 
-    known = names()
-    if name not in known:
-        raise ModelError(
-            unknown("torchvision network", name, known, "`featvis models --search TEXT` lists them")
+        known = self.names()
+        if name not in known:
+            raise ModelError(
+                unknown("torchvision network", name, known, "`featvis models --search TEXT` lists them")
+            )
+        weights = models.get_model_weights(name).DEFAULT
+        try:
+            # Without weights the Inception family would spend minutes on SciPy's initialization.
+            extra = (
+                {"init_weights": False} if name in ("googlenet", "inception_v3") and not pretrained else {}
+            )
+            module = models.get_model(name, weights=weights if pretrained else None, **extra)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:120]
+            if not pretrained:
+                raise ModelError(f"torchvision:{name} could not be built: {reason}") from None
+            how = "downloaded" if isinstance(error, OSError) else "read"
+            raise WeightsError(
+                f"the weights of torchvision:{name} could not be {how} ({reason}); "
+                "give --weights FILE, or --weights none for random ones"
+            ) from None
+        labels = tuple(weights.meta.get("categories") or ())
+        transforms = weights.transforms()
+        size = transforms.crop_size if hasattr(transforms, "crop_size") else transforms.resize_size
+        side = size[0] if isinstance(size, list | tuple) else size
+        return Loaded(
+            module,
+            mean=tuple(transforms.mean),
+            std=tuple(transforms.std),
+            input_size=(side, side),
+            interpolation=str(transforms.interpolation.value),
+            # The same 1000 classes with their synonyms, where the order is ImageNet's.
+            labels=imagenet_labels() if len(labels) == 1000 and labels[0] == "tench" else labels,
         )
-    weights = models.get_model_weights(name).DEFAULT
-    try:
-        # Without weights the Inception family would spend minutes on SciPy's initialization.
-        extra = {"init_weights": False} if name in ("googlenet", "inception_v3") and not pretrained else {}
-        module = models.get_model(name, weights=weights if pretrained else None, **extra)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120]
-        if not pretrained:
-            raise ModelError(f"torchvision:{name} could not be built: {reason}") from None
-        how = "downloaded" if isinstance(error, OSError) else "read"
-        raise WeightsError(
-            f"the weights of torchvision:{name} could not be {how} ({reason}); "
-            "give --weights FILE, or --weights none for random ones"
-        ) from None
-    labels = tuple(weights.meta.get("categories") or ())
-    transforms = weights.transforms()
-    size = transforms.crop_size if hasattr(transforms, "crop_size") else transforms.resize_size
-    side = size[0] if isinstance(size, list | tuple) else size
-    return Loaded(
-        module,
-        mean=tuple(transforms.mean),
-        std=tuple(transforms.std),
-        input_size=(side, side),
-        interpolation=str(transforms.interpolation.value),
-        # The same 1000 classes with their synonyms, where the order is ImageNet's.
-        labels=imagenet_labels() if len(labels) == 1000 and labels[0] == "tench" else labels,
-    )

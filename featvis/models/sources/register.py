@@ -1,0 +1,89 @@
+"""The register of model sources: where networks come from, by the prefix of their names.
+
+A source is a class in a file of this folder; that file is all it takes::
+
+    @source("zoo", example="zoo:NAME", about="our zoo (download)")
+    class Zoo(ModelSource):
+        def names(self) -> list[str]: ...
+        def load(self, name: str, pretrained: bool) -> Loaded: ...
+
+``featvis.spec.discovery`` says where else such files may lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from featvis.errors import ModelError, unknown
+from featvis.spec.discovery import Register
+
+if TYPE_CHECKING:
+    from featvis.models.sources.base import ModelSource
+
+_Class = TypeVar("_Class", bound="type[ModelSource]")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of a source before it is imported."""
+
+    prefix: str
+    """What stands before the colon of a network's name; empty for the embedded networks."""
+    example: str
+    """How a name is written, as ``timm:NAME``."""
+    about: str
+    """Where the weights come from."""
+    random: bool = True
+    """Whether it also gives the network with random weights."""
+
+
+_REGISTER = Register("featvis.models.sources", "source", Source)
+
+
+def source(prefix: str, *, example: str, about: str, random: bool = True) -> Callable[[_Class], _Class]:
+    """Enter a class as a source; its arguments are literals, see :class:`Source`."""
+    return _REGISTER.enter(prefix, example=example, about=about, random=random)
+
+
+def sources() -> list[Source]:
+    """Return the sources, the embedded networks first, importing none."""
+    return sorted(_REGISTER.entries().values(), key=lambda entry: entry.prefix)
+
+
+def find_source(prefix: str) -> ModelSource:
+    """Import a source and return it."""
+    made: ModelSource = _REGISTER.find(prefix)()
+    return made
+
+
+def gives_random_weights(name: str) -> bool:
+    """Whether a network of this name can be loaded with random weights, too."""
+    prefix, rest = split_name(name)
+    known = next(entry for entry in sources() if entry.prefix == prefix)
+    return known.random and (prefix != "" or rest in find_source("").names())
+
+
+def forms() -> str:
+    """Return in words how networks are named: ``efficientnet_lite0, file:PATH.py:FUNCTION, …``."""
+    *most, last = [entry.example for entry in sources()]
+    return f"{', '.join(most)} or {last}"
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Split a network's name into its source's prefix (empty without a colon) and the rest.
+
+    Raises:
+        ModelError: no such source.
+
+    >>> split_name("timm:convnext_atto"), split_name("efficientnet_lite0")
+    (('timm', 'convnext_atto'), ('', 'efficientnet_lite0'))
+    """
+    prefix, colon, rest = name.partition(":")
+    if not colon:
+        return "", name
+    prefixes = [entry.prefix for entry in sources() if entry.prefix]
+    if prefix not in prefixes:
+        raise ModelError(unknown("source of networks", prefix, prefixes, f"in {name!r}; write {forms()}"))
+    return prefix, rest

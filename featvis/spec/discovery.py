@@ -1,0 +1,105 @@
+"""Registers that find their entries by themselves: one new file in a folder adds one.
+
+A file of the package enters something by a decorator whose arguments are literals::
+
+    @source("timm", example="timm:NAME", about="timm (download)")
+    class Timm(ModelSource): ...
+
+The arguments, and the keyword parameters of a function as its ``options``, are read from the file's text, so
+that help texts and errors know every entry and nothing (no torch) is imported before it is used.
+
+Files of one's own are found in two ways. On the command line, the environment variable ``FEATVIS_PLUGINS``
+names folders (separated as in ``PATH``) that are laid out as featvis is: ``FOLDER/models/sources/zoo.py``
+adds a source of models, ``FOLDER/attribution/mine.py`` an attribution method. They run as featvis' own code
+does. In Python, importing a module with such a decorator is enough.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+PLUGINS = "FEATVIS_PLUGINS"
+Entry = TypeVar("Entry")
+Made = TypeVar("Made", bound=Callable[..., Any])
+
+
+class Register(Generic[Entry]):
+    """What the files of one package enter by one decorator.
+
+    Args:
+        package: for instance ``featvis.models.sources``; its ``__path__`` says which folders are read.
+        decorator: its name as the files write it.
+        schema: makes an entry of the decorator's arguments.
+    """
+
+    def __init__(self, package: str, decorator: str, schema: Callable[..., Entry]) -> None:
+        self.package, self.decorator, self.schema = package, decorator, schema
+        self._made: dict[str, tuple[Entry, Any]] = {}
+
+    def entries(self) -> dict[str, Entry]:
+        """Return the entries by name: those of the files, importing none, then those of other modules."""
+        found = {name: self.schema(name, **options) for name, (_, options) in self._read().items()}
+        return found | {name: entry for name, (entry, _) in self._made.items() if name not in found}
+
+    def enter(self, name: str, **options: Any) -> Callable[[Made], Made]:
+        """Return the decorator that enters a class or function under a name."""
+
+        def decorate(made: Made) -> Made:
+            if inspect.isfunction(made) and made.__kwdefaults__:
+                options["options"] = made.__kwdefaults__
+            self._made[name] = (self.schema(name, **options), made)
+            return made
+
+        return decorate
+
+    def find(self, name: str) -> Any:
+        """Return the class or function entered under a name, importing its file.
+
+        Raises:
+            KeyError: there is none.
+        """
+        files = self._read()
+        if name in files:
+            importlib.import_module(f"{self.package}.{files[name][0]}")
+        return self._made[name][1]
+
+    def _read(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Return by name the module of the package and the decorator's keywords."""
+        path = importlib.import_module(self.package).__path__
+        for folder in os.environ.get(PLUGINS, "").split(os.pathsep):
+            place = os.path.join(folder, *self.package.split(".")[1:])
+            if folder and place not in path:
+                path.append(place)
+        files = [file for place in path for file in sorted(Path(place).glob("*.py"))]
+        return {
+            name: (file.stem, options)
+            for file in files
+            for name, options in _decorated(file, file.stat().st_mtime_ns, self.decorator)
+        }
+
+
+@cache
+def _decorated(file: Path, changed: int, decorator: str) -> list[tuple[str, dict[str, Any]]]:
+    text = file.read_text("utf-8")
+    if f"@{decorator}(" not in text:
+        return []
+    found = []
+    for node in ast.parse(text).body:
+        for call in node.decorator_list if isinstance(node, ast.ClassDef | ast.FunctionDef) else ():
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == decorator:
+                options = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
+                if isinstance(node, ast.FunctionDef) and node.args.kwonlyargs:
+                    pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+                    options["options"] = {
+                        argument.arg: None if default is None else ast.literal_eval(default)
+                        for argument, default in pairs
+                    }
+                found.append((ast.literal_eval(call.args[0]), options))
+    return found

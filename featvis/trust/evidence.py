@@ -1,0 +1,150 @@
+"""Everything that is measured of one picture, by name, and how ``evaluation.json`` writes it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from featvis.trust.agreement import Agreement
+from featvis.trust.choice import Choice
+from featvis.trust.naturalness import Appearance
+from featvis.trust.paths import PathSimilarity
+from featvis.trust.response import PhotographScores
+from featvis.trust.selectivity import Selectivity
+from featvis.trust.transfer import Recognition
+
+_CLAIMS = ("file", "target", "layer", "unit", "label", "variant", "seed", "key")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A unit's responses to images of noise, beside that to its picture."""
+
+    mean: float
+    best: float
+    reach: float
+    """What a score must exceed to be more than noise: the best, or four deviations above the mean."""
+    z: float
+    """The picture's response in standard deviations above the mean."""
+    still: bool
+    """Whether noise and the picture all give the same value."""
+
+
+@dataclass(frozen=True)
+class OtherPictures:
+    """A unit's responses to the folder's pictures of its layer's other units."""
+
+    pictures: int
+    below: float | None
+    """The share of them that excite it less than its own picture; None if there are none."""
+
+
+@dataclass
+class OwnResponse:
+    """What a picture's own network says of it."""
+
+    score: float
+    claimed: float | None
+    """The score in the picture's entry."""
+    start: float | None
+    fresh: float | None
+    """The mean score under fresh transforms; None for a file that is not ours."""
+    noise: Noise
+    selectivity: Selectivity
+    rank_beside_photographs: int | None
+    below_random_directions: float
+    """The share of random directions that the picture excites less than its unit."""
+    other_pictures: OtherPictures
+    saturated: bool
+    random_z: float | None = None
+    """What is left of ``noise.z`` when all weights are random; None for a network without weights."""
+    photographs: PhotographScores | None = None
+    path_similarity: PathSimilarity | None = None
+    is_class: bool = False
+    band: str | None = None
+    """Where the logit of a class lies beside photographs', if that is known of the network."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        selectivity = {**asdict(self.selectivity), "rank_beside_photographs": self.rank_beside_photographs}
+        told = {
+            "score": self.score,
+            "claimed": self.claimed,
+            "start": self.start,
+            "fresh": self.fresh,
+            "noise": asdict(self.noise),
+            "selectivity": selectivity,
+            "below_random_directions": self.below_random_directions,
+            "other_pictures": asdict(self.other_pictures),
+            "saturated": self.saturated,
+            "random_weights": {"z": self.random_z},
+        }
+        if self.photographs is not None:
+            told["photographs"] = asdict(self.photographs)
+        if self.path_similarity is not None:
+            told["path_similarity"] = self.path_similarity.to_json()
+        return {**told, "band": self.band} if self.is_class else told
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a judge sees in a picture of a class."""
+
+    recognition: Recognition
+    said: str
+    """The name of the class that it names first."""
+    band: str | None
+    """Where its logit lies beside photographs', if that is known of the judge."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {**asdict(self.recognition), "said": self.said, "band": self.band}
+
+
+@dataclass
+class Evidence:
+    """What was measured of one picture; what is None or empty was not."""
+
+    entry: dict[str, Any]
+    """The picture's entry in the manifest."""
+    genuine: bool = True
+    """Whether the file is the picture that the entry names."""
+    dead: bool = False
+    """Whether no start gave the unit any gradient, so that there is no picture."""
+    judgements: dict[str, Judgement] = field(default_factory=dict)
+    batchnorm_alone: dict[str, float] = field(default_factory=dict)
+    """By judge, D_σ of the picture as a batch of its own."""
+    appearance: Appearance | None = None
+    outside: list[str] = field(default_factory=list)
+    unlike: bool = False
+    agreement: Agreement | None = None
+    diversity: float | None = None
+    choice: Choice | None = None
+    own: OwnResponse | None = None
+    untrained: bool = False
+    """Whether its own network has random weights."""
+
+    @property
+    def recognized(self) -> int:
+        """How many judges name the picture's class first."""
+        return sum(one.recognition.rank == 1 for one in self.judgements.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the picture's table in ``evaluation.json``, to which its verdicts are added."""
+        told = {name: self.entry.get(name) for name in _CLAIMS}
+        if self.dead:
+            return {**told, "status": "dead"}
+        told["genuine"] = self.genuine
+        if self.judgements:
+            told["transfer"] = {name: one.to_json() for name, one in self.judgements.items()}
+        if self.batchnorm_alone:
+            told["batchnorm_alone"] = self.batchnorm_alone
+        if self.appearance is not None:
+            told |= {"look": self.appearance.to_json(), "outside": self.outside, "unlike": self.unlike}
+        if self.agreement is not None:
+            told |= {"agreement": self.agreement.to_json(), "diversity": self.diversity}
+        if self.choice is not None:
+            told["choice"] = self.choice.to_json()
+        if self.own is not None:
+            told |= self.own.to_json()
+        return {**told, "untrained": self.untrained}
