@@ -110,7 +110,11 @@ class _Site:
         """Return the recipes of a unit's pictures, the leading one's first: (id, TOML)."""
         names = dict.fromkeys(entry.recipe for entry in unit.entries)
         known = [(name, self.recipes.get(name)) for name in names]
-        return [(name, read_text(tomli_w.dumps(_without_nothing(one), indent=2))) for name, one in known if isinstance(one, dict)]
+        return [
+            (name, read_text(tomli_w.dumps(_without_nothing(recipe), indent=2)))
+            for name, recipe in known
+            if isinstance(recipe, dict)
+        ]
 
     def reproduce(self, entry: Entry) -> str:
         """Return the command that gives the same bytes again; empty for an objective, which is code."""
@@ -123,9 +127,8 @@ class _Site:
         if entry.unit is None or entry.variant != "picture":
             return ""
         seed = f" --seed {entry.seed}" if entry.seed else ""
-        return (
-            f"featvis render --model {shlex.quote(self.model)} {shlex.quote(entry.target)}{seed} --recipe recipe.toml"
-        )
+        address = f"--model {shlex.quote(self.model)} {shlex.quote(entry.target)}"
+        return f"featvis render {address}{seed} --recipe recipe.toml"
 
 
 @cache
