@@ -189,7 +189,7 @@ def ascend(
                 steps=steps,
                 channels=space.channels,
                 canvas=part.size,
-                seen=shown_size,
+                shown_size=shown_size,
                 device=device,
             )
             for each in passes

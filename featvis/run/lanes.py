@@ -112,7 +112,7 @@ class _Lanes:
                 steps=self.recipe.steps,
                 channels=self.space.channels,
                 canvas=self.recipe.size,
-                seen=self.recipe.shown_size,
+                shown_size=self.recipe.shown_size,
                 device=device,
             )
             for each in passes
