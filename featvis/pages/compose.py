@@ -15,8 +15,8 @@ import tomli_w
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from featvis.pages.entries import Entry, read_text
+from featvis.pages.examples import read_examples
 from featvis.pages.outline import Layer, Outline, Unit, make_outline
-from featvis.pages.photographs import read_photographs
 from featvis.pages.trace import make_trace
 from featvis.pages.words import MEANING, say_count, say_number
 
@@ -47,7 +47,7 @@ def make_pages(manifest: dict[str, Any], examples: dict[str, Any] | None = None)
     pages["index.html"] = site.page(
         "index.html", "index.html", sections=outline.sections, strip_length=_STRIP
     )
-    photographs = read_photographs(examples)
+    photographs = read_examples(examples)
     layers = outline.layers
     for place, layer in enumerate(layers):
         pages[layer.page] = site.page(

@@ -12,7 +12,7 @@ from featvis.models.layers.receptive import Look, spread
 from featvis.photographs.framing import Interval, Size
 
 Activations = Callable[[Tensor], Mapping[str, Tensor]]
-Seen = tuple[Interval | None, Interval | None]
+Spans = tuple[Interval | None, Interval | None]
 """Rows and columns; None where it is all of them."""
 
 _WIDEST_PERIOD = 256
@@ -60,7 +60,7 @@ class Fields:
         self._known: dict[tuple[int, int], dict[str, _Edges | None]] = {}  # by axis and remainder
         self._scanned: dict[str, list[list[Interval | None]]] | None = None
 
-    def of(self, layer: str, position: Size, canvas: Size) -> Seen:
+    def of(self, layer: str, position: Size, canvas: Size) -> Spans:
         """Return the rows and the columns of a canvas that a position sees, not clipped to the canvas.
 
         Args:
