@@ -24,6 +24,7 @@ from featvis.attribution.scoring import Wish, find_target, scored
 from featvis.errors import OutputError, TargetError
 from featvis.models.handle import ModelHandle
 from featvis.results.manifest import read_manifest
+from featvis.results.sheets import make_sheet
 
 _CELL = 48
 """Least side of a place on the sheet, in pixels."""
@@ -84,14 +85,14 @@ class Blocks:
         grey = Image.fromarray(self.photo.transpose(1, 2, 0) if len(self.photo) == 3 else self.photo[0])
         shown = grey.convert("L").convert("RGB").resize(size, Image.Resampling.BICUBIC)
         self._draw_places(shown, icons)
-        below = [self._tile(unit, value, icons.get(unit), _CELL * 3) for unit, value in self.strongest(count)]
-        across = max(1, shown.width // (below[0].width + 6))
-        lines = -(-len(below) // across)
-        sheet = Image.new("RGB", (shown.width, shown.height + lines * (below[0].height + 6)), (255, 255, 255))
+        strongest = self.strongest(count)
+        tiles = [self._tile(unit, icons.get(unit), _CELL * 3) for unit, _ in strongest]
+        across = max(1, shown.width // (tiles[0].width + 6))
+        below = make_sheet(tiles, [(f"{unit}: {value:+.3g}",) for unit, value in strongest], across)
+        size = (max(shown.width, below.width), shown.height + below.height)
+        sheet = Image.new("RGB", size, (255, 255, 255))
         sheet.paste(shown, (0, 0))
-        for place, tile in enumerate(below):
-            left, top = place % across * (tile.width + 6), place // across * (tile.height + 6)
-            sheet.paste(tile, (left, shown.height + 6 + top))
+        sheet.paste(below, (0, shown.height))
         return sheet
 
     def _draw_places(self, shown: Image.Image, icons: Mapping[int, Image.Image]) -> None:
@@ -117,19 +118,17 @@ class Blocks:
                     middle = ((left + right) // 2, (top + bottom) // 2)
                     draw.text(middle, str(unit), fill=(255, 220, 120), font=font, anchor="mm")
 
-    def _tile(self, unit: int, value: float, icon: Image.Image | None, side: int) -> Image.Image:
-        """One unit: its picture if there is one, where it contributes, its number and share."""
+    def _tile(self, unit: int, icon: Image.Image | None, side: int) -> Image.Image:
+        """Return where one unit contributes, beside its picture if there is one."""
         height, width = self.photo.shape[1:]
         where = torch.from_numpy(self.contributions[unit])[None, None]
         fine = torch.nn.functional.interpolate(where, (height, width), mode="bilinear", align_corners=False)
         overlay = Attribution("grad-cam", self.target, self.model, fine[0, 0].numpy(), self.photo, self.score)
         tall = round(side * height / width)
-        tile = Image.new("RGB", (side + (tall + 2 if icon is not None else 0), tall + 18), (255, 255, 255))
+        tile = Image.new("RGB", (side + (tall + 2 if icon is not None else 0), tall), (255, 255, 255))
         tile.paste(overlay.overlay.resize((side, tall)), (tile.width - side, 0))
         if icon is not None:
             tile.paste(icon.convert("RGB").resize((tall, tall)), (0, 0))
-        text = f"{unit}: {value:+.3g}"
-        ImageDraw.Draw(tile).text((2, tall + 3), text, fill=(32, 32, 32), font=ImageFont.load_default(12))
         return tile
 
 

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor, nn
 
 from featvis.attribution.colours import balance
 from featvis.errors import TargetError, UserError
 from featvis.models.handle import ModelHandle
+from featvis.results.sheets import make_sheet
 
-_GAP = 6
-_PAPER, _INK = (255, 255, 255), (32, 32, 32)
 CELL = 64
 """Pixels that a unit's weights are magnified to at least, by a whole number and without smoothing."""
 
@@ -97,7 +96,10 @@ def weights_image(
         raise UserError(f"a grid has at least one column, got {columns}")
     most = scale or float(weights.abs().max()) or 1.0
     tiles = [_tile((weights[unit] / most).clamp(-1, 1).numpy()) for unit in chosen]
-    return _grid(tiles, [str(unit) for unit in chosen], f"{model.name}  {layer}  ±{most:.3g}", columns)
+    width, height = max(tile.width for tile in tiles), max(tile.height for tile in tiles)
+    count = min(len(tiles), columns or max(4, math.ceil(math.sqrt(len(tiles) * height / width))))
+    title = f"{model.name}  {layer}  ±{most:.3g}"
+    return make_sheet(tiles, [(str(unit),) for unit in chosen], count, title=title)
 
 
 def _readers(model: ModelHandle) -> list[str]:
@@ -142,22 +144,3 @@ def _tile(weights: NDArray[np.float32]) -> Image.Image:
     image = Image.fromarray(np.ascontiguousarray(levels))
     times = max(1, -(-CELL // max(weights.shape[1:])))
     return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-
-
-def _grid(
-    tiles: Sequence[Image.Image], captions: Sequence[str], title: str, columns: int | None
-) -> Image.Image:
-    width, height = max(tile.width for tile in tiles), max(tile.height for tile in tiles)
-    count = min(len(tiles), columns or max(4, math.ceil(math.sqrt(len(tiles) * height / width))))
-    font = ImageFont.load_default(12)
-    cell = (width + _GAP, height + 14 + _GAP)
-    wide = max(count * cell[0] + _GAP, math.ceil(font.getlength(title)) + 2 * _GAP)
-    top = 20 + _GAP
-    sheet = Image.new("RGB", (wide, top + -(-len(tiles) // count) * cell[1] + _GAP), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((_GAP, _GAP), title, fill=_INK, font=font)
-    for place, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
-        left, upper = _GAP + place % count * cell[0], top + place // count * cell[1]
-        sheet.paste(tile, (left, upper))
-        draw.text((left, upper + height), caption, fill=_INK, font=font)
-    return sheet

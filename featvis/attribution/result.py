@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from featvis.attribution.colours import balance, heat
 from featvis.files import write_whole
+from featvis.results.sheets import make_sheet
 
 _QUANTILE = 0.995
 """What is shown at full strength: single pixels far above all others would leave the rest in the dark."""
@@ -116,26 +117,13 @@ def side_by_side(found: Sequence[Attribution], edges: NDArray[np.float32] | None
         edges: an edge detector's map of the photograph.
     """
     first = found[0]
-    tiles = [
-        (first.label or first.target, _image(first.photo)),
-        *((one.method, one.overlay) for one in found),
-    ]
+    shown = [(first.label or first.target, _image(first.photo))]
+    shown += [(attribution.method, attribution.overlay) for attribution in found]
     if edges is not None:
         control = Attribution("edges", first.target, first.model, edges, first.photo, 0.0)
-        tiles.append(("edge detector (no network)", control.overlay))
-    columns = -(-len(tiles) // 2) if len(tiles) > 4 else len(tiles)
-    rows = -(-len(tiles) // columns)
-    height, width = first.values.shape
-    gap, letter = 6, max(10, min(16, width // 14))
-    font = ImageFont.load_default(letter)
-    cell = (width + gap, height + letter + 2 * gap)
-    sheet = Image.new("RGB", (columns * cell[0] + gap, rows * cell[1] + gap), (255, 255, 255))
-    draw = ImageDraw.Draw(sheet)
-    for place, (name, tile) in enumerate(tiles):
-        left, top = gap + place % columns * cell[0], gap + place // columns * cell[1]
-        draw.text((left, top), name, fill=(32, 32, 32), font=font)
-        sheet.paste(tile.convert("RGB"), (left, top + letter + gap))
-    return sheet
+        shown.append(("edge detector (no network)", control.overlay))
+    columns = -(-len(shown) // 2) if len(shown) > 4 else len(shown)
+    return make_sheet([image for _, image in shown], [(name,) for name, _ in shown], columns)
 
 
 def png(image: Image.Image) -> bytes:

@@ -15,7 +15,7 @@ def parts(
     ] = None,
     markdown: Annotated[
         bool,
-        typer.Option("--markdown", help="A page, with the field's features and the tests that prove them."),
+        typer.Option("--markdown", help="A page in Markdown, with what each option does."),
     ] = False,
 ) -> int:
     """List every part with its options. What recipes can name, and what Python can make."""

@@ -120,7 +120,7 @@ class Lanes:
                 steps=recipe.steps,
                 channels=space.channels,
                 canvas=stage.size,
-                seen=recipe.input_size or stage.size,
+                shown_size=recipe.input_size or stage.size,
                 device=device,
             )
             for streams_of_pass in passes

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import tomli_w
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from featvis.pages.entries import Entry, read_text
+from featvis.pages.examples import read_examples
 from featvis.pages.outline import Layer, Outline, Unit, make_outline
-from featvis.pages.photographs import read_photographs
-from featvis.pages.toml import to_toml
 from featvis.pages.trace import make_trace
 from featvis.pages.words import MEANING, say_count, say_number
 
@@ -47,7 +47,7 @@ def make_pages(manifest: dict[str, Any], examples: dict[str, Any] | None = None)
     pages["index.html"] = site.page(
         "index.html", "index.html", sections=outline.sections, strip_length=_STRIP
     )
-    photographs = read_photographs(examples)
+    photographs = read_examples(examples)
     layers = outline.layers
     for place, layer in enumerate(layers):
         pages[layer.page] = site.page(
@@ -110,22 +110,25 @@ class _Site:
         """Return the recipes of a unit's pictures, the leading one's first: (id, TOML)."""
         names = dict.fromkeys(entry.recipe for entry in unit.entries)
         known = [(name, self.recipes.get(name)) for name in names]
-        return [(name, read_text(to_toml(one))) for name, one in known if isinstance(one, dict)]
+        return [
+            (name, read_text(tomli_w.dumps(_without_nothing(recipe), indent=2)))
+            for name, recipe in known
+            if isinstance(recipe, dict)
+        ]
 
     def reproduce(self, entry: Entry) -> str:
         """Return the command that gives the same bytes again; empty for an objective, which is code."""
         if entry.file is None or entry.unit is None:
             return ""
-        return f"featvis reproduce {_quoted(entry.file)}"
+        return f"featvis reproduce {shlex.quote(entry.file)}"
 
     def render(self, entry: Entry) -> str:
         """Return the command that renders the target anew; empty for what no address says."""
         if entry.unit is None or entry.variant != "picture":
             return ""
         seed = f" --seed {entry.seed}" if entry.seed else ""
-        return (
-            f"featvis render --model {_quoted(self.model)} {_quoted(entry.target)}{seed} --recipe recipe.toml"
-        )
+        address = f"--model {shlex.quote(self.model)} {shlex.quote(entry.target)}"
+        return f"featvis render {address}{seed} --recipe recipe.toml"
 
 
 @cache
@@ -208,5 +211,14 @@ def _order(layer: Layer) -> dict[str, int]:
     return {unit.page: place for place, unit in enumerate(sorted(layer.units, key=marks))}
 
 
-def _quoted(text: str) -> str:
-    return shlex.quote(text)
+def _without_nothing(value: Any) -> Any:
+    """Leave out what is None, at every depth: TOML has no word for it.
+
+    >>> _without_nothing({"start": None, "space": {"name": "pixel", "size": None}})
+    {'space': {'name': 'pixel'}}
+    """
+    if isinstance(value, dict):
+        return {key: _without_nothing(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nothing(item) for item in value if item is not None]
+    return value

@@ -13,7 +13,7 @@ from featvis.models.handle import ModelHandle
 from featvis.photographs.crops import write_crops
 from featvis.photographs.photos import Listing, quiet_decoders
 from featvis.photographs.search import plan_search
-from featvis.photographs.stream import look_through
+from featvis.photographs.stream import search_folder
 
 _FEW, _MORE = 4, 20
 _BATCH = 8
@@ -42,7 +42,7 @@ def search_seconds(
     def _pass(listing: Listing) -> float:
         began = time.perf_counter()
         with quiet_decoders(), tempfile.TemporaryDirectory() as place:
-            found = look_through(
+            found = search_folder(
                 model, listing, search.new, count=count, size=search.size, batch=_BATCH, say=None
             )
             write_crops(listing.folder, Path(place), list(found.units.values()), channels=model.channels)

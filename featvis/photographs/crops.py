@@ -53,10 +53,10 @@ def write_crops(
                 if photo is None:
                     example["file"] = None
                 else:
-                    write_whole(out / example["file"], webp(photo, example["box"]))
+                    write_whole(out / example["file"], encode_crop(photo, example["box"]))
 
 
-def webp(photo: Image.Image, box: tuple[int, int, int, int] | None) -> bytes:
+def encode_crop(photo: Image.Image, box: tuple[int, int, int, int] | None) -> bytes:
     """Return a crop, at most 160 pixels long, as a WebP file.
 
     Args:

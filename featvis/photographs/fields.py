@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.receptive import Look, spread
 from featvis.photographs.framing import Interval, Size
-from featvis.photographs.responses import grid_of
 
 Activations = Callable[[Tensor], Mapping[str, Tensor]]
-Seen = tuple[Interval | None, Interval | None]
+Spans = tuple[Interval | None, Interval | None]
 """Rows and columns; None where it is all of them."""
 
 _WIDEST_PERIOD = 256
@@ -61,7 +60,7 @@ class Fields:
         self._known: dict[tuple[int, int], dict[str, _Edges | None]] = {}  # by axis and remainder
         self._scanned: dict[str, list[list[Interval | None]]] | None = None
 
-    def of(self, layer: str, position: Size, canvas: Size) -> Seen:
+    def of(self, layer: str, position: Size, canvas: Size) -> Spans:
         """Return the rows and the columns of a canvas that a position sees, not clipped to the canvas.
 
         Args:
@@ -145,25 +144,11 @@ class Fields:
     def _reached(
         self, blocks: Sequence[tuple[slice, slice]], canvas: Size
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """For each layer with a grid: which of its rows, and of its columns, each block of pixels reaches."""
-        found: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
-        for start in range(0, len(blocks), 4):
-            images = torch.full((min(4, len(blocks) - start), self._channels, *canvas), 0.5)
-            for image, (rows, columns) in zip(images, blocks[start:], strict=False):
-                image[:, rows, columns] = torch.nan
-            # cuDNN's fast algorithms spread NaN over whole tiles.
-            with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
-                given = self._activations(images)
-            for name, layer in self._wanted.items():
-                grid = grid_of(layer, tuple(given[name].shape), canvas)
-                if grid is None:
-                    continue
-                spread = given[name].isnan().any(layer.axis).flatten(1)[:, layer.prefix :]
-                spread = spread.reshape(len(images), *grid)
-                down, across = found.setdefault(name, ([], []))
-                down.append(spread.any(2).cpu())
-                across.append(spread.any(1).cpu())
-        return {name: (torch.cat(down), torch.cat(across)) for name, (down, across) in found.items()}
+        return spread(self._show, self._wanted, blocks, channels=self._channels, canvas=canvas)
+
+    def _show(self, images: Tensor, look: Look) -> None:
+        for name, activation in self._activations(images).items():
+            look(name, activation)
 
 
 class _Edges:

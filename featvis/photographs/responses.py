@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.receptive import grid_of
 
 GRIDDED = ("map", "map_last", "tokens")
 """The kinds of layers whose positions lie in rows and columns."""
@@ -54,24 +55,6 @@ def read_responses(
     values = torch.where(values.isfinite(), values, -torch.inf)
     scores = torch.where(scores.isfinite(), scores, torch.nan)
     return Responses(values.cpu(), places.cpu(), scores.cpu())
-
-
-def grid_of(layer: LayerInfo, shape: tuple[int, ...], canvas: tuple[int, int]) -> tuple[int, int] | None:
-    """Return the rows and columns of a layer's positions, or None where they are not known.
-
-    Tokens are taken to be square patches of the canvas, row by row, if a patch size gives their number.
-    """
-    if layer.kind in ("map", "map_last"):
-        rows, columns = (n for axis, n in enumerate(shape) if axis not in (0, layer.axis))
-        return rows, columns
-    if layer.kind != "tokens":
-        return None
-    tokens = shape[1] - layer.prefix
-    height, width = canvas
-    for patch in range(1, min(canvas) + 1):
-        if height % patch == 0 and width % patch == 0 and height // patch * (width // patch) == tokens:
-            return height // patch, width // patch
-    return None
 
 
 def position_of(place: int) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from featvis.models.handle import ModelHandle
 from featvis.photographs.crops import write_crops
 from featvis.photographs.photos import Listing, list_files, quiet_decoders
 from featvis.photographs.record import key_of, read_record, remove_strays, without_crops, write_record
-from featvis.photographs.stream import look_through
+from featvis.photographs.stream import search_folder
 from featvis.results.store import check_writable
 from featvis.spec.target import Request, expand
 
@@ -76,7 +76,7 @@ def find_examples(
         result = before
     else:
         with quiet_decoders():
-            found = look_through(model, listing, new, count=count, size=search.size, batch=batch, say=say)
+            found = search_folder(model, listing, new, count=count, size=search.size, batch=batch, say=say)
         if out is None:
             for unit in found.units.values():
                 for example in unit["examples"]:
@@ -99,7 +99,7 @@ def find_examples(
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchPlan:
     """What a call has to look for, and where."""
 
     listing: Listing
@@ -123,7 +123,7 @@ def plan_search(
     count: int,
     size: tuple[int, int] | None,
     batch: int,
-) -> Search:
+) -> SearchPlan:
     """Check what :func:`find_examples` was asked and see what is known already."""
     folder, out = Path(folder), None if out is None else Path(out)
     if count < 1 or batch < 1:
@@ -148,7 +148,7 @@ def plan_search(
         for layer, chosen in wanted.items()
     }
     new = {layer: chosen for layer, chosen in new.items() if chosen}
-    return Search(listing, out, size, about, before, wanted, new)
+    return SearchPlan(listing, out, size, about, before, wanted, new)
 
 
 def _write(

@@ -31,8 +31,8 @@ _SECONDS_BETWEEN_WORDS = 5.0
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a pass found."""
+class SearchResult:
+    """What a pass over a folder found."""
 
     images: int
     skipped: int
@@ -40,7 +40,7 @@ class Found:
     """Entries of the result by ``layer:unit``."""
 
 
-def look_through(
+def search_folder(
     model: ModelHandle,
     listing: Listing,
     wanted: Mapping[str, Sequence[int]],
@@ -49,7 +49,7 @@ def look_through(
     size: Size,
     batch: int,
     say: Callable[[str], None] | None,
-) -> Found:
+) -> SearchResult:
     """Show every photograph to the network once and keep the best of each unit.
 
     Args:
@@ -74,7 +74,7 @@ def look_through(
         )
     gridded = [name for name in wanted if layers[name].kind in GRIDDED]
     if not gridded:
-        return Found(one.images, one.skipped, one.entries(listing, None))
+        return SearchResult(one.images, one.skipped, one.entries(listing, None))
     if say is not None:
         say("measuring what the best positions see")
     # Another tap, which ends at the deepest layer that has positions.
@@ -86,7 +86,7 @@ def look_through(
             channels=model.channels,
             multiple=one.multiple,
         )
-        return Found(one.images, one.skipped, one.entries(listing, fields))
+        return SearchResult(one.images, one.skipped, one.entries(listing, fields))
 
 
 class _Kept:

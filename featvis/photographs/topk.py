@@ -52,14 +52,12 @@ class Sampling:
 
     def __init__(self, size: int = SAMPLE) -> None:
         self.size = size
-        self.seen = 0
         self._kept: list[tuple[int, int]] = []  # (-hash, row), the largest hash first
 
     def rows(self, numbers: Sequence[int]) -> list[int | None]:
         """Return the row that each photograph's values go to, None where they are not kept."""
         rows: list[int | None] = []
         for number in numbers:
-            self.seen += 1
             drawn = _hash(number)
             if len(self._kept) < self.size:
                 row = len(self._kept)

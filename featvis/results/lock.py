@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from filelock import FileLock, Timeout
+
 from featvis.errors import OutputError
 from featvis.results.store import check_writable, remove_empty
 
 LOCK = ".featvis-lock"
 _LEFTOVER = re.compile(r"^\..+\.(png|json|toml|html|css|js|webp)\.\w{8}\.part$")
+_PATIENCE = 0.1
+"""Seconds: a command that is just ending removes its lock file, and the lock is tried once more."""
 
 
 @contextlib.contextmanager
@@ -43,42 +46,31 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / LOCK
-        self._handle = -1
+        self._lock = FileLock(self._path, timeout=_PATIENCE, poll_interval=_PATIENCE / 10, mode=0o644)
+        self._held: os.stat_result | None = None
 
     def __enter__(self) -> FolderLock:
-        while self._handle < 0:
-            try:
-                handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-            except OSError as error:
-                raise OutputError(f"cannot write to {self._folder}: {error.strerror or error}") from None
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                holder = os.pread(handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
-                os.close(handle)
-                raise OutputError(
-                    f"another command (process {holder}) is writing to {self._folder}; "
-                    "wait until it has ended, or end it"
-                ) from None
-            self._handle = handle
-            if not self._is_there():  # it was let go of, and removed, in between
-                os.close(handle)
-                self._handle = -1
         try:
-            os.ftruncate(self._handle, 0)
-            os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
-        except OSError:  # a full disk: the lock holds, only its owner's number is not told
-            pass
+            self._lock.acquire()
+            self._held = self._path.stat()
+        except Timeout:
+            raise OutputError(
+                f"another command (process {self._holder()}) is writing to {self._folder}; "
+                "wait until it has ended, or end it"
+            ) from None
+        except OSError as error:
+            raise OutputError(f"cannot write to {self._folder}: {error.strerror or error}") from None
+        with contextlib.suppress(OSError):  # a full disk: the lock holds, only its owner is not named
+            self._path.write_text(f"{os.getpid()}\n", "ascii")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_there():
+        if self._is_there():  # removed while it is held, so that nobody else's is
             with contextlib.suppress(OSError):
                 self._path.unlink()
-        os.close(self._handle)
-        self._handle = -1
+        self._lock.release()
 
     def check(self) -> None:
         """Raise an OutputError if the folder is no longer the one that was locked."""
@@ -87,15 +79,19 @@ class FolderLock:
 
     def _is_there(self) -> bool:
         try:
-            there, held = os.stat(self._path), os.fstat(self._handle)
+            return self._held is not None and os.path.samestat(self._path.stat(), self._held)
         except OSError:
             return False
-        return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+
+    def _holder(self) -> str:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return self._path.read_text("ascii").strip() or "unknown"
+        return "unknown"
 
 
 def clear_leftovers(folder: Path) -> list[Path]:
     """Remove the half-written files that a killed process left; return what was removed."""
-    found = [path for path in folder.rglob(".*.part") if _LEFTOVER.match(path.name) and path.is_file()]
-    for path in found:
+    leftovers = [path for path in folder.rglob(".*.part") if _LEFTOVER.match(path.name) and path.is_file()]
+    for path in leftovers:
         path.unlink(missing_ok=True)
-    return found
+    return leftovers

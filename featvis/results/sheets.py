@@ -1,9 +1,9 @@
-"""A labelled grid of pictures; dead units are said to be dead, never shown as a picture."""
+"""Sheets of images, each over its caption; dead units are said to be dead, never shown as a picture."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -45,33 +45,53 @@ def grid(
     if by_layer:
         return _strips(pictures, columns, captions=captions, title=title, cell=cell)
     count = columns or min(8 if cell is None else 16, math.ceil(math.sqrt(len(pictures))))
-    tiles = [_shrunk(_shown(picture), cell) for picture in pictures]
-    width = max(tile.width for tile in tiles)
-    height = max(tile.height for tile in tiles)
+    return make_sheet(
+        [_shrunk(_shown(picture), cell) for picture in pictures],
+        [_caption(picture) for picture in pictures] if captions else (),
+        count,
+        title=title,
+        dead=[place for place, picture in enumerate(pictures) if picture.status == "dead"],
+    )
+
+
+def make_sheet(
+    tiles: Sequence[Image.Image],
+    captions: Sequence[Sequence[str]],
+    columns: int,
+    *,
+    title: str = "",
+    dead: Collection[int] = (),
+) -> Image.Image:
+    """Put images side by side, row by row, each over its caption; none of them is scaled.
+
+    Args:
+        tiles: of any sizes; each cell has the largest's.
+        captions: for each image its lines, equally many; empty for none. A line that is too long is cut.
+        columns: how many.
+        title: a line above.
+        dead: the places of those that are crossed out instead.
+    """
+    width, height = max(tile.width for tile in tiles), max(tile.height for tile in tiles)
     letter = max(10, min(16, width // 11))
     font = ImageFont.load_default(letter)
-    strip = (2 * letter + 8) if captions else 0
+    strip = len(captions[0]) * (letter + 2) + 4 if captions else 0
     top = (letter + 14) if title else 0
-    rows = math.ceil(len(tiles) / count)
-    sheet = Image.new(
-        "RGB",
-        (count * (width + _GAP) + _GAP, top + rows * (height + strip + _GAP) + _GAP),
-        _PAPER,
-    )
+    rows = math.ceil(len(tiles) / columns)
+    across = max(columns * (width + _GAP), math.ceil(font.getlength(title)) + _GAP) + _GAP
+    sheet = Image.new("RGB", (across, top + rows * (height + strip + _GAP) + _GAP), _PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
         draw.text((_GAP, _GAP), title, fill=_INK, font=font)
-    for place, (picture, tile) in enumerate(zip(pictures, tiles, strict=True)):
-        left = _GAP + place % count * (width + _GAP)
-        upper = top + _GAP + place // count * (height + strip + _GAP)
-        if picture.status == "dead":
+    for place, tile in enumerate(tiles):
+        left = _GAP + place % columns * (width + _GAP)
+        upper = top + _GAP + place // columns * (height + strip + _GAP)
+        if place in dead:
             _draw_dead(draw, (left, upper, left + width, upper + height), font)
         else:
-            sheet.paste(tile, (left, upper))
-        if captions:
-            for line, text in enumerate(_caption(picture)):
-                shown = _shorten(text, width, font)
-                draw.text((left, upper + height + 2 + line * (letter + 2)), shown, fill=_INK, font=font)
+            sheet.paste(tile.convert("RGB"), (left, upper))
+        for line, text in enumerate(captions[place] if captions else ()):
+            shown = _shorten(text, width, font)
+            draw.text((left, upper + height + 2 + line * (letter + 2)), shown, fill=_INK, font=font)
     return sheet
 
 

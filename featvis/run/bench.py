@@ -232,18 +232,18 @@ class _TimedTransform(Transform):
     def copies(self) -> int:
         return self._transform.copies()
 
-    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
-        return self._transform.prepare(uniform, progress, canvas, seen)
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
+        return self._transform.prepare(uniform, progress, canvas, shown_size)
 
-    def draw_field(self, generator: torch.Generator, channels: int, seen: Size) -> Tensor | None:
-        return self._transform.draw_field(generator, channels, seen)
+    def draw_field(self, generator: torch.Generator, channels: int, shown_size: Size) -> Tensor | None:
+        return self._transform.draw_field(generator, channels, shown_size)
 
     def keep_fields(self, fields: Tensor) -> Tensor:
         return self._transform.keep_fields(fields)
 
-    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
         with self._clock.part("transforms"):
-            return self._transform.apply(images, values, field, seen)
+            return self._transform.apply(images, values, field, shown_size)
 
 
 class _TimedObjective(Objective):

@@ -1,10 +1,9 @@
-"""What featvis has: its parts, its constructors, and the field's features with what proves each. No torch."""
+"""What featvis has: its parts with their options, and its constructors. No torch in here."""
 
 from __future__ import annotations
 
 import ast
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,24 +55,6 @@ class Entry(BaseModel):
     """Name, what it may be, default as a recipe would have it (empty: it must be given)."""
 
 
-class Feature(BaseModel):
-    """A feature that some tool of the field has, what gives it here, and the test that proves it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    feature: str
-    by: tuple[str, ...] = ()
-    """``images/pixel`` (a part), ``fv.render`` (a public name), ``Recipe.steps`` (a field of the recipe),
-    ``featvis render --seed`` (a command and its option)."""
-    test: str = ""
-    """``tests/FILE.py::NAME``, the test that best proves what it means."""
-    limit: str = ""
-    """What there is of it, where that is not all."""
-    reason: str = ""
-    """Why it is missing, if it is."""
-
-
 def parts_of(family: str) -> list[Entry]:
     """Return the parts of a family that recipes can name, with their options."""
     found = []
@@ -113,14 +94,8 @@ def constructors(family: str) -> list[Entry]:
     return found
 
 
-def features() -> list[Feature]:
-    """Return the field's features in the order of their ids."""
-    table = tomllib.loads((_PACKAGE / "features.toml").read_text("utf-8"))
-    return [Feature(**row) for row in table["features"]]
-
-
 def markdown() -> str:
-    """Return everything as a page in Markdown."""
+    """Return every part and constructor as a page in Markdown."""
     lines = ["# What featvis has", ""]
     for family in register.FAMILIES:
         lines += [f"## {TITLES[family]}", ""]
@@ -129,31 +104,20 @@ def markdown() -> str:
             for paragraph in (entry.about, *entry.more):
                 lines += [paragraph, ""]
             if entry.options:
-                lines += _table(
+                lines += markdown_table(
                     ("option", "values", "default"),
                     [(f"`{a}`", b, f"`{c}`" if c else "required") for a, b, c in entry.options],
                 )
         made = constructors(family)
         if made:
             lines += ["### From Python", ""]
-            lines += _table(("call", "what it is"), [(f"`{one.name}`", one.about) for one in made])
-    lines += ["## The field's features", ""]
-    lines += _table(
-        ("id", "feature", "here", "proved by"),
-        [
-            (
-                one.id,
-                one.feature,
-                ", ".join(f"`{by}`" for by in one.by) + (f" ({one.limit})" if one.limit else "") + one.reason,
-                f"`{one.test}`" if one.test else "-",
-            )
-            for one in features()
-        ],
-    )
+            lines += markdown_table(("call", "what it is"), [(f"`{one.name}`", one.about) for one in made])
     return "\n".join(lines)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in Markdown, and an empty one."""
+
     def line(cells: Sequence[Any]) -> str:
         return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 

@@ -36,7 +36,7 @@ class Background(Transform):
         """Make backgrounds of this deviation and spectrum."""
         self.deviation, self.exponent = deviation, exponent
 
-    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         """Return the amplitudes of every step, ``(lanes, steps, 676)``."""
         # Half a unit in the last place from the ends, where a normal number is infinite.
         normal = math.sqrt(2) * torch.erfinv((2 * uniform - 1).clamp(-1 + 1e-6, 1 - 1e-6))
@@ -48,7 +48,7 @@ class Background(Transform):
         scaled = falling * (self.deviation / variance.sqrt())
         return (normal.view(*normal.shape[:2], FIELDS, -1) * scaled.flatten()).flatten(2)
 
-    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
         """Lay images over each picture's background."""
         return over(images, self.backgrounds(values, images.shape[1] - 1, images.shape[2:]))
 

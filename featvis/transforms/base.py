@@ -28,29 +28,29 @@ class Transform(ABC):
         """Return how many images, each with draws of its own, it makes of one; the mean score is climbed."""
         return 1
 
-    def check(self, canvas: Size, seen: Size) -> None:  # noqa: B027  (most can change anything)
+    def check(self, canvas: Size, shown_size: Size) -> None:  # noqa: B027  (most can change anything)
         """Find before any run that images of a canvas cannot be changed so.
 
         Args:
             canvas: (height, width) of the images that come in.
-            seen: (height, width) of the images that the network is shown.
+            shown_size: (height, width) of the images that the network is shown.
 
         Raises:
             CanvasError: they cannot.
         """
 
     @abstractmethod
-    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         """Return the parameters ``(lanes, steps, m)`` of every step.
 
         Args:
             uniform: ``(lanes, steps, numbers)``, uniform on [0, 1).
             progress: ``(steps,)``, from 0 at the first step to 1 at the last.
             canvas: (height, width) of the images that come in.
-            seen: (height, width) of the images that the network is shown.
+            shown_size: (height, width) of the images that the network is shown.
         """
 
-    def draw_field(self, generator: torch.Generator, channels: int, seen: Size) -> Tensor | None:
+    def draw_field(self, generator: torch.Generator, channels: int, shown_size: Size) -> Tensor | None:
         """Draw what a picture needs once for the whole run, without the batch axis; None for nothing."""
         return None
 
@@ -59,7 +59,7 @@ class Transform(ABC):
         return fields
 
     @abstractmethod
-    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
         """Change ``images`` ``(B, C, H, W)`` by this step's ``values`` ``(B, m)``."""
 
 

@@ -25,11 +25,11 @@ class Blur(Transform):
 
     sigma: AnyRange = ((0.5, 1.5), (0.5, 1.5))
 
-    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         """Return standard deviations ``(lanes, steps, 1)`` in pixels."""
         return drawn(self.sigma, progress, uniform[..., 0])[..., None]
 
-    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
         """Blur along both axes by a product of matrices, whose gradient sums in a fixed order."""
         down, across = (_weights(values[:, 0], side, images.dtype) for side in images.shape[2:])
         return torch.matmul(torch.matmul(down[:, None], images), across[:, None].transpose(2, 3))

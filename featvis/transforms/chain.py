@@ -24,31 +24,31 @@ def with_background(transforms: Sequence[Transform], backdrop: tuple[float, floa
     return [*transforms] if backdrop is None else [Background(*backdrop), *transforms]
 
 
-def check_transforms(transforms: Sequence[Transform], canvas: Size, seen: Size) -> None:
+def check_transforms(transforms: Sequence[Transform], canvas: Size, shown_size: Size) -> None:
     """Find before a run that one of its transforms cannot change what it is given.
 
     Args:
         transforms: in their order.
         canvas: (height, width) of the images.
-        seen: (height, width) that the network is shown.
+        shown_size: (height, width) that the network is shown.
 
     Raises:
         CanvasError: it cannot.
     """
-    for transform, (before, after) in zip(transforms, sizes_of(transforms, canvas, seen), strict=True):
+    for transform, (before, after) in zip(transforms, sizes_of(transforms, canvas, shown_size), strict=True):
         transform.check(before, after)
 
 
-def sizes_of(transforms: Sequence[Transform], canvas: Size, seen: Size) -> list[tuple[Size, Size]]:
-    """Return (height, width) before and after each transform: what is seen, from the first that resizes on.
+def sizes_of(transforms: Sequence[Transform], canvas: Size, shown_size: Size) -> list[tuple[Size, Size]]:
+    """Return (height, width) before and after each transform: the shown size from the first that resizes on.
 
     Where none resizes and the sizes differ, a plain resample goes before them all.
     """
     sizes = []
     if not any(transform.resizes for transform in transforms):
-        canvas = seen
+        canvas = shown_size
     for transform in transforms:
-        after = seen if transform.resizes else canvas
+        after = shown_size if transform.resizes else canvas
         sizes.append((canvas, after))
         canvas = after
     return sizes
@@ -65,7 +65,7 @@ class Chain:
         steps: int,
         channels: int,
         canvas: Size,
-        seen: Size,
+        shown_size: Size,
         device: torch.device,
     ) -> None:
         """Draw everything that the run will need.
@@ -76,13 +76,13 @@ class Chain:
             steps: how many steps the run has.
             channels: of the images.
             canvas: (height, width) of the images.
-            seen: (height, width) that the network is shown; a plain resample is put in front if no
+            shown_size: (height, width) that the network is shown; a plain resample is put in front if no
                 transform resizes.
             device: where the run takes place.
         """
-        self.seen = seen
+        self.shown_size = shown_size
         self.transforms = list(transforms)
-        if canvas != seen and not any(transform.resizes for transform in self.transforms):
+        if canvas != shown_size and not any(transform.resizes for transform in self.transforms):
             self.transforms.insert(0, Warp())
         self._steps, self._channels, self._canvas, self._device = steps, channels, canvas, device
         self._lanes = len(streams)
@@ -144,9 +144,9 @@ class Chain:
             numbers = torch.stack(
                 [draws.uniform(stream(purpose), steps, transform.numbers) for stream in streams]
             )
-            # From here on images have the size that is seen if this transform resizes or one did before.
+            # From here on images have the shown size if this transform resizes or one did before.
             resized = any(earlier.resizes for earlier in self.transforms[: place + 1])
-            after = self.seen if resized else canvas
+            after = self.shown_size if resized else canvas
             every_value.append(transform.prepare(numbers, progress, canvas, after).to(device))
             fields = [
                 transform.draw_field(stream(purpose + " field"), self._channels, after) for stream in streams
@@ -157,14 +157,14 @@ class Chain:
         return every_value, every_field
 
     def __call__(self, images: Tensor, step: int | Tensor) -> Tensor:
-        """Return the images that the network is shown at this step, ``(copies * B, C, *seen)``.
+        """Return the images that the network is shown at this step, ``(copies * B, C, *shown_size)``.
 
         Args:
             images: ``(B, C, H, W)``.
             step: its number; as a tensor on the device, ``(1,)`` or one for each lane, it is read there.
         """
         for transform, values, field in zip(self.transforms, self._values, self._fields, strict=True):
-            size = self.seen if transform.resizes else (images.shape[2], images.shape[3])
+            size = self.shown_size if transform.resizes else (images.shape[2], images.shape[3])
             if transform.copies() > 1:
                 images = images.repeat(transform.copies(), 1, 1, 1)
             now = values[:, step] if isinstance(step, int) else _at(values, step)

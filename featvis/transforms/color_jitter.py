@@ -36,7 +36,7 @@ class ColorJitter(Transform):
     hue: PositiveSchedule = (5.0, 5.0)
     offset: PositiveSchedule = (0.0, 0.0)
 
-    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         """Return ``(lanes, steps, 8)``: three factors, an angle in radians, an offset for each channel."""
         even = 2 * uniform - 1
         factors = [
@@ -47,7 +47,7 @@ class ColorJitter(Transform):
         offsets = even[..., 4:] * between(self.offset, progress)[:, None]
         return torch.cat((torch.stack((*factors, angle), dim=-1), offsets), dim=-1)
 
-    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
         """Change the colours."""
         channels = images.shape[1]
         check_channels("color_jitter", channels)

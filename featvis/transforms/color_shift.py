@@ -24,14 +24,14 @@ class ColorShift(Transform):
     mean: PositiveSchedule = (1.0, 1.0)
     log_sd: PositiveSchedule = (1.0, 1.0)
 
-    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         """Return ``(lanes, steps, 8)``: four means, four standard deviations."""
         even = 2 * uniform - 1
         means = even[..., :MOST_CHANNELS] * between(self.mean, progress)[:, None]
         deviations = (even[..., MOST_CHANNELS:] * between(self.log_sd, progress)[:, None]).exp()
         return torch.cat((means, deviations), dim=-1)
 
-    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
         """Move and stretch each channel."""
         channels = images.shape[1]
         check_channels("color_shift", channels)

@@ -30,43 +30,43 @@ class Crop(Transform):
     side: ShareRange = ((0.5, 1.0), (0.5, 1.0))
     pixels: Count = 0
 
-    def check(self, canvas: Size, seen: Size) -> None:  # noqa: D102
-        edge = min(largest_box(canvas, seen))
+    def check(self, canvas: Size, shown_size: Size) -> None:  # noqa: D102
+        edge = min(largest_box(canvas, shown_size))
         if self.pixels > edge:
             raise CanvasError(
                 f"crop: a box of {self.pixels} pixels does not fit the canvas {canvas[0]}x{canvas[1]}; "
                 f"at most {int(edge)}"
             )
 
-    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         """Return affine maps ``(lanes, steps, 6)`` as ``grid_sample`` wants them (columns first)."""
         draw = uniform.double()
         side = drawn(self.side, progress.double(), draw[..., 0])
         if self.pixels:
-            self.check(canvas, seen)
-            edge = min(largest_box(canvas, seen))
+            self.check(canvas, shown_size)
+            edge = min(largest_box(canvas, shown_size))
             side = torch.full_like(side, self.pixels / edge)
-        return box_maps(side, draw[..., 1], draw[..., 2], canvas, seen)
+        return box_maps(side, draw[..., 1], draw[..., 2], canvas, shown_size)
 
-    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
-        """Resample ``images`` to ``(B, C, *seen)``."""
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
+        """Resample ``images`` to ``(B, C, *shown_size)``."""
         least = least_of(self.side)
         if self.pixels:
-            least = self.pixels / min(largest_box((images.shape[2], images.shape[3]), seen))
-        return resample(averaged(images, least, seen), values, seen, "edge")
+            least = self.pixels / min(largest_box((images.shape[2], images.shape[3]), shown_size))
+        return resample(averaged(images, least, shown_size), values, shown_size, "edge")
 
 
-def largest_box(canvas: Size, seen: Size) -> tuple[float, float]:
-    """Return (height, width) of the largest box of the shape of ``seen`` inside ``canvas``.
+def largest_box(canvas: Size, shown_size: Size) -> tuple[float, float]:
+    """Return (height, width) of the largest box of the shape of ``shown_size`` inside ``canvas``.
 
     >>> largest_box((100, 200), (50, 50))
     (100.0, 100.0)
     """
-    scale = min(canvas[0] / seen[0], canvas[1] / seen[1])
-    return seen[0] * scale, seen[1] * scale
+    scale = min(canvas[0] / shown_size[0], canvas[1] / shown_size[1])
+    return shown_size[0] * scale, shown_size[1] * scale
 
 
-def box_maps(side: Tensor, down: Tensor, right: Tensor, canvas: Size, seen: Size) -> Tensor:
+def box_maps(side: Tensor, down: Tensor, right: Tensor, canvas: Size, shown_size: Size) -> Tensor:
     """Return the affine maps ``(…, 6)`` of boxes inside the canvas.
 
     Args:
@@ -74,9 +74,9 @@ def box_maps(side: Tensor, down: Tensor, right: Tensor, canvas: Size, seen: Size
         down: where it lies among the places inside: 0 at the top, 1 at the bottom.
         right: the same, from left to right.
         canvas: (height, width) that the boxes lie in.
-        seen: (height, width) that a box is resized to.
+        shown_size: (height, width) that a box is resized to.
     """
-    box = largest_box(canvas, seen)
+    box = largest_box(canvas, shown_size)
     height, width = (side * edge / whole for edge, whole in zip(box, canvas, strict=True))
     nothing = torch.zeros_like(side)
     maps = (width, nothing, (2 * right - 1) * (1 - width), nothing, height, (2 * down - 1) * (1 - height))

@@ -22,12 +22,12 @@ class Flip(Transform):
     horizontal: FractionSchedule = (0.5, 0.5)
     vertical: FractionSchedule = (0.0, 0.0)
 
-    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         """Return ``(lanes, steps, 2)``: 1 where columns, rows are mirrored, else 0."""
         chances = (between(self.horizontal, progress), between(self.vertical, progress))
         return (uniform < torch.stack(chances, dim=-1)).float()
 
-    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
         """Mirror the pictures whose lot it is."""
         lots = values[:, :, None, None, None] > 0.5
         images = torch.where(lots[:, 0], images.flip(3), images)

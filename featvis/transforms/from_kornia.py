@@ -57,11 +57,11 @@ class Kornia(Transform):
         except Exception as error:
             raise RecipeError(f"{self.augmentation}: {' '.join(str(error).split())[:160]}") from None
 
-    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         """Return a seed for each picture and step, ``(lanes, steps, 1)``."""
         return (uniform * SEEDS).floor()
 
-    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
         """Augment each picture by itself, after seeding."""
         shown = []
         with _lent_generators(images.device) as generators:

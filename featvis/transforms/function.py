@@ -52,10 +52,10 @@ class _Called(Transform):
 
     function: ClassVar[Any]
 
-    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         return uniform
 
-    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
         shown = self.function(images, values)
         if not isinstance(shown, Tensor) or shown.shape != images.shape:
             came = tuple(shown.shape) if isinstance(shown, Tensor) else type(shown).__name__

@@ -35,19 +35,19 @@ class MultiCrop(Transform):
         """Return the number of crops."""
         return self.crops
 
-    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         """Return affine maps ``(lanes, steps, 6)`` as ``grid_sample`` wants them (columns first)."""
         draw = uniform.double()
         side = drawn(self.side, progress.double(), draw[..., 0])
         deviation = between(self.center_sd, progress.double())
         places = []
-        for axis, edge in enumerate(largest_box(canvas, seen)):
+        for axis, edge in enumerate(largest_box(canvas, shown_size)):
             center = 0.5 + deviation * torch.special.ndtri(draw[..., 1 + axis].clamp(1e-9, 1 - 1e-9))
             free = 1 - side * edge / canvas[axis]
             # From the box' own first row to where that lies among the places inside; a full box has one.
             places.append(((center - (1 - free) / 2) / free.clamp(min=1e-12)).clamp(0, 1))
-        return box_maps(side, places[0], places[1], canvas, seen)
+        return box_maps(side, places[0], places[1], canvas, shown_size)
 
-    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
-        """Resample ``images``, one for each crop, to ``(B, C, *seen)``."""
-        return resample(averaged(images, least_of(self.side), seen), values, seen, "edge")
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
+        """Resample ``images``, one for each crop, to ``(B, C, *shown_size)``."""
+        return resample(averaged(images, least_of(self.side), shown_size), values, shown_size, "edge")

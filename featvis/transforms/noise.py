@@ -28,23 +28,23 @@ class Noise(Transform):
     sd: PositiveSchedule = (0.1, 0.1)
     power: Positive = 1.0
 
-    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         """Return ``(lanes, steps, 3)``: rows and columns to roll by, signed standard deviation."""
-        rows = (uniform[..., 0] * seen[0]).floor().clamp(max=seen[0] - 1)
-        columns = (uniform[..., 1] * seen[1]).floor().clamp(max=seen[1] - 1)
+        rows = (uniform[..., 0] * shown_size[0]).floor().clamp(max=shown_size[0] - 1)
+        columns = (uniform[..., 1] * shown_size[1]).floor().clamp(max=shown_size[1] - 1)
         sign = torch.where(uniform[..., 2] < 0.5, -1.0, 1.0)
         gone = 1 - (1 - progress) ** self.power
         return torch.stack((rows, columns, sign * between(self.sd, gone)), dim=-1)
 
-    def draw_field(self, generator: torch.Generator, channels: int, seen: Size) -> Tensor:
+    def draw_field(self, generator: torch.Generator, channels: int, shown_size: Size) -> Tensor:
         """Draw one picture's noise ``(C, H, W)``, standard normal."""
-        return torch.randn((channels, *seen), generator=generator)
+        return torch.randn((channels, *shown_size), generator=generator)
 
     def keep_fields(self, fields: Tensor) -> Tensor:
         """On a CPU, tile each field twice both ways: a rolled field is then a window of it."""
         return fields.repeat(1, 1, 2, 2) if fields.device.type == "cpu" else fields
 
-    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
         """Add each picture's rolled field."""
         assert field is not None
         if images.device.type == "cpu":

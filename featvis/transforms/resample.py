@@ -18,8 +18,8 @@ FIXED_POINT_BITS = 30
 """The largest gradient of a step becomes 2^30; a sum of 2^32 of them would still fit 64 bits."""
 
 
-def resample(images: Tensor, values: Tensor, seen: Size, pad: Pad) -> Tensor:
-    """Look at ``images`` ``(B, C, H, W)`` through affine maps ``(B, 6)``, bilinear: ``(B, C, *seen)``.
+def resample(images: Tensor, values: Tensor, shown_size: Size, pad: Pad) -> Tensor:
+    """Look at ``images`` ``(B, C, H, W)`` through affine maps ``(B, 6)``, bilinear: ``(B, C, *shown_size)``.
 
     On a CPU by ``grid_sample``. A GPU's ``grid_sample`` adds up its gradient in whatever order its
     threads arrive, so there the same is done by sums that do not depend on an order.
@@ -27,10 +27,10 @@ def resample(images: Tensor, values: Tensor, seen: Size, pad: Pad) -> Tensor:
     Args:
         images: in [0, 1].
         values: as ``affine_grid`` wants them, columns first.
-        seen: (height, width) of the result.
+        shown_size: (height, width) of the result.
         pad: what lies beyond the border.
     """
-    grid = make_grid(values, seen)
+    grid = make_grid(values, shown_size)
     shifted = images - GRAY if pad == "gray" else images
     if images.device.type == "cuda":
         shown: Tensor = _Ordered.apply(shifted, grid, pad)
@@ -39,32 +39,32 @@ def resample(images: Tensor, values: Tensor, seen: Size, pad: Pad) -> Tensor:
     return shown + GRAY if pad == "gray" else shown
 
 
-def averaged(images: Tensor, least: float, seen: Size) -> Tensor:
+def averaged(images: Tensor, least: float, shown_size: Size) -> Tensor:
     """Average detail away that would alias: where even the smallest window is much larger than what is seen.
 
     Args:
         images: ``(B, C, H, W)``.
         least: the smallest window's side as a share of the canvas.
-        seen: (height, width) that it is resampled to.
+        shown_size: (height, width) that it is resampled to.
     """
-    shrink = int(least * min(images.shape[2] / seen[0], images.shape[3] / seen[1]))
+    shrink = int(least * min(images.shape[2] / shown_size[0], images.shape[3] / shown_size[1]))
     if shrink < 2:
         return images
     # Adaptive, so that a remainder of rows or columns is not cut off and nothing moves.
     return functional.adaptive_avg_pool2d(images, (images.shape[2] // shrink, images.shape[3] // shrink))
 
 
-def make_grid(values: Tensor, seen: Size) -> Tensor:
-    """Return where each pixel that is seen looks, ``(B, *seen, 2)``, as ``grid_sample`` wants it.
+def make_grid(values: Tensor, shown_size: Size) -> Tensor:
+    """Return where each pixel that is seen looks, ``(B, *shown_size, 2)``, as ``grid_sample`` wants it.
 
     The same as ``functional.affine_grid``, by sums of a row's and a column's share instead of a
     product of small matrices, which on a CPU takes longer than the resample itself.
     """
     rows, columns = (
         (torch.arange(side, device=values.device, dtype=values.dtype) * 2 + (1 - side)) / side
-        for side in seen
+        for side in shown_size
     )
-    grid = values.new_empty((values.shape[0], *seen, 2))
+    grid = values.new_empty((values.shape[0], *shown_size, 2))
     for axis in (0, 1):
         across, down, offset = values[:, 3 * axis : 3 * axis + 3, None].unbind(1)
         torch.add((down * rows + offset)[:, :, None], (across * columns)[:, None, :], out=grid[..., axis])

@@ -22,17 +22,17 @@ class Tile(Transform):
     numbers = 2
     resizes = True
 
-    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         """Return the first row and column of every tile, ``(lanes, steps, 2)``."""
         sides = torch.tensor(canvas, dtype=uniform.dtype)
         return torch.minimum((uniform * sides).floor(), sides - 1)
 
-    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
-        """Return the tiles ``(B, C, *seen)``; bit for bit the canvas' pixels."""
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
+        """Return the tiles ``(B, C, *shown_size)``; bit for bit the canvas' pixels."""
         lanes, channels, height, width = images.shape
         device = images.device
-        rows = (values[:, :1].long() + torch.arange(seen[0], device=device)) % height
-        columns = (values[:, 1:].long() + torch.arange(seen[1], device=device)) % width
+        rows = (values[:, :1].long() + torch.arange(shown_size[0], device=device)) % height
+        columns = (values[:, 1:].long() + torch.arange(shown_size[1], device=device)) % width
         # Two gathers: their gradient adds nothing up where no pixel is seen twice, so no order matters.
         across = images.gather(3, columns[:, None, None, :].expand(lanes, channels, height, -1))
-        return across.gather(2, rows[:, None, :, None].expand(lanes, channels, -1, seen[1]))
+        return across.gather(2, rows[:, None, :, None].expand(lanes, channels, -1, shown_size[1]))

@@ -38,7 +38,7 @@ class Warp(Transform):
     crop: FractionSchedule = (0.0, 0.0)
     pad: Literal["reflect", "edge", "gray"] = "reflect"
 
-    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, seen: Size) -> Tensor:
+    def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         """Return affine matrices ``(lanes, steps, 6)`` as ``grid_sample`` wants them (columns first)."""
         height, width = canvas
         draw = uniform.double()
@@ -51,8 +51,8 @@ class Warp(Transform):
         down = even[..., 2] * (reach + share * height) + even[..., 4] * free * height
         right = even[..., 3] * (reach + share * width) + even[..., 5] * free * width
         # The window has the shape of what is seen, and at scale 1 just holds the whole canvas.
-        window_height = max(height, width * seen[0] / seen[1])
-        window_width = max(width, height * seen[1] / seen[0])
+        window_height = max(height, width * shown_size[0] / shown_size[1])
+        window_width = max(width, height * shown_size[1] / shown_size[0])
         cosine, sine = scale * angle.cos(), scale * angle.sin()
         rows = (
             cosine * (window_width / width),
@@ -64,7 +64,7 @@ class Warp(Transform):
         )
         return torch.stack(rows, dim=-1).float()
 
-    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, seen: Size) -> Tensor:
-        """Resample ``images`` to ``(B, C, *seen)``."""
-        images = averaged(images, least_of(self.scale), seen)
-        return resample(images, values, seen, self.pad)
+    def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
+        """Resample ``images`` to ``(B, C, *shown_size)``."""
+        images = averaged(images, least_of(self.scale), shown_size)
+        return resample(images, values, shown_size, self.pad)

@@ -102,7 +102,7 @@ def _transformed(group: Sequence[Subject], recipe: Recipe, model: ModelHandle, c
         steps=steps,
         channels=images.shape[1],
         canvas=(images.shape[2], images.shape[3]),
-        seen=group[0].shown_size,
+        shown_size=group[0].shown_size,
         device=torch.device("cpu"),
     )
     shown = [chain(images, step) for step in range(steps - count, steps)]

@@ -52,9 +52,9 @@ def test_a_convolution_of_one_pixel_that_keeps_the_size_does_not_hide_what_comes
 
 
 def tiles(image, side, count):
-    """Cut the grid's first row of tiles out: 6 pixels of gap, the title's 26 above."""
+    """Cut the grid's first row of tiles out: 6 pixels of gap, the title's 30 above."""
     pixels = np.asarray(image)
-    return [pixels[26 : 26 + side[0], 6 + n * (side[1] + 6) :][:, : side[1]] for n in range(count)]
+    return [pixels[30 : 30 + side[0], 6 + n * (side[1] + 6) :][:, : side[1]] for n in range(count)]
 
 
 def test_colours_are_signed_and_on_one_scale():

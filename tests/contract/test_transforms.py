@@ -36,14 +36,14 @@ def streams(*seeds):
     return [lambda purpose, seed=seed: draws.stream(seed, "layer:0", 0, purpose) for seed in seeds]
 
 
-def chain(name, seeds=(0, 1, 2), steps=4, canvas=(17, 24), seen=None, channels=3):
+def chain(name, seeds=(0, 1, 2), steps=4, canvas=(17, 24), shown_size=None, channels=3):
     return Chain(
         [made(name)],
         streams(*seeds),
         steps=steps,
         channels=channels,
         canvas=canvas,
-        seen=seen or canvas,
+        shown_size=shown_size or canvas,
         device=CPU,
     )
 
@@ -65,10 +65,10 @@ def test_the_shape_is_what_is_seen(name, canvas, channels, chance):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("seen", [(12, 9), (17, 48), (40, 40), (3, 5)], ids=str)
-def test_the_network_may_be_shown_another_size_than_the_canvas(name, seen, images):
-    shown = chain(name, seen=seen)(images, 1)
-    assert shown.shape == (3 * made(name).copies(), 3, *seen)
+@pytest.mark.parametrize("shown_size", [(12, 9), (17, 48), (40, 40), (3, 5)], ids=str)
+def test_the_network_may_be_shown_another_size_than_the_canvas(name, shown_size, images):
+    shown = chain(name, shown_size=shown_size)(images, 1)
+    assert shown.shape == (3 * made(name).copies(), 3, *shown_size)
     assert abs(float(shown.mean() - images.mean())) < 0.15
 
 
@@ -186,19 +186,19 @@ def test_a_wrong_option_is_refused_in_one_line(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_t25_the_penalty_sees_the_image_not_the_draw(name, images):
-    model, seen = small(), []
+    model, shown_size = small(), []
 
     @fv.objective(layers=["conv1"])
     def both(activations, images):
-        seen.append((activations["conv1"].detach(), images.detach()))
+        shown_size.append((activations["conv1"].detach(), images.detach()))
         return images.mean((1, 2, 3)) + 0 * activations["conv1"].mean((1, 2, 3))
 
     space = fv.PixelImage(size=(17, 24))
     start = {"pixels": space.fit(images[0])["pixels"][None]}
     climb = fv.ascend(model, both, space, steps=6, transforms=[made(name)], start=start, learning_rate=1e-6)
     for _ in climb:
-        assert torch.allclose(seen[-1][1][0], images[0], atol=1e-2)
+        assert torch.allclose(shown_size[-1][1][0], images[0], atol=1e-2)
     with model.tap(["conv1"], size=(17, 24)) as activations:
-        plain = activations(seen[-1][1])["conv1"]
+        plain = activations(shown_size[-1][1])["conv1"]
     # Over several steps, for a flip leaves some as they are.
-    assert not all(torch.allclose(plain, found[:1], atol=1e-2) for found, _ in seen)
+    assert not all(torch.allclose(plain, found[:1], atol=1e-2) for found, _ in shown_size)

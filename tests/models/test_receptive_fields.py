@@ -113,3 +113,10 @@ def test_measuring_leaves_shapes_and_order_as_they_were():
         (info.name, info.shape, info.kind) for info in measured
     ]
     assert measured[1].receptive_field is None, "a vector has no field"
+
+
+def test_a_module_that_runs_twice_has_the_field_of_its_last_call():
+    relu = nn.ReLU()
+    net = nn.Sequential(nn.Conv2d(3, 2, 3), relu, nn.Conv2d(2, 2, 3), relu)
+    found = fields(handle(seeded(lambda: net), (33, 48)), (33, 48))
+    assert found["1"] == found["2"] == ((5, 5), (1, 1))

@@ -69,9 +69,9 @@ def test_only_what_is_new_is_searched(find, folder, tmp_path, monkeypatch):
     from featvis.photographs import search
 
     asked = []
-    plain = search.look_through
+    plain = search.search_folder
     monkeypatch.setattr(
-        search, "look_through", lambda *given, **told: asked.append(given[2]) or plain(*given, **told)
+        search, "search_folder", lambda *given, **told: asked.append(given[2]) or plain(*given, **told)
     )
     out = tmp_path / "out"
     first = find(folder, TARGETS, out=out)

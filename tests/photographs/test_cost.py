@@ -44,7 +44,7 @@ def test_it_is_what_a_photograph_costs_and_what_happens_once(
         return types.SimpleNamespace(units={})
 
     monkeypatch.setattr(cost, "time", clock)
-    monkeypatch.setattr(cost, "look_through", slow)
+    monkeypatch.setattr(cost, "search_folder", slow)
     told = search_seconds(small(), photographs, {"norm": [0, 3]}, out=tmp_path / "out", count=2)
     assert told == pytest.approx(seconds)
     assert not (tmp_path / "out").exists()

@@ -79,10 +79,10 @@ def test_a_part_of_ones_own_can_be_used_by_its_class_and_by_its_name(monkeypatch
         numbers = 0
         strength: float = 1.0
 
-        def prepare(self, uniform, progress, canvas, seen):
+        def prepare(self, uniform, progress, canvas, shown_size):
             return uniform.new_zeros((*uniform.shape[:2], 1))
 
-        def apply(self, images, values, field, seen):
+        def apply(self, images, values, field, shown_size):
             return images.flip(2) * self.strength
 
     from tests.networks import small

@@ -19,17 +19,17 @@ from featvis.transforms.multicrop import MultiCrop
 from tests.networks import small
 
 
-def chain(transforms, canvas, seen=None, seeds=(0, 1), steps=4):
+def chain(transforms, canvas, shown_size=None, seeds=(0, 1), steps=4):
     streams = [lambda purpose, seed=seed: draws.stream(seed, "a", 0, purpose) for seed in seeds]
     return Chain(
-        transforms, streams, steps=steps, channels=3, canvas=canvas, seen=seen or canvas,
+        transforms, streams, steps=steps, channels=3, canvas=canvas, shown_size=shown_size or canvas,
         device=torch.device("cpu"),
     )  # fmt: skip
 
 
-def prepared(one, chance, canvas=(30, 41), seen=(30, 41), steps=2000):
+def prepared(one, chance, canvas=(30, 41), shown_size=(30, 41), steps=2000):
     uniform = torch.rand((1, steps, one.numbers), generator=chance)
-    return one.prepare(uniform, torch.linspace(0, 1, steps), canvas, seen)[0]
+    return one.prepare(uniform, torch.linspace(0, 1, steps), canvas, shown_size)[0]
 
 
 def test_blur_is_scipys_inside(chance):
@@ -88,21 +88,21 @@ def corners(maps):
 
 @pytest.mark.parametrize("one", [Crop(side=[0.3, 1]), MultiCrop(side=[0.3, 1], center_sd=0.4)])
 @pytest.mark.parametrize("canvas", [(30, 41), (64, 20)])
-@pytest.mark.parametrize("seen", [(16, 16), (9, 31)])
-def test_boxes_lie_inside_and_have_the_sides_and_shape_asked_for(one, canvas, seen, chance):
-    maps = prepared(one, chance, canvas, seen)
+@pytest.mark.parametrize("shown_size", [(16, 16), (9, 31)])
+def test_boxes_lie_inside_and_have_the_sides_and_shape_asked_for(one, canvas, shown_size, chance):
+    maps = prepared(one, chance, canvas, shown_size)
     for least, greatest in corners(maps):
         assert least.min() >= -1 - 1e-6
         assert greatest.max() <= 1 + 1e-6
     height, width = maps[:, 4] * canvas[0], maps[:, 0] * canvas[1]
-    assert torch.allclose(height / width, torch.tensor(seen[0] / seen[1]), rtol=1e-4)
-    sides = height / largest_box(canvas, seen)[0]
+    assert torch.allclose(height / width, torch.tensor(shown_size[0] / shown_size[1]), rtol=1e-4)
+    sides = height / largest_box(canvas, shown_size)[0]
     assert (float(sides.min()), float(sides.max())) == pytest.approx((0.3, 1), abs=0.01)
 
 
 def test_crop_is_what_pil_cuts_out_and_resizes(chance):
     image = torch.rand((3, 20, 31), generator=chance)
-    changes = chain([Crop(side=0.5)], (20, 31), seen=(18, 18), seeds=(3,))
+    changes = chain([Crop(side=0.5)], (20, 31), shown_size=(18, 18), seeds=(3,))
     shown = changes(image[None], 2)[0]
     (left, right), (top, bottom) = corners(changes._values[0][:, 2])
     box = [float((edge + 1) / 2 * side) for edge, side in
@@ -114,10 +114,10 @@ def test_crop_is_what_pil_cuts_out_and_resizes(chance):
 
 
 def test_pixels_are_of_the_canvas_and_must_fit():
-    changes = chain([Crop(pixels=8)], (20, 30), seen=(16, 16))
+    changes = chain([Crop(pixels=8)], (20, 30), shown_size=(16, 16))
     assert torch.allclose(changes._values[0][..., 4] * 20, torch.tensor(8.0))
     with pytest.raises(fv.CanvasError, match="21 pixels does not fit the canvas 20x30; at most 20"):
-        chain([Crop(pixels=21)], (20, 30), seen=(16, 16))
+        chain([Crop(pixels=21)], (20, 30), shown_size=(16, 16))
     with pytest.raises(fv.CanvasError, match="does not fit"):
         fv.render(small(), "norm:1", size=(17, 24), steps=1, lanes=1, transforms=[Crop(pixels=18)])
 
@@ -191,7 +191,7 @@ def test_a_picture_has_its_mean_score_over_crops_and_each_crop_a_draw_of_its_own
 
 
 def test_the_trace_tells_the_crops_mean_and_the_score_is_the_whole_saved_pictures():
-    model, seen = small(), []
+    model, shown_size = small(), []
     (picture,) = fv.render(
         model,
         "norm:1",
@@ -201,12 +201,12 @@ def test_the_trace_tells_the_crops_mean_and_the_score_is_the_whole_saved_picture
         space="pixel",
         learning_rate=3.0,
         transforms=[MultiCrop(crops=3, side=0.3), fv.Noise(sd=0.3)],
-        watch=lambda step: seen.append(float(step.scores)),
+        watch=lambda step: shown_size.append(float(step.scores)),
     )
     with model.tap(["norm"], size=(17, 24)) as activations, torch.no_grad():
         plain = float(activations(picture.image[None])["norm"][0, 1].mean())
     assert picture.score == pytest.approx(plain, rel=1e-5)
-    assert picture.trace == pytest.approx(seen, rel=1e-3)
+    assert picture.trace == pytest.approx(shown_size, rel=1e-3)
     assert abs(picture.trace[0] - picture.start_score) > 1e-3, "noisy crops are another thing"
 
 

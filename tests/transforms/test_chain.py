@@ -10,14 +10,14 @@ from featvis import draws
 from featvis.transforms.chain import Chain
 
 
-def chain(transforms, canvas=(17, 24), seen=None, steps=3):
+def chain(transforms, canvas=(17, 24), shown_size=None, steps=3):
     return Chain(
         transforms,
         [lambda purpose: draws.stream(0, "layer:0", 0, purpose)],
         steps=steps,
         channels=3,
         canvas=canvas,
-        seen=seen or canvas,
+        shown_size=shown_size or canvas,
         device=torch.device("cpu"),
     )
 
@@ -56,9 +56,9 @@ def test_two_of_a_kind_have_draws_of_their_own(image):
     ],
     ids=len,
 )
-@pytest.mark.parametrize("seen", [(9, 30), (34, 48)], ids=str)
-def test_whatever_their_order_the_network_is_shown_its_size(transforms, seen, image):
-    assert chain(transforms, seen=seen)(image, 2).shape == (1, 3, *seen)
+@pytest.mark.parametrize("shown_size", [(9, 30), (34, 48)], ids=str)
+def test_whatever_their_order_the_network_is_shown_its_size(transforms, shown_size, image):
+    assert chain(transforms, shown_size=shown_size)(image, 2).shape == (1, 3, *shown_size)
 
 
 def test_a_schedule_reaches_its_end_at_the_last_step(image):

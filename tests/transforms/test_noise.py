@@ -25,7 +25,7 @@ def noises(sd, steps=12, seeds=(0, 1), channels=3, size=SIZE):
         steps=steps,
         channels=channels,
         canvas=size,
-        seen=size,
+        shown_size=size,
         device=torch.device("cpu"),
     )
     images = torch.full((len(seeds), channels, *size), 0.5)

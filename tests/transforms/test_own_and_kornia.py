@@ -20,17 +20,17 @@ SETTINGS = {"size": (17, 24), "steps": 3, "lanes": 2}
 
 
 def test_a_users_function_gets_numbers_of_its_pictures_own():
-    seen = []
+    shown_size = []
 
     def shade(images, uniform):
-        seen.append(uniform.clone())
+        shown_size.append(uniform.clone())
         return images * uniform[:, :1, None, None]
 
     changes = [fv.transform(shade, name="shade", numbers=2)]
     together = fv.render(small(), "norm:0:3", transforms=changes, **SETTINGS)
-    assert seen[0].shape == (2, 2)
-    assert not torch.equal(seen[0][0], seen[0][1])
-    assert not torch.equal(seen[0], seen[1])
+    assert shown_size[0].shape == (2, 2)
+    assert not torch.equal(shown_size[0][0], shown_size[0][1])
+    assert not torch.equal(shown_size[0], shown_size[1])
     alone = fv.render(small(), "norm:2", transforms=changes, **SETTINGS)
     assert np.array_equal(together[2].levels, alone[0].levels)
 
@@ -71,7 +71,7 @@ def test_a_picture_gets_what_kornia_gives_it_alone_after_its_seed(name, options,
     one = register.make("transforms", {"name": "kornia", "augmentation": name, **options})
     before = torch.get_rng_state()
     changes = Chain(
-        [one], streams, steps=2, channels=3, canvas=(17, 24), seen=(17, 24), device=torch.device("cpu")
+        [one], streams, steps=2, channels=3, canvas=(17, 24), shown_size=(17, 24), device=torch.device("cpu")
     )
     shown = changes(images, 1)
     assert torch.equal(torch.get_rng_state(), before)

@@ -10,26 +10,26 @@ import featvis as fv
 from featvis.transforms.resample import _MODES, _Ordered, make_grid
 
 
-def drawn(size, seen, lanes=3):
+def drawn(size, shown_size, lanes=3):
     warp = fv.Warp(scale=(0.4, 1.6), degrees=180, shift=0.7)
     uniform = torch.rand((lanes, 1, 6), generator=torch.Generator().manual_seed(5))
-    values = warp.prepare(uniform, torch.zeros(1), size, seen)[:, 0]
+    values = warp.prepare(uniform, torch.zeros(1), size, shown_size)[:, 0]
     images = torch.rand((lanes, 3, *size), generator=torch.Generator().manual_seed(6))
     return images.requires_grad_(), values
 
 
-@pytest.mark.parametrize("seen", [(17, 24), (31, 9)])
-def test_the_grid_is_affine_grids(seen):
-    _, values = drawn((17, 24), seen)
-    expected = functional.affine_grid(values.view(3, 2, 3), [3, 3, *seen], align_corners=False)
-    torch.testing.assert_close(make_grid(values, seen), expected, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("shown_size", [(17, 24), (31, 9)])
+def test_the_grid_is_affine_grids(shown_size):
+    _, values = drawn((17, 24), shown_size)
+    expected = functional.affine_grid(values.view(3, 2, 3), [3, 3, *shown_size], align_corners=False)
+    torch.testing.assert_close(make_grid(values, shown_size), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("pad", ["reflect", "edge", "gray"])
-@pytest.mark.parametrize(("size", "seen"), [((17, 24), (17, 24)), ((24, 17), (31, 9)), ((1, 8), (5, 5))])
-def test_the_ordered_form_is_grid_sample(size, seen, pad):
-    images, values = drawn(size, seen)
-    grid = make_grid(values, seen)
+@pytest.mark.parametrize(("size", "shown_size"), [((17, 24), (17, 24)), ((24, 17), (31, 9)), ((1, 8), (5, 5))])
+def test_the_ordered_form_is_grid_sample(size, shown_size, pad):
+    images, values = drawn(size, shown_size)
+    grid = make_grid(values, shown_size)
     plain = functional.grid_sample(images, grid, padding_mode=_MODES[pad], align_corners=False)
     ordered = _Ordered.apply(images, grid, pad)
     torch.testing.assert_close(ordered, plain, rtol=1e-4, atol=2e-5)

@@ -24,10 +24,10 @@ def at(**numbers):
     return torch.tensor([[[numbers.get(name, 0.5) for name in names]]])
 
 
-def seen_through(warp, images, draw, seen=None):
+def seen_through(warp, images, draw, shown_size=None):
     canvas = tuple(images.shape[2:])
-    values = warp.prepare(draw, torch.zeros(1), canvas, seen or canvas)
-    return warp.apply(images, values[:, 0], None, seen or canvas)
+    values = warp.prepare(draw, torch.zeros(1), canvas, shown_size or canvas)
+    return warp.apply(images, values[:, 0], None, shown_size or canvas)
 
 
 def by_kornia(image, scale, degrees, down, right):
@@ -37,7 +37,7 @@ def by_kornia(image, scale, degrees, down, right):
         from kornia.geometry.transform import get_rotation_matrix2d, warp_affine
     height, width = image.shape[2:]
     centre = torch.tensor([[(width - 1) / 2, (height - 1) / 2]])
-    # Forward map canvas -> seen: undo the shift, turn by +degrees (kornia: counter-clockwise), magnify.
+    # Forward map canvas -> shown: undo the shift, turn by +degrees (kornia: counter-clockwise), magnify.
     matrix = get_rotation_matrix2d(centre, torch.tensor([degrees]), torch.full((1, 2), 1 / scale))
     shift = torch.eye(3)[None]
     shift[0, 0, 2], shift[0, 1, 2] = -right, -down
@@ -183,7 +183,7 @@ def test_reflection_shows_the_canvas_again_and_edge_its_last_pixel():
 
 
 @pytest.mark.parametrize(
-    ("canvas", "seen"),
+    ("canvas", "shown_size"),
     [
         ((17, 24), (34, 48)),
         ((64, 48), (16, 12)),
@@ -193,18 +193,18 @@ def test_reflection_shows_the_canvas_again_and_edge_its_last_pixel():
     ],
     ids=str,
 )
-def test_a_plain_warp_resamples_the_whole_canvas_where_it_is(canvas, seen, chance):
+def test_a_plain_warp_resamples_the_whole_canvas_where_it_is(canvas, shown_size, chance):
     # A ramp along each axis must stay the same ramp, whatever the two sizes.
-    ratio = (canvas[0] * seen[1]) / (canvas[1] * seen[0])
+    ratio = (canvas[0] * shown_size[1]) / (canvas[1] * shown_size[0])
     rows = (torch.arange(canvas[0]) + 0.5) / canvas[0]
     columns = (torch.arange(canvas[1]) + 0.5) / canvas[1]
     image = torch.stack([rows[:, None].expand(canvas), columns.expand(canvas)])[None]
-    shown = seen_through(fv.Warp(pad="edge"), image, at(), seen)
+    shown = seen_through(fv.Warp(pad="edge"), image, at(), shown_size)
     tall, broad = max(1, 1 / ratio), max(1, ratio)
-    down = ((torch.arange(seen[0]) + 0.5) / seen[0] - 0.5) * tall + 0.5
-    across = ((torch.arange(seen[1]) + 0.5) / seen[1] - 0.5) * broad + 0.5
-    margin = 1 / min(*canvas, *seen)
-    lines = (shown[0, 0, :, seen[1] // 2], down), (shown[0, 1, seen[0] // 2], across)
+    down = ((torch.arange(shown_size[0]) + 0.5) / shown_size[0] - 0.5) * tall + 0.5
+    across = ((torch.arange(shown_size[1]) + 0.5) / shown_size[1] - 0.5) * broad + 0.5
+    margin = 1 / min(*canvas, *shown_size)
+    lines = (shown[0, 0, :, shown_size[1] // 2], down), (shown[0, 1, shown_size[0] // 2], across)
     for (found, expected), side in zip(lines, canvas, strict=True):
         inner = (expected > margin) & (expected < 1 - margin)
         # Half a pixel of the canvas is what averaging uneven blocks may move.

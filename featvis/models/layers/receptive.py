@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,16 +12,21 @@ from torch import Tensor, nn
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.observe import observe
 
+Look = Callable[[str, Tensor], None]
+Show = Callable[[Tensor, Look], object]
+"""Runs the network on images and hands on what each layer gives, by its name."""
+
+_AT_ONCE = 4
+
 
 def receptive_fields(
     layers: dict[str, LayerInfo], module: nn.Module, channels: int, size: tuple[int, int], run: Any
 ) -> dict[str, LayerInfo]:
-    """Measure the receptive field of every map by letting not-a-number spread from single pixels.
+    """Measure the receptive field of every map.
 
-    A pixel set to NaN makes NaN of exactly the positions that depend on it, through convolutions,
-    ReLUs and poolings alike. Summed over the pixels of one stride, the numbers of rows and columns
-    it reaches are the receptive field's height and width. A field that reaches the border of the
-    map from the middle pixel is larger than the canvas and stays None.
+    Summed over the pixels of one stride, the numbers of rows and columns that a pixel reaches are the
+    receptive field's height and width. A field that reaches the border of the map from the middle pixel
+    is larger than the canvas and stays None.
     """
     maps = {
         name: layer for name, layer in layers.items() if layer.kind in ("map", "map_last") and layer.stride
@@ -28,37 +34,98 @@ def receptive_fields(
     if not maps:
         return layers
     period = min(max(max(layer.stride or (1, 1)) for layer in maps.values()), 64)
-    rows = dict.fromkeys(maps, 0)
-    columns = dict.fromkeys(maps, 0)
-    whole = dict.fromkeys(maps, False)
     # The block of pixels lies in the middle, at multiples of the stride.
-    top = (size[0] // 2 // period) * period
-    left = (size[1] // 2 // period) * period
+    top, left = (side // 2 // period * period for side in size)
+    rows, columns = (
+        [slice(pixel, pixel + 1) for pixel in (min(first + n, side - 1) for n in range(period))]
+        for first, side in ((top, size[0]), (left, size[1]))
+    )
+    pixels = list(zip(rows, columns, strict=True))
+    reached = spread(
+        lambda images, look: observe(module, run, images, look), maps, pixels, channels=channels, canvas=size
+    )
+    measured = dict(layers)
+    for name, sides in reached.items():
+        lines = [side[:stride] for side, stride in zip(sides, maps[name].stride or (), strict=True)]
+        if lines[0].any() and not any(line[:, [0, -1]].any() for line in lines):
+            field = (int(lines[0].sum()), int(lines[1].sum()))
+            measured[name] = replace(maps[name], receptive_field=field)
+    return measured
 
-    for start in range(0, period, 4):
-        offsets = range(start, min(start + 4, period))
-        images = torch.full((len(offsets), channels, *size), 0.5)
-        for place, offset in enumerate(offsets):
-            images[place, :, min(top + offset, size[0] - 1), min(left + offset, size[1] - 1)] = torch.nan
 
-        def look(name: str, output: Tensor, offsets: range = offsets) -> None:
-            if name not in maps or output.shape[0] != len(offsets):
-                return
-            layer = maps[name]
-            reached = output.isnan().any(dim=layer.axis)  # (offsets, H, W)
-            for place, offset in enumerate(offsets):
-                assert layer.stride is not None
-                counts_down, counts_across = (offset < stride for stride in layer.stride)
-                down, across = reached[place].any(1), reached[place].any(0)
-                whole[name] |= counts_down and bool(down[0] | down[-1])
-                whole[name] |= counts_across and bool(across[0] | across[-1])
-                rows[name] += int(down.sum()) * counts_down
-                columns[name] += int(across.sum()) * counts_across
+def spread(
+    show: Show,
+    layers: Mapping[str, LayerInfo],
+    blocks: Sequence[tuple[slice, slice]],
+    *,
+    channels: int,
+    canvas: tuple[int, int],
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Find which rows and which columns of the layers' grids each block of pixels reaches.
 
-        observe(module, run, images, look)
+    Pixels that are not a number make NaN of exactly the positions that depend on them, through
+    convolutions, ReLUs and poolings alike.
+
+    Args:
+        show: runs the network.
+        layers: those that are read, by name.
+        blocks: (rows, columns) of the canvas.
+        channels: of the network's images.
+        canvas: (height, width).
+
+    Returns:
+        Of each layer with a grid two tensors of truth values, ``(blocks, rows)`` and ``(blocks, columns)``.
+    """
+    batches = []
+    for start in range(0, len(blocks), _AT_ONCE):
+        chosen = blocks[start : start + _AT_ONCE]
+        images = torch.full((len(chosen), channels, *canvas), 0.5)
+        for image, (rows, columns) in zip(images, chosen, strict=True):
+            image[:, rows, columns] = torch.nan
+        batches.append(_spread_once(show, layers, images))
     return {
-        name: replace(layer, receptive_field=(rows[name], columns[name]))
-        if name in maps and not whole[name] and rows[name]
-        else layer
-        for name, layer in layers.items()
+        name: (
+            torch.cat([reached[name][0] for reached in batches]),
+            torch.cat([reached[name][1] for reached in batches]),
+        )
+        for name in layers
+        if all(name in reached for reached in batches)
     }
+
+
+def _spread_once(
+    show: Show, layers: Mapping[str, LayerInfo], images: Tensor
+) -> dict[str, tuple[Tensor, Tensor]]:
+    reached = {}
+
+    def look(name: str, output: Tensor) -> None:
+        layer = layers.get(name)
+        if layer is None or output.shape[0] != len(images) or output.dim() != len(layer.shape):
+            return
+        grid = grid_of(layer, tuple(output.shape), (images.shape[2], images.shape[3]))
+        if grid is not None:
+            places = output.isnan().any(layer.axis).flatten(1)[:, layer.prefix :].reshape(-1, *grid)
+            reached[name] = (places.any(2).cpu(), places.any(1).cpu())
+
+    # cuDNN's fast algorithms spread NaN over whole tiles.
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
+        show(images, look)
+    return reached
+
+
+def grid_of(layer: LayerInfo, shape: tuple[int, ...], canvas: tuple[int, int]) -> tuple[int, int] | None:
+    """Return the rows and columns of a layer's positions, or None where they are not known.
+
+    Tokens are taken to be square patches of the canvas, row by row, if a patch size gives their number.
+    """
+    if layer.kind in ("map", "map_last"):
+        rows, columns = (n for axis, n in enumerate(shape) if axis not in (0, layer.axis))
+        return rows, columns
+    if layer.kind != "tokens":
+        return None
+    tokens = shape[1] - layer.prefix
+    height, width = canvas
+    for patch in range(1, min(canvas) + 1):
+        if height % patch == 0 and width % patch == 0 and height // patch * (width // patch) == tokens:
+            return height // patch, width // patch
+    return None

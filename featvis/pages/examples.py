@@ -24,7 +24,7 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class Photographs:
+class UnitExamples:
     """One unit's best photographs, best first, and what its picture's score is beside them."""
 
     crops: tuple[Crop, ...] = ()
@@ -39,11 +39,11 @@ class Examples:
     images: int = 0
     units: dict[str, Any] = field(default_factory=dict)
 
-    def of(self, unit: Unit) -> Photographs:
+    def of(self, unit: Unit) -> UnitExamples:
         """Return a unit's photographs."""
         told = self.units.get(f"{unit.lead.layer}:{unit.number}") if unit.number is not None else None
         if not isinstance(told, dict):
-            return Photographs()
+            return UnitExamples()
         raws, quantiles = told.get("examples"), []
         crops = tuple(
             _read_crop(raw) for raw in (raws if isinstance(raws, list) else []) if isinstance(raw, dict)
@@ -57,12 +57,12 @@ class Examples:
         lead = unit.lead
         score = lead.score if lead.file is not None and not lead.where and lead.variant == "picture" else None
         best = max((crop.value for crop in crops if crop.value is not None), default=None)
-        return Photographs(
+        return UnitExamples(
             crops, compare_to_best(score, best), place_among(score, sorted(quantiles), self.images)
         )
 
 
-def read_photographs(raw: dict[str, Any] | None) -> Examples:
+def read_examples(raw: dict[str, Any] | None) -> Examples:
     """Read what ``examples.json`` holds; what is of the wrong type counts as not there."""
     if not isinstance(raw, dict) or not isinstance(raw.get("units"), dict):
         return Examples()
