@@ -30,7 +30,7 @@ from featvis.cli.options import with_groups
 from featvis.version import __version__
 
 app = typer.Typer(
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: rich would take longer to import than the help to print
     pretty_exceptions_enable=False,

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from featvis.cli.checks import check_at_least
+from featvis.cli.fields import choose_recipe
 from featvis.cli.network import Network
-from featvis.cli.options import JsonFile, Lanes, LastLayer, Precision, RecipeOfLayer, Size, Steps, Threads
+from featvis.cli.options import (
+    JsonFile,
+    Lanes,
+    LastLayer,
+    Precision,
+    RecipeOfLayer,
+    Set,
+    Size,
+    Steps,
+    Threads,
+)
 
 
 def bench(
     layer: LastLayer = None,
     recipe: RecipeOfLayer = None,
+    settings: Set = None,
     size: Size = None,
     lanes: Lanes = None,
     steps: Steps = None,
@@ -26,23 +38,26 @@ def bench(
     network: Network,
 ) -> int:
     """Time the engine's step beside the bare pass. Takes them in turn; says where the time goes."""
-    from featvis.spec.recipe import Recipe
-
-    changes: dict[str, Any] = {
+    options = {
         "size": size,
         "lanes": lanes,
         "steps": steps,
         "precision": precision,
         "threads": threads,
     }
-    changes = {name: value for name, value in changes.items() if value is not None}
-    (Recipe.load(recipe) if recipe is not None else Recipe()).but(**changes)
+    chosen = choose_recipe(recipe, options, settings)
     check_at_least(1, rounds=rounds)
     handle = network.load()
     from featvis.files import write_whole
     from featvis.run.bench import bench as measure
 
-    found = measure(handle, layer or handle.output_layer, rounds=rounds, recipe=recipe, **changes)
+    found = measure(
+        handle,
+        layer or handle.output_layer,
+        rounds=rounds,
+        recipe=chosen.base,
+        **chosen.plan_options(),
+    )
     height, width = found.size
     print(f"{found.model} {found.layer}, canvas {height}x{width}, {found.lanes} lanes, {found.precision}")
     print(f"on {found.device}; milliseconds for one picture and step, medians of {rounds}")

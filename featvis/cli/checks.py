@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from featvis.errors import OutputError, RecipeError
+
+Number = TypeVar("Number", int, float)
 
 
 def check_at_least(least: float, **options: float | None) -> None:
@@ -37,7 +40,7 @@ def canvas_of(size: str | None) -> tuple[int, int] | None:
     return None if size is None else Recipe(size=size).size
 
 
-def numbers_of(option: str, text: str, kind: type[int] | type[float] = float) -> tuple[float, ...]:
+def numbers_of(option: str, text: str, kind: type[Number]) -> tuple[Number, ...]:
     """Return the numbers of a text with commas between them."""
     try:
         return tuple(kind(part) for part in text.split(","))

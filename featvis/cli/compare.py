@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from featvis.cli.checks import check_at_least
+from featvis.cli.fields import choose_recipe
 from featvis.cli.network import Network, note
-from featvis.cli.options import JsonFile, Judges, OutOrNothing, Seeds, Size, StepsOfTwo
+from featvis.cli.options import JsonFile, Judges, OutOrNothing, Seeds, Set, Size, StepsOfTwo
 
 
 def compare(
@@ -23,6 +24,7 @@ def compare(
     seeds: Seeds = 1,
     steps: StepsOfTwo = None,
     size: Size = None,
+    settings: Set = None,
     out: OutOrNothing = None,
     file: JsonFile = None,
     *,
@@ -31,7 +33,6 @@ def compare(
     """Render the same units by two recipes. Prints each measure's difference with its 95 % interval."""
     from featvis.errors import RecipeError
     from featvis.files import write_whole
-    from featvis.spec.recipe import Recipe
 
     check_at_least(1, seeds=seeds)
     counts: list[str | None] = [*steps.split(",")] if steps is not None else [None, None]
@@ -39,7 +40,7 @@ def compare(
     if len(counts) != 2:
         raise RecipeError(f"--steps is one number, or one for each recipe as 64,256; got {steps!r}")
     recipes = [
-        Recipe.load(name).but(steps=count, size=size)
+        choose_recipe(name, {"steps": count, "size": size}, settings).recipe
         for name, count in zip((recipe_a, recipe_b), counts, strict=True)
     ]
     panel = None if judge is None else [Network(name, device=network.device) for name in judge]

@@ -33,14 +33,16 @@ def dream(
             f"--octaves is at least 1 and --octave-scale above 1, got {octaves} and {octave_scale}"
         )
     asked = check("dream", [photo], recipe, options, network)
+    if "stages" in asked.given:
+        raise RecipeError("the stages of a dream are its octaves; give --octaves and --octave-scale")
     handle, photograph = asked.load()
     from featvis.objectives.layer import layer as energy
     from featvis.run.redraw import octaves as stages_of
 
     stages = stages_of((photograph.shape[1], photograph.shape[2]), octaves, octave_scale)
     # A gradient's length is over all pixels; each shall move as far as on the canvas that the recipe names.
-    length, (height, width) = asked.recipe.gradient_norm, asked.recipe.size
-    if length is not None:
+    length, (height, width) = asked.recipe.gradient_norm, asked.scale
+    if length is not None and "gradient_norm" not in asked.given:
         length *= (photograph.shape[1] * photograph.shape[2] / (height * width)) ** 0.5
     asked.recipe = asked.recipe.but(size=tuple(photograph.shape[1:]), stages=stages, gradient_norm=length)
     return asked.draw(handle, photograph, [(name, energy(name)) for name in names], start=photograph)

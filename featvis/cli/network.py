@@ -45,8 +45,8 @@ class Network:
                 f"--model {self.model!r} is no network's name; write efficientnet_lite0, torchvision:NAME, "
                 "timm:NAME, hf:OWNER/NAME or file:PATH.py:FUNCTION"
             )
-        self._mean = None if self.mean is None else numbers_of("--mean", self.mean)
-        self._std = None if self.std is None else numbers_of("--std", self.std)
+        self._mean = None if self.mean is None else numbers_of("--mean", self.mean, float)
+        self._std = None if self.std is None else numbers_of("--std", self.std, float)
 
     @property
     def is_named(self) -> bool:

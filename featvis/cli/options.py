@@ -11,6 +11,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from featvis.cli.fields import complete, show_fields
+
 # Options whose default is not the same in every command; the default is told below.
 _out = partial(typer.Option, "--out", "-o", help="Where to write.")
 _size = partial(typer.Option, "--size", metavar="SIZE", help="The canvas in pixels: 224, or HEIGHTxWIDTH.")
@@ -125,6 +127,17 @@ SearchOrS = Annotated[str, _search("--search", "-s")]
 Recipe = Annotated[str, _recipe()]
 RecipeOfLayer = Annotated[
     str | None, _recipe(show_default="portrait, texture or channel, whichever suits the layer")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Set any field of the recipe; may be repeated. `--set help` lists the fields.",
+        callback=show_fields,
+        autocompletion=complete,
+        is_eager=True,
+    ),
 ]
 Size = Annotated[str | None, _size(show_default="the recipe's")]
 SizeOfNetwork = Annotated[str | None, _size(show_default="the network's own")]

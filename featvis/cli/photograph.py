@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featvis.cli.checks import canvas_of, check_at_least, check_folder, check_photo
+from featvis.cli.checks import check_at_least, check_folder, check_photo
+from featvis.cli.fields import choose_recipe
 from featvis.cli.network import Network, note
-from featvis.cli.options import OutOfCommand, Seed, SizeAtMost, Steps
-from featvis.errors import TargetError
+from featvis.cli.options import OutOfCommand, Seed, Set, SizeAtMost, Steps
+from featvis.errors import RecipeError, TargetError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 class Redrawing:
     """The options of every command that redraws a photograph."""
 
+    settings: Set = None
     size: SizeAtMost = None
     steps: Steps = None
     seed: Seed = 0
@@ -38,6 +40,10 @@ class Asked:
     command: str
     photo: Path
     recipe: Recipe
+    given: frozenset[str]
+    """The fields of the recipe that were given by options."""
+    scale: tuple[int, int]
+    """The canvas that the named recipe is made for, (height, width)."""
     folder: Path
     size: tuple[int, int] | None
     seed: int
@@ -120,13 +126,18 @@ def check(command: str, photos: Sequence[Path], recipe: str, options: Redrawing,
     """
     from featvis.spec.recipe import Recipe
 
-    chosen = Recipe.load(recipe).but(steps=options.steps)
+    chosen = choose_recipe(recipe, {"size": options.size, "steps": options.steps}, options.settings)
+    given = frozenset(chosen.changes)
+    if "stages" in given and "size" not in given:
+        raise RecipeError("--set stages needs --size; without it the canvas is as large as the photograph")
     check_at_least(0, seed=options.seed)
     for photo in photos:
         check_photo(photo)
     folder = options.out or Path("gallery") / command
     check_folder(folder)
-    return Asked(command, photos[0], chosen, folder, canvas_of(options.size), options.seed, network)
+    canvas = chosen.recipe.size if "size" in given else None
+    made_for = Recipe.load(recipe).size
+    return Asked(command, photos[0], chosen.recipe, given, made_for, folder, canvas, options.seed, network)
 
 
 def layers_of(layers: Sequence[str] | None, option: str = "layer") -> list[str]:

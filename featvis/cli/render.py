@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featvis.cli.checks import check_at_least, check_folder, numbers_of
+from featvis.cli.fields import choose_recipe
 from featvis.cli.network import Network, note
 from featvis.cli.options import (
     DryRun,
@@ -20,6 +21,7 @@ from featvis.cli.options import (
     RecipeOfLayer,
     Seed,
     Seeds,
+    Set,
     Size,
     Start,
     Steps,
@@ -44,6 +46,7 @@ def render(
     layer: LayerOfTargets = None,
     units: Units = "all",
     recipe: RecipeOfLayer = None,
+    settings: Set = None,
     size: Size = None,
     input_size: Annotated[
         str | None, typer.Option("--input-size", help="What the network is shown, if not the canvas' size.")
@@ -99,7 +102,6 @@ def render(
 ) -> int:
     """Render what units look for. What the folder has already is not rendered again."""
     from featvis.results.encoders import check_video
-    from featvis.spec.recipe import Recipe, RunOptions
     from featvis.spec.target import parse_request, parse_vectors
 
     # Everything that needs no network is checked before torch is even imported.
@@ -113,7 +115,7 @@ def render(
     for address in addresses:
         if parse_vectors(address) is None:
             parse_request(address)
-    changes: dict[str, Any] = {
+    options = {
         "size": size,
         "input_size": input_size,
         "steps": steps,
@@ -128,16 +130,12 @@ def render(
         "threads": threads,
         "space": None if space is None else {"name": space},
     }
-    changes = {name: value for name, value in changes.items() if value is not None}
-    plain = {name: value for name, value in changes.items() if value != "auto"}
-    chosen = Recipe.load(recipe) if recipe is not None else None
-    checked = (chosen or Recipe()).but(**plain)
+    chosen = choose_recipe(recipe, options, settings, auto=("lanes", "precision"))
     # A start image is brought to the canvas that was asked for, or sets it.
-    canvas = checked.size if chosen is not None or size is not None else None
-    options = RunOptions(device=network.device, out=out)
+    canvas = chosen.recipe.size if recipe is not None or "size" in chosen.changes else None
     check_at_least(0, seed=seed)
     check_at_least(1, seeds=seeds)
-    kept = () if snapshots is None else tuple(map(int, numbers_of("--snapshots", snapshots, int)))
+    kept = () if snapshots is None else numbers_of("--snapshots", snapshots, int)
     if video is None and morph is None and fps != 12.0:
         raise RecipeError("--fps needs --video or --morph")
     for kind in (video, morph):
@@ -147,7 +145,7 @@ def render(
         raise RecipeError(f"--diverse is at least 2, without --seeds; got {diverse} and --seeds {seeds}")
     if start is not None and not start.is_file():
         raise OutputError(f"no image {str(start)!r} to start from")
-    folder = options.out or Path("gallery") / re.sub(r"[^\w.-]+", "_", str(network.model))
+    folder = out or Path("gallery") / re.sub(r"[^\w.-]+", "_", str(network.model))
     check_folder(folder)
 
     handle = network.load()
@@ -159,9 +157,10 @@ def render(
     from featvis.run.threads import keep_threads
     from featvis.run.tuning import settle_auto, take_auto
 
+    changes = chosen.plan_options()
     auto = take_auto(changes)
     planned = make_plan(
-        handle, addresses, recipe=recipe, seed=seed, seeds=seeds, start=image, diverse=diverse, **changes
+        handle, addresses, recipe=chosen.base, seed=seed, seeds=seeds, start=image, diverse=diverse, **changes
     )
     from featvis.run.extras import Beside
 
@@ -173,7 +172,7 @@ def render(
         check_morph([(one.recipe.space, one.recipe.size) for one in planned.wanted], channels=handle.channels)
     # A dry run writes nothing, but what the folder holds is what a run would go on with.
     store = open_store(planned, folder) if not dry_run or folder.is_dir() else None
-    planned = keep_threads(planned, store, recipe, changes, auto)
+    planned = keep_threads(planned, store, chosen.base, changes, auto)
     planned, choices = settle_auto(planned, auto, store)
     for name, choice in choices.items():
         tried = ", ".join(f"{kind} {took:.3g} ms" for kind, took in choice.measured.items())
@@ -186,7 +185,7 @@ def render(
 
 
 def _band(text: str) -> Any:
-    found = numbers_of("--band", text)
+    found = numbers_of("--band", text, float)
     return found[0] if len(found) == 1 else found
 
 

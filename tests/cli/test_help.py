@@ -10,7 +10,7 @@ from featvis.cli.app import app
 NETWORK = "--model -m --weights --mean --std --unit-axis --device"
 NAMES = {
     "render": (
-        "--layer -l --units -u --recipe -r --size --input-size --steps --learning-rate --optimizer "
+        "--set --layer -l --units -u --recipe -r --size --input-size --steps --learning-rate --optimizer "
         "--copies --average --band --best-of --seed --seeds --diverse --lanes --precision --threads "
         "--space --start --out -o --snapshots --video --transparency --morph --fps --dry-run NETWORK"
     ),
@@ -20,17 +20,21 @@ NAMES = {
     ),
     "blocks": "--target -t --layer -l --count --icons --size --out -o NETWORK",
     "components": "--method --count --seed --size --out -o NETWORK",
-    "dream": "--layer -l --octaves --octave-scale --recipe -r --size --steps --seed --out -o NETWORK",
-    "accentuate": "--target -t --weight --near --recipe -r --size --steps --seed --out -o NETWORK",
-    "invert": "--layer -l --recipe -r --size --steps --seed --out -o NETWORK",
-    "caricature": "--layer -l --power --recipe -r --size --steps --seed --out -o NETWORK",
-    "style": "--content-layer --style-layer --weight --recipe -r --size --steps --seed --out -o NETWORK",
+    "dream": "--set --layer -l --octaves --octave-scale --recipe -r --size --steps --seed --out -o NETWORK",
+    "accentuate": "--set --target -t --weight --near --recipe -r --size --steps --seed --out -o NETWORK",
+    "invert": "--set --layer -l --recipe -r --size --steps --seed --out -o NETWORK",
+    "caricature": "--set --layer -l --power --recipe -r --size --steps --seed --out -o NETWORK",
+    "style": (
+        "--set --content-layer --style-layer --weight --recipe -r --size --steps --seed --out -o NETWORK"
+    ),
     "weights": "--units -u --scale --columns --out -o --model -m --weights --mean --std --device",
     "layers": "--size --search --fields --no-fields --json --weights --mean --std --unit-axis --device",
     "models": "--search -s",
     "parts": "--markdown",
-    "compare": "--targets -t --judge -j --seeds --steps --size --out -o --json NETWORK",
-    "bench": "--layer -l --recipe -r --size --lanes --steps --precision --threads --rounds --json NETWORK",
+    "compare": "--set --targets -t --judge -j --seeds --steps --size --out -o --json NETWORK",
+    "bench": (
+        "--set --layer -l --recipe -r --size --lanes --steps --precision --threads --rounds --json NETWORK"
+    ),
     "evaluate": "--judge -j --examples --batch --json NETWORK",
     "reproduce": "--start --out -o NETWORK",
     "gallery build": "--out -o --examples --limit --prune --dry-run --weights --device",
