@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.main import get_command
 
+from featvis.cli import main
 from featvis.cli.app import app
 
 NETWORK = "--model -m --weights --mean --std --unit-axis --device"
@@ -94,3 +95,30 @@ def test_every_option_and_argument_says_what_it_is():
         assert made.help, command
         for param in made.params:
             assert param.help, f"{command} {param.name}"
+
+
+@pytest.mark.parametrize("typed", [[], ["gallery"]], ids=["featvis", "featvis gallery"])
+def test_without_a_command_the_whole_help_is_shown(typed, capsys):
+    assert main([*typed, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert main(typed) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.split() == text.split()
+    assert len(shown.err.splitlines()) > 9
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (["blocks"], "Missing argument 'photo'. See featvis blocks --help"),
+        (["rendr"], "Did you mean 'render'? See featvis --help"),
+        (["gallery", "buld"], "Did you mean 'build'? See featvis gallery --help"),
+        (["render", "--stepz", "3"], "See featvis render --help"),
+    ],
+)
+def test_a_mistake_in_arguments_names_the_help(typed, says, capsys):
+    assert main(typed) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("featvis: ")
+    assert says in line
