@@ -151,7 +151,9 @@ def test_there_is_one_minus_sign_that_turns_ascent_into_descent():
 
 def test_no_text_refers_to_notes_that_a_user_has_not():
     texts = [*FILES, *PACKAGE.rglob("*.toml"), *PACKAGE.rglob("*.html")]
-    assert not [path for path in texts if re.search(r"\b(FIELD|DESIGN|FEATURES)\b", path.read_text("utf-8"))]
+    assert not [
+        path for path in texts if re.search(r"\b(FIELD|DESIGN|FEATURES)\b(?!=)", path.read_text("utf-8"))
+    ]
 
 
 def test_every_public_name_is_there():

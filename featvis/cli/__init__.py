@@ -43,13 +43,18 @@ def _run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        # Typer carries Click or its own copy of it; its usage errors tell their message and exit code.
+        # Typer carries Click or its own copy of it, so its errors are known by their names.
         if type(error).__name__ == "Abort":
             return _fail("interrupted", 130)
+        if type(error).__name__ == "NoArgsIsHelpError":  # `featvis` or `featvis gallery`, and nothing else
+            print(error, file=sys.stderr)
+            return 2
         tell = getattr(error, "format_message", None)
         if tell is None:
             raise
-        return _fail(tell() or "see featvis --help")
+        message, context = tell().rstrip("."), getattr(error, "ctx", None)
+        stop = "" if message.endswith("?") else "."
+        return _fail(f"{message}{stop} See {context.command_path if context else 'featvis'} --help")
 
 
 def _show(message: Warning | str, *_: object, **__: object) -> None:

@@ -6,21 +6,16 @@ from typing import Annotated
 
 import typer
 
-from featvis.cli.network import Device, Mean, Model, Std, UnitAxis, Weights
-from featvis.cli.photograph import Canvas, Out, Photo, Recipes, Seed, Steps, check
+from featvis.cli.checks import check_at_least
+from featvis.cli.network import Network
+from featvis.cli.options import Photo, Recipe, Targets
+from featvis.cli.photograph import Redrawing, check
 from featvis.errors import TargetError
 
 
 def accentuate(
     photo: Photo,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--target",
-            "-t",
-            help="A unit: blocks.3:5, classifier:tabby; several, each with --target, give a picture each.",
-        ),
-    ] = None,
+    target: Targets = None,
     weight: Annotated[
         float, typer.Option("--weight", help="How hard the photograph pulls; 1: as hard as the unit.")
     ] = 0.1,
@@ -28,17 +23,10 @@ def accentuate(
         str | None,
         typer.Option("--near", help="The layer in which to stay near it; by default in its pixels."),
     ] = None,
-    recipe: Recipes = "accentuate",
-    model: Model = "efficientnet_lite0",
-    weights: Weights = None,
-    size: Canvas = None,
-    steps: Steps = None,
-    seed: Seed = 0,
-    out: Out = None,
-    mean: Mean = None,
-    std: Std = None,
-    unit_axis: UnitAxis = None,
-    device: Device = "auto",
+    recipe: Recipe = "accentuate",
+    *,
+    options: Redrawing,
+    network: Network,
 ) -> int:
     """Accentuate what a unit sees in a photograph. It stays that photograph (Hamblin et al. 2024)."""
     from featvis.spec.target import parse_request
@@ -47,23 +35,8 @@ def accentuate(
         raise TargetError("say with --target which unit, for instance blocks.3:5 or classifier:tabby")
     for address in target:
         parse_request(address)
-    if not weight >= 0:
-        raise TargetError(f"--weight is at least 0, got {weight}")
-    asked = check(
-        "accentuate",
-        [photo],
-        recipe=recipe,
-        size=size,
-        steps=steps,
-        seed=seed,
-        out=out,
-        model=model,
-        weights=weights,
-        mean=mean,
-        std=std,
-        unit_axis=unit_axis,
-        device=device,
-    )
+    check_at_least(0, weight=weight)
+    asked = check("accentuate", [photo], recipe, options, network)
     handle, photograph = asked.load()
     from featvis.attribution.scoring import find_target
     from featvis.objectives.accentuation import accentuation

@@ -26,10 +26,11 @@ from featvis.cli import (
     style,
     weights,
 )
+from featvis.cli.options import with_groups
 from featvis.version import __version__
 
 app = typer.Typer(
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: rich would take longer to import than the help to print
     pretty_exceptions_enable=False,
@@ -53,21 +54,24 @@ def _options(
     """Feature visualization: what does each unit of a network look for?"""
 
 
-app.command("render")(render.render)
+for command in (
+    render.render,
+    attribute.attribute,
+    blocks.blocks,
+    components.components,
+    dream.dream,
+    accentuate.accentuate,
+    invert.invert,
+    caricature.caricature,
+    style.style,
+    weights.weights,
+    layers.layers,
+    models.models,
+    parts.parts,
+    compare.compare,
+    bench.bench,
+    evaluate.evaluate,
+    reproduce.reproduce,
+):
+    app.command()(with_groups(command))
 app.add_typer(gallery.app, name="gallery")
-app.command("attribute")(attribute.attribute)
-app.command("blocks")(blocks.blocks)
-app.command("components")(components.components)
-app.command("dream")(dream.dream)
-app.command("accentuate")(accentuate.accentuate)
-app.command("invert")(invert.invert)
-app.command("caricature")(caricature.caricature)
-app.command("style")(style.style)
-app.command("weights")(weights.weights)
-app.command("layers")(layers.layers)
-app.command("models")(models.models)
-app.command("parts")(parts.parts)
-app.command("compare")(compare.compare)
-app.command("bench")(bench.bench)
-app.command("evaluate")(evaluate.evaluate)
-app.command("reproduce")(reproduce.reproduce)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featvis.attribution.register import BASELINES, check_options, methods
-from featvis.cli.network import Device, Mean, Model, Std, UnitAxis, Weights, check_network, load_network
+from featvis.cli.checks import canvas_of, check_folder, check_photo
+from featvis.cli.network import Network
+from featvis.cli.options import OutOfPhoto, Photo, SizeOfPhoto, TargetOrDirection
 from featvis.errors import OutputError, RecipeError, TargetError
 
 if TYPE_CHECKING:
@@ -28,10 +30,8 @@ def _help(option: str, text: str) -> str:
 
 
 def attribute(
-    photo: Annotated[Path, typer.Argument(help="A photograph.")],
-    target: Annotated[
-        str, typer.Option("--target", "-t", help="One unit: blocks.3:5, blocks.3:5@4,6, classifier:tabby.")
-    ] = "",
+    photo: Photo,
+    target: TargetOrDirection = "",
     method: Annotated[
         str,
         typer.Option(
@@ -46,12 +46,7 @@ def attribute(
             help="Instead of a target: FILE.safetensors:ROW, as `featvis components` writes it.",
         ),
     ] = None,
-    model: Model = "efficientnet_lite0",
-    weights: Weights = None,
-    size: Annotated[
-        str | None,
-        typer.Option("--size", help="The canvas: 224, or HEIGHTxWIDTH; by default the whole photograph."),
-    ] = None,
+    size: SizeOfPhoto = None,
     layer: Annotated[
         str | None, typer.Option("--layer", "-l", help=_help("layer", "The map that is read:"))
     ] = None,
@@ -85,17 +80,11 @@ def attribute(
     grid: Annotated[
         bool, typer.Option("--grid", help="Show the methods side by side, beside an edge detector.")
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="The folder; by default gallery/attribution/PHOTO-TARGET."),
-    ] = None,
-    mean: Mean = None,
-    std: Std = None,
-    unit_axis: UnitAxis = None,
-    device: Device = "auto",
+    out: OutOfPhoto = None,
+    *,
+    network: Network,
 ) -> int:
     """Show where in a photograph a target fires. Writes overlays, maps and numbers, by one method or more."""
-    from featvis.spec.recipe import Recipe
     from featvis.spec.target import parse_request
 
     given: dict[str, Any] = {
@@ -117,17 +106,14 @@ def attribute(
     if target:
         parse_request(target)
     file, row = _direction(direction)
-    canvas = None if size is None else Recipe().but(size=size).size
-    numbers = check_network(model, mean, std)
-    if not photo.is_file():
-        raise OutputError(f"no photograph {str(photo)!r}")
+    canvas = canvas_of(size)
+    check_photo(photo)
     folder = out or Path("gallery") / "attribution" / _name(f"{photo.stem}-{target or direction}")
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, not a folder")
+    check_folder(folder)
 
     from featvis.attribution.attribute import attribute as attributed
 
-    handle = load_network(model, weights, numbers, unit_axis, device)
+    handle = network.load()
     wish: Any = target
     if file is not None:
         from featvis.attribution.components import load_direction

@@ -3,58 +3,61 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from featvis.cli.network import Device, Mean, Model, Std, UnitAxis, Weights, check_network, load_network
-from featvis.errors import RecipeError
+from featvis.cli.checks import check_at_least
+from featvis.cli.fields import choose_recipe
+from featvis.cli.network import Network
+from featvis.cli.options import (
+    JsonFile,
+    Lanes,
+    LastLayer,
+    Precision,
+    RecipeOfLayer,
+    Set,
+    Size,
+    Steps,
+    Threads,
+)
 
 
 def bench(
-    model: Model = "efficientnet_lite0",
-    layer: Annotated[str | None, typer.Option("--layer", "-l", help="By default the network's last.")] = None,
-    weights: Weights = None,
-    recipe: Annotated[
-        str | None, typer.Option("--recipe", "-r", help="A recipe's name or TOML file.")
-    ] = None,
-    size: Annotated[str | None, typer.Option("--size", help="The canvas: 224, or HEIGHTxWIDTH.")] = None,
-    lanes: Annotated[
-        int | None, typer.Option("--lanes", help="Pictures that one step computes together.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", help="Steps of a picture, to tell pictures a minute.")
-    ] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="float32 or bfloat16.")] = None,
-    threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,
+    layer: LastLayer = None,
+    recipe: RecipeOfLayer = None,
+    settings: Set = None,
+    size: Size = None,
+    lanes: Lanes = None,
+    steps: Steps = None,
+    precision: Precision = None,
+    threads: Threads = None,
     rounds: Annotated[int, typer.Option("--rounds", help="How many steps are timed.")] = 20,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
-    mean: Mean = None,
-    std: Std = None,
-    unit_axis: UnitAxis = None,
-    device: Device = "auto",
+    json_file: JsonFile = None,
+    *,
+    network: Network,
 ) -> int:
     """Time the engine's step beside the bare pass. Takes them in turn; says where the time goes."""
-    from featvis.spec.recipe import Recipe
-
-    changes: dict[str, Any] = {
+    options = {
         "size": size,
         "lanes": lanes,
         "steps": steps,
         "precision": precision,
         "threads": threads,
     }
-    changes = {name: value for name, value in changes.items() if value is not None}
-    (Recipe.load(recipe) if recipe is not None else Recipe()).but(**changes)
-    if rounds < 1:
-        raise RecipeError(f"--rounds is at least 1, got {rounds}")
-    numbers = check_network(model, mean, std)
-    handle = load_network(model, weights, numbers, unit_axis, device)
+    chosen = choose_recipe(recipe, options, settings)
+    check_at_least(1, rounds=rounds)
+    handle = network.load()
     from featvis.files import write_whole
     from featvis.run.bench import bench as measure
 
-    found = measure(handle, layer or handle.output_layer, rounds=rounds, recipe=recipe, **changes)
+    found = measure(
+        handle,
+        layer or handle.output_layer,
+        rounds=rounds,
+        recipe=chosen.base,
+        **chosen.plan_options(),
+    )
     height, width = found.size
     print(f"{found.model} {found.layer}, canvas {height}x{width}, {found.lanes} lanes, {found.precision}")
     print(f"on {found.device}; milliseconds for one picture and step, medians of {rounds}")

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from featvis.cli.network import Device, Mean, Model, Std, UnitAxis, Weights
-from featvis.cli.photograph import Canvas, Layers, Out, Photo, Recipes, Seed, Steps, check, layers_of
-from featvis.errors import TargetError
+from featvis.cli.checks import check_at_least
+from featvis.cli.network import Network
+from featvis.cli.options import Layers, Photo, Recipe
+from featvis.cli.photograph import Redrawing, check, layers_of
 
 
 def caricature(
@@ -17,37 +18,15 @@ def caricature(
     power: Annotated[
         float, typer.Option("--power", help="Of the cosine: larger is more faithful and less strong.")
     ] = 1.0,
-    recipe: Recipes = "caricature",
-    model: Model = "efficientnet_lite0",
-    weights: Weights = None,
-    size: Canvas = None,
-    steps: Steps = None,
-    seed: Seed = 0,
-    out: Out = None,
-    mean: Mean = None,
-    std: Std = None,
-    unit_axis: UnitAxis = None,
-    device: Device = "auto",
+    recipe: Recipe = "caricature",
+    *,
+    options: Redrawing,
+    network: Network,
 ) -> int:
     """Exaggerate what a layer sees. Climbs from noise to more of what it sees in a photograph."""
     names = layers_of(layer)
-    if not power >= 0:
-        raise TargetError(f"--power is at least 0, got {power}")
-    asked = check(
-        "caricature",
-        [photo],
-        recipe=recipe,
-        size=size,
-        steps=steps,
-        seed=seed,
-        out=out,
-        model=model,
-        weights=weights,
-        mean=mean,
-        std=std,
-        unit_axis=unit_axis,
-        device=device,
-    )
+    check_at_least(0, power=power)
+    asked = check("caricature", [photo], recipe, options, network)
     handle, photograph = asked.load()
     from featvis.objectives.caricature import caricature as more_of
 

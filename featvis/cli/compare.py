@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from featvis.cli.network import Device, Mean, Std, UnitAxis, Weights, check_network, load_network, note
+from featvis.cli.checks import check_at_least
+from featvis.cli.fields import choose_recipe
+from featvis.cli.network import Network, note
+from featvis.cli.options import JsonFile, Judges, OutOrNothing, Seeds, Set, Size, StepsOfTwo
 
 
 def compare(
@@ -18,52 +20,32 @@ def compare(
         list[str],
         typer.Option("--targets", "-t", help="Addresses of units: classifier:0:1000:50; may be repeated."),
     ],
-    judge: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--judge",
-            "-j",
-            help="A network that took no part; may be repeated. By default the embedded ones.",
-        ),
-    ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="Pictures of each unit by each recipe.")] = 1,
-    steps: Annotated[
-        str | None,
-        typer.Option("--steps", help="Instead of the recipes': one number, or one for each as 64,256."),
-    ] = None,
-    size: Annotated[str | None, typer.Option("--size", help="Instead of the recipes': 96 or 96x128.")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Keep the pictures in a/ and b/ of this folder."),
-    ] = None,
-    file: Annotated[Path | None, typer.Option("--json", help="Write what was found into a file.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="The network to climb.")] = "efficientnet_lite0",
-    weights: Weights = None,
-    mean: Mean = None,
-    std: Std = None,
-    unit_axis: UnitAxis = None,
-    device: Device = "auto",
+    judge: Judges = None,
+    seeds: Seeds = 1,
+    steps: StepsOfTwo = None,
+    size: Size = None,
+    settings: Set = None,
+    out: OutOrNothing = None,
+    file: JsonFile = None,
+    *,
+    network: Network,
 ) -> int:
     """Render the same units by two recipes. Prints each measure's difference with its 95 % interval."""
     from featvis.errors import RecipeError
     from featvis.files import write_whole
-    from featvis.spec.recipe import Recipe
 
-    if seeds < 1:
-        raise RecipeError(f"--seeds is at least 1, got {seeds}")
+    check_at_least(1, seeds=seeds)
     counts: list[str | None] = [*steps.split(",")] if steps is not None else [None, None]
     counts = counts * 2 if len(counts) == 1 else counts
     if len(counts) != 2:
         raise RecipeError(f"--steps is one number, or one for each recipe as 64,256; got {steps!r}")
     recipes = [
-        Recipe.load(name).but(steps=count, size=size)
+        choose_recipe(name, {"steps": count, "size": size}, settings).recipe
         for name, count in zip((recipe_a, recipe_b), counts, strict=True)
     ]
-    numbers = check_network(model, mean, std)
-    for name in judge or ():
-        check_network(name, None, None)
-    own = load_network(model, weights, numbers, unit_axis, device)
-    judges = None if judge is None else [load_network(name, None, {}, None, device) for name in judge]
+    panel = None if judge is None else [Network(name, device=network.device) for name in judge]
+    own = network.load()
+    judges = None if panel is None else [member.load() for member in panel]
     from featvis.trust.compare import compare as measure
 
     found = measure(recipes[0], recipes[1], targets, model=own, judges=judges, seeds=seeds, out=out, say=note)

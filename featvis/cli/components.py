@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from featvis.cli.network import Device, Mean, Model, Std, UnitAxis, Weights, check_network, load_network, note
+from featvis.cli.checks import canvas_of, check_at_least
+from featvis.cli.network import Network, note
+from featvis.cli.options import OutFile, Seed, SizeOfPhoto
 from featvis.errors import OutputError, RecipeError, unknown
 
 
@@ -16,28 +18,18 @@ def components(
     photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")],
     method: Annotated[str, typer.Option("--method", help="nmf or pca.")] = "nmf",
     count: Annotated[int, typer.Option("--count", help="How many directions.")] = 8,
-    seed: Annotated[int, typer.Option("--seed", help="Of nmf's start.")] = 0,
-    model: Model = "efficientnet_lite0",
-    weights: Weights = None,
-    size: Annotated[
-        str | None,
-        typer.Option("--size", help="The canvas: 224, or HEIGHTxWIDTH; by default whole photographs."),
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file.")] = Path("directions.safetensors"),
-    mean: Mean = None,
-    std: Std = None,
-    unit_axis: UnitAxis = None,
-    device: Device = "auto",
+    seed: Seed = 0,
+    size: SizeOfPhoto = None,
+    out: OutFile = Path("directions.safetensors"),
+    *,
+    network: Network,
 ) -> int:
     """Reduce a layer to a few directions. Found over photographs; saved as rows of one file."""
-    from featvis.spec.recipe import Recipe
-
     if method not in ("nmf", "pca"):
         raise RecipeError(unknown("method", method, ("nmf", "pca"), "methods: nmf, pca"))
-    if count < 1 or seed < 0:
-        raise RecipeError(f"--count is at least 1 and --seed at least 0, got {count} and {seed}")
-    canvas = None if size is None else Recipe().but(size=size).size
-    numbers = check_network(model, mean, std)
+    check_at_least(1, count=count)
+    check_at_least(0, seed=seed)
+    canvas = canvas_of(size)
     for path in photos:
         if not path.exists():
             raise OutputError(f"no photograph or folder {str(path)!r}")
@@ -48,7 +40,7 @@ def components(
     from featvis.attribution.components import find_components
     from featvis.photographs.photos import list_files
 
-    handle = load_network(model, weights, numbers, unit_axis, device)
+    handle = network.load()
     images = []
     for path in photos:
         for file in [path / name for name in list_files(path).names] if path.is_dir() else [path]:

@@ -8,64 +8,42 @@ from typing import Annotated, Any
 
 import typer
 
-from featvis.cli.network import Device, Mean, Std, UnitAxis, Weights, check_network, load_network, note
-from featvis.errors import OutputError, RecipeError, UserError
+from featvis.cli.checks import check_at_least, check_folder
+from featvis.cli.network import Network, NetworkOfFolder, note
+from featvis.cli.options import AsJson, Judges, Photographs
+from featvis.errors import OutputError, UserError
 
 
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="A folder of pictures, or a gallery.")],
-    judge: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--judge",
-            "-j",
-            help="A network that took no part; may be repeated. By default the embedded ones.",
-        ),
-    ] = None,
-    examples: Annotated[
-        Path | None, typer.Option("--examples", help="A folder of photographs to compare with.")
-    ] = None,
+    judge: Judges = None,
+    examples: Photographs = None,
     batch: Annotated[
         int, typer.Option("--batch", help="How many pictures stand together for BatchNorm statistics.")
     ] = 8,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything that was found as JSON.")] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="The pictures' network; by default the folder's, a gallery's as its config says.",
-        ),
-    ] = None,
-    weights: Weights = None,
-    mean: Mean = None,
-    std: Std = None,
-    unit_axis: UnitAxis = None,
-    device: Device = "auto",
+    as_json: AsJson = False,
+    *,
+    network: NetworkOfFolder,
 ) -> int:
     """Judge the saved pictures of a folder. Enters a verdict for each in the manifest and the pages."""
-    if batch < 1:
-        raise RecipeError(f"--batch is at least 1, got {batch}")
+    check_at_least(1, batch=batch)
+    check_folder(folder)
     if not folder.is_dir():
-        raise OutputError(
-            f"{folder} is a file, not a folder" if folder.exists() else f"no folder {str(folder)!r}"
-        )
+        raise OutputError(f"no folder {str(folder)!r}")
     if examples is not None and not examples.is_dir():
         raise UserError(f"no folder of photographs {str(examples)!r}")
-    numbers = check_network(model or "x", mean, std)
-    for name in judge or ():
-        check_network(name, None, None)
+    panel = None if judge is None else [Network(name, device=network.device) for name in judge]
     from featvis.trust.panel import load_network_of, name_of_network
     from featvis.trust.subjects import read_folder
 
     manifest = read_folder(folder)
-    if (model, weights, mean, std, unit_axis) == (None,) * 5:
-        own = load_network_of(folder, manifest, device)
+    if network.is_named:
+        own = network.load(network.model or name_of_network(manifest))
+    else:
+        own = load_network_of(folder, manifest, network.device)
         for line in own.notes:
             note(line)
-    else:
-        own = load_network(model or name_of_network(manifest), weights, numbers, unit_axis, device)
-    judges = None if judge is None else [load_network(name, None, {}, None, device) for name in judge]
+    judges = None if panel is None else [member.load() for member in panel]
     from featvis.trust.evaluation import evaluate as measure
 
     found = measure(folder, judges=judges, model=own, examples=examples, batch=batch, say=note)

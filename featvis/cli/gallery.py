@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featvis.cli.network import Device, check_network, note
+from featvis.cli.network import Network, note
+from featvis.cli.options import Device, DryRun, OutOfConfig, Photographs, WeightsOfConfig
 from featvis.errors import OutputError
 
 if TYPE_CHECKING:
@@ -29,23 +30,14 @@ Folder = Annotated[Path, typer.Argument(help="A gallery's folder.")]
 @app.command("build")
 def build(
     config: Annotated[Path, typer.Argument(help="A TOML file; configs/galleries has some.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The folder; by default gallery/NAME of the config.")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option("--weights", help="A weights file, instead of the config's.")
-    ] = None,
-    examples: Annotated[
-        Path | None,
-        typer.Option("--examples", help="A folder of photographs to find those that units respond to."),
-    ] = None,
+    out: OutOfConfig = None,
+    weights: WeightsOfConfig = None,
+    examples: Photographs = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Render at most so many pictures.")] = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove pictures that the config no longer asks for.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would do and how long it takes; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     device: Device = "auto",
 ) -> int:
     """Render what a gallery lacks. Writes its pages too; ended at any moment, the same command goes on."""
@@ -53,7 +45,7 @@ def build(
     from featvis.galleries.request import make_request
 
     request = make_request(config, out, weights=weights, examples=examples, limit=limit)
-    check_network(request.gallery.model, None, None)
+    Network(request.gallery.model)  # refuses what can be no name
     if request.source.startswith("file:"):
         note(f"running the code of {request.source.removeprefix('file:').rpartition(':')[0]}")
     if dry_run:

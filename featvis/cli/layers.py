@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featvis.cli.network import Device, Mean, Std, UnitAxis, Weights, check_network, load_network
+from featvis.cli.checks import canvas_of
+from featvis.cli.network import UntrainedNetwork
+from featvis.cli.options import AsJson, Search, SizeOfNetwork
 from featvis.errors import TargetError
 
 if TYPE_CHECKING:
@@ -15,36 +17,26 @@ if TYPE_CHECKING:
 
 
 def layers(
-    model: Annotated[str, typer.Argument(help="The network, as for --model.")] = "efficientnet_lite0",
-    weights: Weights = "none",
-    size: Annotated[str | None, typer.Option("--size", help="The canvas: 224, or HEIGHTxWIDTH.")] = None,
-    search: Annotated[
-        str, typer.Option("--search", help="Only layers whose name or module holds this.")
-    ] = "",
+    network: UntrainedNetwork,
+    size: SizeOfNetwork = None,
+    search: Search = "",
     fields: Annotated[
         bool, typer.Option("--fields/--no-fields", help="Measure receptive fields (takes seconds).")
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    mean: Mean = None,
-    std: Std = None,
-    unit_axis: UnitAxis = None,
-    device: Device = "cpu",
+    as_json: AsJson = False,
 ) -> int:
     """List a network's layers. Module, layout, units, shape, receptive field and stride; needs no weights."""
-    from featvis.spec.recipe import Recipe
-
-    canvas = None if size is None else Recipe(size=size).size
-    numbers = check_network(model, mean, std)
-    handle = load_network(model, weights, numbers, unit_axis, device)
+    canvas = canvas_of(size)
+    handle = network.load()
     shown = canvas or handle.input_size
     found = handle.layers_with_receptive_fields(shown) if fields else list(handle.at(shown).layers.values())
     chosen = [one for one in found if search.lower() in f"{one.name} {one.module}".lower()]
     if not chosen:
-        raise TargetError(f"no layer of {model} holds {search!r}; it has {len(found)} layers")
+        raise TargetError(f"no layer of {network.model} holds {search!r}; it has {len(found)} layers")
     if as_json:
         print(json.dumps([_as_data(one) for one in chosen], indent=1))
         return 0
-    print(f"{model}, canvas {shown[0]}x{shown[1]}, trained at {handle.input_size[0]}x{handle.input_size[1]}")
+    print(f"{network.model}, canvas {_by(shown)}, trained at {_by(handle.input_size)}")
     rows: list[tuple[str, ...]] = [("layer", "module", "layout", "units", "shape", "field", "stride")]
     rows += [_as_row(one) for one in chosen]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

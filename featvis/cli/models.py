@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from featvis.cli.options import SearchOrS
 from featvis.errors import ModelError
 
 
 def models(
-    search: Annotated[str, typer.Option("--search", "-s", help="Only names that hold this text.")] = "",
+    search: SearchOrS = "",
 ) -> int:
     """List the networks that can be loaded. And where their weights come from."""
     from featvis.models.load import list_models

@@ -1,79 +1,101 @@
-"""The options by which every command names a network, and how it is loaded from them."""
+"""The options by which a command names a network, and how it is loaded from them."""
 
 from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import typer
-
+from featvis.cli.checks import numbers_of
+from featvis.cli.options import (
+    Device,
+    Mean,
+    Model,
+    ModelArgument,
+    ModelOfFile,
+    ModelOfFolder,
+    Std,
+    UnitAxis,
+    Weights,
+    WeightsOrNone,
+)
 from featvis.errors import ModelError
 from featvis.models.sources.register import forms, split_name
 
 if TYPE_CHECKING:
     from featvis.models.handle import ModelHandle
 
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        help=f"{forms()} (file: runs that code).",
-    ),
-]
-Weights = Annotated[
-    str | None,
-    typer.Option("--weights", help="A weights file (safetensors or checkpoint), or 'none' for random ones."),
-]
-Mean = Annotated[str | None, typer.Option("--mean", help="Preprocessing: the mean, as 0.485,0.456,0.406.")]
-Std = Annotated[str | None, typer.Option("--std", help="Preprocessing: the deviation, as 0.229,0.224,0.225.")]
-UnitAxis = Annotated[
-    int | None,
-    typer.Option(
-        "--unit-axis", help="The axis of a layer's units, where its output does not tell (1 or -1)."
-    ),
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
-
 _EMBEDDED = re.compile(r"[\w.-]+")
 
 
-def check_network(model: str, mean: str | None, std: str | None) -> dict[str, Any]:
-    """Check the network's options without loading anything; return those given as numbers.
+@dataclass
+class Network:
+    """The options of a network. What can be seen to be wrong without loading it raises ModelError."""
 
-    Raises:
-        ModelError: a name that no source can have, or numbers that are none.
-    """
-    prefix, name = split_name(model)
-    if not name or not (prefix or _EMBEDDED.fullmatch(name)):
-        raise ModelError(f"--model {model!r} is no network's name; write {forms()}")
-    return {"mean": _numbers("--mean", mean), "std": _numbers("--std", std)}
+    model: Model = "efficientnet_lite0"
+    weights: Weights = None
+    mean: Mean = None
+    std: Std = None
+    unit_axis: UnitAxis = None
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        if self.model is not None:
+            prefix, name = split_name(self.model)
+            if not name or not (prefix or _EMBEDDED.fullmatch(name)):
+                raise ModelError(f"--model {self.model!r} is no network's name; write {forms()}")
+        self._mean = None if self.mean is None else numbers_of("--mean", self.mean, float)
+        self._std = None if self.std is None else numbers_of("--std", self.std, float)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether any option but the device was given."""
+        return (self.model, self.weights, self.mean, self.std, self.unit_axis) != (None,) * 5
+
+    def load(self, name: str | None = None) -> ModelHandle:
+        """Load the network, or one of another name with the same options; print its notes."""
+        source = str(name or self.model)
+        if source.startswith("file:"):
+            note(f"running the code of {source.removeprefix('file:').rpartition(':')[0]}")
+        from featvis.models.load import load_model
+
+        handle = load_model(
+            source,
+            weights=self.weights,
+            mean=self._mean,
+            std=self._std,
+            unit_axis=self.unit_axis,
+            device=self.device,
+        )
+        for line in handle.notes:
+            note(line)
+        return handle
 
 
-def load_network(
-    model: str, weights: str | None, numbers: dict[str, Any], unit_axis: int | None, device: str
-) -> ModelHandle:
-    """Load a network and say its notes."""
-    if model.startswith("file:"):
-        note(f"running the code of {model.removeprefix('file:').rpartition(':')[0]}")
-    from featvis.models.load import load_model
+@dataclass
+class NetworkOfFile(Network):
+    """The network of one picture."""
 
-    handle = load_model(model, weights=weights, unit_axis=unit_axis, device=device, **numbers)
-    for line in handle.notes:
-        note(line)
-    return handle
+    model: ModelOfFile = None
+
+
+@dataclass
+class NetworkOfFolder(Network):
+    """The network of a folder's pictures."""
+
+    model: ModelOfFolder = None
+
+
+@dataclass
+class UntrainedNetwork(Network):
+    """A network whose weights do not matter, named as the command's argument."""
+
+    model: ModelArgument = "efficientnet_lite0"
+    weights: WeightsOrNone = "none"
+    device: Device = "cpu"
 
 
 def note(line: str) -> None:
     """Print a line to stderr."""
     print(line, file=sys.stderr, flush=True)
-
-
-def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise ModelError(f"{option}: numbers separated by commas are expected, got {text!r}") from None

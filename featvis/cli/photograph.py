@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from featvis.cli.network import check_network, load_network, note
-from featvis.errors import OutputError, RecipeError, TargetError
+from featvis.cli.checks import check_at_least, check_folder, check_photo
+from featvis.cli.fields import choose_recipe
+from featvis.cli.network import Network, note
+from featvis.cli.options import OutOfCommand, Seed, Set, SizeAtMost, Steps
+from featvis.errors import RecipeError, TargetError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,24 +21,16 @@ if TYPE_CHECKING:
     from featvis.run.redraw import Redrawn
     from featvis.spec.recipe import Recipe
 
-Photo = Annotated[Path, typer.Argument(help="A photograph.")]
-Layers = Annotated[
-    list[str] | None,
-    typer.Option("--layer", "-l", help="A layer; several, each with --layer, give a picture each."),
-]
-Canvas = Annotated[
-    str | None,
-    typer.Option(
-        "--size",
-        help="The canvas: 224, or HEIGHTxWIDTH; by default the whole photograph, at most 384 pixels long.",
-    ),
-]
-Steps = Annotated[int | None, typer.Option("--steps", help="Ascent steps, instead of the recipe's.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of the picture's own chance.")]
-Recipes = Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or TOML file.")]
-Out = Annotated[
-    Path | None, typer.Option("--out", "-o", help="The folder to write to; by default gallery/COMMAND.")
-]
+
+@dataclass
+class Redrawing:
+    """The options of every command that redraws a photograph."""
+
+    settings: Set = None
+    size: SizeAtMost = None
+    steps: Steps = None
+    seed: Seed = 0
+    out: OutOfCommand = None
 
 
 @dataclass
@@ -47,14 +40,14 @@ class Asked:
     command: str
     photo: Path
     recipe: Recipe
+    given: frozenset[str]
+    """The fields of the recipe that were given by options."""
+    scale: tuple[int, int]
+    """The canvas that the named recipe is made for, (height, width)."""
     folder: Path
     size: tuple[int, int] | None
     seed: int
-    model: str
-    weights: str | None
-    unit_axis: int | None
-    device: str
-    numbers: dict[str, Any]
+    network: Network
     told: dict[str, Any] = field(default_factory=dict)
     """What the JSON file beside each picture says of it beyond its entry."""
 
@@ -63,7 +56,7 @@ class Asked:
         from featvis.run.redraw import lay_photograph, tell_photograph
 
         self.told = {"command": self.command, **tell_photograph(self.photo)}
-        handle = load_network(self.model, self.weights, self.numbers, self.unit_axis, self.device)
+        handle = self.network.load()
         return handle, lay_photograph(handle, self.photo, self.size)
 
     def draw(
@@ -125,44 +118,26 @@ class Asked:
         return write_whole(self.folder / f"{self.command}-{self.photo.stem}-side-by-side.png", png(sheet))
 
 
-def check(
-    command: str,
-    photos: Sequence[Path],
-    *,
-    recipe: str,
-    size: str | None,
-    steps: int | None,
-    seed: int,
-    out: Path | None,
-    model: str,
-    weights: str | None,
-    mean: str | None,
-    std: str | None,
-    unit_axis: int | None,
-    device: str,
-) -> Asked:
+def check(command: str, photos: Sequence[Path], recipe: str, options: Redrawing, network: Network) -> Asked:
     """Check what these commands have in common before torch is imported; the first photograph is redrawn.
 
     Raises:
         UserError: whatever is wrong, in one line.
     """
-    from featvis.photographs.photos import read_photo
     from featvis.spec.recipe import Recipe
 
-    chosen = Recipe.load(recipe).but(steps=steps)
-    if seed < 0:
-        raise RecipeError(f"--seed is at least 0, got {seed}")
-    numbers = check_network(model, mean, std)
+    chosen = choose_recipe(recipe, {"size": options.size, "steps": options.steps}, options.settings)
+    given = frozenset(chosen.changes)
+    if "stages" in given and "size" not in given:
+        raise RecipeError("--set stages needs --size; without it the canvas is as large as the photograph")
+    check_at_least(0, seed=options.seed)
     for photo in photos:
-        if not photo.is_file():
-            raise OutputError(f"no photograph {str(photo)!r}")
-        if read_photo(photo, 3) is None:
-            raise OutputError(f"{photo} is no readable photograph")
-    folder = out or Path("gallery") / command
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, not a folder")
-    canvas = Recipe().but(size=size).size if size is not None else None
-    return Asked(command, photos[0], chosen, folder, canvas, seed, model, weights, unit_axis, device, numbers)
+        check_photo(photo)
+    folder = options.out or Path("gallery") / command
+    check_folder(folder)
+    canvas = chosen.recipe.size if "size" in given else None
+    made_for = Recipe.load(recipe).size
+    return Asked(command, photos[0], chosen.recipe, given, made_for, folder, canvas, options.seed, network)
 
 
 def layers_of(layers: Sequence[str] | None, option: str = "layer") -> list[str]:

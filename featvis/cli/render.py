@@ -9,7 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featvis.cli.network import Device, Mean, Model, Std, UnitAxis, Weights, check_network, load_network, note
+from featvis.cli.checks import check_at_least, check_folder, numbers_of
+from featvis.cli.fields import choose_recipe
+from featvis.cli.network import Network, note
+from featvis.cli.options import (
+    DryRun,
+    LanesOrAuto,
+    LayerOfTargets,
+    Out,
+    PrecisionOrAuto,
+    RecipeOfLayer,
+    Seed,
+    Seeds,
+    Set,
+    Size,
+    Start,
+    Steps,
+    Threads,
+    Units,
+)
 from featvis.errors import OutputError, RecipeError, TargetError
 
 if TYPE_CHECKING:
@@ -24,25 +42,15 @@ def render(
             help="Addresses: blocks.3:0:8, classifier:263, classifier:Pembroke, features.28:7@4,6."
         ),
     ] = None,
-    model: Model = "efficientnet_lite0",
-    weights: Weights = None,
-    layer: Annotated[str | None, typer.Option("--layer", "-l", help="A layer, instead of addresses.")] = None,
-    units: Annotated[
-        str, typer.Option("--units", "-u", help="The layer's units: 0:64, 3,17 or all.")
-    ] = "all",
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe",
-            "-r",
-            help="A recipe's name or TOML file; by default portrait, texture or channel, by the layer.",
-        ),
-    ] = None,
-    size: Annotated[str | None, typer.Option("--size", help="The canvas: 224, or HEIGHTxWIDTH.")] = None,
+    layer: LayerOfTargets = None,
+    units: Units = "all",
+    recipe: RecipeOfLayer = None,
+    settings: Set = None,
+    size: Size = None,
     input_size: Annotated[
         str | None, typer.Option("--input-size", help="What the network is shown, if not the canvas' size.")
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Ascent steps.")] = None,
+    steps: Steps = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Of the optimizer.")] = None,
     optimizer: Annotated[
         str | None, typer.Option("--optimizer", help="adam, nadam, sgd or lbfgs (a step is one evaluation).")
@@ -59,31 +67,20 @@ def render(
     best_of: Annotated[
         int | None, typer.Option("--best-of", help="Candidates of each picture; the best score is kept.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of each picture's own chance.")] = 0,
-    seeds: Annotated[
-        int, typer.Option("--seeds", help="Pictures of each target, from seeds SEED, SEED+1 …")
-    ] = 1,
+    seed: Seed = 0,
+    seeds: Seeds = 1,
     diverse: Annotated[
         int,
         typer.Option("--diverse", help="So many pictures of each target, kept unlike each other; 0: none."),
     ] = 0,
-    lanes: Annotated[
-        str | None,
-        typer.Option("--lanes", help="Pictures that one step computes together; auto measures what is fast."),
-    ] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="float32, bfloat16 or auto.")] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="CPU threads; a folder keeps its first number.")
-    ] = None,
+    lanes: LanesOrAuto = None,
+    precision: PrecisionOrAuto = None,
+    threads: Threads = None,
     space: Annotated[
         str | None, typer.Option("--space", help="The image space: fourier, pixel, phase, cppn …")
     ] = None,
-    start: Annotated[
-        Path | None, typer.Option("--start", help="An image to start from instead of noise.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The folder to write to; by default gallery/MODEL.")
-    ] = None,
+    start: Start = None,
+    out: Out = None,
     snapshots: Annotated[
         str | None, typer.Option("--snapshots", help="Also keep pictures after so many steps: 16,64.")
     ] = None,
@@ -98,17 +95,12 @@ def render(
         str | None, typer.Option("--morph", help="Also write the pictures turning into each other: gif, mp4.")
     ] = None,
     fps: Annotated[float, typer.Option("--fps", help="Frames a second of the videos.")] = 12.0,
-    mean: Mean = None,
-    std: Std = None,
-    unit_axis: UnitAxis = None,
-    device: Device = "auto",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would do and cost; write nothing.")
-    ] = False,
+    *,
+    network: Network,
+    dry_run: DryRun = False,
 ) -> int:
     """Render what units look for. What the folder has already is not rendered again."""
     from featvis.results.encoders import check_video
-    from featvis.spec.recipe import Recipe, RunOptions
     from featvis.spec.target import parse_request, parse_vectors
 
     # Everything that needs no network is checked before torch is even imported.
@@ -122,7 +114,7 @@ def render(
     for address in addresses:
         if parse_vectors(address) is None:
             parse_request(address)
-    changes: dict[str, Any] = {
+    options = {
         "size": size,
         "input_size": input_size,
         "steps": steps,
@@ -137,16 +129,12 @@ def render(
         "threads": threads,
         "space": None if space is None else {"name": space},
     }
-    changes = {name: value for name, value in changes.items() if value is not None}
-    plain = {name: value for name, value in changes.items() if value != "auto"}
-    chosen = Recipe.load(recipe) if recipe is not None else None
-    checked = (chosen or Recipe()).but(**plain)
+    chosen = choose_recipe(recipe, options, settings, auto=("lanes", "precision"))
     # A start image is brought to the canvas that was asked for, or sets it.
-    canvas = checked.size if chosen is not None or size is not None else None
-    options = RunOptions(device=device, out=out)
-    if seed < 0 or seeds < 1:
-        raise RecipeError(f"--seed is at least 0 and --seeds at least 1, got {seed} and {seeds}")
-    kept = () if snapshots is None else tuple(_numbers("--snapshots", snapshots, int))
+    canvas = chosen.recipe.size if recipe is not None or "size" in chosen.changes else None
+    check_at_least(0, seed=seed)
+    check_at_least(1, seeds=seeds)
+    kept = () if snapshots is None else numbers_of("--snapshots", snapshots, int)
     if video is None and morph is None and fps != 12.0:
         raise RecipeError("--fps needs --video or --morph")
     for kind in (video, morph):
@@ -154,14 +142,12 @@ def render(
             check_video(kind, fps)
     if diverse and (diverse < 2 or seeds != 1):
         raise RecipeError(f"--diverse is at least 2, without --seeds; got {diverse} and --seeds {seeds}")
-    numbers = check_network(model, mean, std)
     if start is not None and not start.is_file():
         raise OutputError(f"no image {str(start)!r} to start from")
-    folder = options.out or Path("gallery") / re.sub(r"[^\w.-]+", "_", model)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, not a folder")
+    folder = out or Path("gallery") / re.sub(r"[^\w.-]+", "_", str(network.model))
+    check_folder(folder)
 
-    handle = load_network(model, weights, numbers, unit_axis, options.device)
+    handle = network.load()
     from featvis.results.picture import load_image
     from featvis.run.extras import Extras
     from featvis.run.prepare import prepare
@@ -172,12 +158,12 @@ def render(
         out=folder,
         extras=Extras(kept, video, fps, transparency, morph),
         write=not dry_run,
-        recipe=recipe,
+        recipe=chosen.base,
         seed=seed,
         seeds=seeds,
         start=None if start is None else load_image(start, handle.channels, canvas),
         diverse=diverse,
-        **changes,
+        **chosen.plan_options(),
     )
     for name, choice in prepared.choices.items():
         tried = ", ".join(f"{kind} {took:.3g} ms" for kind, took in choice.measured.items())
@@ -191,15 +177,8 @@ def render(
 
 
 def _band(text: str) -> Any:
-    found = _numbers("--band", text, float)
+    found = numbers_of("--band", text, float)
     return found[0] if len(found) == 1 else found
-
-
-def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[Any]:
-    try:
-        return [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise RecipeError(f"{option} takes numbers with commas between, got {text!r}") from None
 
 
 def _render(prepared: Prepared, folder: Path) -> int:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from featvis.cli.network import Device, Mean, Model, Std, UnitAxis, Weights
-from featvis.cli.photograph import Canvas, Out, Photo, Recipes, Seed, Steps, check, layers_of
-from featvis.errors import TargetError
+from featvis.cli.checks import check_at_least
+from featvis.cli.network import Network
+from featvis.cli.options import Photo, Recipe
+from featvis.cli.photograph import Redrawing, check, layers_of
 
 
 def style(
@@ -26,38 +27,16 @@ def style(
     weight: Annotated[
         float, typer.Option("--weight", help="Of the style; the larger, the less is left of the content.")
     ] = 0.3,
-    recipe: Recipes = "style",
-    model: Model = "efficientnet_lite0",
-    weights: Weights = None,
-    size: Canvas = None,
-    steps: Steps = None,
-    seed: Seed = 0,
-    out: Out = None,
-    mean: Mean = None,
-    std: Std = None,
-    unit_axis: UnitAxis = None,
-    device: Device = "auto",
+    recipe: Recipe = "style",
+    *,
+    options: Redrawing,
+    network: Network,
 ) -> int:
     """Give a photograph another's style. Matches activations and Gram matrices (Gatys et al. 2016)."""
     contents = layers_of(content_layer, "content-layer")
     styles = layers_of(style_layer, "style-layer")
-    if not weight >= 0:
-        raise TargetError(f"--weight is at least 0, got {weight}")
-    asked = check(
-        "style",
-        [content, style],
-        recipe=recipe,
-        size=size,
-        steps=steps,
-        seed=seed,
-        out=out,
-        model=model,
-        weights=weights,
-        mean=mean,
-        std=std,
-        unit_axis=unit_axis,
-        device=device,
-    )
+    check_at_least(0, weight=weight)
+    asked = check("style", [content, style], recipe, options, network)
     handle, photograph = asked.load()
     from featvis.objectives.match import match
     from featvis.objectives.style import style as style_of

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from featvis.cli.network import Device, Mean, Model, Std, Weights, check_network, load_network
+from featvis.cli.checks import check_at_least
+from featvis.cli.network import Network
+from featvis.cli.options import Device, Mean, Model, OutFile, Std, Units, Weights
 from featvis.errors import OutputError, RecipeError
 
 
 def weights(
     layer: Annotated[str, typer.Argument(help="A first convolution, or a linear layer on pixels.")],
-    units: Annotated[str, typer.Option("--units", "-u", help="0:64, 3,17 or all.")] = "all",
+    units: Units = "all",
     scale: Annotated[
         float | None,
         typer.Option("--scale", help="The weight at the scale's ends; by default the layer's largest."),
@@ -21,7 +23,7 @@ def weights(
     columns: Annotated[int | None, typer.Option("--columns", help="Of the grid.")] = None,
     model: Model = "efficientnet_lite0",
     weights: Weights = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG.")] = Path("weights.png"),
+    out: OutFile = Path("weights.png"),
     mean: Mean = None,
     std: Std = None,
     device: Device = "auto",
@@ -30,11 +32,10 @@ def weights(
     from featvis.spec.target import expand, parse_request
 
     request = parse_request(f"{layer}:{units}")
-    numbers = check_network(model, mean, std)
+    network = Network(model, weights, mean, std, None, device)
     if scale is not None and not scale > 0:
         raise RecipeError(f"--scale is above 0, got {scale}")
-    if columns is not None and columns < 1:
-        raise RecipeError(f"--columns is at least 1, got {columns}")
+    check_at_least(1, columns=columns)
     if out.is_dir():
         raise OutputError(f"{out} is a folder; --out is the PNG")
 
@@ -42,7 +43,7 @@ def weights(
     from featvis.attribution.result import png
     from featvis.files import write_whole
 
-    handle = load_network(model, weights, numbers, None, device)
+    handle = network.load()
     info = handle.layer(request.layer)
     chosen = [target.unit for target in expand(request, info.units, info.labels)]
     image = weights_image(handle, request.layer, chosen, scale=scale, columns=columns)

@@ -1,0 +1,124 @@
+"""What every command takes and says in its help: names that stay, one text for one option."""
+
+from __future__ import annotations
+
+import pytest
+from typer.main import get_command
+
+from featvis.cli import main
+from featvis.cli.app import app
+
+NETWORK = "--model -m --weights --mean --std --unit-axis --device"
+NAMES = {
+    "render": (
+        "--set --layer -l --units -u --recipe -r --size --input-size --steps --learning-rate --optimizer "
+        "--copies --average --band --best-of --seed --seeds --diverse --lanes --precision --threads "
+        "--space --start --out -o --snapshots --video --transparency --morph --fps --dry-run NETWORK"
+    ),
+    "attribute": (
+        "--target -t --method --direction --size --layer -l --steps --window --stride --area --baseline "
+        "--smooth --noise --seed --curves --no-curves --sanity --grid --out -o NETWORK"
+    ),
+    "blocks": "--target -t --layer -l --count --icons --size --out -o NETWORK",
+    "components": "--method --count --seed --size --out -o NETWORK",
+    "dream": "--set --layer -l --octaves --octave-scale --recipe -r --size --steps --seed --out -o NETWORK",
+    "accentuate": "--set --target -t --weight --near --recipe -r --size --steps --seed --out -o NETWORK",
+    "invert": "--set --layer -l --recipe -r --size --steps --seed --out -o NETWORK",
+    "caricature": "--set --layer -l --power --recipe -r --size --steps --seed --out -o NETWORK",
+    "style": (
+        "--set --content-layer --style-layer --weight --recipe -r --size --steps --seed --out -o NETWORK"
+    ),
+    "weights": "--units -u --scale --columns --out -o --model -m --weights --mean --std --device",
+    "layers": "--size --search --fields --no-fields --json --weights --mean --std --unit-axis --device",
+    "models": "--search -s",
+    "parts": "--markdown",
+    "compare": "--set --targets -t --judge -j --seeds --steps --size --out -o --json NETWORK",
+    "bench": (
+        "--set --layer -l --recipe -r --size --lanes --steps --precision --threads --rounds --json NETWORK"
+    ),
+    "evaluate": "--judge -j --examples --batch --json NETWORK",
+    "reproduce": "--start --out -o NETWORK",
+    "gallery build": "--out -o --examples --limit --prune --dry-run --weights --device",
+    "gallery status": "",
+    "gallery pages": "",
+    "gallery schema": "",
+    "gallery export": "--zip",
+}
+"""The options of each command. Scripts use them: one may come, none may go."""
+
+OF_ITS_OWN = {"--count", "--method", "--weight"}
+"""Options that are a command's own and share no more than their name."""
+OF_METHODS = {"--layer", "--steps", "--seed"}
+"""Options of `attribute` that belong to one of its methods."""
+
+
+def commands(group=None, path=()):
+    """Every command by its words."""
+    for name, command in (group or get_command(app)).commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+COMMANDS = dict(commands())
+
+
+def options(command):
+    return [param for param in COMMANDS[command].params if param.param_type_name == "option"]
+
+
+def test_every_command_is_in_the_table():
+    assert set(COMMANDS) == set(NAMES)
+
+
+@pytest.mark.parametrize("command", NAMES)
+def test_a_command_keeps_the_names_of_its_options(command):
+    names = [name for option in options(command) for name in (*option.opts, *option.secondary_opts)]
+    assert len(names) == len(set(names))
+    assert set(names) == set(NAMES[command].replace("NETWORK", NETWORK).split())
+
+
+def test_an_option_has_the_same_help_in_every_command():
+    texts = {}
+    for command in COMMANDS:
+        for option in options(command):
+            if option.opts[0] in OF_ITS_OWN or (command == "attribute" and option.opts[0] in OF_METHODS):
+                continue
+            kind = (option.opts[0], option.multiple, option.is_flag)  # repeatable, a switch, or neither
+            texts.setdefault(kind, {}).setdefault(option.help, []).append(command)
+    assert {kind: told for kind, told in texts.items() if len(told) > 1} == {}
+
+
+def test_every_option_and_argument_says_what_it_is():
+    for command, made in COMMANDS.items():
+        assert made.help, command
+        for param in made.params:
+            assert param.help, f"{command} {param.name}"
+
+
+@pytest.mark.parametrize("typed", [[], ["gallery"]], ids=["featvis", "featvis gallery"])
+def test_without_a_command_the_whole_help_is_shown(typed, capsys):
+    assert main([*typed, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert main(typed) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.split() == text.split()
+    assert len(shown.err.splitlines()) > 9
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (["blocks"], "Missing argument 'photo'. See featvis blocks --help"),
+        (["rendr"], "Did you mean 'render'? See featvis --help"),
+        (["gallery", "buld"], "Did you mean 'build'? See featvis gallery --help"),
+        (["render", "--stepz", "3"], "See featvis render --help"),
+    ],
+)
+def test_a_mistake_in_arguments_names_the_help(typed, says, capsys):
+    assert main(typed) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("featvis: ")
+    assert says in line
