@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from featvis.plan.wanted import Wanted, plan
 from featvis.results.lock import FolderLock, hold
 from featvis.results.picture import Picture, load_picture
 from featvis.results.sheets import grid
-from featvis.run.executors.devices import replicas, spread
+from featvis.run.candidates import compute
+from featvis.run.executors.register import DEFAULT, check_executor
 from featvis.run.render import Reporter
 
 PAGES_EVERY = 300.0
@@ -62,6 +64,7 @@ def build_gallery(
     weights: str | None = None,
     examples: str | Path | None = None,
     device: str = "auto",
+    executor: str = DEFAULT,
     limit: int | None = None,
     prune: bool = False,
     progress: bool = False,
@@ -76,6 +79,7 @@ def build_gallery(
         weights: instead of the config's.
         examples: a folder of photographs to find those that the units respond to, instead of the config's.
         device: as for :func:`featvis.load_model`.
+        executor: how the pictures are computed, as for :func:`featvis.render`.
         limit: how many pictures to render at most.
         prune: remove pictures that the config no longer asks for, instead of marking them as stale.
         progress: show a progress bar.
@@ -85,15 +89,14 @@ def build_gallery(
         OutputError: the folder cannot be written, or another build is at work in it.
     """
     request = make_request(config, out, weights=weights, examples=examples, limit=limit)
+    build = partial(run_build, request, device=device, executor=executor, limit=limit, prune=prune)
     with hold(request.folder) as lock:
         if not progress:
-            return run_build(request, lock, device=device, limit=limit, prune=prune)
+            return build(lock)
         from featvis.run.progress import Report  # rich is needed only here
 
         with Report() as report:
-            return run_build(
-                request, lock, device=device, limit=limit, prune=prune, report=report, say=report.say
-            )
+            return build(lock, report=report, say=report.say)
 
 
 def load_network(request: BuildRequest, device: str) -> ModelHandle:
@@ -117,6 +120,7 @@ def run_build(
     lock: FolderLock,
     *,
     device: str = "auto",
+    executor: str = DEFAULT,
     limit: int | None = None,
     prune: bool = False,
     report: Reporter | None = None,
@@ -124,6 +128,7 @@ def run_build(
 ) -> Outcome:
     """Do what a request asks, in the folder that ``lock`` holds; see :func:`build_gallery`."""
     tell = say if say is not None else _nothing
+    check_executor(executor)
     model = load_network(request, device)
     for line in model.notes:
         tell(line)
@@ -131,7 +136,7 @@ def run_build(
     folder = GalleryFolder(request.folder, planned, _told(request, planned))
     for line in (*planned.notes, *folder.notes):
         tell(line)
-    return _fill(request, folder, lock, limit=limit, prune=prune, report=report, tell=tell)
+    return _fill(request, folder, lock, executor=executor, limit=limit, prune=prune, report=report, tell=tell)
 
 
 def _fill(
@@ -139,6 +144,7 @@ def _fill(
     folder: GalleryFolder,
     lock: FolderLock,
     *,
+    executor: str,
     limit: int | None,
     prune: bool,
     report: Reporter | None,
@@ -156,7 +162,7 @@ def _fill(
         report.begin(
             len(planned.pictures), outcome.there, sum(job.recipe.steps for job in plan(_wishes(chosen)))
         )
-    changed = _render(folder, lock, chosen, outcome, report, tell)
+    changed = _render(folder, lock, chosen, outcome, executor, report, tell)
     if prune:
         outcome.pruned = len(folder.prune())
     outcome.stale = folder.mark_stale()
@@ -184,6 +190,7 @@ def _render(
     lock: FolderLock,
     chosen: list[Planned],
     outcome: Outcome,
+    executor: str,
     report: Reporter | None,
     tell: Callable[[str], None],
 ) -> set[str]:
@@ -198,10 +205,11 @@ def _render(
     pages_pause, pages_written = PAGES_EVERY, time.monotonic()
     by_name = {one.name: one.wanted for one in chosen}
     try:
-        pictures = spread(
+        pictures = compute(
             _wishes(chosen),
-            replicas(folder.plan.model),
+            folder.plan.model,
             folder.plan.weights,
+            executor=executor,
             watch=report.step if report is not None else None,
             say=tell,
             failed=fail,

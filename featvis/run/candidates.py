@@ -6,10 +6,31 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from featvis.errors import Interrupted
+from featvis.models.handle import ModelHandle
 from featvis.plan.wanted import Wanted
 from featvis.results.picture import Picture
+from featvis.run.executors.register import DEFAULT, find_executor
+from featvis.run.job import Watch
 
 Failed = Callable[[Wanted, str], None]
+
+
+def compute(
+    wanted: Sequence[Wanted],
+    model: ModelHandle,
+    weights: str,
+    *,
+    executor: str = DEFAULT,
+    watch: Watch | None = None,
+    say: Callable[[str], None] | None = None,
+    failed: Failed | None = None,
+) -> Iterator[Picture]:
+    """Have an executor compute pictures, and yield of each one's candidates the best.
+
+    Arguments and errors as for :class:`featvis.run.executors.register.Executor`, and ``executor`` its name.
+    """
+    run = find_executor(executor)
+    yield from keep_best(run(wanted, model, weights, watch=watch, say=say, failed=once(failed)))
 
 
 def keep_best(pictures: Iterator[Picture]) -> Iterator[Picture]:

@@ -11,6 +11,7 @@ from featvis.models.handle import ModelHandle
 from featvis.plan.make import Plan, Wish, make_plan
 from featvis.results.manifest import read_manifest
 from featvis.results.store import Store, check_same_network, check_writable
+from featvis.run.executors.register import DEFAULT, check_executor
 from featvis.run.extras import Extras
 from featvis.run.threads import settle_threads
 from featvis.run.tuning import Choice, settle_auto, take_auto
@@ -24,6 +25,8 @@ class Prepared:
     store: Store | None
     """The folder, opened; None where nothing is to be written."""
     extras: Extras
+    executor: str
+    """The name of what computes it."""
     choices: dict[str, Choice]
     """By layer, what was measured for ``lanes="auto"`` and ``precision="auto"``."""
 
@@ -35,6 +38,7 @@ def prepare(
     out: Path | None = None,
     extras: Extras | None = None,
     write: bool = True,
+    executor: str = DEFAULT,
     **request: Any,
 ) -> Prepared:
     """Plan a request, settle threads, lanes and precision, and open the folder last.
@@ -45,19 +49,20 @@ def prepare(
         out: the folder that the pictures go to.
         extras: what else is kept of each picture.
         write: whether the folder is opened for writing; otherwise what it holds is only looked at.
+        executor: how the pictures are computed.
         **request: as for :func:`featvis.plan.make.make_plan`; ``lanes`` and ``precision`` may be ``"auto"``.
 
     Raises:
         UserError: anything wrong in what was asked, or a folder that cannot be used, before any compute.
     """
-    extras = extras or Extras()
+    extras, executor = extras or Extras(), check_executor(executor)
     auto = take_auto(request)
     plan, choices = settle(extras.of(make_plan(model, targets, **request)), out, auto, write=write)
     store = None
     if out is not None and write:
         recipe = plan.wanted[0].recipe.to_json()
         store = Store(out, model=model.name, weights=plan.weights, recipe=recipe)
-    return Prepared(plan, store, extras, choices)
+    return Prepared(plan, store, extras, executor, choices)
 
 
 def settle(

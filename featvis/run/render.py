@@ -26,9 +26,8 @@ from featvis.results.picture import Picture, load_picture
 from featvis.results.saver import Saver
 from featvis.results.sheets import grid
 from featvis.results.store import Store
-from featvis.run.candidates import keep_best
-from featvis.run.executors.devices import replicas, spread
-from featvis.run.executors.local import execute
+from featvis.run.candidates import compute
+from featvis.run.executors.register import DEFAULT
 from featvis.run.extras import Extras
 from featvis.run.job import Watch
 from featvis.run.prepare import Prepared, prepare
@@ -71,6 +70,7 @@ def render(
     snapshots: Sequence[int] = (),
     video: str | None = None,
     transparency: bool = False,
+    executor: str = DEFAULT,
     **changes: Any,
 ) -> list[Picture]:
     """Render pictures of what units look for.
@@ -98,6 +98,8 @@ def render(
         video: ``gif`` or ``mp4`` (with the extra ``featvis[video]``) of each run, beside the picture.
         transparency: also keep, for each pixel, how much the score depended on it over the run
             (:attr:`Picture.transparency`), and beside the picture a file that is as opaque as that.
+        executor: how the pictures are computed; no picture depends on it. ``devices`` uses all GPUs of the
+            network's kind, ``local`` one; ``featvis parts executors`` lists them.
         **changes: any other field of the recipe: ``size``, ``steps``, ``lanes``, ``best_of``, ``copies`` …;
             ``lanes="auto"`` and ``precision="auto"`` choose by a short measurement, and a folder keeps
             its first choice, and the number of CPU ``threads``, if none is given, for ever.
@@ -125,6 +127,7 @@ def render(
         transforms=transforms,
         penalties=penalties,
         diverse=diverse,
+        executor=executor,
         **changes,
     )
     if not progress:
@@ -178,8 +181,10 @@ def run(
     say = report.say if report is not None else None
     try:
         with Saver(add, store.write_manifest) if store is not None else nullcontext() as saver:
-            models = replicas(planned.model)
-            for picture in spread(missing, models, planned.weights, watch=hear, say=say):
+            pictures = compute(
+                missing, planned.model, planned.weights, executor=prepared.executor, watch=hear, say=say
+            )
+            for picture in pictures:
                 if saver is not None:
                     saver.put(picture)
                 if report is not None:
@@ -272,7 +277,7 @@ def reproduce(
     def watch(step: Step) -> bool:
         return step.number + 1 == taken
 
-    picture = next(keep_best(execute([one], handle, weights, watch=watch)))
+    picture = next(compute([one], handle, weights, executor="local", watch=watch))
     picture.asked_key = old.asked_key
     return picture
 

@@ -83,15 +83,10 @@ def settled(place, monkeypatch):
     def planned(*arguments, **options):
         raise Settled(make_plan(*arguments, **options).wanted[0].recipe)
 
-    def measured(model, layer, *, rounds, **options):
-        planned(model, f"{layer}:all", **options)
-
     def compared(first, *_, **__):
         raise Settled(first)
 
-    monkeypatch.setattr("featvis.plan.make.make_plan", planned)
-    monkeypatch.setattr("featvis.run.redraw.make_plan", planned)
-    monkeypatch.setattr("featvis.run.bench.bench", measured)
+    monkeypatch.setattr("featvis.run.prepare.make_plan", planned)
     monkeypatch.setattr("featvis.trust.compare.compare", compared)
     monkeypatch.chdir(place)
 

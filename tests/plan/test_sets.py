@@ -12,7 +12,6 @@ from featvis.galleries.config import load_gallery
 from featvis.galleries.plan import plan_gallery
 from featvis.plan.make import make_plan
 from featvis.run.executors import local
-from featvis.run.executors.local import execute
 from featvis.run.prepare import prepare
 from featvis.run.tuning import settle_auto
 from tests.galleries.planted import manifest, pngs, section, write_config
@@ -176,7 +175,7 @@ def test_a_set_with_a_dead_picture_is_tried_again_as_a_whole(model, monkeypatch)
     monkeypatch.setattr(local, "run", fake)
     planned = make_plan(model, "conv2:3", diverse=3, **SHORT)
     # One picture of the set is wanted, but another one of it is dead.
-    (picture,) = execute(planned.wanted[:1], model, planned.weights)
+    (picture,) = local.local(planned.wanted[:1], model, planned.weights)
     assert tried == [[(seed, attempt) for seed in range(3)] for attempt in (0, 1)]
     assert (picture.seed, picture.attempt) == (0, 1)
 
@@ -199,7 +198,7 @@ def test_where_memory_does_not_do_for_a_set_it_is_not_split(model, monkeypatch):
     assert all(one.recipe == both[0].recipe for one in both)
     failures = []
     pictures = list(
-        execute(
+        local.local(
             both,
             model,
             model.fingerprint(),

@@ -8,6 +8,7 @@ from torch import nn
 
 import featvis as fv
 from featvis.plan.make import make_plan
+from featvis.run.candidates import compute, keep_best
 from featvis.run.executors import local
 from featvis.run.executors.devices import spread
 from tests.networks import handle, small
@@ -76,9 +77,13 @@ def test_with_patience_and_on_several_devices_it_is_the_same():
         assert len(picture.candidates) == 3
         assert picture.score == max(picture.candidates)
     planned = make_plan(small(), "norm:0:4", best_of=3, **OPTIONS)
-    alone = {one.target: one.png() for one in spread(planned.wanted, [planned.model], planned.weights)}
+    alone = {
+        one.target: one.png() for one in keep_best(spread(planned.wanted, [planned.model], planned.weights))
+    }
     pair = [planned.model, small()]
-    assert {one.target: one.png() for one in spread(planned.wanted, pair, planned.weights)} == alone
+    assert {
+        one.target: one.png() for one in keep_best(spread(planned.wanted, pair, planned.weights))
+    } == alone
     assert len(alone) == 4
 
 
@@ -102,11 +107,11 @@ def test_a_failure_is_told_once_and_the_others_go_on(monkeypatch):
 
     monkeypatch.setattr(local, "run", breaks)
     planned = make_plan(small(), "norm:0:3", best_of=3, **OPTIONS)
-    run = spread(
+    run = compute(
         planned.wanted,
-        [planned.model],
+        planned.model,
         planned.weights,
-        failed=lambda one, reason: told.append((one.name, reason)),
+        failed=lambda wanted, reason: told.append((wanted.name, reason)),
     )
     assert [picture.target for picture in run] == ["norm:0", "norm:2"]
     assert told == [("norm:1", "no")]

@@ -13,8 +13,8 @@ from featvis.engine.lanes import Step
 from featvis.models.handle import ModelHandle
 from featvis.plan.wanted import Job, Wanted, plan
 from featvis.results.picture import Picture
-from featvis.run.candidates import keep_best, once
-from featvis.run.executors.local import execute
+from featvis.run.executors.local import local
+from featvis.run.executors.register import executor
 from featvis.run.job import Watch
 
 
@@ -36,6 +36,23 @@ def replicas(model: ModelHandle) -> list[ModelHandle]:
     return [model, *(model.copy(device=torch.device("cuda", index)) for index in others)]
 
 
+@executor("devices", about="on all GPUs of the network's kind at once; on one device like local")
+def devices(
+    wanted: Sequence[Wanted],
+    model: ModelHandle,
+    weights: str,
+    *,
+    watch: Watch | None = None,
+    say: Callable[[str], None] | None = None,
+    failed: Callable[[Wanted, str], None] | None = None,
+) -> Iterator[Picture]:
+    """Compute pictures as every :class:`~featvis.run.executors.register.Executor` does.
+
+    A picture does not depend on its device as long as they are of one kind.
+    """
+    yield from spread(wanted, replicas(model), weights, watch=watch, say=say, failed=failed)
+
+
 def spread(
     wanted: Sequence[Wanted],
     models: Sequence[ModelHandle],
@@ -45,33 +62,9 @@ def spread(
     say: Callable[[str], None] | None = None,
     failed: Callable[[Wanted, str], None] | None = None,
 ) -> Iterator[Picture]:
-    """Do as :func:`featvis.run.executors.local.execute`, each job on whichever device is free.
-
-    Of a recipe's ``best_of`` candidates the best is yielded, once all are there. A picture does not
-    depend on its device as long as they are of one kind.
-
-    Args:
-        wanted: what to render.
-        models: the network, once for each device.
-        weights: its fingerprint.
-        watch: called with every step, by one thread at a time.
-        say: called with a line whenever something is worth one.
-        failed: as there.
-    """
-    yield from keep_best(_spread(wanted, models, weights, watch=watch, say=say, failed=once(failed)))
-
-
-def _spread(
-    wanted: Sequence[Wanted],
-    models: Sequence[ModelHandle],
-    weights: str,
-    *,
-    watch: Watch | None,
-    say: Callable[[str], None] | None,
-    failed: Callable[[Wanted, str], None] | None,
-) -> Iterator[Picture]:
+    """Compute each job by whichever of the network's copies is free; a thread for each of them."""
     if len(models) == 1:
-        yield from execute(wanted, models[0], weights, watch=watch, say=say, failed=failed)
+        yield from local(wanted, models[0], weights, watch=watch, say=say, failed=failed)
         return
     waiting = deque(plan(wanted))
     results: queue.Queue[Picture | BaseException | None] = queue.Queue()
@@ -92,7 +85,7 @@ def _spread(
                     job: Job = waiting.popleft()
                 except IndexError:
                     break
-                for picture in execute(job.wanted, model, weights, watch=hear, say=say, failed=failed):
+                for picture in local(job.wanted, model, weights, watch=hear, say=say, failed=failed):
                     results.put(picture)
         except _Stopped:
             pass

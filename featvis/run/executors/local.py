@@ -12,11 +12,13 @@ import torch
 from featvis.models.handle import ModelHandle
 from featvis.plan.wanted import Job, Wanted, lane_of, lanes_of, plan, with_fewer_lanes
 from featvis.results.picture import Picture
+from featvis.run.executors.register import executor
 from featvis.run.job import Watch, run
 from featvis.run.lanes import flow
 
 
-def execute(
+@executor("local", about="one job after another, on the network's device")
+def local(
     wanted: Sequence[Wanted],
     model: ModelHandle,
     weights: str,
@@ -25,19 +27,10 @@ def execute(
     say: Callable[[str], None] | None = None,
     failed: Callable[[Wanted, str], None] | None = None,
 ) -> Iterator[Picture]:
-    """Render pictures and yield each as soon as its job is done.
+    """Compute pictures as every :class:`~featvis.run.executors.register.Executor` does.
 
     A dead unit is tried again from other starts, up to the recipe's ``attempts``; the last attempt is
     yielded with status ``dead``. Where memory runs out, the lanes are halved and the job done again.
-
-    Args:
-        wanted: what to render.
-        model: the network.
-        weights: its fingerprint.
-        watch: called with every step.
-        say: called with a line whenever something is worth one.
-        failed: called with each picture whose computation fails, and why, the rest goes on; by default the
-            error is raised.
     """
     jobs = deque(plan(wanted))
     again: list[Wanted] = []

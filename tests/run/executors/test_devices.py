@@ -8,7 +8,7 @@ import pytest
 
 from featvis.plan.make import make_plan
 from featvis.run.executors.devices import replicas, spread
-from featvis.run.executors.local import execute
+from featvis.run.executors.local import local
 from tests.networks import small
 
 OPTIONS = {"size": (17, 24), "steps": 4, "lanes": 2, "redirect_steps": 2}
@@ -28,7 +28,7 @@ def pngs(pictures):
 
 
 def test_the_same_pictures_as_on_one(planned):
-    alone = pngs(execute(planned.wanted, planned.model, planned.weights))
+    alone = pngs(local(planned.wanted, planned.model, planned.weights))
     threads, steps = set(), []
 
     def watch(step):

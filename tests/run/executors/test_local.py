@@ -145,7 +145,7 @@ def test_t19_no_other_error_is_swallowed(model, monkeypatch, error):
 
 def test_what_happens_is_said(model, scarce):
     planned, said = make_plan(model, "norm:0:2", **OPTIONS), []
-    list(local.execute(planned.wanted, model, planned.weights, say=said.append))
+    list(local.local(planned.wanted, model, planned.weights, say=said.append))
     assert said == [
         "out of memory with 8 lanes; going on with 4",
         "out of memory with 4 lanes; going on with 2",
