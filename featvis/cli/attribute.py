@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,11 +11,11 @@ import typer
 from featvis.cli.checks import canvas_of, check_folder, check_photo
 from featvis.cli.network import Network
 from featvis.cli.options import OutOfPhoto, Photo, SizeOfPhoto, TargetOrDirection
+from featvis.cli.output import write_json
 from featvis.errors import OutputError, RecipeError, TargetError
 
 if TYPE_CHECKING:
     from featvis.attribution.result import Attribution
-    from featvis.models.handle import ModelHandle
 
 
 def attribute(
@@ -77,7 +76,7 @@ def attribute(
     from featvis.attribution.choices import METHODS, USES, make_choices
     from featvis.spec.target import parse_request
 
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "layer": layer,
         "steps": steps,
         "window": window,
@@ -88,9 +87,9 @@ def attribute(
         "noise": noise,
         "seed": seed,
     }
-    given = {name: value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in options.items() if value is not None}
     methods = METHODS if method == "all" else tuple(dict.fromkeys(part.strip() for part in method.split(",")))
-    make_choices(methods, given)
+    make_choices(methods, options)
     if bool(target) == (direction is not None):
         raise TargetError("say with --target which unit, or with --direction which direction, and not both")
     if target:
@@ -104,28 +103,28 @@ def attribute(
     from featvis.attribution.attribute import attribute as attributed
 
     handle = network.load()
-    wish: Any = target
+    unit: Any = target
     if file is not None:
         from featvis.attribution.components import load_direction
         from featvis.objectives.direction import direction as make_direction
 
-        wish = make_direction(*load_direction(file, row))
-    found = []
-    for one in methods:
-        own = {name: value for name, value in given.items() if one in USES[name]}
+        unit = make_direction(*load_direction(file, row))
+    results = []
+    for name in methods:
+        own = {option: value for option, value in options.items() if name in USES[option]}
         if not own.get("smooth"):
-            own = {name: value for name, value in own.items() if name not in ("noise", "seed")}
-        told = attributed(handle, photo, wish, one, size=canvas, curves=curves, sanity=sanity, **own)
-        told.save(folder)
-        found.append(told)
-        print(_line(told))
-    if grid or len(found) > 1:
-        _save_grid(handle, found, folder)
+            own = {option: value for option, value in own.items() if option not in ("noise", "seed")}
+        result = attributed(handle, photo, unit, name, size=canvas, curves=curves, sanity=sanity, **own)
+        result.save(folder)
+        results.append(result)
+        print(_summary(result))
+    if grid or len(results) > 1:
+        _save_grid(results, folder)
     print(folder)
     return 0
 
 
-def _save_grid(model: ModelHandle, found: list[Attribution], folder: Path) -> None:
+def _save_grid(results: list[Attribution], folder: Path) -> None:
     import torch
 
     from featvis.attribution.edges import edges
@@ -133,24 +132,24 @@ def _save_grid(model: ModelHandle, found: list[Attribution], folder: Path) -> No
     from featvis.attribution.result import png, side_by_side
     from featvis.files import write_whole
 
-    control = edges(torch.from_numpy(found[0].photo).float() / 255)
-    write_whole(folder / "grid.png", png(side_by_side(found, control.numpy())))
-    told = {one.method: one.told() for one in found}
+    control = edges(torch.from_numpy(results[0].photo).float() / 255)
+    write_whole(folder / "grid.png", png(side_by_side(results, control.numpy())))
     alike = {
-        one.method: round(rank_correlation(torch.from_numpy(one.values).abs(), control), 4) for one in found
+        result.method: round(rank_correlation(torch.from_numpy(result.values).abs(), control), 4)
+        for result in results
     }
-    text = json.dumps({"methods": told, "rank_correlation_with_edges": alike}, indent=1, ensure_ascii=False)
-    write_whole(folder / "grid.json", (text + "\n").encode())
+    methods = {result.method: result.told() for result in results}
+    write_json(folder / "grid.json", {"methods": methods, "rank_correlation_with_edges": alike})
 
 
-def _line(told: Attribution) -> str:
-    numbers = told.told()
+def _summary(result: Attribution) -> str:
+    numbers = result.told()
     row, column = numbers["largest_at"]
-    parts = [f"{told.method}: score {told.score:.4g}, largest at row {row}, column {column}"]
+    parts = [f"{result.method}: score {result.score:.4g}, largest at row {row}, column {column}"]
     if numbers.get("deletion") is not None and numbers["insertion"] is not None:
         parts.append(f"deletion {numbers['deletion']:.3f}, insertion {numbers['insertion']:.3f}")
-    if told.sanity:
-        last = told.sanity[-1]
+    if result.sanity:
+        last = result.sanity[-1]
         parts.append(
             f"with all {last['randomized']} layers random: rank correlation {last['rank_correlation']:.2f}, "
             f"SSIM {last['ssim']:.2f}"

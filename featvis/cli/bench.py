@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -21,6 +20,7 @@ from featvis.cli.options import (
     Steps,
     Threads,
 )
+from featvis.cli.output import write_json
 
 
 def bench(
@@ -48,25 +48,24 @@ def bench(
     chosen = choose_recipe(recipe, options, settings)
     check_at_least(1, rounds=rounds)
     handle = network.load()
-    from featvis.files import write_whole
     from featvis.run.bench import bench as measure
 
-    found = measure(
+    timing = measure(
         handle,
         layer or handle.output_layer,
         rounds=rounds,
         recipe=chosen.base,
         **chosen.plan_options(),
     )
-    height, width = found.size
-    print(f"{found.model} {found.layer}, canvas {height}x{width}, {found.lanes} lanes, {found.precision}")
-    print(f"on {found.device}; milliseconds for one picture and step, medians of {rounds}")
-    print(f"  bare forward and backward  {found.bare_ms:8.3f}")
-    print(f"  whole step                 {found.step_ms:8.3f}")
-    for name, milliseconds in found.breakdown.items():
+    height, width = timing.size
+    print(f"{timing.model} {timing.layer}, canvas {height}x{width}, {timing.lanes} lanes, {timing.precision}")
+    print(f"on {timing.device}; milliseconds for one picture and step, medians of {rounds}")
+    print(f"  bare forward and backward  {timing.bare_ms:8.3f}")
+    print(f"  whole step                 {timing.step_ms:8.3f}")
+    for name, milliseconds in timing.breakdown.items():
         print(f"    {name:<24} {milliseconds:8.3f}")
-    print(f"efficiency {found.efficiency:.2f}, peak memory {found.peak_mb:.0f} MB")
-    print(f"{found.pictures_per_minute:.1f} pictures a minute at {found.steps} steps")
+    print(f"efficiency {timing.efficiency:.2f}, peak memory {timing.peak_mb:.0f} MB")
+    print(f"{timing.pictures_per_minute:.1f} pictures a minute at {timing.steps} steps")
     if json_file is not None:
-        write_whole(json_file, (json.dumps(found.to_json(), indent=1) + "\n").encode())
+        write_json(json_file, timing.to_json())
     return 0

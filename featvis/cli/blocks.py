@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from featvis.cli.checks import canvas_of, check_at_least, check_photo
 from featvis.cli.network import Network
 from featvis.cli.options import Layer, OutFolder, Photo, SizeOfPhoto, Target
+from featvis.cli.output import write_json
 
 
 def blocks(
@@ -40,13 +40,13 @@ def blocks(
     from featvis.attribution.result import png
     from featvis.files import write_whole
 
-    found = find_blocks(handle, photo, target, layer, size=canvas)
-    told = found.told(count)
-    write_whole(out / "blocks.png", png(found.sheet(count, pictures)))
-    write_whole(out / "blocks.json", (json.dumps(told, indent=1) + "\n").encode())
-    print(f"{found.target}: score {found.score:.4g}; contributions of {layer} sum to {told['sum']:.4g}")
-    for unit, value in found.strongest(count):
-        row, column = divmod(int(found.contributions[unit].argmax()), found.contributions.shape[2])
+    result = find_blocks(handle, photo, target, layer, size=canvas)
+    data = result.told(count)
+    write_whole(out / "blocks.png", png(result.sheet(count, pictures)))
+    write_json(out / "blocks.json", data)
+    print(f"{result.target}: score {result.score:.4g}; contributions of {layer} sum to {data['sum']:.4g}")
+    for unit, value in result.strongest(count):
+        row, column = divmod(int(result.contributions[unit].argmax()), result.contributions.shape[2])
         print(f"  {layer}:{unit:<5} {value:+10.4g}   most at row {row}, column {column}")
     print(out / "blocks.png")
     return 0

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from featvis.cli.checks import canvas_of, check_at_least
-from featvis.cli.network import Network, note
+from featvis.cli.network import Network
 from featvis.cli.options import OutFile, Seed, SizeOfPhoto
+from featvis.cli.output import note
 from featvis.errors import OutputError, RecipeError, unknown
 
 
@@ -52,12 +53,12 @@ def components(
                 note(f"{file} is no readable photograph and is left out")
     if not images:
         raise OutputError("no photograph in what was given")
-    found = find_components(handle, layer, images, method, count, seed=seed)
-    found.save(out)
+    directions = find_components(handle, layer, images, method, count, seed=seed)
+    directions.save(out)
     kind = "squares" if method == "nmf" else "variance"
     print(
         f"{count} directions of {layer} from {len(images)} photographs, "
-        f"{found.explained:.1%} of the activations' {kind}"
+        f"{directions.explained:.1%} of the activations' {kind}"
     )
     print(out)
     return 0

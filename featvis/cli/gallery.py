@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featvis.cli.network import Network, note
+from featvis.cli.network import Network
 from featvis.cli.options import Device, DryRun, OutOfConfig, Photographs, WeightsOfConfig
+from featvis.cli.output import first_of, note, print_costs
 from featvis.errors import OutputError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def build(
     except KeyboardInterrupt:
         note(f"interrupted; what is finished is in {request.folder}, the same command goes on from there")
         return 130
-    print(_told(outcome, duration(time.perf_counter() - began)))
+    print(_summary(outcome, duration(time.perf_counter() - began)))
     print(request.folder / "index.html")
     if outcome.failed:
         name, reason = next(iter(outcome.failed.items()))
@@ -90,13 +91,13 @@ def status(
 
     if config is not None:
         load_gallery(config)
-    told = read_status(folder)
+    counts = read_status(folder)
     kinds = ("done", "missing", "dead", "failed", "stale")
-    print(f"{folder}: " + ", ".join(f"{getattr(told, kind)} {kind}" for kind in kinds))
-    if told.planned is None:
+    print(f"{folder}: " + ", ".join(f"{getattr(counts, kind)} {kind}" for kind in kinds))
+    if counts.planned is None:
         print("what its config asks for is not told here: no build has planned it, or the manifest was lost")
-    elif told.seconds_left is not None and told.missing + told.failed:
-        print(f"about {duration(told.seconds_left)} left")
+    elif counts.seconds_left is not None and counts.missing + counts.failed:
+        print(f"about {duration(counts.seconds_left)} left")
     if config is not None and not is_copy(folder, config):
         print(f"{config} is not what the folder was built from; build it with --dry-run to see what it lacks")
     return 0
@@ -143,33 +144,27 @@ def _dry_run(request: BuildRequest, device: str, limit: int | None, began: float
     from featvis.galleries.forecast import make_forecast
     from featvis.run.progress import duration
 
-    told = make_forecast(request, device=device, limit=limit, began=began)
-    for line in told.notes:
+    costs = make_forecast(request, device=device, limit=limit, began=began)
+    for line in costs.notes:
         note(line)
-    for cost in told.costs:
-        height, width = cost.canvas
-        print(
-            f"{cost.layer}: {cost.pictures} pictures in {cost.jobs} jobs of {cost.lanes} lanes, "
-            f"canvas {height}x{width}, {cost.steps} steps, about {duration(cost.seconds)}"
-        )
+    print_costs(costs.costs)
     print(
-        f"{told.planned} pictures, {told.missing} of them to be rendered, about {duration(told.seconds)} "
-        f"in all on {told.device}, memory {told.memory / 2**30:.1f} GiB; they would go to {request.folder}"
+        f"{costs.planned} pictures, {costs.missing} of them to be rendered, about {duration(costs.seconds)} "
+        f"in all on {costs.device}, memory {costs.memory / 2**30:.1f} GiB; they would go to {request.folder}"
     )
     if request.photographs is not None:
-        print(f"of that about {duration(told.photographs)} to look through {request.photographs}")
+        print(f"of that about {duration(costs.photographs)} to look through {request.photographs}")
     return 0
 
 
-def _told(outcome: Outcome, took: str) -> str:
+def _summary(outcome: Outcome, took: str) -> str:
     parts = [f"{outcome.rendered} pictures rendered in {outcome.folder} ({took})"]
     if outcome.there:
         parts.append(f"{outcome.there} were there already")
     if outcome.missing:
         parts.append(f"{outcome.missing} are still missing: the same command without --limit renders them")
     if outcome.dead:
-        names = ", ".join(outcome.dead[:8]) + (" …" if len(outcome.dead) > 8 else "")
-        parts.append(f"{len(outcome.dead)} dead, no picture: {names}")
+        parts.append(f"{len(outcome.dead)} dead, no picture: {first_of(outcome.dead)}")
     if outcome.pruned:
         parts.append(f"{outcome.pruned} that the config no longer asks for removed")
     if outcome.stale:

@@ -12,10 +12,10 @@ def models(
     """List the networks that can be loaded. And where their weights come from."""
     from featvis.models.load import list_models
 
-    found = list_models(search)
-    if not found:
+    networks = list_models(search)
+    if not networks:
         raise ModelError(f"no network's name holds {search!r}")
-    width = max(len(name) for name, _ in found)
-    for name, where in found:
+    width = max(len(name) for name, _ in networks)
+    for name, where in networks:
         print(f"{name.ljust(width)}  {where}")
     return 0

@@ -29,10 +29,10 @@ def parts(
         return 0
     if family is not None and family not in FAMILIES:
         raise UserError(unknown("family", family, FAMILIES))
-    for one in (family,) if family else FAMILIES:
-        print(catalog.TITLES[one])
-        for entry in [*catalog.parts_of(one), *catalog.constructors(one)]:
+    for name in (family,) if family else FAMILIES:
+        print(catalog.TITLES[name])
+        for entry in [*catalog.parts_of(name), *catalog.constructors(name)]:
             print(f"  {entry.name}\n      {entry.about}")
-            for name, kind, default in entry.options:
-                print(f"      {name}: {kind}" + (f" = {default}" if default else ""))
+            for option, kind, default in entry.options:
+                print(f"      {option}: {kind}" + (f" = {default}" if default else ""))
     return 0

@@ -43,6 +43,6 @@ def style(
     from featvis.run.redraw import lay_photograph, tell_photograph
 
     art = lay_photograph(handle, style, (photograph.shape[1], photograph.shape[2]))
-    asked.told["style"] = tell_photograph(style)
+    asked.about["style"] = tell_photograph(style)
     both = match(contents, photograph) + weight * style_of(styles, art)
     return asked.draw(handle, photograph, [(style.stem, both)])
