@@ -6,11 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from featvis.cli.checks import canvas_of, check_folder, check_photo
 from featvis.cli.network import Network
-from featvis.cli.options import OutOfPhoto, Photo, SizeOfPhoto, TargetOrDirection
+from featvis.cli.options import OutOfPhoto, Photo, SizeOfPhoto, TargetOrDirection, option
 from featvis.cli.output import write_json
 from featvis.errors import OutputError, RecipeError, TargetError
 
@@ -23,56 +21,70 @@ def attribute(
     target: TargetOrDirection = "",
     method: Annotated[
         str,
-        typer.Option(
+        option(
             "--method",
-            help="saliency, guided-backprop, integrated-gradients, lrp, grad-cam, occlusion, extremal; "
+            "saliency, guided-backprop, integrated-gradients, lrp, grad-cam, occlusion, extremal; "
             "several with commas between them, or all.",
         ),
     ] = "saliency",
     direction: Annotated[
         str | None,
-        typer.Option(
-            "--direction",
-            help="Instead of a target: FILE.safetensors:ROW, as `featvis components` writes it.",
+        option(
+            "--direction", "Instead of a target: FILE.safetensors:ROW, as `featvis components` writes it."
         ),
     ] = None,
     size: SizeOfPhoto = None,
-    layer: Annotated[str | None, typer.Option("--layer", "-l", help="grad-cam: the layer it reads.")] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", help="integrated-gradients: points (50); extremal: steps (300).")
+    layer: Annotated[
+        str | None, option("--layer -l", "For grad-cam: the layer whose map is weighted.")
     ] = None,
-    window: Annotated[int | None, typer.Option("--window", help="occlusion: its side in pixels.")] = None,
+    steps: Annotated[
+        int | None,
+        option("--steps", "For integrated-gradients: points on the path (50); for extremal: steps (300)."),
+    ] = None,
+    window: Annotated[
+        int | None,
+        option("--window", "For occlusion: the side of the window that is covered, in pixels."),
+    ] = None,
     stride: Annotated[
-        int | None, typer.Option("--stride", help="occlusion: from one window to the next.")
+        int | None,
+        option("--stride", "For occlusion: how many pixels lie between one window and the next."),
     ] = None,
     area: Annotated[
-        float | None, typer.Option("--area", help="extremal: share of the canvas that is kept (0.1).")
+        float | None, option("--area", "For extremal: the share of the canvas that is kept (0.1).")
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", help="integrated-gradients, occlusion: mean, black, white or blur."),
+        option(
+            "--baseline",
+            "For integrated-gradients and occlusion: what stands for nothing; mean, black, white or blur.",
+        ),
     ] = None,
     smooth: Annotated[
-        int | None, typer.Option("--smooth", help="SmoothGrad: how many noisy copies gradients are taken of.")
+        int | None,
+        option("--smooth", "For gradients: how many noisy copies are averaged over (SmoothGrad)."),
     ] = None,
     noise: Annotated[
-        float | None, typer.Option("--noise", help="SmoothGrad: the noise's deviation (0.15).")
+        float | None, option("--noise", "With --smooth: the noise's standard deviation (0.15).")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="SmoothGrad: of its noise.")] = None,
+    seed: Annotated[int | None, option("--seed", "With --smooth: the seed of the noise.")] = None,
     curves: Annotated[
-        bool, typer.Option("--curves/--no-curves", help="Measure deletion and insertion.")
+        bool,
+        option("--curves/--no-curves", "Measure how the score changes as pixels are deleted and inserted."),
     ] = True,
     sanity: Annotated[
-        bool, typer.Option("--sanity", help="Compare each map with those of networks with randomized layers.")
+        bool, option("--sanity", "Compare each map with those of networks with randomized layers.")
     ] = False,
     grid: Annotated[
-        bool, typer.Option("--grid", help="Show the methods side by side, beside an edge detector.")
+        bool, option("--grid", "Show the methods side by side, beside an edge detector.")
     ] = False,
     out: OutOfPhoto = None,
     *,
     network: Network,
 ) -> int:
-    """Show where in a photograph a target fires. Writes overlays, maps and numbers, by one method or more."""
+    """Show where in a photograph a target fires. Writes overlays, maps and numbers, by one method or more.
+
+    Example: featvis attribute cat.jpg --target classifier:tabby --method saliency,grad-cam
+    """
     from featvis.attribution.choices import METHODS, USES, make_choices
     from featvis.spec.target import parse_request
 

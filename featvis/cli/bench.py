@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from featvis.cli.checks import check_at_least
 from featvis.cli.fields import choose_recipe
 from featvis.cli.network import Network
@@ -19,6 +17,7 @@ from featvis.cli.options import (
     Size,
     Steps,
     Threads,
+    option,
 )
 from featvis.cli.output import write_json
 
@@ -32,12 +31,17 @@ def bench(
     steps: Steps = None,
     precision: Precision = None,
     threads: Threads = None,
-    rounds: Annotated[int, typer.Option("--rounds", help="How many steps are timed.")] = 20,
+    rounds: Annotated[int, option("--rounds", "How many steps are timed.")] = 20,
     json_file: JsonFile = None,
     *,
     network: Network,
 ) -> int:
-    """Time the engine's step beside the bare pass. Takes them in turn; says where the time goes."""
+    """Time the engine's step beside the bare pass. Takes them in turn; says where the time goes.
+
+    The steps that are timed are those after the recipe's redirect_steps.
+
+    Example: featvis bench --layer blocks.3 --lanes 8
+    """
     options = {
         "size": size,
         "lanes": lanes,

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from featvis.cli.checks import canvas_of, check_at_least, check_photo
 from featvis.cli.network import Network
-from featvis.cli.options import Layer, OutFolder, Photo, SizeOfPhoto, Target
+from featvis.cli.options import Layer, OutFolder, Photo, SizeOfPhoto, Target, option
 from featvis.cli.output import write_json
 
 
@@ -17,16 +15,19 @@ def blocks(
     photo: Photo,
     target: Target,
     layer: Layer,
-    count: Annotated[int, typer.Option("--count", help="How many units the table lists.")] = 8,
+    count: Annotated[int, option("--count", "How many units the table lists.")] = 8,
     icons: Annotated[
-        Path | None, typer.Option("--icons", help="A gallery that holds pictures of the layer's units.")
+        Path | None, option("--icons", "A gallery that holds pictures of the layer's units.")
     ] = None,
     size: SizeOfPhoto = None,
     out: OutFolder = Path("gallery/blocks"),
     *,
     network: Network,
 ) -> int:
-    """List the units that speak for a target. One layer's, with what each contributes to it and where."""
+    """List the units that speak for a target. They are a layer's; says what each contributes, and where.
+
+    Example: featvis blocks cat.jpg --target classifier:tabby --layer blocks.4
+    """
     from featvis.spec.target import parse_request
 
     parse_request(target)

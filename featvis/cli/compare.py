@@ -9,16 +9,16 @@ import typer
 from featvis.cli.checks import check_at_least
 from featvis.cli.fields import choose_recipe
 from featvis.cli.network import Network
-from featvis.cli.options import JsonFile, Judges, OutOrNothing, Seeds, Set, Size, StepsOfTwo
+from featvis.cli.options import JsonFile, Judges, OutOrNothing, Seeds, Set, Size, StepsOfTwo, option
 from featvis.cli.output import note, write_json
 
 
 def compare(
-    recipe_a: Annotated[str, typer.Argument(help="A recipe: its name or its file.")],
-    recipe_b: Annotated[str, typer.Argument(help="The other.")],
+    recipe_a: Annotated[str, typer.Argument(help="A recipe's name or TOML file.")],
+    recipe_b: Annotated[str, typer.Argument(help="The other recipe's name or TOML file.")],
     targets: Annotated[
         list[str],
-        typer.Option("--targets", "-t", help="Addresses of units: classifier:0:1000:50; may be repeated."),
+        option("--targets -t", "Addresses of units: classifier:0:1000:50; may be repeated."),
     ],
     judge: Judges = None,
     seeds: Seeds = 1,
@@ -30,7 +30,12 @@ def compare(
     *,
     network: Network,
 ) -> int:
-    """Render the same units by two recipes. Prints each measure's difference with its 95 % interval."""
+    """Render the same units by two recipes. Prints each measure's difference with its 95 % interval.
+
+    What is set by --steps, --size and --set is set in both.
+
+    Example: featvis compare portrait channel --targets classifier:0:1000:50
+    """
     from featvis.errors import RecipeError
 
     check_at_least(1, seeds=seeds)

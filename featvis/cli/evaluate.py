@@ -10,7 +10,7 @@ import typer
 
 from featvis.cli.checks import check_at_least, check_folder
 from featvis.cli.network import Network, NetworkOfFolder
-from featvis.cli.options import AsJson, Judges, Photographs
+from featvis.cli.options import AsJson, Judges, Photographs, option
 from featvis.cli.output import note
 from featvis.errors import OutputError, UserError
 
@@ -20,13 +20,17 @@ def evaluate(
     judge: Judges = None,
     examples: Photographs = None,
     batch: Annotated[
-        int, typer.Option("--batch", help="How many pictures stand together for BatchNorm statistics.")
+        int,
+        option("--batch", "How many pictures are taken together to measure BatchNorm statistics."),
     ] = 8,
     as_json: AsJson = False,
     *,
     network: NetworkOfFolder,
 ) -> int:
-    """Judge the saved pictures of a folder. Enters a verdict for each in the manifest and the pages."""
+    """Judge the saved pictures of a folder. Writes a verdict for each into the manifest and the pages.
+
+    Example: featvis evaluate gallery/blocks4 --judge efficientnet_lite1
+    """
     check_at_least(1, batch=batch)
     check_folder(folder)
     if not folder.is_dir():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featvis.cli.network import Network
-from featvis.cli.options import Device, DryRun, OutOfConfig, Photographs, WeightsOfConfig
+from featvis.cli.options import Device, DryRun, OutOfConfig, Photographs, WeightsOfConfig, option
 from featvis.cli.output import first_of, note, print_costs
 from featvis.errors import OutputError
 
@@ -34,14 +34,15 @@ def build(
     out: OutOfConfig = None,
     weights: WeightsOfConfig = None,
     examples: Photographs = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="Render at most so many pictures.")] = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Remove pictures that the config no longer asks for.")
-    ] = False,
+    limit: Annotated[int | None, option("--limit", "The greatest number of pictures to render now.")] = None,
+    prune: Annotated[bool, option("--prune", "Remove pictures that the config no longer asks for.")] = False,
     dry_run: DryRun = False,
     device: Device = "auto",
 ) -> int:
-    """Render what a gallery lacks. Writes its pages too; ended at any moment, the same command goes on."""
+    """Render what a gallery lacks. Writes its pages too. Stopped at any moment, the same command goes on.
+
+    Example: featvis gallery build configs/galleries/small.toml
+    """
     began = time.perf_counter()
     from featvis.galleries.request import make_request
 
@@ -81,10 +82,10 @@ def build(
 def status(
     folder: Folder,
     config: Annotated[
-        Path | None, typer.Argument(help="Its config, to be compared with the one it was built from.")
+        Path | None, typer.Argument(help="A config to compare with the one that the gallery was built from.")
     ] = None,
 ) -> int:
-    """Say what a gallery holds and lacks. And how long the rest will take."""
+    """Say what a gallery holds and lacks. Says how long the rest will take."""
     from featvis.galleries.config import is_copy, load_gallery
     from featvis.galleries.status import read_status
     from featvis.run.progress import duration
@@ -105,7 +106,7 @@ def status(
 
 @app.command("pages")
 def pages(folder: Folder) -> int:
-    """Write a gallery's pages anew. From its manifest and pictures; needs no network."""
+    """Write a gallery's pages anew. Reads its manifest and pictures; needs no network."""
     from featvis.pages.folder import write_pages
     from featvis.results.lock import FolderLock
 
@@ -130,9 +131,9 @@ def schema() -> int:
 @app.command("export")
 def export(
     folder: Folder,
-    zip_file: Annotated[Path, typer.Option("--zip", help="The ZIP file to write.")],
+    zip_file: Annotated[Path, option("--zip", "The ZIP file to write.")],
 ) -> int:
-    """Pack a gallery into one ZIP file. Its pages and pictures."""
+    """Pack a gallery into one ZIP file. It holds the pages and the pictures."""
     from featvis.galleries.export import export_zip
 
     path, count = export_zip(folder, zip_file)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from featvis.cli.checks import canvas_of
 from featvis.cli.network import UntrainedNetwork
-from featvis.cli.options import AsJson, Search, SizeOfNetwork
+from featvis.cli.options import AsJson, Search, SizeOfNetwork, option
 from featvis.errors import TargetError
 
 if TYPE_CHECKING:
@@ -21,11 +19,14 @@ def layers(
     size: SizeOfNetwork = None,
     search: Search = "",
     fields: Annotated[
-        bool, typer.Option("--fields/--no-fields", help="Measure receptive fields (takes seconds).")
+        bool, option("--fields/--no-fields", "Measure receptive fields (takes seconds).")
     ] = True,
     as_json: AsJson = False,
 ) -> int:
-    """List a network's layers. Module, layout, units, shape, receptive field and stride; needs no weights."""
+    """List a network's layers. Module, layout, units, shape, receptive field and stride; needs no weights.
+
+    Example: featvis layers torchvision:resnet50 --search layer3
+    """
     canvas = canvas_of(size)
     handle = network.load()
     shown = canvas or handle.input_size

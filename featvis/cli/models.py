@@ -9,7 +9,10 @@ from featvis.errors import ModelError
 def models(
     search: SearchOrS = "",
 ) -> int:
-    """List the networks that can be loaded. And where their weights come from."""
+    """List the networks that can be loaded. Says where their weights come from.
+
+    Example: featvis models --search resnet
+    """
     from featvis.models.load import list_models
 
     networks = list_models(search)

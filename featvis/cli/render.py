@@ -28,6 +28,7 @@ from featvis.cli.options import (
     Steps,
     Threads,
     Units,
+    option,
 )
 from featvis.cli.output import first_of, note, print_costs
 from featvis.errors import OutputError, RecipeError, TargetError
@@ -46,59 +47,59 @@ class RecipeOptions:
     size: Size = None
     input_size: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--input-size",
+            "The size in pixels at which the network is shown the canvas.",
+            default="the canvas' own",
             metavar="SIZE",
-            help="The size in pixels at which the network is shown the canvas.",
-            show_default="the canvas' own",
         ),
     ] = None
     steps: Steps = None
     learning_rate: Annotated[
         float | None,
-        typer.Option("--learning-rate", help="How far a step goes.", show_default="the recipe's"),
+        option("--learning-rate", "How far a step goes.", default="the recipe's"),
     ] = None
     optimizer: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--optimizer",
+            "The optimizer; of lbfgs a step is one evaluation.",
+            default="the recipe's",
             metavar="adam|nadam|sgd|lbfgs",
-            help="The optimizer; of lbfgs a step is one evaluation.",
-            show_default="the recipe's",
         ),
     ] = None
     copies: Annotated[
         int | None,
-        typer.Option(
+        option(
             "--copies",
-            help="How many transformed copies of a picture give each step's gradient.",
-            show_default="the recipe's",
+            "How many transformed copies of a picture give each step's gradient.",
+            default="the recipe's",
         ),
     ] = None
     average: Annotated[
         float | None,
-        typer.Option(
+        option(
             "--average",
-            help="The picture is an exponential moving average over the steps with this decay, for instance "
-            "0.9; 0: it is the last step's.",
-            show_default="the recipe's",
+            "The picture is an exponential moving average over the steps with this decay, for "
+            "instance 0.9; 0: it is the last step's.",
+            default="the recipe's",
         ),
     ] = None
     band: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--band",
+            "The score that pictures are driven to.",
+            default="none: as high as they can",
             metavar="SCORE or LOW,HIGH",
-            help="The score that pictures are driven to.",
-            show_default="none: as high as they can",
         ),
     ] = None
     best_of: Annotated[
         int | None,
-        typer.Option(
+        option(
             "--best-of",
-            help="How many candidates are rendered for each picture; the one with the best score is kept.",
-            show_default="the recipe's",
+            "How many candidates are rendered for each picture; the one with the best score is kept.",
+            default="the recipe's",
         ),
     ] = None
     lanes: LanesOrAuto = None
@@ -106,10 +107,10 @@ class RecipeOptions:
     threads: Threads = None
     space: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--space",
-            help="The image space: fourier, pixel, phase, cppn …; `featvis parts images` lists them.",
-            show_default="the recipe's",
+            "The image space: fourier, pixel, phase, cppn …; `featvis parts images` lists them.",
+            default="the recipe's",
         ),
     ] = None
 
@@ -140,38 +141,36 @@ def render(
     seeds: Seeds = 1,
     diverse: Annotated[
         int,
-        typer.Option(
-            "--diverse", help="How many pictures of each target, kept unlike each other; 0: one, by itself."
-        ),
+        option("--diverse", "How many pictures of each target, kept unlike each other; 0: one, by itself."),
     ] = 0,
     start: Start = None,
     out: Out = None,
     snapshots: Annotated[
         str | None,
-        typer.Option("--snapshots", help="Also keep the pictures as they were after these steps: 16,64."),
+        option("--snapshots", "Also keep the pictures as they were after these steps: 16,64."),
     ] = None,
     video: Annotated[
         str | None,
-        typer.Option("--video", help="Also write a video of each run: gif, or mp4 (needs featvis[video])."),
+        option("--video", "Also write a video of each run: gif, or mp4 (needs featvis[video])."),
     ] = None,
     transparency: Annotated[
         bool,
-        typer.Option(
-            "--transparency",
-            help="Also write each picture with what did not matter to the unit made transparent.",
+        option(
+            "--transparency", "Also write each picture with what did not matter to the unit made transparent."
         ),
     ] = False,
     morph: Annotated[
         str | None,
-        typer.Option(
-            "--morph", help="Also write a video of the pictures turning into each other: gif or mp4."
-        ),
+        option("--morph", "Also write a video of the pictures turning into each other: gif or mp4."),
     ] = None,
-    fps: Annotated[float, typer.Option("--fps", help="Frames per second of the videos.")] = 12.0,
+    fps: Annotated[float, option("--fps", "Frames per second of the videos.")] = 12.0,
     network: Network,
     dry_run: DryRun = False,
 ) -> int:
-    """Render what units look for. What the folder has already is not rendered again."""
+    """Render what units look for. What the folder has already is not rendered again.
+
+    Example: featvis render "blocks.3:0:8" "classifier:Pembroke" --size 128
+    """
     from featvis.results.encoders import check_video
     from featvis.spec.target import parse_request, parse_vectors
 
