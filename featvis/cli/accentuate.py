@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from featvis.cli.checks import check_at_least
 from featvis.cli.network import Network
-from featvis.cli.options import Photo, Recipe, Targets
+from featvis.cli.options import Photo, Recipe, Targets, option
 from featvis.cli.photograph import Redrawing, check
 from featvis.errors import TargetError
 
@@ -17,18 +15,25 @@ def accentuate(
     photo: Photo,
     target: Targets = None,
     weight: Annotated[
-        float, typer.Option("--weight", help="How hard the photograph pulls; 1: as hard as the unit.")
+        float,
+        option(
+            "--weight",
+            "How strongly the picture is kept near the photograph; 1: as strongly as the unit is excited.",
+        ),
     ] = 0.1,
     near: Annotated[
         str | None,
-        typer.Option("--near", help="The layer in which to stay near it; by default in its pixels."),
+        option("--near", "The layer whose activations are kept near the photograph's.", default="its pixels"),
     ] = None,
     recipe: Recipe = "accentuate",
     *,
     options: Redrawing,
     network: Network,
 ) -> int:
-    """Accentuate what a unit sees in a photograph. It stays that photograph (Hamblin et al. 2024)."""
+    """Accentuate what a unit sees in a photograph. It stays that photograph (Hamblin et al. 2024).
+
+    Example: featvis accentuate cat.jpg --target classifier:tiger --near blocks.1
+    """
     from featvis.spec.target import parse_request
 
     if not target:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from featvis.attribution.register import BASELINES, check_options, methods
 from featvis.cli.checks import canvas_of, check_folder, check_photo
 from featvis.cli.network import Network
-from featvis.cli.options import OutOfPhoto, Photo, SizeOfPhoto, TargetOrDirection
+from featvis.cli.options import OutOfPhoto, Photo, SizeOfPhoto, TargetOrDirection, option
+from featvis.cli.output import write_json
 from featvis.errors import OutputError, RecipeError, TargetError
 
 if TYPE_CHECKING:
     from featvis.attribution.result import Attribution
-    from featvis.models.handle import ModelHandle
 
 
 _NAMES = "; ".join(f"{name} ({entry.about})" for name, entry in methods().items())
 
 
-def _help(option: str, text: str) -> str:
-    """Say of an option what it is, and which methods take it, with their defaults where they differ."""
-    takers = {name: entry.options[option] for name, entry in methods().items() if option in entry.options}
-    return f"{text} {', '.join(f'{name} ({value})' if value else name for name, value in takers.items())}."
+def _takers(name: str) -> str:
+    """Say which methods take an option, with their defaults."""
+    takers = {key: entry.options[name] for key, entry in methods().items() if name in entry.options}
+    return ", ".join(f"{key} ({value})" if value else key for key, value in takers.items())
 
 
 def attribute(
@@ -34,60 +31,67 @@ def attribute(
     target: TargetOrDirection = "",
     method: Annotated[
         str,
-        typer.Option(
+        option(
             "--method",
-            help=f"{_NAMES}; several names with commas between them, or all.",
+            f"{_NAMES}; several names with commas between them, or all.",
         ),
     ] = "saliency",
     direction: Annotated[
         str | None,
-        typer.Option(
-            "--direction",
-            help="Instead of a target: FILE.safetensors:ROW, as `featvis components` writes it.",
+        option(
+            "--direction", "Instead of a target: FILE.safetensors:ROW, as `featvis components` writes it."
         ),
     ] = None,
     size: SizeOfPhoto = None,
     layer: Annotated[
-        str | None, typer.Option("--layer", "-l", help=_help("layer", "The map that is read:"))
+        str | None, option("--layer -l", f"The layer whose map is read: {_takers('layer')}.")
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help=_help("steps", "How many:"))] = None,
+    steps: Annotated[
+        int | None, option("--steps", f"Points on the path, or steps: {_takers('steps')}.")
+    ] = None,
     window: Annotated[
-        int | None, typer.Option("--window", help=_help("window", "Its side in pixels:"))
+        int | None,
+        option("--window", f"The side in pixels of the window that is covered: {_takers('window')}."),
     ] = None,
     stride: Annotated[
-        int | None, typer.Option("--stride", help=_help("stride", "From one window to the next:"))
+        int | None, option("--stride", f"Pixels from one window to the next: {_takers('stride')}.")
     ] = None,
     area: Annotated[
-        float | None, typer.Option("--area", help=_help("area", "Share of the canvas that is kept:"))
+        float | None, option("--area", f"The share of the canvas that is kept: {_takers('area')}.")
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option("--baseline", help=_help("baseline", f"{', '.join(BASELINES)}:"))
+        str | None,
+        option("--baseline", f"What stands for nothing, {', '.join(BASELINES)}: {_takers('baseline')}."),
     ] = None,
     smooth: Annotated[
         int | None,
-        typer.Option("--smooth", help=_help("smooth", "SmoothGrad, of so many noisy copies:")),
+        option("--smooth", f"How many noisy copies are averaged over (SmoothGrad): {_takers('smooth')}."),
     ] = None,
     noise: Annotated[
-        float | None, typer.Option("--noise", help="SmoothGrad: the noise's deviation (0.15).")
+        float | None, option("--noise", "With --smooth: the noise's standard deviation (0.15).")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="SmoothGrad: of its noise.")] = None,
+    seed: Annotated[int | None, option("--seed", "With --smooth: the seed of the noise.")] = None,
     curves: Annotated[
-        bool, typer.Option("--curves/--no-curves", help="Measure deletion and insertion.")
+        bool,
+        option("--curves/--no-curves", "Measure how the score changes as pixels are deleted and inserted."),
     ] = True,
     sanity: Annotated[
-        bool, typer.Option("--sanity", help="Compare each map with those of networks with randomized layers.")
+        bool, option("--sanity", "Compare each map with those of networks with randomized layers.")
     ] = False,
     grid: Annotated[
-        bool, typer.Option("--grid", help="Show the methods side by side, beside an edge detector.")
+        bool, option("--grid", "Show the methods side by side, beside an edge detector.")
     ] = False,
     out: OutOfPhoto = None,
     *,
     network: Network,
 ) -> int:
-    """Show where in a photograph a target fires. Writes overlays, maps and numbers, by one method or more."""
+    """Show where in a photograph a target fires. Writes overlays, maps and numbers, by one method or more.
+
+    Example: featvis attribute cat.jpg --target classifier:tabby --method saliency,grad-cam
+    """
     from featvis.spec.target import parse_request
 
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "layer": layer,
         "steps": steps,
         "window": window,
@@ -99,8 +103,8 @@ def attribute(
         "seed": seed,
     }
     known = methods()
-    chosen = list(known) if method == "all" else list(dict.fromkeys(map(str.strip, method.split(","))))
-    given = check_options(chosen, given)
+    names = list(known) if method == "all" else list(dict.fromkeys(map(str.strip, method.split(","))))
+    options = check_options(names, options)
     if bool(target) == (direction is not None):
         raise TargetError("say with --target which unit, or with --direction which direction, and not both")
     if target:
@@ -114,26 +118,26 @@ def attribute(
     from featvis.attribution.attribute import attribute as attributed
 
     handle = network.load()
-    wish: Any = target
+    unit: Any = target
     if file is not None:
         from featvis.attribution.components import load_direction
         from featvis.objectives.direction import direction as make_direction
 
-        wish = make_direction(*load_direction(file, row))
-    found = []
-    for name in chosen:
-        own = {option: value for option, value in given.items() if option in known[name].options}
-        told = attributed(handle, photo, wish, name, size=canvas, curves=curves, sanity=sanity, **own)
-        told.save(folder)
-        found.append(told)
-        print(_line(told))
-    if grid or len(found) > 1:
-        _save_grid(handle, found, folder)
+        unit = make_direction(*load_direction(file, row))
+    results = []
+    for name in names:
+        own = {option: value for option, value in options.items() if option in known[name].options}
+        result = attributed(handle, photo, unit, name, size=canvas, curves=curves, sanity=sanity, **own)
+        result.save(folder)
+        results.append(result)
+        print(_summary(result))
+    if grid or len(results) > 1:
+        _save_grid(results, folder)
     print(folder)
     return 0
 
 
-def _save_grid(model: ModelHandle, found: list[Attribution], folder: Path) -> None:
+def _save_grid(results: list[Attribution], folder: Path) -> None:
     import torch
 
     from featvis.attribution.edges import edges
@@ -141,24 +145,24 @@ def _save_grid(model: ModelHandle, found: list[Attribution], folder: Path) -> No
     from featvis.attribution.result import png, side_by_side
     from featvis.files import write_whole
 
-    control = edges(torch.from_numpy(found[0].photo).float() / 255)
-    write_whole(folder / "grid.png", png(side_by_side(found, control.numpy())))
-    told = {one.method: one.told() for one in found}
+    control = edges(torch.from_numpy(results[0].photo).float() / 255)
+    write_whole(folder / "grid.png", png(side_by_side(results, control.numpy())))
     alike = {
-        one.method: round(rank_correlation(torch.from_numpy(one.values).abs(), control), 4) for one in found
+        result.method: round(rank_correlation(torch.from_numpy(result.values).abs(), control), 4)
+        for result in results
     }
-    text = json.dumps({"methods": told, "rank_correlation_with_edges": alike}, indent=1, ensure_ascii=False)
-    write_whole(folder / "grid.json", (text + "\n").encode())
+    methods = {result.method: result.told() for result in results}
+    write_json(folder / "grid.json", {"methods": methods, "rank_correlation_with_edges": alike})
 
 
-def _line(told: Attribution) -> str:
-    numbers = told.told()
+def _summary(result: Attribution) -> str:
+    numbers = result.told()
     row, column = numbers["largest_at"]
-    parts = [f"{told.method}: score {told.score:.4g}, largest at row {row}, column {column}"]
+    parts = [f"{result.method}: score {result.score:.4g}, largest at row {row}, column {column}"]
     if numbers.get("deletion") is not None and numbers["insertion"] is not None:
         parts.append(f"deletion {numbers['deletion']:.3f}, insertion {numbers['insertion']:.3f}")
-    if told.sanity:
-        last = told.sanity[-1]
+    if result.sanity:
+        last = result.sanity[-1]
         parts.append(
             f"with all {last['randomized']} layers random: rank correlation {last['rank_correlation']:.2f}, "
             f"SSIM {last['ssim']:.2f}"

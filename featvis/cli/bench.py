@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
-
-import typer
 
 from featvis.cli.checks import check_at_least
 from featvis.cli.fields import choose_recipe
@@ -20,7 +17,9 @@ from featvis.cli.options import (
     Size,
     Steps,
     Threads,
+    option,
 )
+from featvis.cli.output import write_json
 
 
 def bench(
@@ -32,12 +31,17 @@ def bench(
     steps: Steps = None,
     precision: Precision = None,
     threads: Threads = None,
-    rounds: Annotated[int, typer.Option("--rounds", help="How many steps are timed.")] = 20,
+    rounds: Annotated[int, option("--rounds", "How many steps are timed.")] = 20,
     json_file: JsonFile = None,
     *,
     network: Network,
 ) -> int:
-    """Time the engine's step beside the bare pass. Takes them in turn; says where the time goes."""
+    """Time the engine's step beside the bare pass. Takes them in turn; says where the time goes.
+
+    The steps that are timed are those after the recipe's redirect_steps.
+
+    Example: featvis bench --layer blocks.3 --lanes 8
+    """
     options = {
         "size": size,
         "lanes": lanes,
@@ -48,25 +52,24 @@ def bench(
     chosen = choose_recipe(recipe, options, settings)
     check_at_least(1, rounds=rounds)
     handle = network.load()
-    from featvis.files import write_whole
     from featvis.run.bench import bench as measure
 
-    found = measure(
+    timing = measure(
         handle,
         layer or handle.output_layer,
         rounds=rounds,
         recipe=chosen.base,
         **chosen.plan_options(),
     )
-    height, width = found.size
-    print(f"{found.model} {found.layer}, canvas {height}x{width}, {found.lanes} lanes, {found.precision}")
-    print(f"on {found.device}; milliseconds for one picture and step, medians of {rounds}")
-    print(f"  bare forward and backward  {found.bare_ms:8.3f}")
-    print(f"  whole step                 {found.step_ms:8.3f}")
-    for name, milliseconds in found.breakdown.items():
+    height, width = timing.size
+    print(f"{timing.model} {timing.layer}, canvas {height}x{width}, {timing.lanes} lanes, {timing.precision}")
+    print(f"on {timing.device}; milliseconds for one picture and step, medians of {rounds}")
+    print(f"  bare forward and backward  {timing.bare_ms:8.3f}")
+    print(f"  whole step                 {timing.step_ms:8.3f}")
+    for name, milliseconds in timing.breakdown.items():
         print(f"    {name:<24} {milliseconds:8.3f}")
-    print(f"efficiency {found.efficiency:.2f}, peak memory {found.peak_mb:.0f} MB")
-    print(f"{found.pictures_per_minute:.1f} pictures a minute at {found.steps} steps")
+    print(f"efficiency {timing.efficiency:.2f}, peak memory {timing.peak_mb:.0f} MB")
+    print(f"{timing.pictures_per_minute:.1f} pictures a minute at {timing.steps} steps")
     if json_file is not None:
-        write_whole(json_file, (json.dumps(found.to_json(), indent=1) + "\n").encode())
+        write_json(json_file, timing.to_json())
     return 0

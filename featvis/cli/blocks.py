@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from featvis.cli.checks import canvas_of, check_at_least, check_photo
 from featvis.cli.network import Network
-from featvis.cli.options import Layer, OutFolder, Photo, SizeOfPhoto, Target
+from featvis.cli.options import Layer, OutFolder, Photo, SizeOfPhoto, Target, option
+from featvis.cli.output import write_json
 
 
 def blocks(
     photo: Photo,
     target: Target,
     layer: Layer,
-    count: Annotated[int, typer.Option("--count", help="How many units the table lists.")] = 8,
+    count: Annotated[int, option("--count", "How many units the table lists.")] = 8,
     icons: Annotated[
-        Path | None, typer.Option("--icons", help="A gallery that holds pictures of the layer's units.")
+        Path | None, option("--icons", "A gallery that holds pictures of the layer's units.")
     ] = None,
     size: SizeOfPhoto = None,
     out: OutFolder = Path("gallery/blocks"),
     *,
     network: Network,
 ) -> int:
-    """List the units that speak for a target. One layer's, with what each contributes to it and where."""
+    """List the units that speak for a target. They are a layer's; says what each contributes, and where.
+
+    Example: featvis blocks cat.jpg --target classifier:tabby --layer blocks.4
+    """
     from featvis.spec.target import parse_request
 
     parse_request(target)
@@ -40,13 +41,13 @@ def blocks(
     from featvis.attribution.result import png
     from featvis.files import write_whole
 
-    found = find_blocks(handle, photo, target, layer, size=canvas)
-    told = found.told(count)
-    write_whole(out / "blocks.png", png(found.sheet(count, pictures)))
-    write_whole(out / "blocks.json", (json.dumps(told, indent=1) + "\n").encode())
-    print(f"{found.target}: score {found.score:.4g}; contributions of {layer} sum to {told['sum']:.4g}")
-    for unit, value in found.strongest(count):
-        row, column = divmod(int(found.contributions[unit].argmax()), found.contributions.shape[2])
+    result = find_blocks(handle, photo, target, layer, size=canvas)
+    data = result.told(count)
+    write_whole(out / "blocks.png", png(result.sheet(count, pictures)))
+    write_json(out / "blocks.json", data)
+    print(f"{result.target}: score {result.score:.4g}; contributions of {layer} sum to {data['sum']:.4g}")
+    for unit, value in result.strongest(count):
+        row, column = divmod(int(result.contributions[unit].argmax()), result.contributions.shape[2])
         print(f"  {layer}:{unit:<5} {value:+10.4g}   most at row {row}, column {column}")
     print(out / "blocks.png")
     return 0

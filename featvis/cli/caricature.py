@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from featvis.cli.checks import check_at_least
 from featvis.cli.network import Network
-from featvis.cli.options import Layers, Photo, Recipe
+from featvis.cli.options import Layers, Photo, Recipe, option
 from featvis.cli.photograph import Redrawing, check, layers_of
 
 
@@ -16,14 +14,22 @@ def caricature(
     photo: Photo,
     layer: Layers = None,
     power: Annotated[
-        float, typer.Option("--power", help="Of the cosine: larger is more faithful and less strong.")
+        float,
+        option(
+            "--power",
+            "The power of the cosine in the score: a larger one stays closer to the photograph "
+            "and is weaker.",
+        ),
     ] = 1.0,
     recipe: Recipe = "caricature",
     *,
     options: Redrawing,
     network: Network,
 ) -> int:
-    """Exaggerate what a layer sees. Climbs from noise to more of what it sees in a photograph."""
+    """Exaggerate what a layer sees. Climbs from noise to more of what it sees in a photograph.
+
+    Example: featvis caricature cat.jpg --layer blocks.3
+    """
     names = layers_of(layer)
     check_at_least(0, power=power)
     asked = check("caricature", [photo], recipe, options, network)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from featvis.cli.checks import check_at_least
 from featvis.cli.fields import choose_recipe
-from featvis.cli.network import Network, note
-from featvis.cli.options import JsonFile, Judges, OutOrNothing, Seeds, Set, Size, StepsOfTwo
+from featvis.cli.network import Network
+from featvis.cli.options import JsonFile, Judges, OutOrNothing, Seeds, Set, Size, StepsOfTwo, option
+from featvis.cli.output import note, write_json
 
 
 def compare(
-    recipe_a: Annotated[str, typer.Argument(help="A recipe: its name or its file.")],
-    recipe_b: Annotated[str, typer.Argument(help="The other.")],
+    recipe_a: Annotated[str, typer.Argument(help="A recipe's name or TOML file.")],
+    recipe_b: Annotated[str, typer.Argument(help="The other recipe's name or TOML file.")],
     targets: Annotated[
         list[str],
-        typer.Option("--targets", "-t", help="Addresses of units: classifier:0:1000:50; may be repeated."),
+        option("--targets -t", "Addresses of units: classifier:0:1000:50; may be repeated."),
     ],
     judge: Judges = None,
     seeds: Seeds = 1,
@@ -30,9 +30,13 @@ def compare(
     *,
     network: Network,
 ) -> int:
-    """Render the same units by two recipes. Prints each measure's difference with its 95 % interval."""
+    """Render the same units by two recipes. Prints each measure's difference with its 95 % interval.
+
+    What is set by --steps, --size and --set is set in both.
+
+    Example: featvis compare portrait channel --targets classifier:0:1000:50
+    """
     from featvis.errors import RecipeError
-    from featvis.files import write_whole
 
     check_at_least(1, seeds=seeds)
     counts: list[str | None] = [*steps.split(",")] if steps is not None else [None, None]
@@ -48,22 +52,22 @@ def compare(
     judges = None if panel is None else [member.load() for member in panel]
     from featvis.trust.compare import compare as measure
 
-    found = measure(recipes[0], recipes[1], targets, model=own, judges=judges, seeds=seeds, out=out, say=note)
-    _tell(found, recipe_a, recipe_b)
+    comparison = measure(
+        recipes[0], recipes[1], targets, model=own, judges=judges, seeds=seeds, out=out, say=note
+    )
+    _print_table(comparison, recipe_a, recipe_b)
     if file is not None:
-        write_whole(file, (json.dumps(found, indent=1) + "\n").encode())
+        write_json(file, comparison)
     return 0
 
 
-def _tell(found: dict[str, Any], a: str, b: str) -> None:
-    print(f"{len(found['targets'])} units, {found['pictures']} pictures by each; a: {a}, b: {b}")
-    width = max(map(len, found["measures"]))
+def _print_table(comparison: dict[str, Any], a: str, b: str) -> None:
+    print(f"{len(comparison['targets'])} units, {comparison['pictures']} pictures by each; a: {a}, b: {b}")
+    width = max(map(len, comparison["measures"]))
     print(f"{'':{width}}  {'a':>9}  {'b':>9}  {'b - a':>9}  95 % interval")
-    for name, told in found["measures"].items():
-        if told["difference"] is None:
+    for name, row in comparison["measures"].items():
+        if row["difference"] is None:
             continue
-        interval = "" if told["interval"] is None else "{:.4g} to {:.4g}".format(*told["interval"])
-        mark = f"  {told['better']} is better" if told["better"] else ""
-        print(
-            f"{name:{width}}  {told['a']:9.4g}  {told['b']:9.4g}  {told['difference']:9.4g}  {interval}{mark}"
-        )
+        interval = "" if row["interval"] is None else "{:.4g} to {:.4g}".format(*row["interval"])
+        mark = f"  {row['better']} is better" if row["better"] else ""
+        print(f"{name:{width}}  {row['a']:9.4g}  {row['b']:9.4g}  {row['difference']:9.4g}  {interval}{mark}")

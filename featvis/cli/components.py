@@ -8,23 +8,30 @@ from typing import Annotated
 import typer
 
 from featvis.cli.checks import canvas_of, check_at_least
-from featvis.cli.network import Network, note
-from featvis.cli.options import OutFile, Seed, SizeOfPhoto
+from featvis.cli.network import Network
+from featvis.cli.options import OutFile, Seed, SizeOfPhoto, option
+from featvis.cli.output import note
 from featvis.errors import OutputError, RecipeError, unknown
 
 
 def components(
-    layer: Annotated[str, typer.Argument(help="A layer that gives a map.")],
+    layer: Annotated[str, typer.Argument(help="A layer whose output is a map (B, C, H, W).")],
     photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")],
-    method: Annotated[str, typer.Option("--method", help="nmf or pca.")] = "nmf",
-    count: Annotated[int, typer.Option("--count", help="How many directions.")] = 8,
+    method: Annotated[
+        str,
+        option("--method", "Non-negative matrix factorization, or principal components.", metavar="nmf|pca"),
+    ] = "nmf",
+    count: Annotated[int, option("--count", "How many directions are found.")] = 8,
     seed: Seed = 0,
     size: SizeOfPhoto = None,
     out: OutFile = Path("directions.safetensors"),
     *,
     network: Network,
 ) -> int:
-    """Reduce a layer to a few directions. Found over photographs; saved as rows of one file."""
+    """Reduce a layer to a few directions. They are found over photographs and saved as rows of one file.
+
+    Example: featvis components blocks.3 photos/ --count 8
+    """
     if method not in ("nmf", "pca"):
         raise RecipeError(unknown("method", method, ("nmf", "pca"), "methods: nmf, pca"))
     check_at_least(1, count=count)
@@ -52,12 +59,12 @@ def components(
                 note(f"{file} is no readable photograph and is left out")
     if not images:
         raise OutputError("no photograph in what was given")
-    found = find_components(handle, layer, images, method, count, seed=seed)
-    found.save(out)
+    directions = find_components(handle, layer, images, method, count, seed=seed)
+    directions.save(out)
     kind = "squares" if method == "nmf" else "variance"
     print(
         f"{count} directions of {layer} from {len(images)} photographs, "
-        f"{found.explained:.1%} of the activations' {kind}"
+        f"{directions.explained:.1%} of the activations' {kind}"
     )
     print(out)
     return 0

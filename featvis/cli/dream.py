@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from featvis.cli.network import Network
-from featvis.cli.options import Layers, Photo, Recipe
+from featvis.cli.options import Layers, Photo, Recipe, option
 from featvis.cli.photograph import Redrawing, check, layers_of
 from featvis.errors import RecipeError
 
@@ -16,17 +14,21 @@ def dream(
     photo: Photo,
     layer: Layers = None,
     octaves: Annotated[
-        int, typer.Option("--octaves", help="Canvases, small ones first; below 48 pixels none is used.")
+        int,
+        option("--octaves", "On how many canvases, from small to large; none below 48 pixels is used."),
     ] = 4,
     octave_scale: Annotated[
-        float, typer.Option("--octave-scale", help="How much larger each is than the one before.")
+        float, option("--octave-scale", "How much larger each canvas is than the one before.")
     ] = 1.4,
     recipe: Recipe = "dream",
     *,
     options: Redrawing,
     network: Network,
 ) -> int:
-    """Dream on a photograph. Climbs a layer's energy over octaves (Mordvintsev et al. 2015)."""
+    """Dream on a photograph. Climbs a layer's energy over octaves (Mordvintsev et al. 2015).
+
+    Example: featvis dream cat.jpg --layer blocks.4
+    """
     names = layers_of(layer)
     if octaves < 1 or not octave_scale > 1:
         raise RecipeError(

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from featvis.cli.checks import check_at_least, check_folder
-from featvis.cli.network import Network, NetworkOfFolder, note
-from featvis.cli.options import AsJson, Judges, Photographs
+from featvis.cli.network import Network, NetworkOfFolder
+from featvis.cli.options import AsJson, Judges, Photographs, option
+from featvis.cli.output import note
 from featvis.errors import OutputError, UserError
 
 
@@ -19,13 +20,17 @@ def evaluate(
     judge: Judges = None,
     examples: Photographs = None,
     batch: Annotated[
-        int, typer.Option("--batch", help="How many pictures stand together for BatchNorm statistics.")
+        int,
+        option("--batch", "How many pictures are taken together to measure BatchNorm statistics."),
     ] = 8,
     as_json: AsJson = False,
     *,
     network: NetworkOfFolder,
 ) -> int:
-    """Judge the saved pictures of a folder. Enters a verdict for each in the manifest and the pages."""
+    """Judge the saved pictures of a folder. Writes a verdict for each into the manifest and the pages.
+
+    Example: featvis evaluate gallery/blocks4 --judge efficientnet_lite1
+    """
     check_at_least(1, batch=batch)
     check_folder(folder)
     if not folder.is_dir():
@@ -46,17 +51,17 @@ def evaluate(
     judges = None if panel is None else [member.load() for member in panel]
     from featvis.trust.evaluation import evaluate as measure
 
-    found = measure(folder, judges=judges, model=own, examples=examples, batch=batch, say=note)
+    evaluation = measure(folder, judges=judges, model=own, examples=examples, batch=batch, say=note)
     if as_json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(evaluation, indent=1))
     else:
-        _tell(found)
+        _print_summary(evaluation)
     return 0
 
 
-def _tell(found: dict[str, Any]) -> None:
-    for name, told in found["judges"].items():
-        seen = told.get("transfer", {})
+def _print_summary(evaluation: dict[str, Any]) -> None:
+    for name, opinion in evaluation["judges"].items():
+        seen = opinion.get("transfer", {})
         if not seen.get("pictures"):
             print(f"{name} names no class that these are pictures of")
         else:
@@ -66,30 +71,30 @@ def _tell(found: dict[str, Any]) -> None:
                 f"among five {seen['top5']:.1%}, mean probability {seen['probability']:.3f}, "
                 f"margin {seen['margin']:.2f}"
             )
-        if permuted := told.get("permuted_labels"):
+        if permuted := opinion.get("permuted_labels"):
             print(f"  asked for other pictures' classes: first {permuted['top1']:.1%}")
-        if nature := told.get("naturalness"):
+        if nature := opinion.get("naturalness"):
             print(
                 f"  BatchNorm statistics in batches of {nature['batch']}: "
                 f"D_mu {nature['shift']:.3f}, D_sigma {nature['spread']:.3f}"
             )
-    looks = [one["look"] for one in found["pictures"] if "look" in one]
-    for name, (low, high) in found["photographs"]["ranges"].items():
-        values = [one[name] for one in looks if one[name] is not None]
+    looks = [entry["look"] for entry in evaluation["pictures"] if "look" in entry]
+    for name, (low, high) in evaluation["photographs"]["ranges"].items():
+        values = [look[name] for look in looks if look[name] is not None]
         if values:
             inside = sum(low <= value <= high for value in values)
             print(
                 f"{name.replace('_', ' ')}: mean {sum(values) / len(values):.3f}, {inside} of {len(looks)} "
                 f"inside photographs' {low:.3g} to {high:.3g}"
             )
-    for told in found["controls"]["random_weights"]:
-        if told["cascade"]:
+    for control in evaluation["controls"]["random_weights"]:
+        if control["cascade"]:
             print(
-                f"{told['layer']}: {told['trained']:.1f} standard deviations above noise, "
-                f"{told['cascade'][-1]['z']:.1f} with random weights"
+                f"{control['layer']}: {control['trained']:.1f} standard deviations above noise, "
+                f"{control['cascade'][-1]['z']:.1f} with random weights"
             )
     print("verdicts:")
-    for verdict, count in found["verdicts"].items():
+    for verdict, count in evaluation["verdicts"].items():
         print(f"  {count:5d}  {verdict}")
-    if found["missing"]:
-        print(f"{found['missing']} pictures failed or are not in the folder: nothing is said of them")
+    if evaluation["missing"]:
+        print(f"{evaluation['missing']} pictures failed or are not in the folder: nothing is said of them")

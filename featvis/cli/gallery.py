@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featvis.cli.network import Network, note
-from featvis.cli.options import Device, DryRun, OutOfConfig, Photographs, WeightsOfConfig
+from featvis.cli.network import Network
+from featvis.cli.options import Device, DryRun, Executor, OutOfConfig, Photographs, WeightsOfConfig, option
+from featvis.cli.output import first_of, note, print_costs
 from featvis.errors import OutputError
+from featvis.run.executors.register import DEFAULT, check_executor
 
 if TYPE_CHECKING:
     from featvis.galleries.build import Outcome
@@ -33,19 +35,22 @@ def build(
     out: OutOfConfig = None,
     weights: WeightsOfConfig = None,
     examples: Photographs = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="Render at most so many pictures.")] = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Remove pictures that the config no longer asks for.")
-    ] = False,
+    limit: Annotated[int | None, option("--limit", "The greatest number of pictures to render now.")] = None,
+    prune: Annotated[bool, option("--prune", "Remove pictures that the config no longer asks for.")] = False,
     dry_run: DryRun = False,
     device: Device = "auto",
+    executor: Executor = DEFAULT,
 ) -> int:
-    """Render what a gallery lacks. Writes its pages too; ended at any moment, the same command goes on."""
+    """Render what a gallery lacks. Writes its pages too. Stopped at any moment, the same command goes on.
+
+    Example: featvis gallery build configs/galleries/small.toml
+    """
     began = time.perf_counter()
     from featvis.galleries.request import make_request
 
     request = make_request(config, out, weights=weights, examples=examples, limit=limit)
     Network(request.gallery.model)  # refuses what can be no name
+    check_executor(executor)
     if request.source.startswith("file:"):
         note(f"running the code of {request.source.removeprefix('file:').rpartition(':')[0]}")
     if dry_run:
@@ -59,12 +64,19 @@ def build(
 
             with Report() as report:
                 outcome = run_build(
-                    request, lock, device=device, limit=limit, prune=prune, report=report, say=report.say
+                    request,
+                    lock,
+                    device=device,
+                    executor=executor,
+                    limit=limit,
+                    prune=prune,
+                    report=report,
+                    say=report.say,
                 )
     except KeyboardInterrupt:
         note(f"interrupted; what is finished is in {request.folder}, the same command goes on from there")
         return 130
-    print(_told(outcome, duration(time.perf_counter() - began)))
+    print(_summary(outcome, duration(time.perf_counter() - began)))
     print(request.folder / "index.html")
     if outcome.failed:
         name, reason = next(iter(outcome.failed.items()))
@@ -80,23 +92,23 @@ def build(
 def status(
     folder: Folder,
     config: Annotated[
-        Path | None, typer.Argument(help="Its config, to be compared with the one it was built from.")
+        Path | None, typer.Argument(help="A config to compare with the one that the gallery was built from.")
     ] = None,
 ) -> int:
-    """Say what a gallery holds and lacks. And how long the rest will take."""
+    """Say what a gallery holds and lacks. Says how long the rest will take."""
     from featvis.galleries.config import is_copy, load_gallery
     from featvis.galleries.status import read_status
     from featvis.run.progress import duration
 
     if config is not None:
         load_gallery(config)
-    told = read_status(folder)
+    counts = read_status(folder)
     kinds = ("done", "missing", "dead", "failed", "stale")
-    print(f"{folder}: " + ", ".join(f"{getattr(told, kind)} {kind}" for kind in kinds))
-    if told.planned is None:
+    print(f"{folder}: " + ", ".join(f"{getattr(counts, kind)} {kind}" for kind in kinds))
+    if counts.planned is None:
         print("what its config asks for is not told here: no build has planned it, or the manifest was lost")
-    elif told.seconds_left is not None and told.missing + told.failed:
-        print(f"about {duration(told.seconds_left)} left")
+    elif counts.seconds_left is not None and counts.missing + counts.failed:
+        print(f"about {duration(counts.seconds_left)} left")
     if config is not None and not is_copy(folder, config):
         print(f"{config} is not what the folder was built from; build it with --dry-run to see what it lacks")
     return 0
@@ -104,7 +116,7 @@ def status(
 
 @app.command("pages")
 def pages(folder: Folder) -> int:
-    """Write a gallery's pages anew. From its manifest and pictures; needs no network."""
+    """Write a gallery's pages anew. Reads its manifest and pictures; needs no network."""
     from featvis.pages.folder import write_pages
     from featvis.results.lock import FolderLock
 
@@ -129,9 +141,9 @@ def schema() -> int:
 @app.command("export")
 def export(
     folder: Folder,
-    zip_file: Annotated[Path, typer.Option("--zip", help="The ZIP file to write.")],
+    zip_file: Annotated[Path, option("--zip", "The ZIP file to write.")],
 ) -> int:
-    """Pack a gallery into one ZIP file. Its pages and pictures."""
+    """Pack a gallery into one ZIP file. It holds the pages and the pictures."""
     from featvis.galleries.export import export_zip
 
     path, count = export_zip(folder, zip_file)
@@ -143,33 +155,27 @@ def _dry_run(request: BuildRequest, device: str, limit: int | None, began: float
     from featvis.galleries.forecast import make_forecast
     from featvis.run.progress import duration
 
-    told = make_forecast(request, device=device, limit=limit, began=began)
-    for line in told.notes:
+    costs = make_forecast(request, device=device, limit=limit, began=began)
+    for line in costs.notes:
         note(line)
-    for cost in told.costs:
-        height, width = cost.canvas
-        print(
-            f"{cost.layer}: {cost.pictures} pictures in {cost.jobs} jobs of {cost.lanes} lanes, "
-            f"canvas {height}x{width}, {cost.steps} steps, about {duration(cost.seconds)}"
-        )
+    print_costs(costs.costs)
     print(
-        f"{told.planned} pictures, {told.missing} of them to be rendered, about {duration(told.seconds)} "
-        f"in all on {told.device}, memory {told.memory / 2**30:.1f} GiB; they would go to {request.folder}"
+        f"{costs.planned} pictures, {costs.missing} of them to be rendered, about {duration(costs.seconds)} "
+        f"in all on {costs.device}, memory {costs.memory / 2**30:.1f} GiB; they would go to {request.folder}"
     )
     if request.photographs is not None:
-        print(f"of that about {duration(told.photographs)} to look through {request.photographs}")
+        print(f"of that about {duration(costs.photographs)} to look through {request.photographs}")
     return 0
 
 
-def _told(outcome: Outcome, took: str) -> str:
+def _summary(outcome: Outcome, took: str) -> str:
     parts = [f"{outcome.rendered} pictures rendered in {outcome.folder} ({took})"]
     if outcome.there:
         parts.append(f"{outcome.there} were there already")
     if outcome.missing:
         parts.append(f"{outcome.missing} are still missing: the same command without --limit renders them")
     if outcome.dead:
-        names = ", ".join(outcome.dead[:8]) + (" …" if len(outcome.dead) > 8 else "")
-        parts.append(f"{len(outcome.dead)} dead, no picture: {names}")
+        parts.append(f"{len(outcome.dead)} dead, no picture: {first_of(outcome.dead)}")
     if outcome.pruned:
         parts.append(f"{outcome.pruned} that the config no longer asks for removed")
     if outcome.stale:

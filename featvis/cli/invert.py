@@ -15,7 +15,10 @@ def invert(
     options: Redrawing,
     network: Network,
 ) -> int:
-    """Show what a layer keeps of a photograph. Climbs from noise to an image that gives it the same."""
+    """Show what a layer keeps of a photograph. Climbs from noise to an image that gives it the same.
+
+    Example: featvis invert cat.jpg --layer blocks.0 --layer blocks.2
+    """
     names = layers_of(layer)
     asked = check("invert", [photo], recipe, options, network)
     handle, photograph = asked.load()

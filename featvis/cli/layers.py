@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from featvis.cli.checks import canvas_of
 from featvis.cli.network import UntrainedNetwork
-from featvis.cli.options import AsJson, Search, SizeOfNetwork
+from featvis.cli.options import AsJson, Search, SizeOfNetwork, option
 from featvis.errors import TargetError
 
 if TYPE_CHECKING:
@@ -21,30 +19,33 @@ def layers(
     size: SizeOfNetwork = None,
     search: Search = "",
     fields: Annotated[
-        bool, typer.Option("--fields/--no-fields", help="Measure receptive fields (takes seconds).")
+        bool, option("--fields/--no-fields", "Measure receptive fields (takes seconds).")
     ] = True,
     as_json: AsJson = False,
 ) -> int:
-    """List a network's layers. Module, layout, units, shape, receptive field and stride; needs no weights."""
+    """List a network's layers. Module, layout, units, shape, receptive field and stride; needs no weights.
+
+    Example: featvis layers torchvision:resnet50 --search layer3
+    """
     canvas = canvas_of(size)
     handle = network.load()
     shown = canvas or handle.input_size
-    found = handle.layers_with_receptive_fields(shown) if fields else list(handle.at(shown).layers.values())
-    chosen = [one for one in found if search.lower() in f"{one.name} {one.module}".lower()]
+    every = handle.layers_with_receptive_fields(shown) if fields else list(handle.at(shown).layers.values())
+    chosen = [layer for layer in every if search.lower() in f"{layer.name} {layer.module}".lower()]
     if not chosen:
-        raise TargetError(f"no layer of {network.model} holds {search!r}; it has {len(found)} layers")
+        raise TargetError(f"no layer of {network.model} holds {search!r}; it has {len(every)} layers")
     if as_json:
-        print(json.dumps([_as_data(one) for one in chosen], indent=1))
+        print(json.dumps([_as_data(layer) for layer in chosen], indent=1))
         return 0
     print(f"{network.model}, canvas {_by(shown)}, trained at {_by(handle.input_size)}")
     rows: list[tuple[str, ...]] = [("layer", "module", "layout", "units", "shape", "field", "stride")]
-    rows += [_as_row(one) for one in chosen]
+    rows += [_as_row(layer) for layer in chosen]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for one in chosen:
-        if not one.is_clear:
-            print(f"{one.name}: {one.kind}")
+    for layer in chosen:
+        if not layer.is_clear:
+            print(f"{layer.name}: {layer.kind}")
     return 0
 
 

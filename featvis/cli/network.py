@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from featvis.cli.options import (
     Weights,
     WeightsOrNone,
 )
+from featvis.cli.output import note
 from featvis.errors import ModelError
 from featvis.models.sources.register import forms, split_name
 
@@ -94,8 +94,3 @@ class UntrainedNetwork(Network):
     model: ModelArgument = "efficientnet_lite0"
     weights: WeightsOrNone = "none"
     device: Device = "cpu"
-
-
-def note(line: str) -> None:
-    """Print a line to stderr."""
-    print(line, file=sys.stderr, flush=True)

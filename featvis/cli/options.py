@@ -13,180 +13,189 @@ import typer
 
 from featvis.cli.fields import complete, show_fields
 from featvis.models.sources.register import forms
+from featvis.run.executors.register import executors
+
+SEARCH = "List only what contains this text."
+
+
+def option(names: str, help: str, default: str = "", **settings: Any) -> Any:
+    """Return an option of a command.
+
+    Args:
+        names: one or more, with spaces between.
+        help: what it is.
+        default: the words for a default that is not a value.
+        **settings: further ones of Typer's.
+    """
+    return typer.Option(*names.split(), help=help, show_default=default or True, **settings)
+
 
 # Options whose default is not the same in every command; the default is told below.
-_out = partial(typer.Option, "--out", "-o", help="Where to write.")
-_size = partial(typer.Option, "--size", metavar="SIZE", help="The canvas in pixels: 224, or HEIGHTxWIDTH.")
+_out = partial(option, "--out -o", "Where to write the result.")
+_size = partial(option, "--size", "The canvas in pixels: 224, or HEIGHTxWIDTH.", metavar="SIZE")
 _model = partial(
-    typer.Option,
-    "--model",
-    "-m",
-    help=f"The network: {forms()} (file: runs that code); `featvis models` lists them.",
+    option,
+    "--model -m",
+    f"The network: {forms()} (file: runs that code); `featvis models` lists them.",
 )
 _weights = partial(
-    typer.Option,
+    option,
     "--weights",
+    "A weights file (safetensors or checkpoint), or none: random weights.",
     metavar="FILE",
-    help="A weights file (safetensors or checkpoint), or none: random weights.",
 )
-_search = partial(typer.Option, help="List only what contains this text.")
-_start = partial(typer.Option, "--start", metavar="FILE", help="The image that the run starts from.")
-_target = partial(
-    typer.Option, "--target", "-t", help="A unit: blocks.3:5, blocks.3:5@4,6 or classifier:tabby."
-)
-_layer = partial(typer.Option, "--layer", "-l", help="A layer's name; `featvis layers MODEL` lists them.")
-_recipe = partial(typer.Option, "--recipe", "-r", help="A recipe's name or TOML file.")
-_steps = partial(typer.Option, "--steps", help="Steps of gradient ascent.")
-_lanes = partial(typer.Option, "--lanes", help="How many pictures one step computes together.")
-_precision = partial(typer.Option, "--precision", help="The numbers that the network computes with.")
+_start = partial(option, "--start", "The image that the run starts from.", metavar="FILE")
+_target = partial(option, "--target -t", "A unit: blocks.3:5, blocks.3:5@4,6 or classifier:tabby.")
+_layer = partial(option, "--layer -l", "A layer's name; `featvis layers MODEL` lists them.")
+_recipe = partial(option, "--recipe -r", "A recipe's name or TOML file; it says how a picture is made.")
+_steps = partial(option, "--steps", "Steps of gradient ascent.")
+_lanes = partial(option, "--lanes", "How many pictures one step computes together.")
+_precision = partial(option, "--precision", "The numbers that the network computes with.")
 
 # The network
 Model = Annotated[str | None, _model()]
-ModelOfFile = Annotated[str | None, _model(show_default="the one that the file names")]
-ModelOfFolder = Annotated[str | None, _model(show_default="the one that the folder's pictures are of")]
+ModelOfFile = Annotated[str | None, _model(default="the one that the file names")]
+ModelOfFolder = Annotated[str | None, _model(default="the one that the folder's pictures are of")]
 ModelArgument = Annotated[str | None, typer.Argument(help="The network, as for --model of other commands.")]
-Weights = Annotated[str | None, _weights(show_default="the network's own")]
+Weights = Annotated[str | None, _weights(default="the network's own")]
 WeightsOrNone = Annotated[str | None, _weights()]
-WeightsOfConfig = Annotated[str | None, _weights(show_default="the config's")]
+WeightsOfConfig = Annotated[str | None, _weights(default="the config's")]
 Mean = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--mean",
+        "The mean that the network expects to be subtracted from an image: 0.485,0.456,0.406.",
+        default="the network's own",
         metavar="NUMBERS",
-        help="The mean that the network expects to be subtracted from an image: 0.485,0.456,0.406.",
-        show_default="the network's own",
     ),
 ]
 Std = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--std",
+        "The standard deviation that the image is divided by: 0.229,0.224,0.225.",
+        default="the network's own",
         metavar="NUMBERS",
-        help="The standard deviation that the image is divided by: 0.229,0.224,0.225.",
-        show_default="the network's own",
     ),
 ]
 UnitAxis = Annotated[
     int | None,
-    typer.Option(
+    option(
         "--unit-axis",
-        help="The axis of a layer's output along which its units lie (1 or -1), where this is not clear.",
+        "The axis of a layer's output along which its units lie (1 or -1), where this is not clear.",
+    ),
+]
+Executor = Annotated[
+    str,
+    option(
+        "--executor",
+        "How the pictures are computed; no picture depends on it: "
+        + "; ".join(f"{name}, {entry.about}" for name, entry in executors().items()),
     ),
 ]
 Device = Annotated[
     str,
-    typer.Option(
-        "--device", help="Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps."
-    ),
+    option("--device", "Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps."),
 ]
 Judges = Annotated[
     list[str] | None,
-    typer.Option(
-        "--judge",
-        "-j",
+    option(
+        "--judge -j",
+        "A network that took no part and is asked what it sees; may be repeated.",
+        default="the embedded ones",
         metavar="MODEL",
-        help="A network that took no part and is asked what it sees; may be repeated.",
-        show_default="the embedded ones",
     ),
 ]
 
 # What is looked at
 Layer = Annotated[str, _layer()]
-LayerOfTargets = Annotated[str | None, _layer(show_default="none: TARGETS are given")]
-LastLayer = Annotated[str | None, _layer(show_default="the network's last")]
+LayerOfTargets = Annotated[str | None, _layer(default="none: TARGETS are given")]
+LastLayer = Annotated[str | None, _layer(default="the network's last")]
 Layers = Annotated[
     list[str] | None,
-    typer.Option(
-        "--layer",
-        "-l",
-        help="A layer's name; `featvis layers MODEL` lists them. May be repeated: a picture for each.",
+    option(
+        "--layer -l",
+        "A layer's name; `featvis layers MODEL` lists them. May be repeated: a picture for each.",
     ),
 ]
 Target = Annotated[str, _target()]
-TargetOrDirection = Annotated[str, _target(show_default="none: --direction is given")]
+TargetOrDirection = Annotated[str, _target(default="none: --direction is given")]
 Targets = Annotated[
     list[str] | None,
-    typer.Option(
-        "--target",
-        "-t",
-        help="A unit: blocks.3:5, blocks.3:5@4,6 or classifier:tabby. May be repeated: a picture for each.",
+    option(
+        "--target -t",
+        "A unit: blocks.3:5, blocks.3:5@4,6 or classifier:tabby. May be repeated: a picture for each.",
     ),
 ]
-Units = Annotated[str, typer.Option("--units", "-u", help="The layer's units: 0:64, 3,17 or all.")]
+Units = Annotated[str, option("--units -u", "The layer's units: 0:64, 3,17 or all.")]
 Photo = Annotated[Path, typer.Argument(help="A photograph.")]
 Photographs = Annotated[
     Path | None,
-    typer.Option(
-        "--examples", metavar="FOLDER", help="A folder of photographs to compare the units' pictures with."
-    ),
+    option("--examples", "A folder of photographs to compare the units' pictures with.", metavar="FOLDER"),
 ]
-Search = Annotated[str, _search("--search")]
-SearchOrS = Annotated[str, _search("--search", "-s")]
+Search = Annotated[str, option("--search", SEARCH)]
+SearchOrS = Annotated[str, option("--search -s", SEARCH)]
 
 # The recipe
 Recipe = Annotated[str, _recipe()]
 RecipeOfLayer = Annotated[
-    str | None, _recipe(show_default="portrait, texture or channel, whichever suits the layer")
+    str | None, _recipe(default="portrait, texture or channel, whichever suits the layer")
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--set",
+        "Set any field of the recipe; may be repeated. `--set help` lists the fields.",
         metavar="FIELD=VALUE",
-        help="Set any field of the recipe; may be repeated. `--set help` lists the fields.",
         callback=show_fields,
         autocompletion=complete,
         is_eager=True,
     ),
 ]
-Size = Annotated[str | None, _size(show_default="the recipe's")]
-SizeOfNetwork = Annotated[str | None, _size(show_default="the network's own")]
-SizeOfPhoto = Annotated[str | None, _size(show_default="the whole photograph")]
-SizeAtMost = Annotated[str | None, _size(show_default="the whole photograph, at most 384 pixels long")]
-Steps = Annotated[int | None, _steps(show_default="the recipe's")]
-StepsOfTwo = Annotated[str | None, _steps(metavar="INTEGER or A,B", show_default="the recipes'")]
-Lanes = Annotated[int | None, _lanes(show_default="the recipe's")]
+Size = Annotated[str | None, _size(default="the recipe's")]
+SizeOfNetwork = Annotated[str | None, _size(default="the network's own")]
+SizeOfPhoto = Annotated[str | None, _size(default="the whole photograph")]
+SizeAtMost = Annotated[str | None, _size(default="the whole photograph, at most 384 pixels long")]
+Steps = Annotated[int | None, _steps(default="the recipe's")]
+StepsOfTwo = Annotated[str | None, _steps(metavar="INTEGER or A,B", default="the recipes'")]
+Lanes = Annotated[int | None, _lanes(default="the recipe's")]
 LanesOrAuto = Annotated[
-    str | None, _lanes(metavar="INTEGER or auto", show_default="the recipe's; auto measures what is fastest")
+    str | None, _lanes(metavar="INTEGER or auto", default="the recipe's; auto measures what is fastest")
 ]
-Precision = Annotated[str | None, _precision(metavar="float32|bfloat16", show_default="the recipe's")]
+Precision = Annotated[str | None, _precision(metavar="float32|bfloat16", default="the recipe's")]
 PrecisionOrAuto = Annotated[
     str | None,
-    _precision(
-        metavar="float32|bfloat16|auto", show_default="the recipe's; auto measures whether it is faster"
-    ),
+    _precision(metavar="float32|bfloat16|auto", default="the recipe's; auto measures whether it is faster"),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(
+    option(
         "--threads",
-        help="CPU threads. Another number changes a picture's last bits, so a folder keeps its first one.",
-        show_default="as many as this machine has",
+        "CPU threads. Another number changes a picture's last bits, so a folder keeps its first one.",
+        default="as many as this machine has",
     ),
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", help="Where all random numbers come from: the same seed, the same result.")
+    int, option("--seed", "The start of all random numbers: the same seed gives the same result.")
 ]
-Seeds = Annotated[
-    int, typer.Option("--seeds", help="How many pictures of each target, from seeds SEED, SEED+1 …")
-]
-Start = Annotated[Path | None, _start(show_default="none: from noise")]
+Seeds = Annotated[int, option("--seeds", "How many pictures of each target, each from a seed of its own.")]
+Start = Annotated[Path | None, _start(default="none: from noise")]
 
 # The run
-Out = Annotated[Path | None, _out(metavar="FOLDER", show_default="gallery/MODEL")]
-OutOfCommand = Annotated[Path | None, _out(metavar="FOLDER", show_default="gallery/COMMAND")]
-OutOfPhoto = Annotated[Path | None, _out(metavar="FOLDER", show_default="gallery/attribution/PHOTO-TARGET")]
-OutOfConfig = Annotated[Path | None, _out(metavar="FOLDER", show_default="gallery/NAME of the config")]
-OutOrNothing = Annotated[Path | None, _out(metavar="FOLDER", show_default="nothing is kept")]
-OutFileOrNothing = Annotated[Path | None, _out(metavar="FILE", show_default="nothing is written")]
+Out = Annotated[Path | None, _out(metavar="FOLDER", default="gallery/MODEL")]
+OutOfCommand = Annotated[Path | None, _out(metavar="FOLDER", default="gallery/COMMAND")]
+OutOfPhoto = Annotated[Path | None, _out(metavar="FOLDER", default="gallery/attribution/PHOTO-TARGET")]
+OutOfConfig = Annotated[Path | None, _out(metavar="FOLDER", default="gallery/NAME of the config")]
+OutOrNothing = Annotated[Path | None, _out(metavar="FOLDER", default="nothing is kept")]
+OutFileOrNothing = Annotated[Path | None, _out(metavar="FILE", default="nothing is written")]
 OutFolder = Annotated[Path, _out(metavar="FOLDER")]
 OutFile = Annotated[Path, _out(metavar="FILE")]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Say what would be done and how long it would take; write nothing."),
+    option("--dry-run", "Say what would be done and how long it would take; write nothing."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON.")]
+AsJson = Annotated[bool, option("--json", "Print JSON.")]
+JsonFile = Annotated[Path | None, option("--json", "Write the numbers as JSON.", metavar="FILE")]
 
 
 def with_groups(function: Callable[..., int]) -> Callable[..., int]:

@@ -6,19 +6,23 @@ from typing import Annotated
 
 import typer
 
+from featvis.cli.options import option
 from featvis.errors import UserError, unknown
 
 
 def parts(
     family: Annotated[
-        str | None, typer.Argument(help="images, transforms or objectives; by default all.")
+        str | None, typer.Argument(help="images, transforms or objectives.", show_default="all")
     ] = None,
     markdown: Annotated[
         bool,
-        typer.Option("--markdown", help="A page in Markdown, with what each option does."),
+        option("--markdown", "A page in Markdown, with what each option does."),
     ] = False,
 ) -> int:
-    """List every part with its options. What recipes can name, and what Python can make."""
+    """List every part with its options. Parts are what recipes name, and what Python makes.
+
+    Example: featvis parts transforms
+    """
     from featvis.spec import catalog
     from featvis.spec.register import FAMILIES
 
@@ -29,10 +33,10 @@ def parts(
         return 0
     if family is not None and family not in FAMILIES:
         raise UserError(unknown("family", family, FAMILIES))
-    for one in (family,) if family else FAMILIES:
-        print(catalog.TITLES[one])
-        for entry in [*catalog.parts_of(one), *catalog.constructors(one)]:
+    for name in (family,) if family else FAMILIES:
+        print(catalog.TITLES[name])
+        for entry in [*catalog.parts_of(name), *catalog.constructors(name)]:
             print(f"  {entry.name}\n      {entry.about}")
-            for name, kind, default in entry.options:
-                print(f"      {name}: {kind}" + (f" = {default}" if default else ""))
+            for key, kind, default in entry.options:
+                print(f"      {key}: {kind}" + (f" = {default}" if default else ""))
     return 0

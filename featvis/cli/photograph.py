@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from featvis.cli.checks import check_at_least, check_folder, check_photo
 from featvis.cli.fields import choose_recipe
-from featvis.cli.network import Network, note
+from featvis.cli.network import Network
 from featvis.cli.options import OutOfCommand, Seed, Set, SizeAtMost, Steps
+from featvis.cli.output import note
 from featvis.errors import RecipeError, TargetError
 
 if TYPE_CHECKING:
@@ -48,14 +49,14 @@ class Asked:
     size: tuple[int, int] | None
     seed: int
     network: Network
-    told: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
     """What the JSON file beside each picture says of it beyond its entry."""
 
     def load(self) -> tuple[ModelHandle, Tensor]:
         """Load the network, and the photograph for it."""
         from featvis.run.redraw import lay_photograph, tell_photograph
 
-        self.told = {"command": self.command, **tell_photograph(self.photo)}
+        self.about = {"command": self.command, **tell_photograph(self.photo)}
         handle = self.network.load()
         return handle, lay_photograph(handle, self.photo, self.size)
 
@@ -63,22 +64,22 @@ class Asked:
         self,
         handle: ModelHandle,
         photograph: Tensor,
-        wanted: Sequence[tuple[str, Objective]],
+        objectives: Sequence[tuple[str, Objective]],
         start: Tensor | None = None,
     ) -> int:
-        """Render the pictures wanted, each of a name, and say where they are."""
+        """Render a picture for each objective, which has a name, and print where it is."""
         from featvis.results.store import safe_name
         from featvis.run.progress import Report
         from featvis.run.redraw import redraw
 
-        for _, objective in wanted:  # a mistake in the last one is told before the first is rendered
+        for _, objective in objectives:  # a mistake in the last one is told before the first is rendered
             objective.bind(handle.at(self.recipe.input_size or _size(handle, photograph)))
-        found: list[tuple[str, Redrawn]] = []
-        for name, objective in wanted:
+        finished: list[tuple[str, Redrawn]] = []
+        for name, objective in objectives:
             file = safe_name(f"{self.command}-{self.photo.stem}-{name.replace(':', '-')}")
             path = self.folder / f"{file}.png"
             try:
-                one = redraw(
+                result = redraw(
                     handle,
                     objective,
                     path,
@@ -86,34 +87,34 @@ class Asked:
                     recipe=self.recipe,
                     seed=self.seed,
                     start=start,
-                    told=self.told,
+                    told=self.about,
                     report=Report,
                 )
             except KeyboardInterrupt:
-                note(f"interrupted: {len(found)} of {len(wanted)} pictures are finished in {self.folder}")
+                count = f"{len(finished)} of {len(objectives)}"
+                note(f"interrupted: {count} pictures are finished in {self.folder}")
                 return 130
-            if not one.anew:
+            if not result.anew:
                 note(f"{path} is that picture already")
-            picture = one.picture
-            dead = (
-                "; no gradient reaches the image, so nothing was climbed" if picture.status == "dead" else ""
-            )
+            picture = result.picture
+            is_dead = picture.status == "dead"
+            dead = "; no gradient reaches the image, so nothing was climbed" if is_dead else ""
             print(
                 f"{name}: score {picture.start_score:.4g} to {picture.score:.4g}, "
-                f"correlation with the photograph {one.correlation:.3f}{dead}"
+                f"correlation with the photograph {result.correlation:.3f}{dead}"
             )
             print(path)
-            found.append((name, one))
-        if len(found) > 1:
-            print(self._sheet(photograph, found))
+            finished.append((name, result))
+        if len(finished) > 1:
+            print(self._sheet(photograph, finished))
         return 0
 
-    def _sheet(self, photograph: Tensor, found: Sequence[tuple[str, Redrawn]]) -> Path:
+    def _sheet(self, photograph: Tensor, results: Sequence[tuple[str, Redrawn]]) -> Path:
         from featvis.attribution.result import png
         from featvis.files import write_whole
         from featvis.run.redraw import as_image, side_by_side
 
-        tiles = [(f"{name}  r {one.correlation:.2f}", one.picture.pil) for name, one in found]
+        tiles = [(f"{name}  r {result.correlation:.2f}", result.picture.pil) for name, result in results]
         sheet = side_by_side([("photograph", as_image(photograph)), *tiles])
         return write_whole(self.folder / f"{self.command}-{self.photo.stem}-side-by-side.png", png(sheet))
 

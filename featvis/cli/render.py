@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featvis.cli.checks import check_at_least, check_folder, numbers_of
-from featvis.cli.fields import choose_recipe
-from featvis.cli.network import Network, note
+from featvis.cli.fields import Choice, choose_recipe
+from featvis.cli.network import Network
 from featvis.cli.options import (
     DryRun,
+    Executor,
     LanesOrAuto,
     LayerOfTargets,
     Out,
@@ -27,79 +29,150 @@ from featvis.cli.options import (
     Steps,
     Threads,
     Units,
+    option,
 )
+from featvis.cli.output import first_of, note, print_costs
 from featvis.errors import OutputError, RecipeError, TargetError
+from featvis.run.executors.register import DEFAULT, check_executor
 
 if TYPE_CHECKING:
     from featvis.plan.make import Plan
     from featvis.run.prepare import Prepared
 
 
+@dataclass
+class RecipeOptions:
+    """Options of the recipe's fields, each of the field's name."""
+
+    settings: Set = None
+    size: Size = None
+    input_size: Annotated[
+        str | None,
+        option(
+            "--input-size",
+            "The size in pixels at which the network is shown the canvas.",
+            default="the canvas' own",
+            metavar="SIZE",
+        ),
+    ] = None
+    steps: Steps = None
+    learning_rate: Annotated[
+        float | None,
+        option("--learning-rate", "How far a step goes.", default="the recipe's"),
+    ] = None
+    optimizer: Annotated[
+        str | None,
+        option(
+            "--optimizer",
+            "The optimizer; of lbfgs a step is one evaluation.",
+            default="the recipe's",
+            metavar="adam|nadam|sgd|lbfgs",
+        ),
+    ] = None
+    copies: Annotated[
+        int | None,
+        option(
+            "--copies",
+            "How many transformed copies of a picture give each step's gradient.",
+            default="the recipe's",
+        ),
+    ] = None
+    average: Annotated[
+        float | None,
+        option(
+            "--average",
+            "The picture is an exponential moving average over the steps with this decay, for "
+            "instance 0.9; 0: it is the last step's.",
+            default="the recipe's",
+        ),
+    ] = None
+    band: Annotated[
+        str | None,
+        option(
+            "--band",
+            "The score that pictures are driven to.",
+            default="none: as high as they can",
+            metavar="SCORE or LOW,HIGH",
+        ),
+    ] = None
+    best_of: Annotated[
+        int | None,
+        option(
+            "--best-of",
+            "How many candidates are rendered for each picture; the one with the best score is kept.",
+            default="the recipe's",
+        ),
+    ] = None
+    lanes: LanesOrAuto = None
+    precision: PrecisionOrAuto = None
+    threads: Threads = None
+    space: Annotated[
+        str | None,
+        option(
+            "--space",
+            "The image space: fourier, pixel, phase, cppn …; `featvis parts images` lists them.",
+            default="the recipe's",
+        ),
+    ] = None
+
+    def choose(self, recipe: str | None) -> Choice:
+        """Return the recipe, changed by the options."""
+        options = asdict(self)
+        settings = options.pop("settings")
+        if self.band is not None:
+            numbers = numbers_of("--band", self.band, float)
+            options["band"] = numbers[0] if len(numbers) == 1 else numbers
+        return choose_recipe(recipe, options, settings, auto=("lanes", "precision"))
+
+
 def render(
     targets: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Addresses: blocks.3:0:8, classifier:263, classifier:Pembroke, features.28:7@4,6."
+            help="What to render, as LAYER:UNITS: blocks.3:0:8, classifier:263, classifier:Pembroke, "
+            "features.28:7@4,6."
         ),
     ] = None,
     layer: LayerOfTargets = None,
     units: Units = "all",
     recipe: RecipeOfLayer = None,
-    settings: Set = None,
-    size: Size = None,
-    input_size: Annotated[
-        str | None, typer.Option("--input-size", help="What the network is shown, if not the canvas' size.")
-    ] = None,
-    steps: Steps = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Of the optimizer.")] = None,
-    optimizer: Annotated[
-        str | None, typer.Option("--optimizer", help="adam, nadam, sgd or lbfgs (a step is one evaluation).")
-    ] = None,
-    copies: Annotated[
-        int | None, typer.Option("--copies", help="Passes of each step, each with transforms drawn anew.")
-    ] = None,
-    average: Annotated[
-        float | None, typer.Option("--average", help="Show an average over the steps, of this decay: 0.9.")
-    ] = None,
-    band: Annotated[
-        str | None, typer.Option("--band", help="A score, or LOW,HIGH, that pictures are driven to.")
-    ] = None,
-    best_of: Annotated[
-        int | None, typer.Option("--best-of", help="Candidates of each picture; the best score is kept.")
-    ] = None,
+    *,
+    fields: RecipeOptions,
     seed: Seed = 0,
     seeds: Seeds = 1,
     diverse: Annotated[
         int,
-        typer.Option("--diverse", help="So many pictures of each target, kept unlike each other; 0: none."),
+        option("--diverse", "How many pictures of each target, kept unlike each other; 0: one, by itself."),
     ] = 0,
-    lanes: LanesOrAuto = None,
-    precision: PrecisionOrAuto = None,
-    threads: Threads = None,
-    space: Annotated[
-        str | None, typer.Option("--space", help="The image space: fourier, pixel, phase, cppn …")
-    ] = None,
     start: Start = None,
     out: Out = None,
     snapshots: Annotated[
-        str | None, typer.Option("--snapshots", help="Also keep pictures after so many steps: 16,64.")
+        str | None,
+        option("--snapshots", "Also keep the pictures as they were after these steps: 16,64."),
     ] = None,
     video: Annotated[
-        str | None, typer.Option("--video", help="Also write each run as gif, or mp4 (featvis[video]).")
+        str | None,
+        option("--video", "Also write a video of each run: gif, or mp4 (needs featvis[video])."),
     ] = None,
     transparency: Annotated[
         bool,
-        typer.Option("--transparency", help="Also write each picture as opaque as its pixels mattered."),
+        option(
+            "--transparency", "Also write each picture with what did not matter to the unit made transparent."
+        ),
     ] = False,
     morph: Annotated[
-        str | None, typer.Option("--morph", help="Also write the pictures turning into each other: gif, mp4.")
+        str | None,
+        option("--morph", "Also write a video of the pictures turning into each other: gif or mp4."),
     ] = None,
-    fps: Annotated[float, typer.Option("--fps", help="Frames a second of the videos.")] = 12.0,
-    *,
+    fps: Annotated[float, option("--fps", "Frames per second of the videos.")] = 12.0,
     network: Network,
+    executor: Executor = DEFAULT,
     dry_run: DryRun = False,
 ) -> int:
-    """Render what units look for. What the folder has already is not rendered again."""
+    """Render what units look for. What the folder has already is not rendered again.
+
+    Example: featvis render "blocks.3:0:8" "classifier:Pembroke" --size 128
+    """
     from featvis.results.encoders import check_video
     from featvis.spec.target import parse_request, parse_vectors
 
@@ -114,22 +187,7 @@ def render(
     for address in addresses:
         if parse_vectors(address) is None:
             parse_request(address)
-    options = {
-        "size": size,
-        "input_size": input_size,
-        "steps": steps,
-        "learning_rate": learning_rate,
-        "optimizer": optimizer,
-        "copies": copies,
-        "average": average,
-        "band": None if band is None else _band(band),
-        "best_of": best_of,
-        "lanes": lanes,
-        "precision": precision,
-        "threads": threads,
-        "space": None if space is None else {"name": space},
-    }
-    chosen = choose_recipe(recipe, options, settings, auto=("lanes", "precision"))
+    chosen = fields.choose(recipe)
     # A start image is brought to the canvas that was asked for, or sets it.
     canvas = chosen.recipe.size if recipe is not None or "size" in chosen.changes else None
     check_at_least(0, seed=seed)
@@ -146,6 +204,7 @@ def render(
         raise OutputError(f"no image {str(start)!r} to start from")
     folder = out or Path("gallery") / re.sub(r"[^\w.-]+", "_", str(network.model))
     check_folder(folder)
+    check_executor(executor)
 
     handle = network.load()
     from featvis.results.picture import load_image
@@ -163,6 +222,7 @@ def render(
         seeds=seeds,
         start=None if start is None else load_image(start, handle.channels, canvas),
         diverse=diverse,
+        executor=executor,
         **chosen.plan_options(),
     )
     for name, choice in prepared.choices.items():
@@ -174,11 +234,6 @@ def render(
         _dry_run(prepared.plan, folder)
         return 0
     return _render(prepared, folder)
-
-
-def _band(text: str) -> Any:
-    found = numbers_of("--band", text, float)
-    return found[0] if len(found) == 1 else found
 
 
 def _render(prepared: Prepared, folder: Path) -> int:
@@ -193,7 +248,7 @@ def _render(prepared: Prepared, folder: Path) -> int:
         with Report() as report:
             pictures = list(run(prepared, report=report))
     except KeyboardInterrupt:
-        finished = sum(store.done(one.key(planned.weights)) is not None for one in planned.wanted)
+        finished = sum(store.done(picture.key(planned.weights)) is not None for picture in planned.wanted)
         note(
             f"interrupted: {finished} of {len(planned.wanted)} pictures are finished in {folder}; "
             "the same command goes on from there"
@@ -203,7 +258,7 @@ def _render(prepared: Prepared, folder: Path) -> int:
     took = duration(time.perf_counter() - began)
     print(f"{len(pictures) - len(dead)} pictures in {folder} ({took})")
     if dead:
-        print(f"{len(dead)} dead units, no picture: {', '.join(dead[:8])}{' …' if len(dead) > 8 else ''}")
+        print(f"{len(dead)} dead units, no picture: {first_of(dead)}")
     for path in dict.fromkeys(store.grid_path(picture.layer) for picture in pictures):
         print(path)
     if (morph := prepared.extras.morph) is not None:
@@ -218,15 +273,9 @@ def _render(prepared: Prepared, folder: Path) -> int:
 
 def _dry_run(planned: Plan, folder: Path) -> None:
     from featvis.run.estimate import estimate
-    from featvis.run.progress import duration
 
     costs, memory = estimate(planned.wanted, planned.model, planned.weights)
-    for cost in costs:
-        height, width = cost.canvas
-        print(
-            f"{cost.layer}: {cost.pictures} units in {cost.jobs} jobs of {cost.lanes} lanes, "
-            f"canvas {height}x{width}, {cost.steps} steps, about {duration(cost.seconds)}"
-        )
+    print_costs(costs)
     total = sum(cost.seconds for cost in costs)
     print(
         f"in all {len(planned.wanted)} pictures, about {total / 60:.1f} minutes on {planned.model.device}, "

@@ -19,7 +19,10 @@ def reproduce(
     *,
     network: NetworkOfFile,
 ) -> int:
-    """Render a picture again from its own PNG. Says whether the bytes are the same (exit code 1 if not)."""
+    """Render a picture again from its own PNG. Says whether the bytes are the same (exit code 1 if not).
+
+    Example: featvis reproduce gallery/blocks4/blocks.4/0003.png
+    """
     from featvis.results.picture import load_image, load_picture
 
     if not file.is_file():

@@ -9,7 +9,7 @@ import typer
 
 from featvis.cli.checks import check_at_least
 from featvis.cli.network import Network
-from featvis.cli.options import Photo, Recipe
+from featvis.cli.options import Photo, Recipe, option
 from featvis.cli.photograph import Redrawing, check, layers_of
 
 
@@ -18,21 +18,28 @@ def style(
     style: Annotated[Path, typer.Argument(help="The photograph whose style it gets.")],
     content_layer: Annotated[
         list[str] | None,
-        typer.Option("--content-layer", help="Where its content is kept, best a deep one."),
+        option("--content-layer", "A layer whose activations are kept, best a deep one; may be repeated."),
     ] = None,
     style_layer: Annotated[
         list[str] | None,
-        typer.Option("--style-layer", help="Where styles are compared, best several, early ones too."),
+        option(
+            "--style-layer",
+            "A layer in which styles are compared; repeat it, best for early and deep layers.",
+        ),
     ] = None,
     weight: Annotated[
-        float, typer.Option("--weight", help="Of the style; the larger, the less is left of the content.")
+        float,
+        option("--weight", "The weight of the style; the larger, the less is left of the content."),
     ] = 0.3,
     recipe: Recipe = "style",
     *,
     options: Redrawing,
     network: Network,
 ) -> int:
-    """Give a photograph another's style. Matches activations and Gram matrices (Gatys et al. 2016)."""
+    """Give a photograph another's style. Matches activations and Gram matrices (Gatys et al. 2016).
+
+    Example: featvis style cat.jpg art.jpg --content-layer blocks.3 --style-layer blocks.0
+    """
     contents = layers_of(content_layer, "content-layer")
     styles = layers_of(style_layer, "style-layer")
     check_at_least(0, weight=weight)
@@ -43,6 +50,6 @@ def style(
     from featvis.run.redraw import lay_photograph, tell_photograph
 
     art = lay_photograph(handle, style, (photograph.shape[1], photograph.shape[2]))
-    asked.told["style"] = tell_photograph(style)
+    asked.about["style"] = tell_photograph(style)
     both = match(contents, photograph) + weight * style_of(styles, art)
     return asked.draw(handle, photograph, [(style.stem, both)])

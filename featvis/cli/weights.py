@@ -9,7 +9,7 @@ import typer
 
 from featvis.cli.checks import check_at_least
 from featvis.cli.network import Network
-from featvis.cli.options import Device, Mean, Model, OutFile, Std, Units, Weights
+from featvis.cli.options import Device, Mean, Model, OutFile, Std, Units, Weights, option
 from featvis.errors import OutputError, RecipeError
 
 
@@ -18,9 +18,9 @@ def weights(
     units: Units = "all",
     scale: Annotated[
         float | None,
-        typer.Option("--scale", help="The weight at the scale's ends; by default the layer's largest."),
+        option("--scale", "The weight that is at the end of the scale.", default="the layer's largest"),
     ] = None,
-    columns: Annotated[int | None, typer.Option("--columns", help="Of the grid.")] = None,
+    columns: Annotated[int | None, option("--columns", "How many columns the grid of images has.")] = None,
     model: Model = "efficientnet_lite0",
     weights: Weights = None,
     out: OutFile = Path("weights.png"),
@@ -28,7 +28,10 @@ def weights(
     std: Std = None,
     device: Device = "auto",
 ) -> int:
-    """Show a layer's weights on pixels. Signed, as images, all units on one scale."""
+    """Show a layer's weights on pixels. Signed, as images, all units on one scale.
+
+    Example: featvis weights conv_stem
+    """
     from featvis.spec.target import expand, parse_request
 
     request = parse_request(f"{layer}:{units}")

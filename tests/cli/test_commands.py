@@ -76,7 +76,7 @@ def test_dry_run_tells_the_cost_and_writes_nothing(tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["render", "blocks.1:0:12", *SMALL, "--lanes", "5", "--dry-run", "--out", str(out)]) == 0
     told = capsys.readouterr().out
-    assert "12 units in 3 jobs of 5 lanes" in told
+    assert "12 pictures in 3 jobs of 5 lanes" in told
     assert "32x48" in told
     assert "minutes" in told
     assert "GiB" in told

@@ -70,5 +70,5 @@ def test_the_dry_run_counts_pictures_and_writes_nothing(tmp_path, capsys):
         str(out),
     ]
     assert main(typed) == 0
-    assert "2 units in 3 jobs of 2 lanes" in capsys.readouterr().out
+    assert "2 pictures in 3 jobs of 2 lanes" in capsys.readouterr().out
     assert not out.exists()

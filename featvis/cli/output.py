@@ -1,0 +1,41 @@
+"""What commands print and write alike."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featvis.run.estimate import Cost
+
+
+def note(line: str) -> None:
+    """Print a line to stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write plain data to a JSON file, which appears whole or not at all."""
+    from featvis.files import write_whole
+
+    write_whole(path, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def print_costs(costs: Iterable[Cost]) -> None:
+    """Print a line for each layer and recipe: how many pictures, how they are computed, how long it takes."""
+    from featvis.run.progress import duration
+
+    for cost in costs:
+        height, width = cost.canvas
+        print(
+            f"{cost.layer}: {cost.pictures} pictures in {cost.jobs} jobs of {cost.lanes} lanes, "
+            f"canvas {height}x{width}, {cost.steps} steps, about {duration(cost.seconds)}"
+        )
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Return the first eight names, with commas between."""
+    return ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
