@@ -17,7 +17,7 @@ from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective
-from featvis.objectives.reference import Photographs
+from featvis.objectives.reference import References
 from featvis.spec.recipe import Recipe
 from featvis.spec.stages import plan_stages
 from featvis.transforms.base import Transform
@@ -204,7 +204,7 @@ def ascend(
             bound.opened(device, precision) as ready,
             model.tap(bound.layers, size=shown_size, precision=precision, only=only) as activations,
         ):
-            photographs = Photographs(ready, part.size, len(streams), device, moved=bool(transforms))
+            photographs = References(ready, part.size, len(streams), device, moved=bool(transforms))
             look = Look(
                 here,
                 chains,

@@ -15,7 +15,7 @@ from featvis.images.base import ImageSpace, Parameters
 from featvis.models.borrow.smooth_pools import SmoothedPool
 from featvis.models.layers.window import Window
 from featvis.objectives.base import Objective
-from featvis.objectives.reference import Photographs
+from featvis.objectives.reference import References
 from featvis.objectives.shown import read
 from featvis.transforms.chain import Chain
 
@@ -42,7 +42,7 @@ class Look:
         *,
         window: Window | None = None,
         pool_gradients: str = "max",
-        photographs: Photographs | None = None,
+        photographs: References | None = None,
         gathered: Gathered | None = None,
     ) -> None:
         """Take everything that a step needs; one chain of transforms for each of its passes.
@@ -50,7 +50,7 @@ class Look:
         Raises:
             RecipeError: several crops at once, for an objective that must know what the network is shown.
         """
-        if bound.sees and chains[0].copies > 1:
+        if bound.reads_shown and chains[0].copies > 1:
             raise RecipeError(f"{bound.describe()} looks at what the network is shown: no multicrop with it")
         self._space, self._chains, self._window = space, chains, window
         self._activations, self._bound, self._pool_gradients = activations, bound, pool_gradients

@@ -69,8 +69,8 @@ def load_model(
     if weights is not None and str(weights) != "none":
         read = read_weights(Path(weights))
         missing, extra = apply_weights(loaded.module, read)
-        told = read.preprocessing()
-        mean, std = mean or told.get("mean"), std or told.get("std")
+        preprocessing = read.preprocessing()
+        mean, std = mean or preprocessing.get("mean"), std or preprocessing.get("std")
         if missing:
             counted = [
                 name for name in loaded.module.state_dict() if not name.endswith("num_batches_tracked")

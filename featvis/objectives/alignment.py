@@ -37,9 +37,9 @@ class Alignment(Objective):
         lanes = images.shape[0]
         total = images.new_zeros(lanes)
         for name in self.layers:
-            found = activations[name].float().flatten(1)
+            activation = activations[name].float().flatten(1)
             for apart in range(1, min(REACH, lanes - 1) + 1):
-                pairs = (found[apart:] - found[:-apart]).square().mean(1) / (2 * self.decay**apart)
+                pairs = (activation[apart:] - activation[:-apart]).square().mean(1) / (2 * self.decay**apart)
                 none = pairs.new_zeros(apart)
                 total = total - torch.cat((pairs, none)) - torch.cat((none, pairs))
         return total / len(self.layers)

@@ -33,8 +33,8 @@ class Head(Objective):
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         if self._inside is None:
             raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        found = self._inside.read(activations, self.what)[:, :, self.unit]
-        return found[:, self._inside.prefix :].mean(1) if self.token is None else found[:, self.token]
+        component = self._inside.read(activations, self.what)[:, :, self.unit]
+        return component[:, self._inside.prefix :].mean(1) if self.token is None else component[:, self.token]
 
     def describe(self) -> str:  # noqa: D102
         token = "" if self.token is None else f", token={self.token}"
@@ -102,11 +102,11 @@ class _Inside:
     def read(self, activations: Activations, what: str) -> Tensor:
         """Return the head's queries, keys or values ``(B, T, D)``."""
         part = slice(self._parts[what], self._parts[what] + self.width)
-        found = activations[self.source]
+        activation = activations[self.source]
         if self.weight is None:
-            return found[:, :, part].float()
+            return activation[:, :, part].float()
         bias = None if self.bias is None else self.bias.detach()[part]
-        return nn.functional.linear(found, self.weight[part], bias).float()
+        return nn.functional.linear(activation, self.weight[part], bias).float()
 
 
 def _check(what: str, number: int, count: int, layer: str) -> None:

@@ -41,10 +41,10 @@ class AgainstOthers(Objective):
             )
         units = self.units
         if not units:
-            found = expand(parse_request(f"{name}:{self.wanted}"), info.units, info.labels)
-            if len(found) != 1:
+            targets = expand(parse_request(f"{name}:{self.wanted}"), info.units, info.labels)
+            if len(targets) != 1:
                 raise TargetError(f"{self._word}: one class is asked for, got {self.wanted!r}")
-            units = (found[0].unit,)
+            units = (targets[0].unit,)
         return copy_with(self, layers=(name,), units=units)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
@@ -64,10 +64,10 @@ class AgainstOthers(Objective):
 
     def describe(self) -> str:  # noqa: D102
         # Bound, a class is its number: a name and its number are one picture.
-        told = ",".join(map(str, self.units)) if self.units else str(self.wanted)
+        named = ",".join(map(str, self.units)) if self.units else str(self.wanted)
         layer = f", {self.layers[0]}" if self.layers else ""
         others = ", others=logsumexp" if self.others == "logsumexp" else ""
-        return f"{self._word}({told}{layer}{others})"
+        return f"{self._word}({named}{layer}{others})"
 
     @property
     def _word(self) -> str:
@@ -78,7 +78,7 @@ class AgainstOthers(Objective):
 
     @classmethod
     def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
-        units = tuple(unit for one in objectives for unit in one.units)
+        units = tuple(unit for objective in objectives for unit in objective.units)
         first: AgainstOthers = objectives[0]
         return copy_with(first, units=units, _where=None)
 

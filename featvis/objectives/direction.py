@@ -61,7 +61,7 @@ class Direction(Objective):
     @classmethod
     def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
         first: Direction = objectives[0]
-        return copy_with(first, vectors=torch.cat([one.vectors for one in objectives]))
+        return copy_with(first, vectors=torch.cat([objective.vectors for objective in objectives]))
 
 
 def direction(layer: str, vector: Tensor | Sequence[float], power: float = 0.0) -> Direction:

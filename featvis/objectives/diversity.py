@@ -52,8 +52,8 @@ class Diversity(Objective):
         return shares
 
     def describe(self) -> str:  # noqa: D102
-        told = [self.layer] if self.layer else []
-        return f"diversity({', '.join([*told, *(['relative'] if self.relative else [])])})"
+        options = [self.layer] if self.layer else []
+        return f"diversity({', '.join([*options, *(['relative'] if self.relative else [])])})"
 
     _until: ClassVar[tuple[str, ...]] = ()
     _info: ClassVar[LayerInfo | None] = None
@@ -61,18 +61,21 @@ class Diversity(Objective):
 
 def _own(network: NetworkAt, until: Sequence[str]) -> LayerInfo:
     """The target's layer; if it has no positions, the last before it that has several."""
-    last = max((network.layer(name) for name in until or (network.output_layer,)), key=lambda one: one.order)
+    last = max(
+        (network.layer(name) for name in until or (network.output_layer,)),
+        key=lambda info: info.order,
+    )
     if last.kind != "vector":
         return last
     before = [
-        one
-        for one in network.layers.values()
-        if one.order < last.order
-        and one.is_clear
-        and math.prod(one.shape) // one.units - one.prefix > 1
-        and network.first_without_weights(one) is None
+        info
+        for info in network.layers.values()
+        if info.order < last.order
+        and info.is_clear
+        and math.prod(info.shape) // info.units - info.prefix > 1
+        and network.first_without_weights(info) is None
     ]
-    return max(before, key=lambda one: one.order, default=last)
+    return max(before, key=lambda info: info.order, default=last)
 
 
 def diversity(layer: str, *, relative: bool = False) -> Objective:

@@ -53,20 +53,20 @@ class Facet(Composite):
             return plain
         if not self._infos:
             raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        found = [activations[name] for name in self.probes]
-        slopes = torch.autograd.grad(plain.sum(), found, retain_graph=True, allow_unused=True)
+        read = [activations[name] for name in self.probes]
+        gradients = torch.autograd.grad(plain.sum(), read, retain_graph=True, allow_unused=True)
         total = plain
-        for (name, weights), values, slope in zip(self.probes.items(), found, slopes, strict=True):
-            if slope is None:
+        for (name, weights), values, gradient in zip(self.probes.items(), read, gradients, strict=True):
+            if gradient is None:
                 raise UserError(
                     f"{self.describe()} does not depend on {name} here; render it in a run of its own"
                 )
             if weights.device != values.device:
                 self.probes[name] = weights = weights.to(values.device)
             info = self._infos[name]
-            towards = spread_over(info, slope).float().clamp(min=0) * weights[:, None]
+            towards = spread_over(info, gradient).float().clamp(min=0) * weights[:, None]
             answers = (spread_over(info, values).float() * towards).sum((1, 2))
-            total = total + SHARE / len(found) * self.strength * answers
+            total = total + SHARE / len(read) * self.strength * answers
         return total
 
     def describe(self) -> str:  # noqa: D102
@@ -101,9 +101,11 @@ def facet(target: Objective, probes: Mapping[str, Tensor | Sequence[float]], str
     """
     if not isinstance(target, Objective):
         raise UserError("facet: the target is an objective that reads a layer, for instance fv.channel(...)")
-    made = {name: torch.as_tensor(weights).detach().float().clone() for name, weights in probes.items()}
-    if not made or any(one.dim() != 1 or not bool(one.isfinite().all()) for one in made.values()):
+    vectors = {name: torch.as_tensor(weights).detach().float().clone() for name, weights in probes.items()}
+    if not vectors or any(
+        vector.dim() != 1 or not bool(vector.isfinite().all()) for vector in vectors.values()
+    ):
         raise UserError("facet: probes are {layer: one finite weight for each unit}")
     if not 0 <= strength < float("inf"):
         raise UserError(f"facet: strength is at least 0, got {strength}")
-    return Facet(target, made, float(strength))
+    return Facet(target, vectors, float(strength))

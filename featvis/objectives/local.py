@@ -67,18 +67,18 @@ class Local(Objective):
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         if self._info is None:
             raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        found = activations[self.layers[0]].movedim(self._info.axis, 1)
+        activation = activations[self.layers[0]].movedim(self._info.axis, 1)
         if self.position is not None:
             row, column = self.position
-            found = found[:, :, row : row + 1, column : column + 1]
+            activation = activation[:, :, row : row + 1, column : column + 1]
         elif self.window is not None:
             row, column, rows, columns = self.window
-            found = found[:, :, row : row + rows, column : column + columns]
-        elif found.dim() == 3:
-            found = found[:, :, self._info.prefix :]
-        if self._vector.device != found.device:
-            self._vector = self._vector.to(found.device)
-        spread = found.float().flatten(2) if found.dim() > 2 else found.float()[:, :, None]
+            activation = activation[:, :, row : row + rows, column : column + columns]
+        elif activation.dim() == 3:
+            activation = activation[:, :, self._info.prefix :]
+        if self._vector.device != activation.device:
+            self._vector = self._vector.to(activation.device)
+        spread = activation.float().flatten(2) if activation.dim() > 2 else activation.float()[:, :, None]
         return dot_times_cosine(spread, self._vector[None, :, None], self.power, 1).mean(1)
 
     def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
@@ -90,14 +90,16 @@ class Local(Objective):
 
     def describe(self) -> str:  # noqa: D102
         if isinstance(self.weights, Tensor):
-            told = hashlib.sha256(self.weights.cpu().double().numpy().tobytes()).hexdigest()[:12]
+            weights = hashlib.sha256(self.weights.cpu().double().numpy().tobytes()).hexdigest()[:12]
         else:
-            told = "{" + ", ".join(f"{unit}: {number(one)}" for unit, one in self.weights.items()) + "}"
+            weights = (
+                "{" + ", ".join(f"{unit}: {number(weight)}" for unit, weight in self.weights.items()) + "}"
+            )
         power = f", power={number(self.power)}" if self.power else ""
         where = f", position={self.position[0]},{self.position[1]}" if self.position is not None else ""
         if self.window is not None:
             where = f", window={','.join(map(str, self.window))}"
-        return f"weighted({self.layers[0]}, {told}{power}{where})"
+        return f"weighted({self.layers[0]}, {weights}{power}{where})"
 
 
 def weighted(
@@ -126,7 +128,7 @@ def weighted(
         window = (window[0], window[1], window[2], window[3])
     kept: Tensor | dict[int, float]
     if isinstance(weights, Mapping):
-        kept = {int(unit): float(one) for unit, one in weights.items()}
+        kept = {int(unit): float(weight) for unit, weight in weights.items()}
         _check(torch.tensor(list(kept.values())))
     else:
         kept = torch.as_tensor(weights).detach().float().clone()

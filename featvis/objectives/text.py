@@ -36,10 +36,10 @@ class Text(Objective):
         return self
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        found = activations[EMBEDDING].float()
-        if self.vectors.device != found.device:
-            self.vectors = self.vectors.to(found.device)
-        cosines: Tensor = functional.cosine_similarity(found, self.vectors, dim=1)
+        embedding = activations[EMBEDDING].float()
+        if self.vectors.device != embedding.device:
+            self.vectors = self.vectors.to(embedding.device)
+        cosines: Tensor = functional.cosine_similarity(embedding, self.vectors, dim=1)
         return cosines
 
     def describe(self) -> str:  # noqa: D102
@@ -52,7 +52,7 @@ class Text(Objective):
     @classmethod
     def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
         first: Text = objectives[0]
-        return copy_with(first, vectors=torch.cat([one.vectors for one in objectives]))
+        return copy_with(first, vectors=torch.cat([objective.vectors for objective in objectives]))
 
 
 def text(model: PairedHandle, prompt: str) -> Text:

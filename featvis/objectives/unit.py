@@ -97,8 +97,8 @@ class Unit(Objective):
     @classmethod
     def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
         first: Unit = objectives[0]
-        units = [unit for one in objectives for unit in one.units]
-        positions = [position for one in objectives for position in one.positions]
+        units = [unit for objective in objectives for unit in objective.units]
+        positions = [position for objective in objectives for position in objective.positions]
         return copy_with(first, units=tuple(units), positions=tuple(positions), _where=None)
 
 

@@ -51,7 +51,7 @@ def read_vectors(request: VectorRequest) -> list[Direction]:
         )
     where = f"{Path(request.file).name}:{request.key}"
     parse_request(f"x:{request.rows}")  # its complaints come first
-    chosen = [one.unit for one in expand(Request(where, request.rows), len(rows))]
+    chosen = [target.unit for target in expand(Request(where, request.rows), len(rows))]
     picked = {row: rows[row].float() for row in chosen}
     for row, vector in picked.items():
         if not bool(vector.isfinite().all()) or not bool(vector.any()):

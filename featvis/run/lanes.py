@@ -20,7 +20,7 @@ from featvis.images.base import ImageSpace, Parameters
 from featvis.models.borrow.wake import RedirectedReLU
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import stack
-from featvis.objectives.reference import Photographs
+from featvis.objectives.reference import References
 from featvis.plan.wanted import Job, Wanted
 from featvis.results.picture import Picture, to_levels
 from featvis.run.job import Watch, climbed_objective, picture_of, settings_of, space_of
@@ -144,7 +144,7 @@ class _Lanes:
             bound.opened(device, recipe.precision) as ready,
             model.tap(bound.layers, size=seen, precision=recipe.precision, only=only) as activations,
         ):
-            photographs = Photographs(ready, recipe.size, recipe.lanes, device, moved=moved)
+            photographs = References(ready, recipe.size, recipe.lanes, device, moved=moved)
             look = Look(
                 self.space,
                 self._chains,
