@@ -33,6 +33,12 @@ class ModelHandle:
 
     The network is borrowed: whatever featvis does with it, hooks, ``requires_grad``, train or eval
     mode and memory format are afterwards exactly as they were.
+
+    >>> import featvis as fv, torch
+    >>> model = fv.load_model(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)),
+    ...     mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> [(layer.name, layer.units, layer.shape) for layer in model.layers]
+    [('0', 4, (1, 4, 14, 14))]
     """
 
     _takes_one_size: bool | None

@@ -50,9 +50,16 @@ def load_model(
         signal: whether the network takes signals ``(B, C, T)`` instead of images; its canvas is then
             ``(1, T)``, and ``input_size`` is T. By default what a ``file:`` says, else no.
 
+    Returns:
+        The network with what it expects of an image; a handle is returned as it is.
+
     Raises:
         ModelError: unknown, cannot be built, or its preprocessing is not known.
         WeightsError: the weights are missing, damaged, unsafe, or do not fit.
+
+    >>> import featvis as fv, torch
+    >>> fv.load_model(torch.nn.Conv2d(3, 4, 3), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    ModelHandle('Conv2d', input 16x16, 0 class names)
     """
     if isinstance(source, ModelHandle):
         return source

@@ -100,8 +100,21 @@ def load_paired(
         input_size: one side, or (height, width).
         name: for manifests; by default the class of ``pair``.
 
+    Returns:
+        A handle whose last layer, ``embedding``, is the image's embedding.
+
     Raises:
         ModelError: ``pair`` has not both encoders, or is no module.
+
+    >>> import featvis as fv, torch
+    >>> class Pair(torch.nn.Module):
+    ...     def encode_image(self, images):
+    ...         return images.mean((2, 3))
+    ...     def encode_text(self, tokens):
+    ...         return tokens
+    >>> model = fv.load_paired(Pair(), lambda texts: torch.eye(3)[:1], input_size=16)
+    >>> model.output_layer, fv.text(model, "red").vectors.tolist()
+    ('embedding', [[1.0, 0.0, 0.0]])
     """
     lacking = [
         encoder for encoder in ("encode_image", "encode_text") if not callable(getattr(pair, encoder, None))
@@ -121,10 +134,17 @@ def load_open_clip(name: str, tag: str | None = None) -> PairedHandle:
 
     Args:
         name: for instance ``ViT-B-32``.
-        tag: of the weights, for instance ``openai``; None for random ones.
+        tag: of the weights, for instance ``openai``, which are downloaded; None for random ones.
+
+    Returns:
+        A handle, as :func:`featvis.load_paired` makes it.
 
     Raises:
         ModelError: open_clip is not installed, or knows no such network or weights.
+
+    >>> import featvis as fv
+    >>> fv.load_open_clip("ViT-B-32", "openai")  # doctest: +SKIP
+    ModelHandle('open_clip:ViT-B-32/openai', input 224x224, 0 class names)
     """
     try:
         import open_clip

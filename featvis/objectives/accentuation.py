@@ -83,11 +83,18 @@ def accentuation(
     Args:
         objective: what is climbed.
         photograph: ``(C, H, W)`` in [0, 1]; resized to the canvas.
-        weight: λ; 1 lets the photograph pull as hard as the objective, 0 lets it not pull.
+        weight: λ, from 0 up; 1 lets the photograph pull as hard as the objective, 0 lets it not pull.
         layer: where the distance is measured, best an early layer; by default what the network is shown.
+
+    Returns:
+        An objective (Hamblin et al. 2024, arXiv 2402.10039).
 
     Raises:
         TargetError: the photograph has another shape or range, the weight is negative.
+
+    >>> import featvis as fv, torch
+    >>> fv.accentuation(fv.logit(263), torch.zeros(3, 8, 8), weight=0.5, layer="conv")
+    accentuation(logit(263), 5d89f0568650, 0.5, layer=conv)
     """
     if not isinstance(objective, Objective):
         raise TargetError(f"accentuation climbs an objective, got {type(objective).__name__}")

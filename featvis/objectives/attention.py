@@ -125,8 +125,15 @@ def attention_head(layer: str, head: int, what: str, unit: int, token: int | Non
         unit: the component, below the head's width.
         token: at one token, 0 the class token where there is one; by default the mean over the patches.
 
+    Returns:
+        An objective.
+
     Raises:
         TargetError: ``what`` is none of these; once bound, a number is out of range.
+
+    >>> import featvis as fv
+    >>> fv.attention_head("blocks.3.attn", head=1, what="query", unit=5)
+    head(blocks.3.attn, 1, query, 5)
     """
     if what not in get_args(What):
         raise TargetError(f"attention_head: query, key or value, got {what!r}")
@@ -134,5 +141,22 @@ def attention_head(layer: str, head: int, what: str, unit: int, token: int | Non
 
 
 def attention_score(layer: str, head: int, query: int, key: int) -> AttentionScore:
-    """Climb how much token ``query`` attends to token ``key`` in a head: q · k / √d, before the softmax."""
+    """Climb how much one token attends to another in a head: q · k / √d, before the softmax.
+
+    Args:
+        layer: the attention, as for :func:`featvis.attention_head`.
+        head: which head.
+        query: the token that attends.
+        key: the token that is attended to.
+
+    Returns:
+        An objective.
+
+    Raises:
+        TargetError: once bound, a number is out of range.
+
+    >>> import featvis as fv
+    >>> fv.attention_score("blocks.3.attn", head=1, query=0, key=7)
+    attention(blocks.3.attn, 1, 0, 7)
+    """
     return AttentionScore(layer, head, query, key)

@@ -24,8 +24,11 @@ _Kind = TypeVar("_Kind")
 class Objective(ABC):
     """A score ``(B,)`` for a batch of pictures, larger is better.
 
-    Objectives add, subtract and scale: ``fv.channel("a", 5) + 0.5 * fv.direction("b", v) - 0.1 *
-    fv.total_variation()``. Sums are flat whatever their length; operands are never changed.
+    Objectives add, subtract and scale. Sums are flat whatever their length; operands are never changed.
+
+    >>> import featvis as fv
+    >>> fv.channel("conv", 5) + 0.5 * fv.logit("Pembroke") - 0.1 * fv.total_variation()
+    1*conv:5 + 0.5*logit(Pembroke) + -0.1*total_variation()
     """
 
     layers: tuple[str, ...] = ()

@@ -91,8 +91,18 @@ def margin(wanted: int | str, layer: str | None = None, *, others: str = "best")
         layer: the ``(B, classes)`` layer, before any softmax; by default the network's last.
         others: ``best`` for the strongest other class, ``logsumexp`` for all others together.
 
+    Returns:
+        An objective: ℓ_t - max ℓ_c or ℓ_t - log Σ exp ℓ_c over c ≠ t; above 0 the network says t.
+
     Raises:
         TargetError: ``others`` is neither; once bound, no such class, or no classifier layer.
+
+    >>> import featvis as fv, torch
+    >>> model = fv.load_model(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)),
+    ...     mean=(0.5,) * 3, std=(0.5,) * 3, input_size=4)
+    >>> logits = torch.tensor([[1.0, 4.0, 6.0]])
+    >>> fv.margin(2).bind(model.at((4, 4))).score({"1": logits}, torch.zeros(1, 3, 4, 4))
+    tensor([2.])
     """
     if others not in get_args(Others)[:2]:
         raise TargetError(f"margin: others is 'best' or 'logsumexp', got {others!r}")
@@ -100,5 +110,20 @@ def margin(wanted: int | str, layer: str | None = None, *, others: str = "best")
 
 
 def log_probability(wanted: int | str, layer: str | None = None) -> AgainstOthers:
-    """Climb log p of a class under the softmax of ``layer`` (logits; by default the network's last layer)."""
+    """Climb log p of a class under the softmax of a layer.
+
+    Args:
+        wanted: the class, by number or name.
+        layer: the ``(B, classes)`` layer of logits; by default the network's last.
+
+    Returns:
+        An objective, at most 0.
+
+    Raises:
+        TargetError: once bound, no such class, or no classifier layer.
+
+    >>> import featvis as fv
+    >>> fv.log_probability("Pembroke")
+    log_probability(Pembroke)
+    """
     return AgainstOthers(wanted, "all", layer)

@@ -65,7 +65,23 @@ class Direction(Objective):
 
 
 def direction(layer: str, vector: Tensor | Sequence[float], power: float = 0.0) -> Direction:
-    """Climb a direction: ``vector`` has one component for each unit of the layer."""
+    """Climb a direction in the space of a layer's units.
+
+    Args:
+        layer: the layer's name.
+        vector: one component for each unit, ``(units,)``.
+        power: p, from 0 up, of max(.1, cosine); a larger one asks for the direction more than for strength.
+
+    Returns:
+        An objective: the mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid).
+
+    Raises:
+        TargetError: no vector, not finite or zero, or a negative power; once bound, other units.
+
+    >>> import featvis as fv
+    >>> fv.direction("conv", [1.0, 0.0, -1.0]).layers
+    ('conv',)
+    """
     values = torch.as_tensor(vector).detach().float().clone()  # the user may go on with theirs
     if values.dim() != 1:
         raise TargetError(f"a direction is a vector, shape (units,), got shape {tuple(values.shape)}")

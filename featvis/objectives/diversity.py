@@ -81,6 +81,15 @@ def _own(network: NetworkAt, until: Sequence[str]) -> LayerInfo:
 def diversity(layer: str, *, relative: bool = False) -> Objective:
     """How alike the pictures of a set are at a layer, to be subtracted: ``… - 10 * fv.diversity("conv")``.
 
-    Render such an objective with ``seeds=4``: the four pictures are computed together.
+    Args:
+        layer: the layer's name.
+        relative: multiply by the root mean square of the picture's activations there, as a constant.
+
+    Returns:
+        A coupled objective (Lucid): render it with ``seeds=4``, and the four pictures are computed together.
+
+    >>> import featvis as fv
+    >>> fv.channel("conv", 3) - 10 * fv.diversity("conv")
+    1*conv:3 + -10*diversity(conv)
     """
     return Diversity(layer=layer, relative=relative)  # type: ignore[call-arg]

@@ -113,14 +113,21 @@ _HELD: set[int] = set()
 def ensemble(*terms: tuple[ModelHandle, Objective] | tuple[ModelHandle, Objective, float]) -> Objective:
     """Climb objectives of several networks at once, each with its own input size and normalization.
 
-    ``fv.render(a, fv.ensemble((a, fv.logit(263)), (b, fv.logit(263), 0.5)))``: the network given to
-    ``render`` sees the canvas (or the recipe's ``input_size``) as always.
+    The network given to ``render`` sees the canvas (or the recipe's ``input_size``) as always.
 
     Args:
         *terms: a network, an objective of it, and its weight (1 if it is left out).
 
+    Returns:
+        An objective for any of the networks.
+
     Raises:
         UserError: no terms, or a term that is something else.
+
+    >>> import featvis as fv, torch
+    >>> a, b = (fv.load_model(torch.nn.Conv2d(3, 4, 3), mean=(0.5,) * 3, std=(0.5,) * 3) for _ in "ab")
+    >>> len(fv.ensemble((a, fv.channel("0", 1)), (b, fv.channel("0", 2), 0.5)).terms)
+    2
     """
     if not terms:
         raise UserError("an ensemble has terms, each (model, objective) or (model, objective, weight)")

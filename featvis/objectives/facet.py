@@ -91,13 +91,21 @@ def facet(target: Objective, probes: Mapping[str, Tensor | Sequence[float]], str
     """Climb a target, and of what it answers to rather what the probes point at.
 
     Args:
-        target: for instance ``fv.channel("blocks.4", 5)``.
+        target: an objective that reads a layer, for instance ``fv.channel("blocks.4", 5)``.
         probes: for each of some earlier layers one weight for each unit, as :func:`featvis.fit_facet`
             returns them.
-        strength: the authors take .1 to 5.
+        strength: from 0 up; the authors take .1 to 5.
+
+    Returns:
+        An objective (Goh et al. 2021, "Multimodal Neurons in Artificial Neural Networks").
 
     Raises:
-        UserError: no probes, weights that are no finite vector, or no finite strength.
+        UserError: no objective, no probes, weights that are no finite vector, or no finite strength.
+        TargetError: once bound, a probe of other units, or of a layer that does not run before the target's.
+
+    >>> import featvis as fv
+    >>> fv.facet(fv.channel("conv2", 5), {"conv1": [1.0, -0.5]}).layers
+    ('conv2', 'conv1')
     """
     if not isinstance(target, Objective):
         raise UserError("facet: the target is an objective that reads a layer, for instance fv.channel(...)")

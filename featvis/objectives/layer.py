@@ -32,5 +32,16 @@ class LayerEnergy(Objective):
 
 
 def layer(name: str) -> LayerEnergy:
-    """Climb a whole layer: the mean square of its activations; tokens that are no positions are left out."""
+    """Climb a whole layer: the mean square of its activations; tokens that are no positions are left out.
+
+    Args:
+        name: the layer's.
+
+    Returns:
+        An objective, at least 0 (DeepDream, Mordvintsev et al. 2015).
+
+    >>> import featvis as fv
+    >>> fv.layer("conv")
+    layer(conv)
+    """
     return LayerEnergy(name)

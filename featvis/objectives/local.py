@@ -117,8 +117,15 @@ def weighted(
         window: (row, column, rows, columns) of the map.
         position: (row, column) of the map, instead of a window.
 
+    Returns:
+        An objective.
+
     Raises:
         TargetError: no weight, not finite or all zero; a window or position outside the map (at bind).
+
+    >>> import featvis as fv
+    >>> fv.weighted("conv", {3: 1, 7: -0.5}, position=(4, 6))
+    weighted(conv, {3: 1, 7: -0.5}, position=4,6)
     """
     if window is not None:
         if position is not None:
@@ -150,12 +157,19 @@ def direction_at(
         layer: a map.
         vector: one component for each unit.
         position: (row, column), by default the middle (⌊H/2⌋, ⌊W/2⌋).
-        power: of max(.1, cosine).
+        power: of max(.1, cosine), from 0 up.
         whitening: S ``(units, units)``, the inverse of AᵀA/n (uncentred); v' = v·S is climbed
             (Activation Atlas, Carter et al. 2019).
 
+    Returns:
+        An objective.
+
     Raises:
         TargetError: no vector, not finite or zero, a whitening of another shape, a position outside the map.
+
+    >>> import featvis as fv
+    >>> fv.direction_at("conv", [1.0, 0.0, -1.0], (1, 2)).place()
+    ('conv', (1, 2))
     """
     values = torch.as_tensor(vector).detach().float().clone()
     _check(values)

@@ -100,10 +100,18 @@ def tensor_direction(layer: str, pattern: Tensor, power: float = 0.0) -> Pattern
     Args:
         layer: a map.
         pattern: ``(units, rows, columns)``, no larger than the map; compared with the centre of it.
-        power: of the cosine at each position.
+        power: of the cosine at each position, from 0 up.
+
+    Returns:
+        An objective: the mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p.
 
     Raises:
         TargetError: no such shape, not finite, or all zero.
+        CanvasError: once bound, it does not fit the map.
+
+    >>> import featvis as fv, torch
+    >>> fv.tensor_direction("conv", torch.ones(4, 2, 3)).layers
+    ('conv',)
     """
     return _pattern(layer, pattern, power, whole=False)
 
@@ -111,8 +119,23 @@ def tensor_direction(layer: str, pattern: Tensor, power: float = 0.0) -> Pattern
 def dot_cosine(layer: str, pattern: Tensor, power: float = 2.0) -> Pattern:
     """Climb ⟨A, V⟩ · max(.1, cos(A, V))^p of the whole pattern: one product for each picture.
 
-    The product of a negative dot is negative and rises with the dot, too. Arguments and errors as for
-    :func:`tensor_direction`.
+    The product of a negative dot is negative and rises with the dot, too.
+
+    Args:
+        layer: a map.
+        pattern: ``(units, rows, columns)``, no larger than the map; compared with the centre of it.
+        power: p, from 0 up.
+
+    Returns:
+        An objective (Lucid).
+
+    Raises:
+        TargetError: no such shape, not finite, or all zero.
+        CanvasError: once bound, it does not fit the map.
+
+    >>> import featvis as fv, torch
+    >>> fv.dot_cosine("conv", torch.ones(4, 2, 3)).power
+    2.0
     """
     return _pattern(layer, pattern, power, whole=True)
 

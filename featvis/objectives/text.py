@@ -62,8 +62,17 @@ def text(model: PairedHandle, prompt: str) -> Text:
         model: from :func:`featvis.load_paired` or :func:`featvis.load_open_clip`.
         prompt: the text; embedded once.
 
+    Returns:
+        An objective for ``model``: the cosine of the two embeddings, from -1 to 1.
+
     Raises:
         TargetError: the network has no text encoder, or there is no text.
+
+    >>> import featvis as fv, torch
+    >>> model = fv.load_model(torch.nn.Conv2d(3, 4, 3), mean=(0.5,) * 3, std=(0.5,) * 3)
+    >>> fv.text(model, "a red circle")
+    Traceback (most recent call last):
+    featvis.errors.TargetError: text: the network has no text encoder; load one with fv.load_paired
     """
     if not isinstance(model, PairedHandle):
         raise TargetError("text: the network has no text encoder; load one with fv.load_paired")

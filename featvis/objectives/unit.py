@@ -113,12 +113,43 @@ def of_target(target: Target) -> Unit:
 
 
 def channel(layer: str, unit: int) -> Unit:
-    """Climb a channel: its mean over the map (over the tokens of a transformer)."""
+    """Climb a channel: its mean over the map (over the tokens of a transformer).
+
+    Args:
+        layer: the layer's name.
+        unit: from 0 up.
+
+    Returns:
+        An objective.
+
+    Raises:
+        TargetError: once bound, no such layer or unit.
+
+    >>> import featvis as fv
+    >>> fv.channel("blocks.4", 5)
+    blocks.4:5
+    """
     return Unit(layer, [unit], [None])
 
 
 def neuron(layer: str, unit: int, position: tuple[int, int] | None = None) -> Unit:
-    """Climb one neuron of a map: at (row, column), by default the middle (⌊H/2⌋, ⌊W/2⌋)."""
+    """Climb one neuron of a map.
+
+    Args:
+        layer: a map.
+        unit: from 0 up.
+        position: (row, column), by default the middle (⌊H/2⌋, ⌊W/2⌋).
+
+    Returns:
+        An objective.
+
+    Raises:
+        TargetError: once bound, no such layer, unit or position.
+
+    >>> import featvis as fv
+    >>> fv.neuron("blocks.4", 5, (2, 3))
+    blocks.4:5@2,3
+    """
     return Unit(layer, [unit], [position if position is not None else MIDDLE])
 
 
@@ -145,7 +176,22 @@ class Logit(Objective):
 
 
 def logit(unit: int | str, layer: str | None = None) -> Logit:
-    """Climb a class logit, by index or by class name; by default of the network's last layer."""
+    """Climb a class logit, before any softmax.
+
+    Args:
+        unit: the class, by number or name.
+        layer: the ``(B, classes)`` layer; by default the network's last.
+
+    Returns:
+        An objective.
+
+    Raises:
+        TargetError: once bound, no such class, or no classifier layer.
+
+    >>> import featvis as fv
+    >>> fv.logit("Pembroke")
+    logit(Pembroke)
+    """
     return Logit(unit, layer)
 
 

@@ -64,11 +64,24 @@ def read_vectors(request: VectorRequest) -> list[Direction]:
 
 
 def vectors(address: str) -> list[Direction]:
-    """Read directions by their address, ``"blocks.3@sae.safetensors:decoder:0:8"``.
+    """Read directions by their address.
+
+    Args:
+        address: ``LAYER@FILE.safetensors:KEY:ROWS``, for instance ``blocks.3@sae.safetensors:decoder:0:8``.
+
+    Returns:
+        A direction for each row, layer by layer.
 
     Raises:
         TargetError: no such address, key or row.
         UserError: the file cannot be read.
+
+    >>> import featvis as fv, tempfile, torch
+    >>> from safetensors.torch import save_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_file({"decoder": torch.eye(4)}, f"{folder}/sae.safetensors")
+    ...     [one.name for one in fv.vectors(f"conv@{folder}/sae.safetensors:decoder:0:2")]
+    ['sae.safetensors:decoder:0', 'sae.safetensors:decoder:1']
     """
     request = parse_vectors(address)
     if request is None:
