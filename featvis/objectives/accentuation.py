@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from torch import Tensor
 from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.objectives.base import Composite, Objective, copy_with, number, spread_over
+from featvis.objectives.base import Composite, Objective, copy_with, digest_of, number, spread_over
 from featvis.objectives.resize import Resize
 from featvis.objectives.shown import Activations, Shown, require_shown
 
@@ -70,9 +69,9 @@ class Accentuation(Composite):
         return spread_over(self._info, shown[self.layer])
 
     def describe(self) -> str:  # noqa: D102
-        levels = (self.photograph * 255).round().to(torch.uint8).cpu().contiguous()
+        levels = (self.photograph * 255).round().to(torch.uint8)
         where = f", layer={self.layer}" if self.layer else ""
-        return f"accentuation({self.inner[0].describe()}, {_digest(levels)}, {number(self.weight)}{where})"
+        return f"accentuation({self.inner[0].describe()}, {digest_of(levels)}, {number(self.weight)}{where})"
 
 
 def accentuation(
@@ -126,7 +125,3 @@ def _balance(scores: Tensor, distances: Tensor, images: Tensor) -> Tensor:
     flat = pulls[1] == 0
     balance: Tensor = torch.where(flat, 0.0, pulls[0] / torch.where(flat, 1.0, pulls[1]))
     return balance.detach()
-
-
-def _digest(levels: Tensor) -> str:
-    return hashlib.sha256(levels.numpy().tobytes()).hexdigest()[:12]

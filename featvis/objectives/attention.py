@@ -31,10 +31,9 @@ class Head(Objective):
         return copy_with(self, layers=(inside.source,), _inside=inside)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._inside is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        component = self._inside.read(activations, self.what)[:, :, self.unit]
-        return component[:, self._inside.prefix :].mean(1) if self.token is None else component[:, self.token]
+        inside = self._bound(self._inside)
+        component = inside.read(activations, self.what)[:, :, self.unit]
+        return component[:, inside.prefix :].mean(1) if self.token is None else component[:, self.token]
 
     def describe(self) -> str:  # noqa: D102
         token = "" if self.token is None else f", token={self.token}"
@@ -56,11 +55,10 @@ class AttentionScore(Objective):
         return copy_with(self, layers=(inside.source,), _inside=inside)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._inside is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        query = self._inside.read(activations, "query")[:, self.query]
-        key = self._inside.read(activations, "key")[:, self.key]
-        return (query * key).sum(1) / math.sqrt(self._inside.width)
+        inside = self._bound(self._inside)
+        query = inside.read(activations, "query")[:, self.query]
+        key = inside.read(activations, "key")[:, self.key]
+        return (query * key).sum(1) / math.sqrt(inside.width)
 
     def describe(self) -> str:  # noqa: D102
         return f"attention({self.layer}, {self.head}, {self.query}, {self.key})"

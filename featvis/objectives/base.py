@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor
 
-from featvis.errors import UserError
+from featvis.errors import TargetError, UserError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.shown import Activations, under_reference
@@ -112,6 +113,12 @@ class Objective(ABC):
                 f"it returned {came}"
             )
         return scores
+
+    def _bound(self, value: _Kind | None) -> _Kind:
+        """Return what :meth:`bind` found out, or say that it has not been called."""
+        if value is None:
+            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        return value
 
     def __repr__(self) -> str:
         return self.describe()
@@ -298,6 +305,11 @@ def number(value: float) -> str:
     """
     short = f"{value:g}"
     return short if float(short) == value else repr(float(value))
+
+
+def digest_of(values: Tensor) -> str:
+    """Tell numbers from all others of their type and shape, in twelve characters."""
+    return hashlib.sha256(values.cpu().contiguous().numpy().tobytes()).hexdigest()[:12]
 
 
 def copy_with(instance: _Kind, **changes: Any) -> _Kind:

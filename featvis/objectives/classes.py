@@ -48,8 +48,7 @@ class AgainstOthers(Objective):
         return copy_with(self, layers=(name,), units=units)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if not self.units:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        self._bound(self.units or None)
         logits = activations[self.layers[0]]
         logits = logits if logits.dtype == torch.float64 else logits.float()
         lanes = logits.shape[0]

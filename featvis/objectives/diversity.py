@@ -9,7 +9,6 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import functional
 
-from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective, copy_with, spread_over
@@ -41,9 +40,8 @@ class Diversity(Objective):
         return copy_with(self, layers=(info.name,), _info=info)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._info is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        spread = spread_over(self._info, activations[self._info.name]).float()
+        info = self._bound(self._info)
+        spread = spread_over(info, activations[info.name]).float()
         grams = functional.normalize((spread @ spread.mT).flatten(1), dim=1)
         alike = grams @ grams.mT
         shares: Tensor = (alike.sum(1) - alike.diagonal()) / len(grams)

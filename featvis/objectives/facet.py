@@ -51,8 +51,7 @@ class Facet(Composite):
         plain = self.inner[0](activations, images)
         if not plain.requires_grad:
             return plain
-        if not self._infos:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        self._bound(self._infos or None)
         read = [activations[name] for name in self.probes]
         gradients = torch.autograd.grad(plain.sum(), read, retain_graph=True, allow_unused=True)
         total = plain

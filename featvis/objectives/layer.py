@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective, copy_with, spread_over
@@ -22,9 +21,8 @@ class LayerEnergy(Objective):
         return copy_with(self, _info=network.layer(self.layers[0]))
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._info is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        spread = spread_over(self._info, activations[self.layers[0]])
+        info = self._bound(self._info)
+        spread = spread_over(info, activations[self.layers[0]])
         return spread.float().square().flatten(1).mean(1)
 
     def describe(self) -> str:  # noqa: D102

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.objectives.base import Objective, copy_with, number
+from featvis.objectives.base import Objective, copy_with, digest_of, number
 from featvis.objectives.pattern import dot_times_cosine
 from featvis.objectives.shown import Activations
 from featvis.objectives.unit import MIDDLE, check_position
@@ -65,9 +64,8 @@ class Local(Objective):
         return vector
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._info is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        activation = activations[self.layers[0]].movedim(self._info.axis, 1)
+        info = self._bound(self._info)
+        activation = activations[self.layers[0]].movedim(info.axis, 1)
         if self.position is not None:
             row, column = self.position
             activation = activation[:, :, row : row + 1, column : column + 1]
@@ -75,7 +73,7 @@ class Local(Objective):
             row, column, rows, columns = self.window
             activation = activation[:, :, row : row + rows, column : column + columns]
         elif activation.dim() == 3:
-            activation = activation[:, :, self._info.prefix :]
+            activation = activation[:, :, info.prefix :]
         if self._vector.device != activation.device:
             self._vector = self._vector.to(activation.device)
         spread = activation.float().flatten(2) if activation.dim() > 2 else activation.float()[:, :, None]
@@ -90,7 +88,7 @@ class Local(Objective):
 
     def describe(self) -> str:  # noqa: D102
         if isinstance(self.weights, Tensor):
-            weights = hashlib.sha256(self.weights.cpu().double().numpy().tobytes()).hexdigest()[:12]
+            weights = digest_of(self.weights.cpu().double())
         else:
             weights = (
                 "{" + ", ".join(f"{unit}: {number(weight)}" for unit, weight in self.weights.items()) + "}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from featvis.errors import CanvasError, TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.objectives.base import Objective, copy_with, number
+from featvis.objectives.base import Objective, copy_with, digest_of, number
 from featvis.objectives.shown import Activations
 
 LEAST_COSINE = 0.1
@@ -67,9 +66,8 @@ class Pattern(Objective):
         return copy_with(self, _info=info, _corner=corner)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._info is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        activation = activations[self.layers[0]].movedim(self._info.axis, 1).float()
+        info = self._bound(self._info)
+        activation = activations[self.layers[0]].movedim(info.axis, 1).float()
         if self.patterns.device != activation.device:
             self.patterns = self.patterns.to(activation.device)
         (row, column), (rows, columns) = self._corner, self.patterns.shape[2:]
@@ -80,7 +78,7 @@ class Pattern(Objective):
 
     def describe(self) -> str:  # noqa: D102
         shape = "x".join(map(str, self.patterns.shape[1:]))
-        values = hashlib.sha256(self.patterns.cpu().double().numpy().tobytes()).hexdigest()[:12]
+        values = digest_of(self.patterns.cpu().double())
         power = f", power={number(self.power)}" if self.power else ""
         name = "dot_cosine" if self.whole else "tensor_direction"
         return f"{name}({self.layers[0]}, {shape}, {values}{power})"

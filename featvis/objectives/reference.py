@@ -48,8 +48,7 @@ class Compared(Objective):
         )
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if not self._read:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        self._bound(self._read or None)
         total = images.new_zeros(images.shape[0])
         for name in self.layers:
             reference = activations.get(under_reference(self._digest, name), self._read[name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch.nn import functional
 from featvis.errors import TargetError
 from featvis.models.layers.network import NetworkAt
 from featvis.models.paired import EMBEDDING, PairedHandle
-from featvis.objectives.base import Objective, copy_with
+from featvis.objectives.base import Objective, copy_with, digest_of
 from featvis.objectives.shown import Activations
 
 
@@ -43,7 +42,7 @@ class Text(Objective):
         return cosines
 
     def describe(self) -> str:  # noqa: D102
-        digest = hashlib.sha256(self.vectors.cpu().numpy().tobytes()).hexdigest()[:12]
+        digest = digest_of(self.vectors)
         return f"text({self.prompt!r}, {digest})"
 
     def stacks_with(self) -> tuple[object, ...]:  # noqa: D102

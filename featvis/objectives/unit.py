@@ -44,9 +44,8 @@ class Unit(Objective):
         return copy_with(self, _info=info, positions=positions)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._info is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        activation = activations[self.layer].movedim(self._info.axis, 1)
+        info = self._bound(self._info)
+        activation = activations[self.layer].movedim(info.axis, 1)
         lanes = activation.shape[0]
         if self._where is None or self._where.shape[1] != lanes or self._where.device != activation.device:
             self._where = self._indices(lanes).to(activation.device)
@@ -55,7 +54,7 @@ class Unit(Objective):
         if self.positions[0] is not None:
             return activation[lane, unit, position[0], position[1]].float()
         picked = activation[lane, unit].float().flatten(1) if activation.dim() > 2 else activation[lane, unit]
-        return picked[:, self._info.prefix :].mean(1) if activation.dim() > 2 else picked.float()
+        return picked[:, info.prefix :].mean(1) if activation.dim() > 2 else picked.float()
 
     def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
         first = self.positions[0]

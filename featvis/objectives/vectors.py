@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from featvis.errors import TargetError, UserError, unknown
+from featvis.objectives.base import digest_of
 from featvis.objectives.direction import Direction
 from featvis.spec.target import Request, VectorRequest, expand, parse_request, parse_vectors
 
@@ -21,8 +21,7 @@ class NamedDirection(Direction):
         self.name = name
 
     def describe(self) -> str:  # noqa: D102
-        digest = hashlib.sha256(self.vectors.cpu().double().numpy().tobytes()).hexdigest()[:12]
-        return f"{self.layers[0]}@{self.name}#{digest}"
+        return f"{self.layers[0]}@{self.name}#{digest_of(self.vectors.cpu().double())}"
 
 
 def read_vectors(request: VectorRequest) -> list[Direction]:
