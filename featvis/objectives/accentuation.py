@@ -22,7 +22,7 @@ class Accentuation(Composite):
 
     d is the mean over positions of the Euclidean distance over channels, of what the network is shown or of
     a layer; b = Σ|∂f/∂x| / Σ|∂d/∂x| for each picture, so that at λ = 1 photograph and unit pull equally hard.
-    Measured anew at each step, over the pixels: at the photograph itself d has no slope, and b there is 0.
+    Measured anew at each step, over the pixels: at the photograph itself d has no gradient, and b there is 0.
     """
 
     reads_shown = True
@@ -110,7 +110,7 @@ def _distance(first: Tensor, second: Tensor) -> Tensor:
     """Mean over positions of the Euclidean distance over units, ``(B, units, positions)`` to ``(B,)``."""
     square = (first - second).square().sum(1)
     apart = square > 0
-    # The root has no slope at 0, where there is nothing to pull back.
+    # The root has no gradient at 0, where there is nothing to pull back.
     return (torch.where(apart, square, 1.0).sqrt() * apart).mean(1)
 
 

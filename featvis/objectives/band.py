@@ -17,7 +17,7 @@ from featvis.objectives.shown import Activations
 class Within(Composite):
     """min(s, low) - max(s - high, 0) of another objective's score s.
 
-    Below the band its slope is the objective's own, above it the reverse, inside it nothing: penalties
+    Below the band its gradient is the objective's own, above it the reverse, inside it nothing: penalties
     then have the picture to themselves.
     """
 

@@ -147,5 +147,4 @@ def ensemble(*terms: tuple[ModelHandle, Objective] | tuple[ModelHandle, Objectiv
             model, before = grouped[id(model.module)]
             own = before + own
         grouped[id(model.module)] = (model, own)
-    each: Sequence[Objective] = [Elsewhere(model, own) for model, own in grouped.values()]
-    return Sum([(1.0, one) for one in each])
+    return Sum([(1.0, Elsewhere(model, own)) for model, own in grouped.values()])

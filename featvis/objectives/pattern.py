@@ -15,7 +15,7 @@ from featvis.objectives.base import Objective, copy_with, digest_of, number
 from featvis.objectives.shown import Activations
 
 LEAST_COSINE = 0.1
-"""Below it the cosine counts as this, so that a picture that points the wrong way still has a slope."""
+"""Below it the cosine counts as this, so that a picture that points the wrong way still has a gradient."""
 
 
 def dot_times_cosine(activation: Tensor, pattern: Tensor, power: float, dim: int) -> Tensor:
