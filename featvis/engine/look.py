@@ -14,7 +14,7 @@ from featvis.errors import RecipeError
 from featvis.models.borrow.smooth_pools import SmoothedPool
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective
-from featvis.objectives.reference import Photographs
+from featvis.objectives.reference import References
 from featvis.objectives.shown import read
 from featvis.spec.recipe import Recipe
 from featvis.transforms.chain import Chain
@@ -56,7 +56,7 @@ def opened(
     if window is not None:
         bound, size = bound.moved(window.position), window.size
     bound, only = gather_units(bound, model, recipe.lanes, size)
-    if bound.sees and chains[0].copies > 1:
+    if bound.reads_shown and chains[0].copies > 1:
         raise RecipeError(f"{bound.describe()} looks at what the network is shown: no multicrop with it")
     smooth = recipe.pool_gradients
 
@@ -70,7 +70,7 @@ def opened(
 
             with nullcontext() if smooth == "max" else SmoothedPool(smooth):
                 activation = read(ready, activations, images, shown)
-                activation |= photographs.read(activations, partial(chain, step=drawn))
+                activation |= references.read(activations, partial(chain, step=drawn))
                 return chain.score(ready, activation, images)
 
         return evaluate
@@ -79,7 +79,7 @@ def opened(
         bound.opened(model.device, recipe.precision) as ready,
         model.tap(bound.layers, size=size, precision=recipe.precision, only=only) as activations,
     ):
-        photographs = Photographs(ready, canvas, recipe.lanes, model.device, moved=moved)
+        references = References(ready, canvas, recipe.lanes, model.device, moved=moved)
         yield [evaluation(chain) for chain in chains]
 
 

@@ -33,6 +33,12 @@ class ModelHandle:
 
     The network is borrowed: whatever featvis does with it, hooks, ``requires_grad``, train or eval
     mode and memory format are afterwards exactly as they were.
+
+    >>> import featvis as fv, torch
+    >>> model = fv.load_model(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)),
+    ...     mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> [(layer.name, layer.units, layer.shape) for layer in model.layers]
+    [('0', 4, (1, 4, 14, 14))]
     """
 
     _takes_one_size: bool | None
@@ -111,11 +117,11 @@ class ModelHandle:
         if self.signal and size[0] != 1:
             raise CanvasError(f"{self.name} takes signals: its canvas is 1xLENGTH, not {size[0]}x{size[1]}")
         if size not in self._networks:
-            found = measure_layers(
+            layers = measure_layers(
                 self._plain, size, self.name, self.input_size, axes=self.unit_axes, labels=self.labels
             )
             self._networks[size] = NetworkAt(
-                self.name, self.module, size, found, self.missing, partial(self._read, size)
+                self.name, self.module, size, layers, self.missing, partial(self._read, size)
             )
         return self._networks[size]
 
@@ -144,8 +150,8 @@ class ModelHandle:
         """Return the layers at this canvas with their receptive fields measured (seconds)."""
         network = self.at(size)
         with borrowed(self.module):
-            found = receptive_fields(network.layers, self.module, self.channels, size, self._plain)
-        return list(found.values())
+            layers = receptive_fields(network.layers, self.module, self.channels, size, self._plain)
+        return list(layers.values())
 
     @contextmanager
     def tap(
@@ -255,8 +261,8 @@ class ModelHandle:
         torch.set_num_threads(1)
         try:
             with torch.no_grad(), self.tap(layers, size=size) as activations:
-                found = activations(images.to(self.device))
-            return {name: value.detach().clone() for name, value in found.items()}
+                read = activations(images.to(self.device))
+            return {name: value.detach().clone() for name, value in read.items()}
         finally:
             torch.set_num_threads(before)
 

@@ -51,9 +51,16 @@ def load_model(
         signal: whether the network takes signals ``(B, C, T)`` instead of images; its canvas is then
             ``(1, T)``, and ``input_size`` is T. By default what a ``file:`` says, else no.
 
+    Returns:
+        The network with what it expects of an image; a handle is returned as it is.
+
     Raises:
         ModelError: unknown, cannot be built, or its preprocessing is not known.
         WeightsError: the weights are missing, damaged, unsafe, or do not fit.
+
+    >>> import featvis as fv, torch
+    >>> fv.load_model(torch.nn.Conv2d(3, 4, 3), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    ModelHandle('Conv2d', input 16x16, 0 class names)
     """
     if isinstance(source, ModelHandle):
         return source
@@ -70,8 +77,8 @@ def load_model(
     if weights is not None and str(weights) != "none":
         read = read_weights(Path(weights))
         missing, extra = apply_weights(loaded.module, read)
-        told = read.preprocessing()
-        mean, std = mean or told.get("mean"), std or told.get("std")
+        preprocessing = read.preprocessing()
+        mean, std = mean or preprocessing.get("mean"), std or preprocessing.get("std")
         if missing:
             counted = [
                 name for name in loaded.module.state_dict() if not name.endswith("num_batches_tracked")

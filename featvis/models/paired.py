@@ -30,8 +30,8 @@ class ImageTower(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the embeddings ``(B, D)``, not normalized."""
-        found: Tensor = self.embedding(self.pair.encode_image(images))
-        return found
+        embedding: Tensor = self.embedding(self.pair.encode_image(images))
+        return embedding
 
 
 class PairedHandle(ModelHandle):
@@ -57,21 +57,21 @@ class PairedHandle(ModelHandle):
             ModelError: the text encoder gives no ``(1, D)`` embedding, or a null one.
         """
         if prompt not in self._texts:
-            training = [(one, one.training) for one in self._modules_of_pair()]
+            training = [(module, module.training) for module in self._modules_of_pair()]
             try:
-                for one, _ in training:
-                    one.training = False
+                for module, _ in training:
+                    module.training = False
                 with torch.no_grad():
                     tokens = self._tokenize([prompt])
                     tokens = tokens.to(self.device) if isinstance(tokens, Tensor) else tokens
-                    found = self.pair.encode_text(tokens)
+                    embedded = self.pair.encode_text(tokens)
             finally:
-                for one, before in training:
-                    one.training = before
-            if not isinstance(found, Tensor) or found.dim() != 2 or found.shape[0] != 1:
-                came = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+                for module, before in training:
+                    module.training = before
+            if not isinstance(embedded, Tensor) or embedded.dim() != 2 or embedded.shape[0] != 1:
+                came = tuple(embedded.shape) if isinstance(embedded, Tensor) else type(embedded).__name__
                 raise ModelError(f"{self.name}: encode_text gives (1, D) for one text, it gave {came}")
-            vector = found[0].detach().float().cpu()
+            vector = embedded[0].detach().float().cpu()
             if not bool(vector.isfinite().all()) or not bool(vector.any()):
                 raise ModelError(f"{self.name}: the embedding of {prompt!r} has no direction")
             self._texts[prompt] = vector / vector.norm()
@@ -100,10 +100,25 @@ def load_paired(
         input_size: one side, or (height, width).
         name: for manifests; by default the class of ``pair``.
 
+    Returns:
+        A handle whose last layer, ``embedding``, is the image's embedding.
+
     Raises:
         ModelError: ``pair`` has not both encoders, or is no module.
+
+    >>> import featvis as fv, torch
+    >>> class Pair(torch.nn.Module):
+    ...     def encode_image(self, images):
+    ...         return images.mean((2, 3))
+    ...     def encode_text(self, tokens):
+    ...         return tokens
+    >>> model = fv.load_paired(Pair(), lambda texts: torch.eye(3)[:1], input_size=16)
+    >>> model.output_layer, fv.text(model, "red").vectors.tolist()
+    ('embedding', [[1.0, 0.0, 0.0]])
     """
-    lacking = [one for one in ("encode_image", "encode_text") if not callable(getattr(pair, one, None))]
+    lacking = [
+        encoder for encoder in ("encode_image", "encode_text") if not callable(getattr(pair, encoder, None))
+    ]
     if lacking:
         raise ModelError(
             f"a pair has encode_image and encode_text; {type(pair).__name__} has no {lacking[0]}"
@@ -119,10 +134,17 @@ def load_open_clip(name: str, tag: str | None = None) -> PairedHandle:
 
     Args:
         name: for instance ``ViT-B-32``.
-        tag: of the weights, for instance ``openai``; None for random ones.
+        tag: of the weights, for instance ``openai``, which are downloaded; None for random ones.
+
+    Returns:
+        A handle, as :func:`featvis.load_paired` makes it.
 
     Raises:
         ModelError: open_clip is not installed, or knows no such network or weights.
+
+    >>> import featvis as fv
+    >>> fv.load_open_clip("ViT-B-32", "openai")  # doctest: +SKIP
+    ModelHandle('open_clip:ViT-B-32/openai', input 224x224, 0 class names)
     """
     try:
         import open_clip
@@ -134,13 +156,13 @@ def load_open_clip(name: str, tag: str | None = None) -> PairedHandle:
     except Exception as error:
         said = " ".join(str(error).split())[:160]
         raise ModelError(f"open_clip could not build {name!r} with weights {tag!r}: {said}") from None
-    told = pair.visual
-    size = told.image_size
+    visual = pair.visual
+    size = visual.image_size
     return load_paired(
         pair.eval(),
         tokenize,
-        mean=told.image_mean or OPENAI_MEAN,
-        std=told.image_std or OPENAI_STD,
+        mean=visual.image_mean or OPENAI_MEAN,
+        std=visual.image_std or OPENAI_STD,
         input_size=(size, size) if isinstance(size, int) else tuple(size),
         name=f"open_clip:{name}" + (f"/{tag}" if tag else ""),
     )

@@ -48,8 +48,8 @@ class PlainRun:
     def numbers(self, images: Tensor) -> Tensor:
         """Return every number that the network returns, in a row."""
         leaves = tree_leaves(self(images))
-        found = [leaf.flatten().float() for leaf in leaves if isinstance(leaf, Tensor)]
-        return torch.cat(found) if found else images.new_zeros(0)
+        numbers = [leaf.flatten().float() for leaf in leaves if isinstance(leaf, Tensor)]
+        return torch.cat(numbers) if numbers else images.new_zeros(0)
 
     def runs_at(self, size: tuple[int, int]) -> bool:
         """Whether the network runs on a canvas of this size."""

@@ -35,7 +35,7 @@ class WeightsFile:
         ``mean``/``std`` keys with lists, or a sentence such as ``mean (123.68,116.779,103.939)/255,
         std 1/255``, are understood.
         """
-        found: dict[str, tuple[float, ...]] = {}
+        statistics: dict[str, tuple[float, ...]] = {}
         for name in ("mean", "std"):
             for key, text in self.metadata.items():
                 pattern = r"([\[(][^\])]*[\])]|[\d.]+)\s*(?:/\s*([\d.]+))?"
@@ -48,9 +48,9 @@ class WeightsFile:
                     continue
                 numbers = [float(number) for number in re.findall(r"-?\d*\.?\d+(?:[eE][-+]?\d+)?", match[1])]
                 if numbers:
-                    found[name] = tuple(number / float(match[2] or 1) for number in numbers)
-        longest = max((len(values) for values in found.values()), default=0)
-        return {name: values * longest if len(values) == 1 else values for name, values in found.items()}
+                    statistics[name] = tuple(number / float(match[2] or 1) for number in numbers)
+        longest = max((len(values) for values in statistics.values()), default=0)
+        return {name: values * longest if len(values) == 1 else values for name, values in statistics.items()}
 
 
 def read_weights(path: Path) -> WeightsFile:

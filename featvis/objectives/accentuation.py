@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +12,9 @@ from torch import Tensor
 from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.objectives.base import Composite, Objective, copy_with, number, spread_over
+from featvis.objectives.base import Composite, Objective, copy_with, digest_of, number, spread_over
 from featvis.objectives.resize import Resize
-from featvis.objectives.shown import Activations, Seen, seen
+from featvis.objectives.shown import Activations, Shown, require_shown
 
 
 class Accentuation(Composite):
@@ -23,57 +22,56 @@ class Accentuation(Composite):
 
     d is the mean over positions of the Euclidean distance over channels, of what the network is shown or of
     a layer; b = Σ|∂f/∂x| / Σ|∂d/∂x| for each picture, so that at λ = 1 photograph and unit pull equally hard.
-    Measured anew at each step, over the pixels: at the photograph itself d has no slope, and b there is 0.
+    Measured anew at each step, over the pixels: at the photograph itself d has no gradient, and b there is 0.
     """
 
-    sees = True
+    reads_shown = True
 
     def __init__(self, climbed: Objective, photograph: Tensor, weight: float, layer: str | None) -> None:
         self.photograph, self.weight, self.layer = photograph, weight, layer
         self.own_layers = (layer,) if layer else ()
         self._info: LayerInfo | None = None
-        self._there: Tensor | None = None
+        self._resized: Tensor | None = None
         super().__init__([climbed])
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         info = network.layer(self.layer) if self.layer else None
-        return copy_with(super().bind(network), _info=info, _there=None)
+        return copy_with(super().bind(network), _info=info, _resized=None)
 
     @contextmanager
     def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:  # noqa: D102
         with super().opened(device, precision) as ready:
-            yield copy_with(ready, _there=self.photograph[None].to(device))
+            yield copy_with(ready, _resized=self.photograph[None].to(device))
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        told = seen(activations, self)
-        if self._there is None or (self.layer is not None and self._info is None):
+        shown = require_shown(activations, self)
+        if self._resized is None or (self.layer is not None and self._info is None):
             raise TargetError(f"{self.describe()} is not opened yet; render it, or use fv.ascend")
-        scores = self.inner[0](told, images)
+        scores = self.inner[0](shown, images)
         if self.weight == 0:
             return scores
-        if self._there.shape[2:] != images.shape[2:]:
-            self._there = Resize((images.shape[2], images.shape[3]))(self._there)
+        if self._resized.shape[2:] != images.shape[2:]:
+            self._resized = Resize((images.shape[2], images.shape[3]))(self._resized)
         with torch.no_grad():
-            photograph = self._there.to(images.dtype).expand(images.shape[0], -1, -1, -1)
+            photograph = self._resized.to(images.dtype).expand(images.shape[0], -1, -1, -1)
             # With no layer to look at, the photograph's own pixels will do: no pass of the network.
-            there = (
-                told.move(photograph).flatten(2)
-                if self.layer is None
-                else self._features(told.look(photograph))
-            )
-        distances = _distance(self._features(told), there)
+            if self.layer is None:
+                reference = shown.move(photograph).flatten(2)
+            else:
+                reference = self._features(shown.look(photograph))
+        distances = _distance(self._features(shown), reference)
         return scores - self.weight * _balance(scores, distances, images) * distances
 
-    def _features(self, told: Seen) -> Tensor:
+    def _features(self, shown: Shown) -> Tensor:
         if self.layer is None:
-            return told.shown.flatten(2)
+            return shown.images.flatten(2)
         assert self._info is not None
-        return spread_over(self._info, told[self.layer])
+        return spread_over(self._info, shown[self.layer])
 
     def describe(self) -> str:  # noqa: D102
-        levels = (self.photograph * 255).round().to(torch.uint8).cpu().contiguous()
+        levels = (self.photograph * 255).round().to(torch.uint8)
         where = f", layer={self.layer}" if self.layer else ""
-        return f"accentuation({self.inner[0].describe()}, {_digest(levels)}, {number(self.weight)}{where})"
+        return f"accentuation({self.inner[0].describe()}, {digest_of(levels)}, {number(self.weight)}{where})"
 
 
 def accentuation(
@@ -84,11 +82,18 @@ def accentuation(
     Args:
         objective: what is climbed.
         photograph: ``(C, H, W)`` in [0, 1]; resized to the canvas.
-        weight: λ; 1 lets the photograph pull as hard as the objective, 0 lets it not pull.
+        weight: λ, from 0 up; 1 lets the photograph pull as hard as the objective, 0 lets it not pull.
         layer: where the distance is measured, best an early layer; by default what the network is shown.
+
+    Returns:
+        An objective (Hamblin et al. 2024, arXiv 2402.10039).
 
     Raises:
         TargetError: the photograph has another shape or range, the weight is negative.
+
+    >>> import featvis as fv, torch
+    >>> fv.accentuation(fv.logit(263), torch.zeros(3, 8, 8), weight=0.5, layer="conv")
+    accentuation(logit(263), 5d89f0568650, 0.5, layer=conv)
     """
     if not isinstance(objective, Objective):
         raise TargetError(f"accentuation climbs an objective, got {type(objective).__name__}")
@@ -101,11 +106,11 @@ def accentuation(
     return Accentuation(objective, levels, float(weight), layer)
 
 
-def _distance(one: Tensor, other: Tensor) -> Tensor:
+def _distance(first: Tensor, second: Tensor) -> Tensor:
     """Mean over positions of the Euclidean distance over units, ``(B, units, positions)`` to ``(B,)``."""
-    square = (one - other).square().sum(1)
+    square = (first - second).square().sum(1)
     apart = square > 0
-    # The root has no slope at 0, where there is nothing to pull back.
+    # The root has no gradient at 0, where there is nothing to pull back.
     return (torch.where(apart, square, 1.0).sqrt() * apart).mean(1)
 
 
@@ -114,13 +119,9 @@ def _balance(scores: Tensor, distances: Tensor, images: Tensor) -> Tensor:
     if not (images.requires_grad and scores.requires_grad and distances.requires_grad):
         return torch.zeros_like(distances)
     pulls = [
-        torch.autograd.grad(each.sum(), images, retain_graph=True)[0].abs().flatten(1).sum(1)
-        for each in (scores, distances)
+        torch.autograd.grad(values.sum(), images, retain_graph=True)[0].abs().flatten(1).sum(1)
+        for values in (scores, distances)
     ]
     flat = pulls[1] == 0
     balance: Tensor = torch.where(flat, 0.0, pulls[0] / torch.where(flat, 1.0, pulls[1]))
     return balance.detach()
-
-
-def _digest(levels: Tensor) -> str:
-    return hashlib.sha256(levels.numpy().tobytes()).hexdigest()[:12]

@@ -37,9 +37,9 @@ class Alignment(Objective):
         lanes = images.shape[0]
         total = images.new_zeros(lanes)
         for name in self.layers:
-            found = activations[name].float().flatten(1)
+            activation = activations[name].float().flatten(1)
             for apart in range(1, min(REACH, lanes - 1) + 1):
-                pairs = (found[apart:] - found[:-apart]).square().mean(1) / (2 * self.decay**apart)
+                pairs = (activation[apart:] - activation[:-apart]).square().mean(1) / (2 * self.decay**apart)
                 none = pairs.new_zeros(apart)
                 total = total - torch.cat((pairs, none)) - torch.cat((none, pairs))
         return total / len(self.layers)
@@ -52,11 +52,18 @@ def alignment(layers: str | Sequence[str], decay: float = 2.0) -> Alignment:
     """Keep the pictures of a set alike, place by place: ``fv.interpolation(a, b) + 0.1 * fv.alignment(…)``.
 
     Args:
-        layers: whose activations are compared.
-        decay: ρ; how much less pictures count that are one farther apart.
+        layers: whose activations are compared, a name or several.
+        decay: ρ, above 0; how much less pictures count that are one farther apart.
+
+    Returns:
+        A coupled objective, at most 0 (Lucid): render it with several seeds.
 
     Raises:
         TargetError: no layer, or a decay that is not above 0.
+
+    >>> import featvis as fv
+    >>> fv.alignment("conv").coupled
+    True
     """
     names = (layers,) if isinstance(layers, str) else tuple(layers)
     if not names:

@@ -31,10 +31,9 @@ class Head(Objective):
         return copy_with(self, layers=(inside.source,), _inside=inside)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._inside is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        found = self._inside.read(activations, self.what)[:, :, self.unit]
-        return found[:, self._inside.prefix :].mean(1) if self.token is None else found[:, self.token]
+        inside = self._bound(self._inside)
+        component = inside.read(activations, self.what)[:, :, self.unit]
+        return component[:, inside.prefix :].mean(1) if self.token is None else component[:, self.token]
 
     def describe(self) -> str:  # noqa: D102
         token = "" if self.token is None else f", token={self.token}"
@@ -56,11 +55,10 @@ class AttentionScore(Objective):
         return copy_with(self, layers=(inside.source,), _inside=inside)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._inside is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        query = self._inside.read(activations, "query")[:, self.query]
-        key = self._inside.read(activations, "key")[:, self.key]
-        return (query * key).sum(1) / math.sqrt(self._inside.width)
+        inside = self._bound(self._inside)
+        query = inside.read(activations, "query")[:, self.query]
+        key = inside.read(activations, "key")[:, self.key]
+        return (query * key).sum(1) / math.sqrt(inside.width)
 
     def describe(self) -> str:  # noqa: D102
         return f"attention({self.layer}, {self.head}, {self.query}, {self.key})"
@@ -102,11 +100,11 @@ class _Inside:
     def read(self, activations: Activations, what: str) -> Tensor:
         """Return the head's queries, keys or values ``(B, T, D)``."""
         part = slice(self._parts[what], self._parts[what] + self.width)
-        found = activations[self.source]
+        activation = activations[self.source]
         if self.weight is None:
-            return found[:, :, part].float()
+            return activation[:, :, part].float()
         bias = None if self.bias is None else self.bias.detach()[part]
-        return nn.functional.linear(found, self.weight[part], bias).float()
+        return nn.functional.linear(activation, self.weight[part], bias).float()
 
 
 def _check(what: str, number: int, count: int, layer: str) -> None:
@@ -125,8 +123,15 @@ def attention_head(layer: str, head: int, what: str, unit: int, token: int | Non
         unit: the component, below the head's width.
         token: at one token, 0 the class token where there is one; by default the mean over the patches.
 
+    Returns:
+        An objective.
+
     Raises:
         TargetError: ``what`` is none of these; once bound, a number is out of range.
+
+    >>> import featvis as fv
+    >>> fv.attention_head("blocks.3.attn", head=1, what="query", unit=5)
+    head(blocks.3.attn, 1, query, 5)
     """
     if what not in get_args(What):
         raise TargetError(f"attention_head: query, key or value, got {what!r}")
@@ -134,5 +139,22 @@ def attention_head(layer: str, head: int, what: str, unit: int, token: int | Non
 
 
 def attention_score(layer: str, head: int, query: int, key: int) -> AttentionScore:
-    """Climb how much token ``query`` attends to token ``key`` in a head: q · k / √d, before the softmax."""
+    """Climb how much one token attends to another in a head: q · k / √d, before the softmax.
+
+    Args:
+        layer: the attention, as for :func:`featvis.attention_head`.
+        head: which head.
+        query: the token that attends.
+        key: the token that is attended to.
+
+    Returns:
+        An objective.
+
+    Raises:
+        TargetError: once bound, a number is out of range.
+
+    >>> import featvis as fv
+    >>> fv.attention_score("blocks.3.attn", head=1, query=0, key=7)
+    attention(blocks.3.attn, 1, 0, 7)
+    """
     return AttentionScore(layer, head, query, key)

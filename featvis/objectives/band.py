@@ -17,7 +17,7 @@ from featvis.objectives.shown import Activations
 class Within(Composite):
     """min(s, low) - max(s - high, 0) of another objective's score s.
 
-    Below the band its slope is the objective's own, above it the reverse, inside it nothing: penalties
+    Below the band its gradient is the objective's own, above it the reverse, inside it nothing: penalties
     then have the picture to themselves.
     """
 
@@ -56,6 +56,16 @@ def within(objective: Objective, low: float, high: float | None = None) -> Withi
         objective: any.
         low: a finite score.
         high: not below ``low``; by default ``low``.
+
+    Returns:
+        An objective that is everything the inner one is.
+
+    Raises:
+        UserError: the scores are not finite, or not low first.
+
+    >>> import featvis as fv
+    >>> fv.within(fv.channel("conv", 5), 1.5, 2)
+    within(conv:5, 1.5..2)
     """
     top = low if high is None else high
     if not (math.isfinite(low) and math.isfinite(top) and low <= top):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor
 
-from featvis.errors import UserError
+from featvis.errors import TargetError, UserError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.shown import Activations, under_reference
@@ -24,14 +25,17 @@ _Kind = TypeVar("_Kind")
 class Objective(ABC):
     """A score ``(B,)`` for a batch of pictures, larger is better.
 
-    Objectives add, subtract and scale: ``fv.channel("a", 5) + 0.5 * fv.direction("b", v) - 0.1 *
-    fv.total_variation()``. Sums are flat whatever their length; operands are never changed.
+    Objectives add, subtract and scale. Sums are flat whatever their length; operands are never changed.
+
+    >>> import featvis as fv
+    >>> fv.channel("conv", 5) + 0.5 * fv.logit("Pembroke") - 0.1 * fv.total_variation()
+    1*conv:5 + 0.5*logit(Pembroke) + -0.1*total_variation()
     """
 
     layers: tuple[str, ...] = ()
     """The layers it reads; the forward pass ends at the deepest."""
-    sees: bool = False
-    """Whether it looks at what the network is shown itself, so that its activations are a :class:`Seen`."""
+    reads_shown: bool = False
+    """Whether it looks at what the network is shown itself, so that its activations are a :class:`Shown`."""
     coupled: bool = False
     """Whether a picture's score depends on its batch-mates (by design, as in diversity)."""
     references: Mapping[str, Tensor] = MappingProxyType({})
@@ -40,7 +44,7 @@ class Objective(ABC):
     activations are found.
 
     They are told beforehand, so that a step reads a photograph once for all terms and crops, and not at all
-    where nothing moves it. Who needs the moved image itself, or another network, uses :meth:`Seen.look`."""
+    where nothing moves it. Who needs the moved image itself, or another network, uses :meth:`Shown.look`."""
 
     @abstractmethod
     def score(self, activations: Activations, images: Tensor) -> Tensor:
@@ -110,6 +114,12 @@ class Objective(ABC):
             )
         return scores
 
+    def _bound(self, value: _Kind | None) -> _Kind:
+        """Return what :meth:`bind` found out, or say that it has not been called."""
+        if value is None:
+            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        return value
+
     def __repr__(self) -> str:
         return self.describe()
 
@@ -172,7 +182,7 @@ class Composite(Objective):
         kind, inner = type(self), self.inner
         read = [layer for objective in inner for layer in objective.layers]
         self.layers = tuple(dict.fromkeys((*read, *self.own_layers)))
-        self.sees = kind.sees or any(objective.sees for objective in inner)
+        self.reads_shown = kind.reads_shown or any(objective.reads_shown for objective in inner)
         self.coupled = kind.coupled or any(objective.coupled for objective in inner)
         self.references = {
             digest: photograph for objective in inner for digest, photograph in objective.references.items()
@@ -199,7 +209,7 @@ class Composite(Objective):
         # The part of the canvas that one position sees is enough for one reader only; who reads no layer
         # sees the images themselves, whatever the network is shown.
         readers = [objective for objective in self.inner if objective.layers]
-        alone = len(readers) == 1 and not self.own_layers and not self.sees
+        alone = len(readers) == 1 and not self.own_layers and not self.reads_shown
         return readers[0].place() if alone else None
 
     def moved(self, position: tuple[int, int]) -> Objective:  # noqa: D102
@@ -258,7 +268,7 @@ class EachItsOwn(Composite):
         scores = []
         for lane, objective in enumerate(self.inner):
             own = slice(lane, lane + 1)
-            if objective.coupled or objective.sees:
+            if objective.coupled or objective.reads_shown:
                 # It needs the mates, or the batch that this step's transforms were drawn for.
                 scores.append(objective(activations, images)[own])
                 continue
@@ -280,9 +290,9 @@ class EachItsOwn(Composite):
 def stack(objectives: Sequence[Objective]) -> Objective:
     """Return one objective that scores lane b by ``objectives[b]``, vectorized where they are alike."""
     first = objectives[0]
-    if all(one is first for one in objectives):
+    if all(objective is first for objective in objectives):
         return first
-    if all(one.stacks_with() == first.stacks_with() for one in objectives):
+    if all(objective.stacks_with() == first.stacks_with() for objective in objectives):
         return type(first).stack(objectives)
     return EachItsOwn(objectives)
 
@@ -295,6 +305,11 @@ def number(value: float) -> str:
     """
     short = f"{value:g}"
     return short if float(short) == value else repr(float(value))
+
+
+def digest_of(values: Tensor) -> str:
+    """Tell numbers from all others of their type and shape, in twelve characters."""
+    return hashlib.sha256(values.cpu().contiguous().numpy().tobytes()).hexdigest()[:12]
 
 
 def copy_with(instance: _Kind, **changes: Any) -> _Kind:

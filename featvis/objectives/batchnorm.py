@@ -64,8 +64,8 @@ class BatchNormStatistics(Objective):
         return distances * torch.stack(sizes).mean(0) if sizes else distances
 
     def describe(self) -> str:  # noqa: D102
-        told = [f"every={self.every}"] if self.every > 1 else []
-        return f"batchnorm({', '.join([*told, *(['relative'] if self.relative else [])])})"
+        options = [f"every={self.every}"] if self.every > 1 else []
+        return f"batchnorm({', '.join([*options, *(['relative'] if self.relative else [])])})"
 
     _trained: ClassVar[Tensor] = torch.zeros(3, 0)
     _until: ClassVar[tuple[str, ...]] = ()

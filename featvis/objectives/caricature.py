@@ -36,13 +36,20 @@ def caricature(layers: str | Sequence[str], photograph: Tensor, power: float = 0
     """Exaggerate what layers see in a photograph.
 
     Args:
-        layers: whose activations are exaggerated.
+        layers: whose activations are exaggerated, a name or several.
         photograph: ``(C, H, W)`` in [0, 1]; brought to the canvas.
-        power: of the cosine; the larger, the more faithful and the less strong.
+        power: of the cosine, from 0 up; the larger, the more faithful and the less strong.
+
+    Returns:
+        An objective; the photograph itself scores 1 for each layer (Lucid's dot product, normalized).
 
     Raises:
         CanvasError: no image.
         TargetError: no layer, or a negative power.
+
+    >>> import featvis as fv, torch
+    >>> fv.caricature(["conv1", "conv2"], torch.zeros(3, 8, 8)).layers
+    ('conv1', 'conv2')
     """
     image, names = check_photograph("caricature", photograph, layers)
     if power < 0:

@@ -41,15 +41,14 @@ class AgainstOthers(Objective):
             )
         units = self.units
         if not units:
-            found = expand(parse_request(f"{name}:{self.wanted}"), info.units, info.labels)
-            if len(found) != 1:
+            targets = expand(parse_request(f"{name}:{self.wanted}"), info.units, info.labels)
+            if len(targets) != 1:
                 raise TargetError(f"{self._word}: one class is asked for, got {self.wanted!r}")
-            units = (found[0].unit,)
+            units = (targets[0].unit,)
         return copy_with(self, layers=(name,), units=units)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if not self.units:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        self._bound(self.units or None)
         logits = activations[self.layers[0]]
         logits = logits if logits.dtype == torch.float64 else logits.float()
         lanes = logits.shape[0]
@@ -64,10 +63,10 @@ class AgainstOthers(Objective):
 
     def describe(self) -> str:  # noqa: D102
         # Bound, a class is its number: a name and its number are one picture.
-        told = ",".join(map(str, self.units)) if self.units else str(self.wanted)
+        named = ",".join(map(str, self.units)) if self.units else str(self.wanted)
         layer = f", {self.layers[0]}" if self.layers else ""
         others = ", others=logsumexp" if self.others == "logsumexp" else ""
-        return f"{self._word}({told}{layer}{others})"
+        return f"{self._word}({named}{layer}{others})"
 
     @property
     def _word(self) -> str:
@@ -78,7 +77,7 @@ class AgainstOthers(Objective):
 
     @classmethod
     def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
-        units = tuple(unit for one in objectives for unit in one.units)
+        units = tuple(unit for objective in objectives for unit in objective.units)
         first: AgainstOthers = objectives[0]
         return copy_with(first, units=units, _where=None)
 
@@ -91,8 +90,18 @@ def margin(wanted: int | str, layer: str | None = None, *, others: str = "best")
         layer: the ``(B, classes)`` layer, before any softmax; by default the network's last.
         others: ``best`` for the strongest other class, ``logsumexp`` for all others together.
 
+    Returns:
+        An objective: ℓ_t - max ℓ_c or ℓ_t - log Σ exp ℓ_c over c ≠ t; above 0 the network says t.
+
     Raises:
         TargetError: ``others`` is neither; once bound, no such class, or no classifier layer.
+
+    >>> import featvis as fv, torch
+    >>> model = fv.load_model(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)),
+    ...     mean=(0.5,) * 3, std=(0.5,) * 3, input_size=4)
+    >>> logits = torch.tensor([[1.0, 4.0, 6.0]])
+    >>> fv.margin(2).bind(model.at((4, 4))).score({"1": logits}, torch.zeros(1, 3, 4, 4))
+    tensor([2.])
     """
     if others not in get_args(Others)[:2]:
         raise TargetError(f"margin: others is 'best' or 'logsumexp', got {others!r}")
@@ -100,5 +109,20 @@ def margin(wanted: int | str, layer: str | None = None, *, others: str = "best")
 
 
 def log_probability(wanted: int | str, layer: str | None = None) -> AgainstOthers:
-    """Climb log p of a class under the softmax of ``layer`` (logits; by default the network's last layer)."""
+    """Climb log p of a class under the softmax of a layer.
+
+    Args:
+        wanted: the class, by number or name.
+        layer: the ``(B, classes)`` layer of logits; by default the network's last.
+
+    Returns:
+        An objective, at most 0.
+
+    Raises:
+        TargetError: once bound, no such class, or no classifier layer.
+
+    >>> import featvis as fv
+    >>> fv.log_probability("Pembroke")
+    log_probability(Pembroke)
+    """
     return AgainstOthers(wanted, "all", layer)

@@ -37,6 +37,19 @@ def objective(
         layers: the layers it reads; the function gets their activations by name.
         name: what the picture's key and captions say; by default the function's name. Two functions
             that differ need two names, for a function cannot be hashed.
+
+    Returns:
+        A decorator that makes a function an objective.
+
+    Raises:
+        UserError: the decorator was written without parentheses; once called, the scores' shape is wrong.
+
+    >>> import featvis as fv
+    >>> @fv.objective(layers=["conv"])
+    ... def brightest(activations):
+    ...     return activations["conv"].amax((1, 2, 3))
+    >>> brightest
+    brightest(conv)
     """
     if callable(layers):
         raise UserError("write @fv.objective(layers=[...]), with the layers that the function reads")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.objectives.base import Objective, copy_with, number, spread_over
+from featvis.objectives.base import Objective, copy_with, digest_of, number, spread_over
 from featvis.objectives.shown import Activations
 
 
@@ -37,9 +36,8 @@ class Direction(Objective):
         return copy_with(self, _info=info)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._info is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        spread = spread_over(self._info, activations[self.layers[0]]).float()  # (B, units, positions)
+        info = self._bound(self._info)
+        spread = spread_over(info, activations[self.layers[0]]).float()  # (B, units, positions)
         if self.vectors.device != spread.device:
             self.vectors = self.vectors.to(spread.device)
         vectors = self.vectors.expand(spread.shape[0], -1)
@@ -51,7 +49,7 @@ class Direction(Objective):
         return (dot * towards).mean(1)
 
     def describe(self) -> str:  # noqa: D102
-        digest = hashlib.sha256(self.vectors.cpu().double().numpy().tobytes()).hexdigest()[:12]
+        digest = digest_of(self.vectors.cpu().double())
         power = f", power={number(self.power)}" if self.power else ""
         return f"direction({self.layers[0]}, {digest}{power})"
 
@@ -61,11 +59,27 @@ class Direction(Objective):
     @classmethod
     def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
         first: Direction = objectives[0]
-        return copy_with(first, vectors=torch.cat([one.vectors for one in objectives]))
+        return copy_with(first, vectors=torch.cat([objective.vectors for objective in objectives]))
 
 
 def direction(layer: str, vector: Tensor | Sequence[float], power: float = 0.0) -> Direction:
-    """Climb a direction: ``vector`` has one component for each unit of the layer."""
+    """Climb a direction in the space of a layer's units.
+
+    Args:
+        layer: the layer's name.
+        vector: one component for each unit, ``(units,)``.
+        power: p, from 0 up, of max(.1, cosine); a larger one asks for the direction more than for strength.
+
+    Returns:
+        An objective: the mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid).
+
+    Raises:
+        TargetError: no vector, not finite or zero, or a negative power; once bound, other units.
+
+    >>> import featvis as fv
+    >>> fv.direction("conv", [1.0, 0.0, -1.0]).layers
+    ('conv',)
+    """
     values = torch.as_tensor(vector).detach().float().clone()  # the user may go on with theirs
     if values.dim() != 1:
         raise TargetError(f"a direction is a vector, shape (units,), got shape {tuple(values.shape)}")

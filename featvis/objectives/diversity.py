@@ -9,7 +9,6 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import functional
 
-from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective, copy_with, spread_over
@@ -41,9 +40,8 @@ class Diversity(Objective):
         return copy_with(self, layers=(info.name,), _info=info)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._info is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        spread = spread_over(self._info, activations[self._info.name]).float()
+        info = self._bound(self._info)
+        spread = spread_over(info, activations[info.name]).float()
         grams = functional.normalize((spread @ spread.mT).flatten(1), dim=1)
         alike = grams @ grams.mT
         shares: Tensor = (alike.sum(1) - alike.diagonal()) / len(grams)
@@ -52,8 +50,8 @@ class Diversity(Objective):
         return shares
 
     def describe(self) -> str:  # noqa: D102
-        told = [self.layer] if self.layer else []
-        return f"diversity({', '.join([*told, *(['relative'] if self.relative else [])])})"
+        options = [self.layer] if self.layer else []
+        return f"diversity({', '.join([*options, *(['relative'] if self.relative else [])])})"
 
     _until: ClassVar[tuple[str, ...]] = ()
     _info: ClassVar[LayerInfo | None] = None
@@ -61,23 +59,35 @@ class Diversity(Objective):
 
 def _own(network: NetworkAt, until: Sequence[str]) -> LayerInfo:
     """The target's layer; if it has no positions, the last before it that has several."""
-    last = max((network.layer(name) for name in until or (network.output_layer,)), key=lambda one: one.order)
+    last = max(
+        (network.layer(name) for name in until or (network.output_layer,)),
+        key=lambda info: info.order,
+    )
     if last.kind != "vector":
         return last
     before = [
-        one
-        for one in network.layers.values()
-        if one.order < last.order
-        and one.is_clear
-        and math.prod(one.shape) // one.units - one.prefix > 1
-        and network.first_without_weights(one) is None
+        info
+        for info in network.layers.values()
+        if info.order < last.order
+        and info.is_clear
+        and math.prod(info.shape) // info.units - info.prefix > 1
+        and network.first_without_weights(info) is None
     ]
-    return max(before, key=lambda one: one.order, default=last)
+    return max(before, key=lambda info: info.order, default=last)
 
 
 def diversity(layer: str, *, relative: bool = False) -> Objective:
     """How alike the pictures of a set are at a layer, to be subtracted: ``… - 10 * fv.diversity("conv")``.
 
-    Render such an objective with ``seeds=4``: the four pictures are computed together.
+    Args:
+        layer: the layer's name.
+        relative: multiply by the root mean square of the picture's activations there, as a constant.
+
+    Returns:
+        A coupled objective (Lucid): render it with ``seeds=4``, and the four pictures are computed together.
+
+    >>> import featvis as fv
+    >>> fv.channel("conv", 3) - 10 * fv.diversity("conv")
+    1*conv:3 + -10*diversity(conv)
     """
     return Diversity(layer=layer, relative=relative)  # type: ignore[call-arg]

@@ -14,7 +14,7 @@ from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Composite, Objective, Sum, copy_with
 from featvis.objectives.reference import fitted
 from featvis.objectives.resize import Resize
-from featvis.objectives.shown import Activations, read, seen, under_reference
+from featvis.objectives.shown import Activations, read, require_shown, under_reference
 
 
 class Elsewhere(Composite):
@@ -23,7 +23,7 @@ class Elsewhere(Composite):
     The other network is shown what the first one is, after the transforms, resized to its own input size.
     """
 
-    sees = True
+    reads_shown = True
 
     def __init__(self, model: ModelHandle, objective: Objective) -> None:
         self.model = model
@@ -40,8 +40,7 @@ class Elsewhere(Composite):
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         if network.module is self.model.module:
             return self.inner[0].bind(network)  # it is run anyway, and a network is borrowed once
-        found = next((m for m in network.module.modules() if m is self.model.module), None)
-        if found is not None:
+        if any(module is self.model.module for module in network.module.modules()):
             raise ModelError(f"ensemble: {self.model.name} is a part of {network.name}; load it on its own")
         return super().bind(self.model.at(self.model.input_size))
 
@@ -74,35 +73,34 @@ class Elsewhere(Composite):
             _HELD.discard(id(self.model.module))
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        told = seen(activations, self)
+        shown = require_shown(activations, self)
         if self._tap is None or self._resize is None:
             raise UserError(f"{self.describe()} is not opened yet; render it, or use fv.ascend")
-        if told.shown.shape[1] != self.model.channels:
+        channels = shown.images.shape[1]
+        if channels != self.model.channels:
             raise ModelError(
-                f"{self.model.name} takes images of {self.model.channels} channels, not {told.shown.shape[1]}"
+                f"{self.model.name} takes images of {self.model.channels} channels, not {channels}"
             )
-        shown = self._resize(told.shown).to(self.model.device)
 
-        def transformed(given: Tensor) -> Tensor:
-            if given is images:
-                return shown
+        def transformed(others: Tensor) -> Tensor:
             assert self._resize is not None
-            return self._resize(told.move(given)).to(self.model.device)
+            moved = shown.images if others is images else shown.move(others)
+            return self._resize(moved).to(self.model.device)
 
-        given = read(self.inner[0], self._tap, images, transformed)
-        given |= self._references(images, transformed)
-        return self.inner[0](given, images).to(images.device)
+        own = read(self.inner[0], self._tap, images, transformed)
+        own |= self._references(images, transformed)
+        return self.inner[0](own, images).to(images.device)
 
     def _references(self, images: Tensor, transformed: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
         """What the layers give for the photographs that the objective compares with, moved as the images."""
         assert self._tap is not None
-        found = {}
+        read = {}
         with torch.no_grad():
-            for digest, one in self.inner[0].references.items():
-                laid = fitted(one, (images.shape[2], images.shape[3])).to(images.device, images.dtype)
-                for layer, given in self._tap(transformed(laid.expand(len(images), -1, -1, -1))).items():
-                    found[under_reference(digest, layer)] = given
-        return found
+            for digest, photograph in self.inner[0].references.items():
+                laid = fitted(photograph, (images.shape[2], images.shape[3])).to(images.device, images.dtype)
+                for layer, activation in self._tap(transformed(laid.expand(len(images), -1, -1, -1))).items():
+                    read[under_reference(digest, layer)] = activation
+        return read
 
     def describe(self) -> str:  # noqa: D102
         return f"{self.model.name}#{self.model.fingerprint()[:12]}({self.inner[0].describe()})"
@@ -115,14 +113,21 @@ _HELD: set[int] = set()
 def ensemble(*terms: tuple[ModelHandle, Objective] | tuple[ModelHandle, Objective, float]) -> Objective:
     """Climb objectives of several networks at once, each with its own input size and normalization.
 
-    ``fv.render(a, fv.ensemble((a, fv.logit(263)), (b, fv.logit(263), 0.5)))``: the network given to
-    ``render`` sees the canvas (or the recipe's ``input_size``) as always.
+    The network given to ``render`` sees the canvas (or the recipe's ``input_size``) as always.
 
     Args:
         *terms: a network, an objective of it, and its weight (1 if it is left out).
 
+    Returns:
+        An objective for any of the networks.
+
     Raises:
         UserError: no terms, or a term that is something else.
+
+    >>> import featvis as fv, torch
+    >>> a, b = (fv.load_model(torch.nn.Conv2d(3, 4, 3), mean=(0.5,) * 3, std=(0.5,) * 3) for _ in "ab")
+    >>> len(fv.ensemble((a, fv.channel("0", 1)), (b, fv.channel("0", 2), 0.5)).terms)
+    2
     """
     if not terms:
         raise UserError("an ensemble has terms, each (model, objective) or (model, objective, weight)")
@@ -142,5 +147,4 @@ def ensemble(*terms: tuple[ModelHandle, Objective] | tuple[ModelHandle, Objectiv
             model, before = grouped[id(model.module)]
             own = before + own
         grouped[id(model.module)] = (model, own)
-    each: Sequence[Objective] = [Elsewhere(model, own) for model, own in grouped.values()]
-    return Sum([(1.0, one) for one in each])
+    return Sum([(1.0, Elsewhere(model, own)) for model, own in grouped.values()])

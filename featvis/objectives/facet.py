@@ -51,22 +51,21 @@ class Facet(Composite):
         plain = self.inner[0](activations, images)
         if not plain.requires_grad:
             return plain
-        if not self._infos:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        found = [activations[name] for name in self.probes]
-        slopes = torch.autograd.grad(plain.sum(), found, retain_graph=True, allow_unused=True)
+        self._bound(self._infos or None)
+        read = [activations[name] for name in self.probes]
+        gradients = torch.autograd.grad(plain.sum(), read, retain_graph=True, allow_unused=True)
         total = plain
-        for (name, weights), values, slope in zip(self.probes.items(), found, slopes, strict=True):
-            if slope is None:
+        for (name, weights), values, gradient in zip(self.probes.items(), read, gradients, strict=True):
+            if gradient is None:
                 raise UserError(
                     f"{self.describe()} does not depend on {name} here; render it in a run of its own"
                 )
             if weights.device != values.device:
                 self.probes[name] = weights = weights.to(values.device)
             info = self._infos[name]
-            towards = spread_over(info, slope).float().clamp(min=0) * weights[:, None]
+            towards = spread_over(info, gradient).float().clamp(min=0) * weights[:, None]
             answers = (spread_over(info, values).float() * towards).sum((1, 2))
-            total = total + SHARE / len(found) * self.strength * answers
+            total = total + SHARE / len(read) * self.strength * answers
         return total
 
     def describe(self) -> str:  # noqa: D102
@@ -91,19 +90,29 @@ def facet(target: Objective, probes: Mapping[str, Tensor | Sequence[float]], str
     """Climb a target, and of what it answers to rather what the probes point at.
 
     Args:
-        target: for instance ``fv.channel("blocks.4", 5)``.
+        target: an objective that reads a layer, for instance ``fv.channel("blocks.4", 5)``.
         probes: for each of some earlier layers one weight for each unit, as :func:`featvis.fit_facet`
             returns them.
-        strength: the authors take .1 to 5.
+        strength: from 0 up; the authors take .1 to 5.
+
+    Returns:
+        An objective (Goh et al. 2021, "Multimodal Neurons in Artificial Neural Networks").
 
     Raises:
-        UserError: no probes, weights that are no finite vector, or no finite strength.
+        UserError: no objective, no probes, weights that are no finite vector, or no finite strength.
+        TargetError: once bound, a probe of other units, or of a layer that does not run before the target's.
+
+    >>> import featvis as fv
+    >>> fv.facet(fv.channel("conv2", 5), {"conv1": [1.0, -0.5]}).layers
+    ('conv2', 'conv1')
     """
     if not isinstance(target, Objective):
         raise UserError("facet: the target is an objective that reads a layer, for instance fv.channel(...)")
-    made = {name: torch.as_tensor(weights).detach().float().clone() for name, weights in probes.items()}
-    if not made or any(one.dim() != 1 or not bool(one.isfinite().all()) for one in made.values()):
+    vectors = {name: torch.as_tensor(weights).detach().float().clone() for name, weights in probes.items()}
+    if not vectors or any(
+        vector.dim() != 1 or not bool(vector.isfinite().all()) for vector in vectors.values()
+    ):
         raise UserError("facet: probes are {layer: one finite weight for each unit}")
     if not 0 <= strength < float("inf"):
         raise UserError(f"facet: strength is at least 0, got {strength}")
-    return Facet(target, made, float(strength))
+    return Facet(target, vectors, float(strength))

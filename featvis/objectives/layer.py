@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective, copy_with, spread_over
@@ -22,9 +21,8 @@ class LayerEnergy(Objective):
         return copy_with(self, _info=network.layer(self.layers[0]))
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._info is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        spread = spread_over(self._info, activations[self.layers[0]])
+        info = self._bound(self._info)
+        spread = spread_over(info, activations[self.layers[0]])
         return spread.float().square().flatten(1).mean(1)
 
     def describe(self) -> str:  # noqa: D102
@@ -32,5 +30,16 @@ class LayerEnergy(Objective):
 
 
 def layer(name: str) -> LayerEnergy:
-    """Climb a whole layer: the mean square of its activations; tokens that are no positions are left out."""
+    """Climb a whole layer: the mean square of its activations; tokens that are no positions are left out.
+
+    Args:
+        name: the layer's.
+
+    Returns:
+        An objective, at least 0 (DeepDream, Mordvintsev et al. 2015).
+
+    >>> import featvis as fv
+    >>> fv.layer("conv")
+    layer(conv)
+    """
     return LayerEnergy(name)

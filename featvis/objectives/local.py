@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.objectives.base import Objective, copy_with, number
+from featvis.objectives.base import Objective, copy_with, digest_of, number
 from featvis.objectives.pattern import dot_times_cosine
 from featvis.objectives.shown import Activations
 from featvis.objectives.unit import MIDDLE, check_position
@@ -65,20 +64,19 @@ class Local(Objective):
         return vector
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._info is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        found = activations[self.layers[0]].movedim(self._info.axis, 1)
+        info = self._bound(self._info)
+        activation = activations[self.layers[0]].movedim(info.axis, 1)
         if self.position is not None:
             row, column = self.position
-            found = found[:, :, row : row + 1, column : column + 1]
+            activation = activation[:, :, row : row + 1, column : column + 1]
         elif self.window is not None:
             row, column, rows, columns = self.window
-            found = found[:, :, row : row + rows, column : column + columns]
-        elif found.dim() == 3:
-            found = found[:, :, self._info.prefix :]
-        if self._vector.device != found.device:
-            self._vector = self._vector.to(found.device)
-        spread = found.float().flatten(2) if found.dim() > 2 else found.float()[:, :, None]
+            activation = activation[:, :, row : row + rows, column : column + columns]
+        elif activation.dim() == 3:
+            activation = activation[:, :, info.prefix :]
+        if self._vector.device != activation.device:
+            self._vector = self._vector.to(activation.device)
+        spread = activation.float().flatten(2) if activation.dim() > 2 else activation.float()[:, :, None]
         return dot_times_cosine(spread, self._vector[None, :, None], self.power, 1).mean(1)
 
     def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
@@ -90,14 +88,16 @@ class Local(Objective):
 
     def describe(self) -> str:  # noqa: D102
         if isinstance(self.weights, Tensor):
-            told = hashlib.sha256(self.weights.cpu().double().numpy().tobytes()).hexdigest()[:12]
+            weights = digest_of(self.weights.cpu().double())
         else:
-            told = "{" + ", ".join(f"{unit}: {number(one)}" for unit, one in self.weights.items()) + "}"
+            weights = (
+                "{" + ", ".join(f"{unit}: {number(weight)}" for unit, weight in self.weights.items()) + "}"
+            )
         power = f", power={number(self.power)}" if self.power else ""
         where = f", position={self.position[0]},{self.position[1]}" if self.position is not None else ""
         if self.window is not None:
             where = f", window={','.join(map(str, self.window))}"
-        return f"weighted({self.layers[0]}, {told}{power}{where})"
+        return f"weighted({self.layers[0]}, {weights}{power}{where})"
 
 
 def weighted(
@@ -115,8 +115,15 @@ def weighted(
         window: (row, column, rows, columns) of the map.
         position: (row, column) of the map, instead of a window.
 
+    Returns:
+        An objective.
+
     Raises:
         TargetError: no weight, not finite or all zero; a window or position outside the map (at bind).
+
+    >>> import featvis as fv
+    >>> fv.weighted("conv", {3: 1, 7: -0.5}, position=(4, 6))
+    weighted(conv, {3: 1, 7: -0.5}, position=4,6)
     """
     if window is not None:
         if position is not None:
@@ -126,7 +133,7 @@ def weighted(
         window = (window[0], window[1], window[2], window[3])
     kept: Tensor | dict[int, float]
     if isinstance(weights, Mapping):
-        kept = {int(unit): float(one) for unit, one in weights.items()}
+        kept = {int(unit): float(weight) for unit, weight in weights.items()}
         _check(torch.tensor(list(kept.values())))
     else:
         kept = torch.as_tensor(weights).detach().float().clone()
@@ -148,12 +155,19 @@ def direction_at(
         layer: a map.
         vector: one component for each unit.
         position: (row, column), by default the middle (⌊H/2⌋, ⌊W/2⌋).
-        power: of max(.1, cosine).
+        power: of max(.1, cosine), from 0 up.
         whitening: S ``(units, units)``, the inverse of AᵀA/n (uncentred); v' = v·S is climbed
             (Activation Atlas, Carter et al. 2019).
 
+    Returns:
+        An objective.
+
     Raises:
         TargetError: no vector, not finite or zero, a whitening of another shape, a position outside the map.
+
+    >>> import featvis as fv
+    >>> fv.direction_at("conv", [1.0, 0.0, -1.0], (1, 2)).place()
+    ('conv', (1, 2))
     """
     values = torch.as_tensor(vector).detach().float().clone()
     _check(values)

@@ -22,15 +22,22 @@ class Match(Compared):
 
 
 def match(layers: str | Sequence[str], photograph: Tensor) -> Match:
-    """Invert a representation: an image whose activations are a photograph's; 0 is a perfect match.
+    """Invert a representation: an image whose activations are a photograph's.
 
     Args:
-        layers: whose activations are matched.
+        layers: whose activations are matched, a name or several.
         photograph: ``(C, H, W)`` in [0, 1]; brought to the canvas.
+
+    Returns:
+        An objective, at most 0, which is a perfect match (Mahendran & Vedaldi 2015).
 
     Raises:
         CanvasError: no image.
         TargetError: no layer.
+
+    >>> import featvis as fv, torch
+    >>> fv.match("conv", torch.zeros(3, 8, 8)).layers
+    ('conv',)
     """
     image, names = check_photograph("match", photograph, layers)
     return Match(names, image)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,14 +11,14 @@ from torch import Tensor
 from featvis.errors import CanvasError, TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.objectives.base import Objective, copy_with, number
+from featvis.objectives.base import Objective, copy_with, digest_of, number
 from featvis.objectives.shown import Activations
 
 LEAST_COSINE = 0.1
-"""Below it the cosine counts as this, so that a picture that points the wrong way still has a slope."""
+"""Below it the cosine counts as this, so that a picture that points the wrong way still has a gradient."""
 
 
-def dot_times_cosine(one: Tensor, other: Tensor, power: float, dim: int) -> Tensor:
+def dot_times_cosine(activation: Tensor, pattern: Tensor, power: float, dim: int) -> Tensor:
     """Return ⟨a, v⟩ · max(.1, ⟨a, v⟩ / ((‖a‖ + 1e-4)(‖v‖ + 1e-4)))^p along ``dim`` (Lucid).
 
     Args:
@@ -28,10 +27,10 @@ def dot_times_cosine(one: Tensor, other: Tensor, power: float, dim: int) -> Tens
         power: p; 0 is the plain inner product.
         dim: the axis that is summed over.
     """
-    dot = (one * other).sum(dim)
+    dot = (activation * pattern).sum(dim)
     if power == 0:
         return dot
-    norms = (one.norm(dim=dim) + 1e-4) * (other.norm(dim=dim) + 1e-4)
+    norms = (activation.norm(dim=dim) + 1e-4) * (pattern.norm(dim=dim) + 1e-4)
     towards: Tensor = (dot / norms).clamp(min=LEAST_COSINE) ** power
     return dot * towards
 
@@ -57,30 +56,29 @@ class Pattern(Objective):
         _, units, *rows_columns = self.patterns.shape
         if units != info.units:
             raise TargetError(f"a pattern of {info.name} has {info.units} units, got {units}")
-        place = [n for axis, n in enumerate(info.shape) if axis not in (0, info.axis)]
-        if rows_columns[0] > place[0] or rows_columns[1] > place[1]:
+        map_size = [n for axis, n in enumerate(info.shape) if axis not in (0, info.axis)]
+        if rows_columns[0] > map_size[0] or rows_columns[1] > map_size[1]:
             raise CanvasError(
                 f"a pattern of {rows_columns[0]}x{rows_columns[1]} positions does not fit the map of "
-                f"{info.name}, {place[0]}x{place[1]} at this canvas; use a larger one"
+                f"{info.name}, {map_size[0]}x{map_size[1]} at this canvas; use a larger one"
             )
-        corner = tuple((there - mine) // 2 for there, mine in zip(place, rows_columns, strict=True))
+        corner = tuple((whole - own) // 2 for whole, own in zip(map_size, rows_columns, strict=True))
         return copy_with(self, _info=info, _corner=corner)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._info is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        found = activations[self.layers[0]].movedim(self._info.axis, 1).float()
-        if self.patterns.device != found.device:
-            self.patterns = self.patterns.to(found.device)
+        info = self._bound(self._info)
+        activation = activations[self.layers[0]].movedim(info.axis, 1).float()
+        if self.patterns.device != activation.device:
+            self.patterns = self.patterns.to(activation.device)
         (row, column), (rows, columns) = self._corner, self.patterns.shape[2:]
-        crop = found[:, :, row : row + rows, column : column + columns]
+        crop = activation[:, :, row : row + rows, column : column + columns]
         if self.whole:
             return dot_times_cosine(crop.flatten(1), self.patterns.flatten(1), self.power, 1)
         return dot_times_cosine(crop.flatten(2), self.patterns.flatten(2), self.power, 1).mean(1)
 
     def describe(self) -> str:  # noqa: D102
         shape = "x".join(map(str, self.patterns.shape[1:]))
-        values = hashlib.sha256(self.patterns.cpu().double().numpy().tobytes()).hexdigest()[:12]
+        values = digest_of(self.patterns.cpu().double())
         power = f", power={number(self.power)}" if self.power else ""
         name = "dot_cosine" if self.whole else "tensor_direction"
         return f"{name}({self.layers[0]}, {shape}, {values}{power})"
@@ -91,7 +89,7 @@ class Pattern(Objective):
     @classmethod
     def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
         first: Pattern = objectives[0]
-        return copy_with(first, patterns=torch.cat([one.patterns for one in objectives]))
+        return copy_with(first, patterns=torch.cat([objective.patterns for objective in objectives]))
 
 
 def tensor_direction(layer: str, pattern: Tensor, power: float = 0.0) -> Pattern:
@@ -100,10 +98,18 @@ def tensor_direction(layer: str, pattern: Tensor, power: float = 0.0) -> Pattern
     Args:
         layer: a map.
         pattern: ``(units, rows, columns)``, no larger than the map; compared with the centre of it.
-        power: of the cosine at each position.
+        power: of the cosine at each position, from 0 up.
+
+    Returns:
+        An objective: the mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p.
 
     Raises:
         TargetError: no such shape, not finite, or all zero.
+        CanvasError: once bound, it does not fit the map.
+
+    >>> import featvis as fv, torch
+    >>> fv.tensor_direction("conv", torch.ones(4, 2, 3)).layers
+    ('conv',)
     """
     return _pattern(layer, pattern, power, whole=False)
 
@@ -111,8 +117,23 @@ def tensor_direction(layer: str, pattern: Tensor, power: float = 0.0) -> Pattern
 def dot_cosine(layer: str, pattern: Tensor, power: float = 2.0) -> Pattern:
     """Climb ⟨A, V⟩ · max(.1, cos(A, V))^p of the whole pattern: one product for each picture.
 
-    The product of a negative dot is negative and rises with the dot, too. Arguments and errors as for
-    :func:`tensor_direction`.
+    The product of a negative dot is negative and rises with the dot, too.
+
+    Args:
+        layer: a map.
+        pattern: ``(units, rows, columns)``, no larger than the map; compared with the centre of it.
+        power: p, from 0 up.
+
+    Returns:
+        An objective (Lucid).
+
+    Raises:
+        TargetError: no such shape, not finite, or all zero.
+        CanvasError: once bound, it does not fit the map.
+
+    >>> import featvis as fv, torch
+    >>> fv.dot_cosine("conv", torch.ones(4, 2, 3)).power
+    2.0
     """
     return _pattern(layer, pattern, power, whole=True)
 

@@ -30,7 +30,7 @@ class Compared(Objective):
     def __init__(self, layers: Sequence[str], photograph: Tensor) -> None:
         self.layers = tuple(layers)
         self.photograph = photograph
-        self._found: Mapping[str, Tensor] = {}
+        self._read: Mapping[str, Tensor] = {}
         self._infos: Mapping[str, LayerInfo] = {}
 
     @abstractmethod
@@ -39,20 +39,19 @@ class Compared(Objective):
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         infos = {name: network.layer(name) for name in self.layers}
-        found = network.read(self.layers, fitted(self.photograph, network.size))
+        read = network.read(self.layers, fitted(self.photograph, network.size))
         return copy_with(
             self,
-            _found={name: one.float() for name, one in found.items()},
+            _read={name: activation.float() for name, activation in read.items()},
             _infos=infos,
             references={self._digest: self.photograph} if self.moves else {},
         )
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if not self._found:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
+        self._bound(self._read or None)
         total = images.new_zeros(images.shape[0])
         for name in self.layers:
-            reference = activations.get(under_reference(self._digest, name), self._found[name])
+            reference = activations.get(under_reference(self._digest, name), self._read[name])
             total = total + self.compare(activations[name].float(), reference.float(), self._infos[name])
         return total
 
@@ -63,28 +62,29 @@ class Compared(Objective):
         return hashlib.sha256(shape.encode() + values).hexdigest()[:12]
 
 
-class Photographs:
+class References:
     """The photographs that a run's objective compares with, on the canvas, once for each lane."""
 
     def __init__(
         self, bound: Objective, canvas: tuple[int, int], lanes: int, device: torch.device, *, moved: bool
     ) -> None:
         """Lay them out; none where no transform moves the images, for what was read once is right then."""
-        each = bound.references if moved else {}
+        references = bound.references if moved else {}
         self._shown = {
-            digest: fitted(one, canvas).to(device).expand(lanes, -1, -1, -1) for digest, one in each.items()
+            digest: fitted(photograph, canvas).to(device).expand(lanes, -1, -1, -1)
+            for digest, photograph in references.items()
         }
 
     def read(
         self, activations: Callable[[Tensor], dict[str, Tensor]], chain: Callable[[Tensor], Tensor]
     ) -> dict[str, Tensor]:
         """Return what layers give for the photographs under the draw of a step, without gradients."""
-        given = {}
+        read = {}
         with torch.no_grad():
             for digest, shown in self._shown.items():
-                for layer, found in activations(chain(shown)).items():
-                    given[under_reference(digest, layer)] = found
-        return given
+                for layer, activation in activations(chain(shown)).items():
+                    read[under_reference(digest, layer)] = activation
+        return read
 
 
 def check_photograph(

@@ -33,6 +33,6 @@ class Resize:
 
 def _matrix(before: int, after: int) -> Tensor:
     """What each of ``after`` pixels takes of each of ``before``, ``(after, before)``."""
-    each = torch.eye(before, dtype=torch.float64)[None, None]
+    pixels = torch.eye(before, dtype=torch.float64)[None, None]
     options = {"mode": "bilinear", "antialias": True, "align_corners": False}
-    return functional.interpolate(each, (after, before), **options)[0, 0]  # type: ignore[arg-type]
+    return functional.interpolate(pixels, (after, before), **options)[0, 0]  # type: ignore[arg-type]

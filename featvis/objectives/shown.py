@@ -17,37 +17,37 @@ class Reader(Protocol):
     """What is to be known of an objective that reads."""
 
     layers: tuple[str, ...]
-    sees: bool
+    reads_shown: bool
 
     def describe(self) -> str:
         """Return a text that tells it from every other."""
 
 
-class Seen(dict[str, Tensor]):
+class Shown(dict[str, Tensor]):
     """Activations, with what the network was shown and a way to show it other images just so."""
 
     def __init__(
         self,
-        given: Activations,
-        shown: Tensor,
+        activations: Activations,
+        images: Tensor,
         move: Callable[[Tensor], Tensor],
         tap: Callable[[Tensor], Activations],
     ) -> None:
-        super().__init__(given)
-        self.shown = shown
+        super().__init__(activations)
+        self.images = images
         """``(B, C, H, W)``: the images after this step's transforms."""
         self.move = move
         """From other images ``(B, C, H, W)`` to what the network would be shown: this step's transforms."""
         self._tap = tap
 
-    def look(self, images: Tensor) -> Seen:
+    def look(self, images: Tensor) -> Shown:
         """Return what the layers give for other images ``(B, C, H, W)`` under this step's very transforms.
 
         A pass of the network for each call, and not with several crops; where activations will do,
         :attr:`Objective.references` costs less.
         """
         shown = self.move(images)
-        return Seen(self._tap(shown), shown, self.move, self._tap)
+        return Shown(self._tap(shown), shown, self.move, self._tap)
 
 
 def read(
@@ -65,12 +65,14 @@ def read(
         transformed: from images to what the network is shown; the same draws whenever it is called.
     """
 
-    def wanted(shown: Tensor) -> Activations:
+    def activations_of(shown: Tensor) -> Activations:
         return tap(shown) if objective.layers else {}
 
     shown = transformed(images)
-    found = wanted(shown)
-    return Seen(found, shown, transformed, wanted) if objective.sees else dict(found)
+    activations = activations_of(shown)
+    if objective.reads_shown:
+        return Shown(activations, shown, transformed, activations_of)
+    return dict(activations)
 
 
 def under_reference(digest: str, layer: str) -> str:
@@ -78,8 +80,8 @@ def under_reference(digest: str, layer: str) -> str:
     return f"{layer} of {digest}"
 
 
-def seen(activations: Activations, who: Reader) -> Seen:
+def require_shown(activations: Activations, objective: Reader) -> Shown:
     """Return activations that tell what the network was shown, or say how to get them."""
-    if isinstance(activations, Seen):
+    if isinstance(activations, Shown):
         return activations
-    raise UserError(f"{who.describe()} looks at what the network is shown: render it, or use fv.ascend")
+    raise UserError(f"{objective.describe()} looks at what the network is shown: render it, or use fv.ascend")

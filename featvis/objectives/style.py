@@ -41,9 +41,16 @@ def style(layers: str | Sequence[str], photograph: Tensor) -> Style:
         layers: whose Gram matrices are compared, early ones for fine texture.
         photograph: ``(C, H, W)`` in [0, 1]; brought to the canvas.
 
+    Returns:
+        An objective, at most 0 (Gatys et al. 2016, with L1 distances).
+
     Raises:
         CanvasError: no image.
         TargetError: no layer.
+
+    >>> import featvis as fv, torch
+    >>> fv.style(["conv1", "conv2"], torch.zeros(3, 8, 8)).layers
+    ('conv1', 'conv2')
     """
     image, names = check_photograph("style", photograph, layers)
     return Style(names, image)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch.nn import functional
 from featvis.errors import TargetError
 from featvis.models.layers.network import NetworkAt
 from featvis.models.paired import EMBEDDING, PairedHandle
-from featvis.objectives.base import Objective, copy_with
+from featvis.objectives.base import Objective, copy_with, digest_of
 from featvis.objectives.shown import Activations
 
 
@@ -36,14 +35,14 @@ class Text(Objective):
         return self
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        found = activations[EMBEDDING].float()
-        if self.vectors.device != found.device:
-            self.vectors = self.vectors.to(found.device)
-        cosines: Tensor = functional.cosine_similarity(found, self.vectors, dim=1)
+        embedding = activations[EMBEDDING].float()
+        if self.vectors.device != embedding.device:
+            self.vectors = self.vectors.to(embedding.device)
+        cosines: Tensor = functional.cosine_similarity(embedding, self.vectors, dim=1)
         return cosines
 
     def describe(self) -> str:  # noqa: D102
-        digest = hashlib.sha256(self.vectors.cpu().numpy().tobytes()).hexdigest()[:12]
+        digest = digest_of(self.vectors)
         return f"text({self.prompt!r}, {digest})"
 
     def stacks_with(self) -> tuple[object, ...]:  # noqa: D102
@@ -52,7 +51,7 @@ class Text(Objective):
     @classmethod
     def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
         first: Text = objectives[0]
-        return copy_with(first, vectors=torch.cat([one.vectors for one in objectives]))
+        return copy_with(first, vectors=torch.cat([objective.vectors for objective in objectives]))
 
 
 def text(model: PairedHandle, prompt: str) -> Text:
@@ -62,8 +61,17 @@ def text(model: PairedHandle, prompt: str) -> Text:
         model: from :func:`featvis.load_paired` or :func:`featvis.load_open_clip`.
         prompt: the text; embedded once.
 
+    Returns:
+        An objective for ``model``: the cosine of the two embeddings, from -1 to 1.
+
     Raises:
         TargetError: the network has no text encoder, or there is no text.
+
+    >>> import featvis as fv, torch
+    >>> model = fv.load_model(torch.nn.Conv2d(3, 4, 3), mean=(0.5,) * 3, std=(0.5,) * 3)
+    >>> fv.text(model, "a red circle")
+    Traceback (most recent call last):
+    featvis.errors.TargetError: text: the network has no text encoder; load one with fv.load_paired
     """
     if not isinstance(model, PairedHandle):
         raise TargetError("text: the network has no text encoder; load one with fv.load_paired")

@@ -44,9 +44,8 @@ class Unit(Objective):
         return copy_with(self, _info=info, positions=positions)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        if self._info is None:
-            raise TargetError(f"{self.describe()} is not bound to a network yet; call .bind(model)")
-        activation = activations[self.layer].movedim(self._info.axis, 1)
+        info = self._bound(self._info)
+        activation = activations[self.layer].movedim(info.axis, 1)
         lanes = activation.shape[0]
         if self._where is None or self._where.shape[1] != lanes or self._where.device != activation.device:
             self._where = self._indices(lanes).to(activation.device)
@@ -55,7 +54,7 @@ class Unit(Objective):
         if self.positions[0] is not None:
             return activation[lane, unit, position[0], position[1]].float()
         picked = activation[lane, unit].float().flatten(1) if activation.dim() > 2 else activation[lane, unit]
-        return picked[:, self._info.prefix :].mean(1) if activation.dim() > 2 else picked.float()
+        return picked[:, info.prefix :].mean(1) if activation.dim() > 2 else picked.float()
 
     def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
         first = self.positions[0]
@@ -97,8 +96,8 @@ class Unit(Objective):
     @classmethod
     def stack(cls, objectives: Sequence[Any]) -> Objective:  # noqa: D102
         first: Unit = objectives[0]
-        units = [unit for one in objectives for unit in one.units]
-        positions = [position for one in objectives for position in one.positions]
+        units = [unit for objective in objectives for unit in objective.units]
+        positions = [position for objective in objectives for position in objective.positions]
         return copy_with(first, units=tuple(units), positions=tuple(positions), _where=None)
 
 
@@ -113,12 +112,43 @@ def of_target(target: Target) -> Unit:
 
 
 def channel(layer: str, unit: int) -> Unit:
-    """Climb a channel: its mean over the map (over the tokens of a transformer)."""
+    """Climb a channel: its mean over the map (over the tokens of a transformer).
+
+    Args:
+        layer: the layer's name.
+        unit: from 0 up.
+
+    Returns:
+        An objective.
+
+    Raises:
+        TargetError: once bound, no such layer or unit.
+
+    >>> import featvis as fv
+    >>> fv.channel("blocks.4", 5)
+    blocks.4:5
+    """
     return Unit(layer, [unit], [None])
 
 
 def neuron(layer: str, unit: int, position: tuple[int, int] | None = None) -> Unit:
-    """Climb one neuron of a map: at (row, column), by default the middle (⌊H/2⌋, ⌊W/2⌋)."""
+    """Climb one neuron of a map.
+
+    Args:
+        layer: a map.
+        unit: from 0 up.
+        position: (row, column), by default the middle (⌊H/2⌋, ⌊W/2⌋).
+
+    Returns:
+        An objective.
+
+    Raises:
+        TargetError: once bound, no such layer, unit or position.
+
+    >>> import featvis as fv
+    >>> fv.neuron("blocks.4", 5, (2, 3))
+    blocks.4:5@2,3
+    """
     return Unit(layer, [unit], [position if position is not None else MIDDLE])
 
 
@@ -145,7 +175,22 @@ class Logit(Objective):
 
 
 def logit(unit: int | str, layer: str | None = None) -> Logit:
-    """Climb a class logit, by index or by class name; by default of the network's last layer."""
+    """Climb a class logit, before any softmax.
+
+    Args:
+        unit: the class, by number or name.
+        layer: the ``(B, classes)`` layer; by default the network's last.
+
+    Returns:
+        An objective.
+
+    Raises:
+        TargetError: once bound, no such class, or no classifier layer.
+
+    >>> import featvis as fv
+    >>> fv.logit("Pembroke")
+    logit(Pembroke)
+    """
     return Logit(unit, layer)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from featvis.errors import TargetError, UserError, unknown
+from featvis.objectives.base import digest_of
 from featvis.objectives.direction import Direction
 from featvis.spec.target import Request, VectorRequest, expand, parse_request, parse_vectors
 
@@ -21,8 +21,7 @@ class NamedDirection(Direction):
         self.name = name
 
     def describe(self) -> str:  # noqa: D102
-        digest = hashlib.sha256(self.vectors.cpu().double().numpy().tobytes()).hexdigest()[:12]
-        return f"{self.layers[0]}@{self.name}#{digest}"
+        return f"{self.layers[0]}@{self.name}#{digest_of(self.vectors.cpu().double())}"
 
 
 def read_vectors(request: VectorRequest) -> list[Direction]:
@@ -51,7 +50,7 @@ def read_vectors(request: VectorRequest) -> list[Direction]:
         )
     where = f"{Path(request.file).name}:{request.key}"
     parse_request(f"x:{request.rows}")  # its complaints come first
-    chosen = [one.unit for one in expand(Request(where, request.rows), len(rows))]
+    chosen = [target.unit for target in expand(Request(where, request.rows), len(rows))]
     picked = {row: rows[row].float() for row in chosen}
     for row, vector in picked.items():
         if not bool(vector.isfinite().all()) or not bool(vector.any()):
@@ -64,11 +63,24 @@ def read_vectors(request: VectorRequest) -> list[Direction]:
 
 
 def vectors(address: str) -> list[Direction]:
-    """Read directions by their address, ``"blocks.3@sae.safetensors:decoder:0:8"``.
+    """Read directions by their address.
+
+    Args:
+        address: ``LAYER@FILE.safetensors:KEY:ROWS``, for instance ``blocks.3@sae.safetensors:decoder:0:8``.
+
+    Returns:
+        A direction for each row, layer by layer.
 
     Raises:
         TargetError: no such address, key or row.
         UserError: the file cannot be read.
+
+    >>> import featvis as fv, tempfile, torch
+    >>> from safetensors.torch import save_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_file({"decoder": torch.eye(4)}, f"{folder}/sae.safetensors")
+    ...     [one.name for one in fv.vectors(f"conv@{folder}/sae.safetensors:decoder:0:2")]
+    ['sae.safetensors:decoder:0', 'sae.safetensors:decoder:1']
     """
     request = parse_vectors(address)
     if request is None:

@@ -250,7 +250,7 @@ class _TimedObjective(Objective):
     def __init__(self, objective: Objective, clock: _Clock) -> None:
         self._objective, self._clock = objective, clock
         self.layers, self.references = objective.layers, objective.references
-        self.sees, self.coupled = objective.sees, objective.coupled
+        self.reads_shown, self.coupled = objective.reads_shown, objective.coupled
 
     def bind(self, network: Any) -> Objective:
         return _TimedObjective(self._objective.bind(network), self._clock)

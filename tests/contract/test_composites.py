@@ -111,7 +111,7 @@ def test_it_is_what_its_inner_objectives_are(kind, name):
     skip_what_cannot_be(kind, name)
     bound = WRAPPERS[kind](INNER[name]()).bind(MODEL.at(SIZE))
     (inner,) = {id(one): one for one in bound.inner}.values()
-    assert bound.sees == (kind.sees or inner.sees)
+    assert bound.reads_shown == (kind.reads_shown or inner.reads_shown)
     assert bound.coupled == (kind.coupled or inner.coupled)
     if kind is Elsewhere:  # these are read by its own network
         assert not bound.layers

@@ -138,7 +138,7 @@ class Rest:
     def bounds(self) -> tuple[float, float] | None:
         """What the activation clamps to, in place; None if it does something else, or a user watches it."""
         act: Any = self._act
-        watched = any(one._forward_hooks or one._forward_pre_hooks for one in (self._drop, act))
+        watched = any(module._forward_hooks or module._forward_pre_hooks for module in (self._drop, act))
         if type(act) is not nn.ReLU6 or type(self._drop) is not nn.Identity or watched or not act.inplace:
             return None
         return float(act.min_val), float(act.max_val)

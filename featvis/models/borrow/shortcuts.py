@@ -41,13 +41,13 @@ class _Bounded(torch.autograd.Function):
 def shortcuts(module: nn.Module) -> Iterator[None]:
     """Let bounded activations and padded strided convolutions do their work in fewer passes over memory."""
     with ExitStack() as restore:
-        for one in module.modules():
-            if "forward" in one.__dict__:  # a user's own
+        for inner in module.modules():
+            if "forward" in inner.__dict__:  # a user's own
                 continue
-            forward = _stand_in(one)
+            forward = _stand_in(inner)
             if forward is not None:
-                one.__dict__["forward"] = forward
-                restore.callback(one.__dict__.pop, "forward", None)
+                inner.__dict__["forward"] = forward
+                restore.callback(inner.__dict__.pop, "forward", None)
         yield
 
 

@@ -43,8 +43,8 @@ def borrowed(
         only: layers that compute some units only; see :func:`featvis.models.borrow.gather.gathered`.
     """
     with ExitStack() as restore:
-        for one in module.modules():
-            restore.callback(setattr, one, "training", one.training)
+        for inner in module.modules():
+            restore.callback(setattr, inner, "training", inner.training)
         for parameter in module.parameters():
             restore.callback(parameter.requires_grad_, parameter.requires_grad)
             parameter.requires_grad_(False)
@@ -52,12 +52,12 @@ def borrowed(
         restore.enter_context(folded(module, fold))
         restore.enter_context(gathered(module, only or {}))
         if channels_last:
-            for one in module.modules():
-                for name, mine in one._parameters.items():
+            for inner in module.modules():
+                for name, mine in inner._parameters.items():
                     if mine is not None and mine.dim() == 4:
-                        restore.callback(one._parameters.__setitem__, name, mine)
+                        restore.callback(inner._parameters.__setitem__, name, mine)
                         laid = mine.detach().contiguous(memory_format=torch.channels_last)
-                        one._parameters[name] = nn.Parameter(laid, requires_grad=False)
+                        inner._parameters[name] = nn.Parameter(laid, requires_grad=False)
         if cheaper:
             restore.enter_context(shortcuts(module))
         yield
@@ -111,7 +111,7 @@ class Tap:
 
     def read(self, shown: Tensor) -> dict[str, Tensor]:
         """Return the activations for prepared images."""
-        given: dict[str, Tensor] = {}
+        activations: dict[str, Tensor] = {}
         left = dict(self._calls)
         handles = []
         autocast: Any = nullcontext()
@@ -119,7 +119,7 @@ class Tap:
             autocast = torch.autocast(shown.device.type, dtype=torch.bfloat16)
         try:
             for name in self._calls:
-                handles.append(self._hook(name, given, left))
+                handles.append(self._hook(name, activations, left))
             with autocast:
                 self._module(shown)
         except _Finished:
@@ -131,16 +131,16 @@ class Tap:
             never = [name for name, count in left.items() if count > 0]
             raise ModelError(f"layer {never[0]!r} did not run in this forward pass as it did in the first")
         if self._folded_by is not None:
-            given |= _unfolded({name: given[name] for name in self._folded}, self._folded_by)
-        return given
+            activations |= _unfolded({name: activations[name] for name in self._folded}, self._folded_by)
+        return activations
 
-    def _hook(self, name: str, given: dict[str, Tensor], left: dict[str, int]) -> Any:
+    def _hook(self, name: str, activations: dict[str, Tensor], left: dict[str, int]) -> Any:
         def note(activation: Any) -> Any:
             if isinstance(activation, tuple | list):
                 activation = activation[0]
             left[name] -= 1
             if left[name] == 0:
-                given[name] = activation
+                activations[name] = activation
                 if all(count <= 0 for count in left.values()):
                     raise _Finished
                 return True
@@ -191,5 +191,5 @@ def _unfolded(moments: Mapping[str, Tensor], by: Tensor) -> dict[str, Tensor]:
     variance = (square - mean.square()) / scale.square()
     own = torch.stack((own_mean, variance + own_mean.square()), dim=1)
     return dict(
-        zip(moments, torch.split(own, [one.shape[2] for one in moments.values()], dim=2), strict=True)
+        zip(moments, torch.split(own, [values.shape[2] for values in moments.values()], dim=2), strict=True)
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from featvis.errors import ModelError
-from featvis.models.layers.observe import Seen, observe
+from featvis.models.layers.observe import Observation, observe
 
 KINDS = {
     "map": "(B, C, H, W)",
@@ -82,7 +82,7 @@ def measure(
         Exception: whatever the network raises at this canvas.
     """
     first = observe(module, run, torch.full((2, channels, *size), 0.5))
-    second: dict[str, Seen] = {}
+    second: dict[str, Observation] = {}
     step = 0
     if not fixed:
         least = _step(first, size)
@@ -90,46 +90,50 @@ def measure(
         for factor in (1, 3, 5, 7):
             larger = (size[0] + least * factor, size[1] + 2 * least * factor)
             try:
-                found = observe(module, run, torch.full((2, channels, *larger), 0.5))
+                later = observe(module, run, torch.full((2, channels, *larger), 0.5))
             except Exception:
                 break  # it takes this size only; the modules must tell
             exact = all(
-                _divides(one.shape, found[name].shape, least * factor)
-                for name, one in first.items()
-                if name in found
+                _divides(observation.shape, later[name].shape, least * factor)
+                for name, observation in first.items()
+                if name in later
             )
             if exact or not second:
-                second, step = found, least * factor
+                second, step = later, least * factor
             if exact:
                 break
     prefix = _prefix_tokens(module)
     layers = {}
-    for name, seen in first.items():
-        kind, axis = _kind(name, seen, second.get(name), axes.get(name, axes.get("")))
-        units = seen.shape[axis] if axis else 0
+    for name, observation in first.items():
+        kind, axis = _kind(name, observation, second.get(name), axes.get(name, axes.get("")))
+        units = observation.shape[axis] if axis else 0
         stride = None
-        if kind in ("map", "map_last") and (later := second.get(name)) is not None:
-            stride = _stride(seen.shape, later.shape, step)
+        if kind in ("map", "map_last") and (grown := second.get(name)) is not None:
+            stride = _stride(observation.shape, grown.shape, step)
         layers[name] = LayerInfo(
             name=name,
-            module=seen.module,
+            module=observation.module,
             kind=kind,
             axis=axis,
             units=units,
-            shape=(1, *seen.shape[1:]),
-            order=seen.order,
-            calls=seen.calls,
-            prefix=_prefix(kind, seen, prefix),
+            shape=(1, *observation.shape[1:]),
+            order=observation.order,
+            calls=observation.calls,
+            prefix=_prefix(kind, observation, prefix),
             stride=stride,
             depth=name.count("."),
         )
     return layers
 
 
-def _step(seen: dict[str, Seen], size: tuple[int, int]) -> int:
+def _step(observations: dict[str, Observation], size: tuple[int, int]) -> int:
     """How much larger the second canvas is: a multiple of every stride, so that strides divide out."""
     smallest = min(
-        (min(one.shape[2:]) for one in seen.values() if len(one.shape) == 4 and min(one.shape[2:]) > 1),
+        (
+            min(observation.shape[2:])
+            for observation in observations.values()
+            if len(observation.shape) == 4 and min(observation.shape[2:]) > 1
+        ),
         default=1,
     )
     step = 32
@@ -158,8 +162,10 @@ def _stride(small: tuple[int, ...], large: tuple[int, ...], step: int) -> tuple[
     return (step // grown[0], 2 * step // grown[1])
 
 
-def _kind(name: str, seen: Seen, larger: Seen | None, settled: int | None) -> tuple[str, int]:
-    shape = seen.shape
+def _kind(
+    name: str, observation: Observation, larger: Observation | None, settled: int | None
+) -> tuple[str, int]:
+    shape = observation.shape
     dims = len(shape)
     if shape[0] != 2:
         return "unclear: its first axis is not the batch (windows or heads are folded into it)", 0
@@ -179,8 +185,8 @@ def _kind(name: str, seen: Seen, larger: Seen | None, settled: int | None) -> tu
             return _name_of(dims, still[0]), still[0]
         if dims == 4 and not moved and shape[2] == shape[3] == 1:
             return "map", 1
-    if seen.hint is not None:
-        return _name_of(dims, seen.hint % dims), seen.hint % dims
+    if observation.hint is not None:
+        return _name_of(dims, observation.hint % dims), observation.hint % dims
     if dims == 4 and shape[2] == shape[3] == 1:
         return "map", 1
     if dims == 4 and larger is None and shape[2] == shape[3] != shape[1]:
@@ -210,9 +216,9 @@ def _prefix_tokens(module: nn.Module) -> int:
     return sum(isinstance(getattr(module, name, None), Tensor) for name in names)
 
 
-def _prefix(kind: str, seen: Seen, prefix: int) -> int:
+def _prefix(kind: str, observation: Observation, prefix: int) -> int:
     # Pooled or class-only outputs have no patch tokens to tell apart.
-    return prefix if kind == "tokens" and seen.shape[1] > prefix else 0
+    return prefix if kind == "tokens" and observation.shape[1] > prefix else 0
 
 
 def next_canvas(works: Callable[[int], bool], side: int) -> int | None:

@@ -80,7 +80,7 @@ class NetworkAt:
         for name in sorted(self._missing):
             owner = name.rpartition(".")[0]
             below = owner + "." if owner else ""
-            children = [one.order for one in self.layers.values() if one.name.startswith(below)]
+            children = [inner.order for inner in self.layers.values() if inner.name.startswith(below)]
             if children:
                 # A container may use its own parameter as soon as it begins.
                 lacking.append((min(children), name))
@@ -99,9 +99,9 @@ class NetworkAt:
         """Return the names of the BatchNorm modules that run up to the deepest of ``until``, in order."""
         deepest = max((self.find(name).order for name in until), default=0)
         modules = dict(self.module.named_modules())
-        found = [
+        norms = [
             layer
             for layer in self.layers.values()
             if isinstance(modules[layer.name], nn.BatchNorm2d) and layer.order <= deepest and layer.calls == 1
         ]
-        return [layer.name for layer in sorted(found, key=lambda layer: layer.order)]
+        return [layer.name for layer in sorted(norms, key=lambda layer: layer.order)]

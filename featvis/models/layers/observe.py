@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 @dataclass
-class Seen:
+class Observation:
     """What one run showed of one module."""
 
     module: str
@@ -21,7 +21,7 @@ class Seen:
     """The axis on which the module that made this tensor puts its units, if it tells."""
 
 
-def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> dict[str, Seen]:
+def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> dict[str, Observation]:
     """Run the network and return what each module gave, by name.
 
     Args:
@@ -30,38 +30,38 @@ def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> di
         images: to run it on, two of them, so that the batch axis shows.
         look: called with every module's name and output.
     """
-    seen: dict[str, Seen] = {}
+    observations: dict[str, Observation] = {}
     made: dict[int, int] = {}  # axis told by the module that last gave a tensor of this many units
     clock = 0
 
-    def note(name: str, one: nn.Module, output: Any) -> None:
+    def note(name: str, inner: nn.Module, output: Any) -> None:
         nonlocal clock
         clock += 1
         if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
             output = output[0]
         if not isinstance(output, Tensor) or not output.is_floating_point() or output.dim() < 2:
             return
-        hint = _hint(one, output)
+        hint = _hint(inner, output)
         if hint is not None:
             made[output.shape[hint]] = hint
         else:
             hint = next((axis for n, axis in made.items() if output.shape[axis % output.dim()] == n), None)
-        calls = seen[name].calls + 1 if name in seen else 1
-        seen[name] = Seen(type(one).__name__, tuple(output.shape), clock, calls, hint)
+        calls = observations[name].calls + 1 if name in observations else 1
+        observations[name] = Observation(type(inner).__name__, tuple(output.shape), clock, calls, hint)
         if look is not None:
             look(name, output)
 
     handles = []
-    for name, one in module.named_modules():
+    for name, inner in module.named_modules():
         if name:
-            handles.append(one.register_forward_hook(lambda m, _, out, name=name: note(name, m, out)))
+            handles.append(inner.register_forward_hook(lambda m, _, out, name=name: note(name, m, out)))
     try:
         with torch.no_grad():
             run(images)
     finally:
         for handle in handles:
             handle.remove()
-    return seen
+    return observations
 
 
 def _hint(module: nn.Module, output: Tensor) -> int | None:

@@ -41,7 +41,7 @@ def measure_layers(
     """
     with borrowed(run.module):
         try:
-            found = measure(run.module, run.channels, size, axes=axes, fixed=False, run=run)
+            layers = measure(run.module, run.channels, size, axes=axes, fixed=False, run=run)
         except (
             RuntimeError,
             AssertionError,
@@ -51,13 +51,10 @@ def measure_layers(
             TypeError,
         ) as error:
             raise CanvasError(_canvas_message(run, size, name, input_size, error)) from error
-    if not found:
+    if not layers:
         raise ModelError(f"{name}: no layer gives a tensor with a batch axis")
-    order = {layer: place for place, (layer, _) in enumerate(run.module.named_modules())}
-    return {
-        layer: _with_labels(found[layer], tuple(labels))
-        for layer in sorted(found, key=lambda layer: order[layer])
-    }
+    order = {key: place for place, (key, _) in enumerate(run.module.named_modules())}
+    return {name: _with_labels(layers[name], tuple(labels)) for name in sorted(layers, key=order.__getitem__)}
 
 
 def takes_one_size(run: PlainRun, input_size: Size) -> bool:

@@ -55,8 +55,8 @@ def find_window(
         return None
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((TRIALS, channels, *size), generator=generator).to(device)
-    values, slopes = _look(images, position, tap, size)
-    reached = slopes.abs().amax((0, 1)) > 0
+    values, gradients = _look(images, position, tap, size)
+    reached = gradients.abs().amax((0, 1)) > 0
     spans = []
     for axis, (side, stride) in enumerate(zip(size, layer.stride, strict=True)):
         touched = reached.any(1 - axis).nonzero().flatten()
@@ -79,7 +79,7 @@ def find_window(
     near = 1e-3 * float(values.abs().max())
     if part.shape != values.shape or not torch.allclose(part, values, rtol=1e-3, atol=near):
         return None
-    whole = window.of(slopes)
+    whole = window.of(gradients)
     return window if float((own - whole).norm()) <= 1e-2 * float(whole.norm()) else None
 
 
@@ -87,6 +87,6 @@ def _look(images: Tensor, position: tuple[int, int], tap: Tapped, size: Size) ->
     """The layer's activations at a position, and the gradient of their sum of squares."""
     leaf = images.detach().requires_grad_()
     with tap(size) as activation:
-        there = activation(leaf)[:, :, position[0], position[1]].float()
-        (slopes,) = torch.autograd.grad(there.square().sum() + there.sum(), leaf)
-    return there.detach(), slopes
+        values = activation(leaf)[:, :, position[0], position[1]].float()
+        (gradients,) = torch.autograd.grad(values.square().sum() + values.sum(), leaf)
+    return values.detach(), gradients
