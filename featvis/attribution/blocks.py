@@ -165,10 +165,10 @@ def find_blocks(
         watched = image.requires_grad_()
         activations = score.tap(watched)
         total = objective(activations, watched)
-        (slope,) = torch.autograd.grad(total.sum(), activations[layer], allow_unused=True)
-    if slope is None:
+        (gradient,) = torch.autograd.grad(total.sum(), activations[layer], allow_unused=True)
+    if gradient is None:
         raise TargetError(f"{layer!r} does not lead to {name}")
-    parts = (activations[layer].detach() * slope).movedim(info.axis, 1)[0].float()
+    parts = (activations[layer].detach() * gradient).movedim(info.axis, 1)[0].float()
     return Blocks(layer, name, model.name, parts.cpu().numpy(), levels, float(total.detach()))
 
 

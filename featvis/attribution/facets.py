@@ -15,13 +15,11 @@ from featvis.models.handle import ModelHandle
 from featvis.objectives.base import spread_over
 from featvis.photographs.photos import list_files
 
-Photographs = str | Path | Sequence[Tensor]
-
 
 def fit_facet(
     model: ModelHandle,
-    wanted: Photographs,
-    others: Photographs,
+    wanted: str | Path | Sequence[Tensor],
+    others: str | Path | Sequence[Tensor],
     layers: Sequence[str],
     *,
     size: int | tuple[int, int] | None = None,
@@ -74,7 +72,10 @@ def _probe(layer: str, samples: Tensor, truth: Tensor, decay: float) -> Tensor:
 
 
 def _means(
-    model: ModelHandle, photographs: Photographs, layers: Sequence[str], size: int | tuple[int, int] | None
+    model: ModelHandle,
+    photographs: str | Path | Sequence[Tensor],
+    layers: Sequence[str],
+    size: int | tuple[int, int] | None,
 ) -> dict[str, Tensor]:
     if isinstance(photographs, str | Path):
         folder = Path(photographs)
@@ -91,12 +92,12 @@ def _means(
         images = list(photographs)
     if not images:
         raise OutputError(f"no photograph in {photographs}")
-    found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    means: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     for image in images:
         canvas = (image.shape[1], image.shape[2])
         infos = {layer: model.at(canvas).layer(layer) for layer in layers}
         with model.tap(list(layers), size=canvas) as tap, torch.no_grad():
-            seen = tap(image[None].to(model.device))
+            activations = tap(image[None].to(model.device))
             for layer in layers:
-                found[layer].append(spread_over(infos[layer], seen[layer]).float().mean(2)[0].cpu())
-    return {layer: torch.stack(rows) for layer, rows in found.items()}
+                means[layer].append(spread_over(infos[layer], activations[layer]).float().mean(2)[0].cpu())
+    return {layer: torch.stack(rows) for layer, rows in means.items()}

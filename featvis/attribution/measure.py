@@ -78,9 +78,9 @@ def similarity(one: Tensor, other: Tensor) -> float:
     variances = mean(first * first) - mu * mu, mean(second * second) - nu * nu
     covariance = mean(first * second) - mu * nu
     c1, c2 = 0.01**2, 0.03**2
-    told = (2 * mu * nu + c1) * (2 * covariance + c2)
-    told = told / ((mu * mu + nu * nu + c1) * (variances[0] + variances[1] + c2))
-    return float(told.mean())
+    ratio = (2 * mu * nu + c1) * (2 * covariance + c2)
+    ratio = ratio / ((mu * mu + nu * nu + c1) * (variances[0] + variances[1] + c2))
+    return float(ratio.mean())
 
 
 def _unit(values: Tensor) -> Tensor:

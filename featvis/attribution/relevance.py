@@ -52,9 +52,13 @@ def relevance(
     one = torch.ones((), device=images.device, dtype=shown.dtype, requires_grad=True)
     with Relevance(leaves, one, gamma, epsilon):
         scores = score.of_prepared(leaves[0], images)
-    *found, kept = torch.autograd.grad(scores.sum(), [*leaves, one], allow_unused=True)
+    *gradients, kept = torch.autograd.grad(scores.sum(), [*leaves, one], allow_unused=True)
     pixels = sum(
-        (leaf.detach() * slope for leaf, slope in zip(leaves, found, strict=True) if slope is not None),
+        (
+            leaf.detach() * gradient
+            for leaf, gradient in zip(leaves, gradients, strict=True)
+            if gradient is not None
+        ),
         start=torch.zeros_like(shown),
     )
     return pixels, torch.zeros(()) if kept is None else kept

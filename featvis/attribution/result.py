@@ -108,17 +108,19 @@ class Attribution:
         return png(self.overlay)
 
 
-def side_by_side(found: Sequence[Attribution], edges: NDArray[np.float32] | None = None) -> Image.Image:
+def side_by_side(
+    attributions: Sequence[Attribution], edges: NDArray[np.float32] | None = None
+) -> Image.Image:
     """Return one sheet: the photograph, then each method's overlay, then the edge detector's.
 
     Args:
-        found: of one photograph and target.
+        attributions: of one photograph and target.
         edges: an edge detector's map of the photograph.
     """
-    first = found[0]
+    first = attributions[0]
     tiles = [
         (first.label or first.target, _image(first.photo)),
-        *((one.method, one.overlay) for one in found),
+        *((one.method, one.overlay) for one in attributions),
     ]
     if edges is not None:
         control = Attribution("edges", first.target, first.model, edges, first.photo, 0.0)

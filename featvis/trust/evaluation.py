@@ -26,14 +26,13 @@ from featvis.trust.naturalness import (
 from featvis.trust.own_network import groups_of, measure_own, measure_random_weights, responses_of
 from featvis.trust.panel import own_network, panel_of
 from featvis.trust.photographs import (
-    PhotographFolder,
     compare_with_photographs,
     measure_choice,
     measure_paths,
     search_photographs,
 )
 from featvis.trust.record import rounded, write_verdicts
-from featvis.trust.references import read_photographs
+from featvis.trust.references import PhotographSample, read_photographs
 from featvis.trust.response import band_of_class
 from featvis.trust.subjects import Subject, read_contents, read_folder
 from featvis.trust.transfer import class_of, classes_of, recognitions, summarize
@@ -88,10 +87,10 @@ def evaluate(
     photographs = None
     if examples is not None:
         say(f"reading photographs of {examples}")
-        photographs = PhotographFolder(Path(examples), read_photographs(Path(examples), own))
+        photographs = read_photographs(Path(examples), own)
     ranges = dict(PHOTOGRAPHS)
     if photographs is not None:
-        ranges = range_of([measure_appearance(image) for image in photographs.photographs.images])
+        ranges = range_of([measure_appearance(image) for image in photographs.images])
     judged: dict[str, Told] = {}
     pooled: list[dict[str, Tensor]] = []
     for judge in panel if subjects else ():
@@ -115,8 +114,8 @@ def evaluate(
         "weights": manifest.get("weights"),
         "judges": judged,
         "photographs": {
-            "folder": None if photographs is None else photographs.path.resolve().name,
-            "images": None if photographs is None else len(photographs.photographs.names),
+            "folder": None if photographs is None else photographs.folder.resolve().name,
+            "images": None if photographs is None else len(photographs.names),
             "ranges": {name: list(pair) for name, pair in ranges.items()},
         },
         "controls": controls,
@@ -168,7 +167,7 @@ def _measure_likeness(
     evidence: Sequence[Evidence],
     pooled: dict[str, Tensor],
     judge: ModelHandle,
-    photographs: PhotographFolder | None,
+    photographs: PhotographSample | None,
     own: ModelHandle,
 ) -> None:
     """Compare pictures with each other, and with photographs, as a judge sees them."""
@@ -196,18 +195,18 @@ def _measure_own(
     subjects: Sequence[Subject],
     evidence: Sequence[Evidence],
     own: ModelHandle,
-    photographs: PhotographFolder | None,
+    photographs: PhotographSample | None,
     say: Callable[[str], None],
 ) -> Told:
     """Show pictures to their own network, as it is and with random weights; return the controls."""
     by_name = {subject.name: one for subject, one in zip(subjects, evidence, strict=True)}
-    images = None if photographs is None else photographs.photographs.images
+    images = None if photographs is None else photographs.images
     untrained = is_untrained(own, list(images) if images is not None else ())
     controls: Told = {"untrained": untrained, "random_weights": []}
     groups = groups_of(subjects)
     examples = None
     if photographs is not None:
-        say(f"searching the photographs of {photographs.path}")
+        say(f"searching the photographs of {photographs.folder}")
         examples = search_photographs(groups, own, photographs)
     for group in groups:
         say(f"{group.layer}: {len(group.members)} pictures in their own network, and with random weights")
