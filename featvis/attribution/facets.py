@@ -25,7 +25,7 @@ def fit_facet(
     size: int | tuple[int, int] | None = None,
     decay: float = 0.01,
 ) -> dict[str, Tensor]:
-    """Fit a logistic probe to each layer's mean activations; return its weights, of length 1, by layer.
+    """Fit a logistic probe to each layer's mean activations, for :func:`featvis.facet`.
 
     Args:
         model: from :func:`featvis.load_model`.
@@ -35,9 +35,20 @@ def fit_facet(
         size: the canvas of photographs from a folder; by default the network's input.
         decay: weight of the squared weights, on centred activations of mean square 1.
 
+    Returns:
+        By layer, the probe's weights ``(units,)``, of length 1; they point to ``wanted``.
+
     Raises:
         OutputError: a folder that is not there or holds no photograph.
         TargetError: no layers, an unknown one, or one that answers alike to all.
+
+    >>> import featvis as fv
+    >>> import torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> bright, dark = ([level + 0.1 * torch.rand(3, 16, 16) for _ in range(4)] for level in (0.8, 0.1))
+    >>> fv.fit_facet(model, bright, dark, ["0"])["0"].shape
+    torch.Size([4])
     """
     if not layers:
         raise TargetError("fit_facet: name at least one layer")

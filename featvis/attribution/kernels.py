@@ -83,6 +83,13 @@ def weights_image(
     Raises:
         TargetError: the layer reads no pixels, or a unit is out of range.
         UserError: a scale that is not above 0, or no column.
+
+    >>> import featvis as fv
+    >>> import torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> fv.weights_image(model, "0", units=[0, 1], columns=2).mode
+    'RGB'
     """
     weights = pixel_weights(model, layer)
     chosen = list(range(len(weights)) if units is None else units)

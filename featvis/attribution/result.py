@@ -22,7 +22,14 @@ _QUANTILE = 0.995
 
 @dataclass
 class Attribution:
-    """Where in a photograph a target fires, by one method."""
+    """Where in a photograph a target fires, by one method; from :func:`featvis.attribute`.
+
+    >>> import numpy as np
+    >>> values, photo = np.eye(8, dtype=np.float32), np.zeros((3, 8, 8), np.uint8)
+    >>> where = Attribution("saliency", "blocks.3:5", "mine", values, photo, score=1.0)
+    >>> where.to_json()["largest_at"], where.overlay.size
+    ([0, 0], (8, 8))
+    """
 
     method: str
     target: str
@@ -72,7 +79,7 @@ class Attribution:
         shares = (self.values / self.scale).clip(-1, 1)
         return Image.fromarray(balance()[(shares * 255).round().astype(int) + 255])
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the numbers, ready for JSON."""
         row, column = (int(n) for n in np.unravel_index(int(self.values.argmax()), self.values.shape))
         return {
@@ -97,7 +104,7 @@ class Attribution:
             OutputError: the folder cannot be written.
         """
         place = Path(folder)
-        text = json.dumps(self.told(), indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
         return [
             write_whole(place / f"{self.method}-overlay.png", png(self.overlay)),
             write_whole(place / f"{self.method}-map.png", png(self.map)),

@@ -157,7 +157,7 @@ def _save_grid(model: ModelHandle, found: list[Attribution], folder: Path) -> No
 
     control = edges(torch.from_numpy(found[0].photo).float() / 255)
     write_whole(folder / "grid.png", png(side_by_side(found, control.numpy())))
-    told = {one.method: one.told() for one in found}
+    told = {one.method: one.to_json() for one in found}
     alike = {
         one.method: round(rank_correlation(torch.from_numpy(one.values).abs(), control), 4) for one in found
     }
@@ -166,7 +166,7 @@ def _save_grid(model: ModelHandle, found: list[Attribution], folder: Path) -> No
 
 
 def _line(told: Attribution) -> str:
-    numbers = told.told()
+    numbers = told.to_json()
     row, column = numbers["largest_at"]
     parts = [f"{told.method}: score {told.score:.4g}, largest at row {row}, column {column}"]
     if numbers.get("deletion") is not None and numbers["insertion"] is not None:

@@ -51,7 +51,7 @@ def blocks(
     from featvis.files import write_whole
 
     found = find_blocks(handle, photo, target, layer, size=canvas)
-    told = found.told(count)
+    told = found.to_json(count)
     write_whole(out / "blocks.png", png(found.sheet(count, pictures)))
     write_whole(out / "blocks.json", (json.dumps(told, indent=1) + "\n").encode())
     print(f"{found.target}: score {found.score:.4g}; contributions of {layer} sum to {told['sum']:.4g}")

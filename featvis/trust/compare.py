@@ -75,6 +75,15 @@ def compare(
 
     Raises:
         UserError: anything wrong in what was asked, before any compute.
+
+    >>> import featvis as fv
+    >>> import torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> few, more = (fv.Recipe(size=16, steps=steps, lanes=2) for steps in (1, 4))
+    >>> found = fv.compare(few, more, "0:0:2", model=model, judges=[], draws=100)
+    >>> found["pictures"], found["measures"]["score"]["better"]
+    (2, 'b')
     """
     handle = load_model(model)
     recipes = {
