@@ -9,26 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
-def ranks(values: Tensor) -> Tensor:
-    """Return the ranks ``(N, D)`` of each row's values, ties sharing their mean.
-
-    >>> ranks(torch.tensor([[3.0, 1.0, 1.0]])).tolist()
-    [[2.0, 0.5, 0.5]]
-    """
-    rows = []
-    for row in values:
-        _, inverse, counts = torch.unique(row, return_inverse=True, return_counts=True)
-        last = counts.cumsum(0).double()
-        rows.append((last - (counts + 1) / 2)[inverse])
-    return torch.stack(rows)
+from featvis.attribution.measure import ranks
 
 
 def spearman(one: Tensor, other: Tensor) -> Tensor:
     """Return Spearman's ρ of every row of ``one`` with every row of ``other``, ``(N, M)``."""
 
     def standard(values: Tensor) -> Tensor:
-        ranked = ranks(values)
+        ranked = torch.stack([ranks(row) for row in values])
         ranked = ranked - ranked.mean(1, keepdim=True)
         scaled: Tensor = ranked / ranked.norm(dim=1, keepdim=True).clamp(min=1e-12)
         return scaled

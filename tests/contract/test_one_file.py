@@ -131,3 +131,13 @@ def test_what_a_module_of_ones_own_enters_is_there_as_well():
         assert methods_register.find("brightness") is space["brightness"]
     finally:
         methods_register._made.pop("brightness")
+
+
+def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path):
+    (tmp_path / "attribution").mkdir()
+    (tmp_path / "attribution" / "mine.py").write_text(
+        "NAME = 'a'\n@method(NAME)\ndef mine(score, image): ...\n"
+    )
+    said = featvis(tmp_path, "attribute", "--help")
+    assert len(said.strip().splitlines()) == 1
+    assert "mine.py: @method takes its name and keywords as literals" in said
