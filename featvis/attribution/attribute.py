@@ -132,16 +132,16 @@ def photo_levels(
     if read is None:
         raise OutputError(f"{path} is no readable photograph")
     how = resampling(model.interpolation)
-    given = (read.height, read.width)
+    whole_size = (read.height, read.width)
     if size is not None:
         canvas = (size, size) if isinstance(size, int) else size
         model.at(canvas)
-        return frame_middle(given, canvas).lay(read, how)
-    whole = frame_whole(given, min(model.input_size))
+        return frame_middle(whole_size, canvas).lay(read, how)
+    whole = frame_whole(whole_size, min(model.input_size))
     try:
         model.at(whole.canvas)
     except CanvasError:
-        return frame_middle(given, model.input_size).lay(read, how)
+        return frame_middle(whole_size, model.input_size).lay(read, how)
     return whole.lay(read, how)
 
 

@@ -44,8 +44,8 @@ class Components:
         Raises:
             OutputError: the place cannot be written.
         """
-        told = {"layer": self.layer, "method": self.method, "model": self.model}
-        content = to_safetensors({NAME: self.directions.contiguous()}, {"featvis": json.dumps(told)})
+        metadata = {"layer": self.layer, "method": self.method, "model": self.model}
+        content = to_safetensors({NAME: self.directions.contiguous()}, {"featvis": json.dumps(metadata)})
         return write_whole(Path(path), content)
 
 

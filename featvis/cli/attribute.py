@@ -147,7 +147,7 @@ def attribute(
     return 0
 
 
-def _save_grid(model: ModelHandle, found: list[Attribution], folder: Path) -> None:
+def _save_grid(model: ModelHandle, attributions: list[Attribution], folder: Path) -> None:
     import torch
 
     from featvis.attribution.edges import edges
@@ -155,24 +155,25 @@ def _save_grid(model: ModelHandle, found: list[Attribution], folder: Path) -> No
     from featvis.attribution.result import png, side_by_side
     from featvis.files import write_whole
 
-    control = edges(torch.from_numpy(found[0].photo).float() / 255)
-    write_whole(folder / "grid.png", png(side_by_side(found, control.numpy())))
-    told = {one.method: one.to_json() for one in found}
+    control = edges(torch.from_numpy(attributions[0].photo).float() / 255)
+    write_whole(folder / "grid.png", png(side_by_side(attributions, control.numpy())))
+    told = {one.method: one.to_json() for one in attributions}
     alike = {
-        one.method: round(rank_correlation(torch.from_numpy(one.values).abs(), control), 4) for one in found
+        one.method: round(rank_correlation(torch.from_numpy(one.values).abs(), control), 4)
+        for one in attributions
     }
     text = json.dumps({"methods": told, "rank_correlation_with_edges": alike}, indent=1, ensure_ascii=False)
     write_whole(folder / "grid.json", (text + "\n").encode())
 
 
-def _line(told: Attribution) -> str:
-    numbers = told.to_json()
+def _line(attribution: Attribution) -> str:
+    numbers = attribution.to_json()
     row, column = numbers["largest_at"]
-    parts = [f"{told.method}: score {told.score:.4g}, largest at row {row}, column {column}"]
+    parts = [f"{attribution.method}: score {attribution.score:.4g}, largest at row {row}, column {column}"]
     if numbers.get("deletion") is not None and numbers["insertion"] is not None:
         parts.append(f"deletion {numbers['deletion']:.3f}, insertion {numbers['insertion']:.3f}")
-    if told.sanity:
-        last = told.sanity[-1]
+    if attribution.sanity:
+        last = attribution.sanity[-1]
         parts.append(
             f"with all {last['randomized']} layers random: rank correlation {last['rank_correlation']:.2f}, "
             f"SSIM {last['ssim']:.2f}"

@@ -136,10 +136,10 @@ def permute_labels(labels: Sequence[int]) -> list[int]:
     order = sorted(range(len(labels)), key=lambda place: (labels[place], place))
     most = max((list(labels).count(label) for label in set(labels)), default=0)
     moved = [labels[place] for place in order[most:] + order[:most]]
-    found = [0] * len(labels)
+    permuted = [0] * len(labels)
     for place, label in zip(order, moved, strict=True):
-        found[place] = label
-    return found
+        permuted[place] = label
+    return permuted
 
 
 def _has_own(module: nn.Module) -> bool:

@@ -118,7 +118,7 @@ def evaluate(
     evidence += [Evidence(entry, dead=True) for entry in contents.dead]
     verdicts = [verdicts_of(one) for one in evidence]
     counts = Counter(verdict.counted for said in verdicts for verdict in said)
-    told = {
+    table = {
         "featvis": __version__,
         "model": own.name,
         "weights": manifest.get("weights"),
@@ -136,10 +136,10 @@ def evaluate(
             for one, said in zip(evidence, verdicts, strict=True)
         ],
     }
-    found: dict[str, Any] = rounded(told)
+    evaluation: dict[str, Any] = rounded(table)
     if write:
-        write_verdicts(place, found)
-    return found
+        write_verdicts(place, evaluation)
+    return evaluation
 
 
 def _ask(
@@ -157,19 +157,19 @@ def _ask(
     known = [place for place, number in enumerate(classes) if number is not None]
     labels = [number for number in classes if number is not None]
     logits, features = logits_and_pools(images, judge)
-    found = recognitions(logits[known], labels) if known else []
-    for place, recognition in zip(known, found, strict=True):
+    recognized = recognitions(logits[known], labels) if known else []
+    for place, recognition in zip(known, recognized, strict=True):
         said, band = classes_of(judge)[recognition.said], band_of_class(recognition.logit, judge.name)
         evidence[place].judgements[name] = Judgement(recognition, said, band)
-    told: Told = {"input_size": list(judge.input_size), "transfer": summarize(found)}
+    summary: Told = {"input_size": list(judge.input_size), "transfer": summarize(recognized)}
     if len(set(labels)) > 1:
-        told["permuted_labels"] = summarize(recognitions(logits[known], permute_labels(labels)))
+        summary["permuted_labels"] = summarize(recognitions(logits[known], permute_labels(labels)))
     statistics = naturalness(images, judge, batch)
-    told["naturalness"] = None if statistics is None else statistics.to_json()
+    summary["naturalness"] = None if statistics is None else statistics.to_json()
     if statistics is not None:
         for one, alone in zip(evidence, statistics.alone, strict=True):
             one.batchnorm_alone[name] = alone
-    return told, features
+    return summary, features
 
 
 def _measure_likeness(
@@ -190,12 +190,12 @@ def _measure_likeness(
             continue
         alike = likeness({name: part[plain] for name, part in pooled.items()})
         targets = [str(subjects[place].entry["target"]) for place in plain]
-        for target, found in agreement(alike, targets).items():
+        for target, unit_agreement in agreement(alike, targets).items():
             mine = [row for row, name in enumerate(targets) if name == target]
             scores = [float(subjects[plain[row]].entry.get("score") or 0) for row in mine]
             spread = diversity(alike[mine][:, mine], scores)
             for row in mine:
-                evidence[plain[row]].agreement = found
+                evidence[plain[row]].agreement = unit_agreement
                 evidence[plain[row]].diversity = spread
     if photographs is not None:
         measure_choice(groups_of(subjects), subjects, evidence, pooled, judge, own, photographs)

@@ -61,12 +61,12 @@ def path_similarity(
     Returns:
         None for a layer in which photographs of the class are no more alike than those of two classes.
     """
-    found: dict[str, float | None] = {}
+    similarities: dict[str, float | None] = {}
     for layer, row in picture.items():
         count = len(same[layer])
         inside = spearman(same[layer], same[layer])
         alike = float((inside.sum() - inside.diagonal().sum()) / (count * (count - 1)))
         apart = float(spearman(same[layer], other[layer]).mean())
         mine = float(spearman(row[None], same[layer]).mean())
-        found[layer] = (mine - apart) / (alike - apart) if alike > apart + 1e-6 else None
-    return found
+        similarities[layer] = (mine - apart) / (alike - apart) if alike > apart + 1e-6 else None
+    return similarities
