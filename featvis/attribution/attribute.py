@@ -42,21 +42,33 @@ def attribute(
 
     Args:
         model: from :func:`featvis.load_model`.
-        photo: a file, or an image ``(C, H, W)`` in [0, 1].
+        photo: a file, or an image ``(C, H, W)`` in [0, 1], taken at its own size.
         target: an address of one unit (``blocks.3:5``, ``blocks.3:5@4,6``, ``classifier:tabby``) or an
             objective (``fv.direction("blocks.3", vector)``, a sum).
         method: its name; ``featvis attribute --help`` lists those that there are.
         size: the canvas, a side or (height, width), filled from the photograph's middle; by default the
             whole photograph, its shorter side as the network's input.
-        curves: measure deletion and insertion too.
-        sanity: compare the map with those of networks with randomized layers.
+        curves: measure deletion and insertion too (Petsiuk et al. 2018).
+        sanity: compare the map with those of networks with randomized layers (Adebayo et al. 2018).
         options: the method's own: the keyword parameters of its function.
+
+    Returns:
+        The map ``(H, W)``, its numbers, and the photograph as the network was shown it.
 
     Raises:
         RecipeError: an unknown method or option, or a value out of range.
         TargetError: the target names no unit, or more than one.
         OutputError: the photograph cannot be read.
         ModelError: a package that the method needs is not installed.
+
+    >>> import featvis as fv
+    >>> import torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> photo = torch.linspace(0, 1, 16).expand(3, 16, 16)
+    >>> where = fv.attribute(model, photo, "0:2", "lrp")
+    >>> where.values.shape, where.signed
+    ((16, 16), True)
     """
     given = check_options([method], options)
     entry = methods()[method]
@@ -120,16 +132,16 @@ def photo_levels(
     if read is None:
         raise OutputError(f"{path} is no readable photograph")
     how = resampling(model.interpolation)
-    given = (read.height, read.width)
+    whole_size = (read.height, read.width)
     if size is not None:
         canvas = (size, size) if isinstance(size, int) else size
         model.at(canvas)
-        return frame_middle(given, canvas).lay(read, how)
-    whole = frame_whole(given, min(model.input_size))
+        return frame_middle(whole_size, canvas).lay(read, how)
+    whole = frame_whole(whole_size, min(model.input_size))
     try:
         model.at(whole.canvas)
     except CanvasError:
-        return frame_middle(given, model.input_size).lay(read, how)
+        return frame_middle(whole_size, model.input_size).lay(read, how)
     return whole.lay(read, how)
 
 

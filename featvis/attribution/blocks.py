@@ -56,7 +56,7 @@ class Blocks:
             for row, units in enumerate(best)
         ]
 
-    def told(self, count: int = 8) -> dict[str, Any]:
+    def to_json(self, count: int = 8) -> dict[str, Any]:
         """Return the numbers, ready for JSON."""
         return {
             "model": self.model,
@@ -142,13 +142,26 @@ def find_blocks(
 ) -> Blocks:
     """Say what each unit of a layer contributes to a target's score at each place of a photograph.
 
+    A unit's contribution at a place is its activation times the gradient of the score (Olah et al. 2018).
+
     Args:
         model: from :func:`featvis.load_model`.
         photo, target, size: as for :func:`featvis.attribute`.
         layer: one that gives a map and runs before the target's.
 
+    Returns:
+        The contributions ``(units, rows, columns)``, with the photograph and the score.
+
     Raises:
         TargetError: the layer gives no map, or does not lead to the target.
+
+    >>> import featvis as fv
+    >>> import torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> blocks = fv.find_blocks(model, torch.rand(3, 16, 16), "1:2", "0")
+    >>> blocks.contributions.shape, [unit for unit, value in blocks.strongest(1)]
+    ((4, 14, 14), [2])
     """
     levels = photo_levels(model, photo, size)
     image = torch.from_numpy(levels)[None].float().to(model.device) / 255
@@ -164,10 +177,10 @@ def find_blocks(
         watched = image.requires_grad_()
         activations = score.tap(watched)
         total = objective(activations, watched)
-        (slope,) = torch.autograd.grad(total.sum(), activations[layer], allow_unused=True)
-    if slope is None:
+        (gradient,) = torch.autograd.grad(total.sum(), activations[layer], allow_unused=True)
+    if gradient is None:
         raise TargetError(f"{layer!r} does not lead to {name}")
-    parts = (activations[layer].detach() * slope).movedim(info.axis, 1)[0].float()
+    parts = (activations[layer].detach() * gradient).movedim(info.axis, 1)[0].float()
     return Blocks(layer, name, model.name, parts.cpu().numpy(), levels, float(total.detach()))
 
 

@@ -44,8 +44,8 @@ class Components:
         Raises:
             OutputError: the place cannot be written.
         """
-        told = {"layer": self.layer, "method": self.method, "model": self.model}
-        content = to_safetensors({NAME: self.directions.contiguous()}, {"featvis": json.dumps(told)})
+        metadata = {"layer": self.layer, "method": self.method, "model": self.model}
+        content = to_safetensors({NAME: self.directions.contiguous()}, {"featvis": json.dumps(metadata)})
         return write_whole(Path(path), content)
 
 
@@ -70,9 +70,20 @@ def find_components(
         steps: of NMF's updates.
         seed: of NMF's start.
 
+    Returns:
+        The directions ``(count, units)``, how much every place holds of each, and the share they explain.
+
     Raises:
         TargetError: the layer gives no map.
         RecipeError: an unknown method, or more directions than units or samples.
+
+    >>> import featvis as fv
+    >>> import torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> found = fv.find_components(model, "0", [torch.rand(3, 16, 16)], "pca", count=2)
+    >>> found.directions.shape, found.maps[0].shape
+    (torch.Size([2, 4]), torch.Size([2, 14, 14]))
     """
     if method not in METHODS:
         raise RecipeError(unknown("method", method, METHODS, "methods: nmf, pca"))
@@ -98,10 +109,25 @@ def find_components(
 
 
 def load_direction(path: str | Path, row: int = 0) -> tuple[str, Tensor]:
-    """Read one direction of a file that :meth:`Components.save` wrote: its layer, and the vector.
+    """Read one direction of a file that :meth:`Components.save` wrote.
+
+    Args:
+        path: the file.
+        row: which of its directions, from 0.
+
+    Returns:
+        Its layer, and the vector ``(units,)``, as :func:`featvis.direction` takes them.
 
     Raises:
         OutputError: no such file, none of ours, or no such row.
+
+    >>> import tempfile, torch
+    >>> import featvis as fv
+    >>> from featvis.attribution.components import Components
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = Components("conv", "pca", "mine", torch.eye(3), (), 1.0)
+    ...     fv.load_direction(found.save(folder + "/directions.safetensors"), row=1)
+    ('conv', tensor([0., 1., 0.]))
     """
     if not Path(path).is_file():
         raise OutputError(f"no file {str(path)!r}")

@@ -20,5 +20,5 @@ def edges(image: Tensor) -> Tensor:
     """Return Sobel's gradient magnitude ``(H, W)`` of an image ``(C, H, W)``."""
     kernel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=image.dtype, device=image.device) / 8
     padded = functional.pad(grey(image)[None, None], (1, 1, 1, 1), mode="replicate")
-    found = functional.conv2d(padded, torch.stack([kernel, kernel.T])[:, None])
-    return found.square().sum(1).sqrt()[0]
+    gradients = functional.conv2d(padded, torch.stack([kernel, kernel.T])[:, None])
+    return gradients.square().sum(1).sqrt()[0]

@@ -96,15 +96,15 @@ class Pyramid:
 @method("extremal", about="the part of the photograph under which the score stays highest", full_scale=1.0)
 def extremal_mask(score: Score, image: Tensor, *, area: float = 0.1, steps: int = 300) -> Outcome:
     """Return the mask that :func:`extremal` finds, and the scores under it."""
-    found = extremal(score, image, area, steps)
-    kept = float(found.mask.mean())
-    numbers = {"kept_score": found.kept, "blurred_score": found.blurred, "area": kept}
-    numbers |= {"area_wanted": area, "area_missed": found.missed}
+    result = extremal(score, image, area, steps)
+    kept = float(result.mask.mean())
+    numbers = {"kept_score": result.kept, "blurred_score": result.blurred, "area": kept}
+    numbers |= {"area_wanted": area, "area_missed": result.missed}
     warning = (
         f"the mask keeps {kept:.0%} of the canvas, not the {area:.0%} asked for, after {steps} steps; "
         "give it more"
     )
-    return Outcome(found.mask, numbers, warning if found.missed else "")
+    return Outcome(result.mask, numbers, warning if result.missed else "")
 
 
 def extremal(score: Score, image: Tensor, area: float = 0.1, steps: int = 300) -> Extremal:

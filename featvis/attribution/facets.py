@@ -15,19 +15,17 @@ from featvis.models.handle import ModelHandle
 from featvis.objectives.base import spread_over
 from featvis.photographs.photos import list_files
 
-Photographs = str | Path | Sequence[Tensor]
-
 
 def fit_facet(
     model: ModelHandle,
-    wanted: Photographs,
-    others: Photographs,
+    wanted: str | Path | Sequence[Tensor],
+    others: str | Path | Sequence[Tensor],
     layers: Sequence[str],
     *,
     size: int | tuple[int, int] | None = None,
     decay: float = 0.01,
 ) -> dict[str, Tensor]:
-    """Fit a logistic probe to each layer's mean activations; return its weights, of length 1, by layer.
+    """Fit a logistic probe to each layer's mean activations, for :func:`featvis.facet`.
 
     Args:
         model: from :func:`featvis.load_model`.
@@ -37,9 +35,20 @@ def fit_facet(
         size: the canvas of photographs from a folder; by default the network's input.
         decay: weight of the squared weights, on centred activations of mean square 1.
 
+    Returns:
+        By layer, the probe's weights ``(units,)``, of length 1; they point to ``wanted``.
+
     Raises:
         OutputError: a folder that is not there or holds no photograph.
         TargetError: no layers, an unknown one, or one that answers alike to all.
+
+    >>> import featvis as fv
+    >>> import torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> bright, dark = ([level + 0.1 * torch.rand(3, 16, 16) for _ in range(4)] for level in (0.8, 0.1))
+    >>> fv.fit_facet(model, bright, dark, ["0"])["0"].shape
+    torch.Size([4])
     """
     if not layers:
         raise TargetError("fit_facet: name at least one layer")
@@ -74,7 +83,10 @@ def _probe(layer: str, samples: Tensor, truth: Tensor, decay: float) -> Tensor:
 
 
 def _means(
-    model: ModelHandle, photographs: Photographs, layers: Sequence[str], size: int | tuple[int, int] | None
+    model: ModelHandle,
+    photographs: str | Path | Sequence[Tensor],
+    layers: Sequence[str],
+    size: int | tuple[int, int] | None,
 ) -> dict[str, Tensor]:
     if isinstance(photographs, str | Path):
         folder = Path(photographs)
@@ -91,12 +103,12 @@ def _means(
         images = list(photographs)
     if not images:
         raise OutputError(f"no photograph in {photographs}")
-    found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    means: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     for image in images:
         canvas = (image.shape[1], image.shape[2])
         infos = {layer: model.at(canvas).layer(layer) for layer in layers}
         with model.tap(list(layers), size=canvas) as tap, torch.no_grad():
-            seen = tap(image[None].to(model.device))
+            activations = tap(image[None].to(model.device))
             for layer in layers:
-                found[layer].append(spread_over(infos[layer], seen[layer]).float().mean(2)[0].cpu())
-    return {layer: torch.stack(rows) for layer, rows in found.items()}
+                means[layer].append(spread_over(infos[layer], activations[layer]).float().mean(2)[0].cpu())
+    return {layer: torch.stack(rows) for layer, rows in means.items()}

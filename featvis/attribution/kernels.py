@@ -82,6 +82,13 @@ def weights_image(
     Raises:
         TargetError: the layer reads no pixels, or a unit is out of range.
         UserError: a scale that is not above 0, or no column.
+
+    >>> import featvis as fv
+    >>> import torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> fv.weights_image(model, "0", units=[0, 1], columns=2).mode
+    'RGB'
     """
     weights = pixel_weights(model, layer)
     chosen = list(range(len(weights)) if units is None else units)
@@ -108,20 +115,20 @@ def _readers(model: ModelHandle) -> list[str]:
     images = torch.rand((1, model.channels, *model.input_size), generator=generator)
     mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (model.mean, model.std))
     shown = ((images - mean) / std).flatten()
-    found: dict[str, bool] = {}
+    reads_pixels: dict[str, bool] = {}
 
-    def look(name: str) -> object:
-        def hook(_: nn.Module, given: tuple[object, ...]) -> None:
-            came = given[0] if given else None
+    def watch(name: str) -> object:
+        def hook(_: nn.Module, inputs: tuple[object, ...]) -> None:
+            came = inputs[0] if inputs else None
             same = isinstance(came, Tensor) and came.numel() == shown.numel()
             if same and isinstance(came, Tensor):
                 same = bool(torch.allclose(came.detach().float().cpu().flatten(), shown, atol=1e-5))
-            found[name] = found.get(name, True) and same
+            reads_pixels[name] = reads_pixels.get(name, True) and same
 
         return hook
 
     hooks = [
-        module.register_forward_pre_hook(look(name))  # type: ignore[arg-type]
+        module.register_forward_pre_hook(watch(name))  # type: ignore[arg-type]
         for name, module in model.module.named_modules()
         if isinstance(module, _KINDS)
     ]
@@ -130,7 +137,7 @@ def _readers(model: ModelHandle) -> list[str]:
     finally:
         for hook in hooks:
             hook.remove()
-    return [name for name, reads in found.items() if reads]
+    return [name for name, reads in reads_pixels.items() if reads]
 
 
 def _tile(weights: NDArray[np.float32]) -> Image.Image:

@@ -54,13 +54,18 @@ def _height(scores: Tensor, empty: Tensor, whole: Tensor) -> float | None:
 
 def rank_correlation(one: Tensor, other: Tensor) -> float:
     """Return Spearman's ρ of two maps, ties at their mean rank; 0 where one of them is constant."""
-    first, second = _ranks(one), _ranks(other)
+    first, second = ranks(one), ranks(other)
     first, second = first - first.mean(), second - second.mean()
     norm = first.norm() * second.norm()
     return float(first @ second / norm) if norm > 0 else 0.0
 
 
-def _ranks(values: Tensor) -> Tensor:
+def ranks(values: Tensor) -> Tensor:
+    """Return the ranks of values from 1, flattened, ties at their mean rank.
+
+    >>> ranks(torch.tensor([3.0, 1.0, 1.0])).tolist()
+    [3.0, 1.5, 1.5]
+    """
     inverse: Tensor
     _, inverse, counts = torch.unique(values.flatten(), return_inverse=True, return_counts=True)
     middle: Tensor = counts.cumsum(0).double() - (counts - 1) / 2
@@ -78,9 +83,9 @@ def similarity(one: Tensor, other: Tensor) -> float:
     variances = mean(first * first) - mu * mu, mean(second * second) - nu * nu
     covariance = mean(first * second) - mu * nu
     c1, c2 = 0.01**2, 0.03**2
-    told = (2 * mu * nu + c1) * (2 * covariance + c2)
-    told = told / ((mu * mu + nu * nu + c1) * (variances[0] + variances[1] + c2))
-    return float(told.mean())
+    ratio = (2 * mu * nu + c1) * (2 * covariance + c2)
+    ratio = ratio / ((mu * mu + nu * nu + c1) * (variances[0] + variances[1] + c2))
+    return float(ratio.mean())
 
 
 def _unit(values: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Method:
     """The keyword parameters of its function with their defaults."""
 
 
-_REGISTER = Register("featvis.attribution", "method", Method)
+REGISTER = Register("featvis.attribution", "method", Method)
 
 
 def method(
@@ -72,12 +72,12 @@ def method(
     extra: str = "",
 ) -> Callable[[_Function], _Function]:
     """Enter a function as a method; all is written as literals, see :class:`Method`."""
-    return _REGISTER.enter(name, about=about, signed=signed, full_scale=full_scale, needs=needs, extra=extra)
+    return REGISTER.enter(name, about=about, signed=signed, full_scale=full_scale, needs=needs, extra=extra)
 
 
 def methods() -> dict[str, Method]:
     """Return the methods by name, in the order in which they are shown, importing none."""
-    return _REGISTER.entries()
+    return REGISTER.entries()
 
 
 def find_method(name: str) -> Callable[..., Outcome]:
@@ -95,7 +95,7 @@ def find_method(name: str) -> Callable[..., Outcome]:
         raise ModelError(
             f"{name} needs {entry.needs}, which is not installed ({error}); pip install {package}"
         ) from None
-    function: Callable[..., Outcome] = _REGISTER.find(name)
+    function: Callable[..., Outcome] = REGISTER.find(name)
     return function
 
 

@@ -52,9 +52,13 @@ def relevance(
     one = torch.ones((), device=images.device, dtype=shown.dtype, requires_grad=True)
     with Relevance(leaves, one, gamma, epsilon):
         scores = score.of_prepared(leaves[0], images)
-    *found, kept = torch.autograd.grad(scores.sum(), [*leaves, one], allow_unused=True)
+    *gradients, kept = torch.autograd.grad(scores.sum(), [*leaves, one], allow_unused=True)
     pixels = sum(
-        (leaf.detach() * slope for leaf, slope in zip(leaves, found, strict=True) if slope is not None),
+        (
+            leaf.detach() * gradient
+            for leaf, gradient in zip(leaves, gradients, strict=True)
+            if gradient is not None
+        ),
         start=torch.zeros_like(shown),
     )
     return pixels, torch.zeros(()) if kept is None else kept
@@ -114,11 +118,11 @@ class Relevance(TorchFunctionMode):
         if function is functional.scaled_dot_product_attention:
             query, key, *rest = args
             return function(query.detach(), key.detach(), *rest, **kwargs)
-        given = function(*args, **kwargs)
+        output = function(*args, **kwargs)
         if function in _MOVES and args and id(args[0]) in self._images:
             leaves = self._images[id(args[0])]
-            self._images[id(given)] = [given, *(function(one, *args[1:], **kwargs) for one in leaves[1:])]
-        return given
+            self._images[id(output)] = [output, *(function(one, *args[1:], **kwargs) for one in leaves[1:])]
+        return output
 
     def _linear(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         named = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
@@ -176,9 +180,9 @@ class Relevance(TorchFunctionMode):
     ) -> Tensor:
         axes = list(range(-len(normalized_shape), 0))
         deviation = (input.detach().var(axes, unbiased=False, keepdim=True) + eps).sqrt()
-        given = (input - input.mean(axes, keepdim=True)) / deviation
-        given = given if weight is None else given * weight
-        return given if bias is None else given + bias * self._one
+        output = (input - input.mean(axes, keepdim=True)) / deviation
+        output = output if weight is None else output * weight
+        return output if bias is None else output + bias * self._one
 
     def _batch_norm(
         self,

@@ -23,7 +23,14 @@ _QUANTILE = 0.995
 
 @dataclass
 class Attribution:
-    """Where in a photograph a target fires, by one method."""
+    """Where in a photograph a target fires, by one method; from :func:`featvis.attribute`.
+
+    >>> import numpy as np
+    >>> values, photo = np.eye(8, dtype=np.float32), np.zeros((3, 8, 8), np.uint8)
+    >>> where = Attribution("saliency", "blocks.3:5", "mine", values, photo, score=1.0)
+    >>> where.to_json()["largest_at"], where.overlay.size
+    ([0, 0], (8, 8))
+    """
 
     method: str
     target: str
@@ -73,7 +80,7 @@ class Attribution:
         shares = (self.values / self.scale).clip(-1, 1)
         return Image.fromarray(balance()[(shares * 255).round().astype(int) + 255])
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the numbers, ready for JSON."""
         row, column = (int(n) for n in np.unravel_index(int(self.values.argmax()), self.values.shape))
         return {
@@ -98,7 +105,7 @@ class Attribution:
             OutputError: the folder cannot be written.
         """
         place = Path(folder)
-        text = json.dumps(self.told(), indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
         return [
             write_whole(place / f"{self.method}-overlay.png", png(self.overlay)),
             write_whole(place / f"{self.method}-map.png", png(self.map)),
@@ -109,16 +116,18 @@ class Attribution:
         return png(self.overlay)
 
 
-def side_by_side(found: Sequence[Attribution], edges: NDArray[np.float32] | None = None) -> Image.Image:
+def side_by_side(
+    attributions: Sequence[Attribution], edges: NDArray[np.float32] | None = None
+) -> Image.Image:
     """Return one sheet: the photograph, then each method's overlay, then the edge detector's.
 
     Args:
-        found: of one photograph and target.
+        attributions: of one photograph and target.
         edges: an edge detector's map of the photograph.
     """
-    first = found[0]
+    first = attributions[0]
     shown = [(first.label or first.target, _image(first.photo))]
-    shown += [(attribution.method, attribution.overlay) for attribution in found]
+    shown += [(attribution.method, attribution.overlay) for attribution in attributions]
     if edges is not None:
         control = Attribution("edges", first.target, first.model, edges, first.photo, 0.0)
         shown.append(("edge detector (no network)", control.overlay))

@@ -1,40 +1,22 @@
 """The sanity check of attributions: a map of a network must change when the network does.
 
-Adebayo et al. 2018, "Sanity Checks for Saliency Maps": layers are randomized one after the other from
-the top, and the maps compared with the original's by rank correlation and SSIM.
+The maps of a cascade of randomized layers are compared with the original's by rank correlation and SSIM.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from featvis.attribution.cascade import Randomized, cascade, layers_from_top
 from featvis.models.handle import ModelHandle
-
-
-@dataclass(frozen=True)
-class Randomized:
-    """A copy of a network whose topmost layers have random weights."""
-
-    model: ModelHandle
-    layers: tuple[str, ...]
-    """The layers randomized so far, the topmost first."""
 
 
 def weighted_layers(model: ModelHandle, until: Sequence[str], size: tuple[int, int]) -> list[str]:
     """Return the layers with weights that run up to the deepest of ``until``, the topmost first."""
-    network = model.at(size)
-    modules = dict(model.module.named_modules())
-    deepest = max(network.find(name).order for name in until)
-    found = [
-        info
-        for info in network.layers.values()
-        if info.order <= deepest and isinstance(modules[info.name], _WEIGHTED)
-    ]
-    return [info.name for info in sorted(found, key=lambda info: -info.order)]
+    return layers_from_top(model, until, size, lambda module: isinstance(module, _WEIGHTED))
 
 
 def randomized(
@@ -60,25 +42,21 @@ def randomized(
     """
     size = (image.shape[2], image.shape[3])
     layers = weighted_layers(model, until, size)
-    counts = sorted({max(1, round(share * len(layers))) for share in stages})
-    stranger = model.copy()
-    stranger.module.eval()
-    modules = dict(stranger.module.named_modules())
-    chance = torch.Generator().manual_seed(seed)
-    done = 0
-    for count in counts:
-        for name in layers[done:count]:
-            _randomize(modules[name], chance)
-        done = count
-        first = min(model.at(size).find(name).order for name in layers[:count])
+    counts = {max(1, round(share * len(layers))) for share in stages}
+    network = model.at(size)
+    changed = model.copy()
+    changed.module.eval()
+    modules = dict(changed.module.named_modules())
+    for stage in cascade(changed, layers, counts, _randomize, seed):
+        first = min(network.find(name).order for name in stage.layers)
         above = [
-            one
-            for name, one in modules.items()
-            if isinstance(one, _NORMS) and name in model.at(size).layers
-            if model.at(size).find(name).order > first
+            module
+            for name, module in modules.items()
+            if isinstance(module, _NORMS) and name in network.layers
+            if network.find(name).order > first
         ]
-        _measure_statistics(stranger, until, above, image)
-        yield Randomized(stranger, tuple(layers[:count]))
+        _measure_statistics(changed, until, above, image)
+        yield stage
 
 
 def _randomize(layer: nn.Module, chance: torch.Generator) -> None:

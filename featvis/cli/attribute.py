@@ -151,12 +151,12 @@ def _save_grid(results: list[Attribution], folder: Path) -> None:
         result.method: round(rank_correlation(torch.from_numpy(result.values).abs(), control), 4)
         for result in results
     }
-    methods = {result.method: result.told() for result in results}
+    methods = {result.method: result.to_json() for result in results}
     write_json(folder / "grid.json", {"methods": methods, "rank_correlation_with_edges": alike})
 
 
 def _summary(result: Attribution) -> str:
-    numbers = result.told()
+    numbers = result.to_json()
     row, column = numbers["largest_at"]
     parts = [f"{result.method}: score {result.score:.4g}, largest at row {row}, column {column}"]
     if numbers.get("deletion") is not None and numbers["insertion"] is not None:

@@ -42,7 +42,7 @@ def blocks(
     from featvis.files import write_whole
 
     result = find_blocks(handle, photo, target, layer, size=canvas)
-    data = result.told(count)
+    data = result.to_json(count)
     write_whole(out / "blocks.png", png(result.sheet(count, pictures)))
     write_json(out / "blocks.json", data)
     print(f"{result.target}: score {result.score:.4g}; contributions of {layer} sum to {data['sum']:.4g}")

@@ -143,10 +143,16 @@ def pick_device(device: str | torch.device) -> torch.device:
 
 
 def list_models(search: str = "") -> list[tuple[str, str]]:
-    """Return (name, where its weights come from) of every network that can be named.
+    """Return every network that can be listed; ``hf:`` and ``file:`` name others.
 
     Args:
-        search: only names that hold this text.
+        search: only names that hold this text, in letters of either case.
+
+    Returns:
+        Pairs of a name, as :func:`load_model` takes it, and where its weights come from.
+
+    >>> list_models("lite0")[0]
+    ('efficientnet_lite0', 'embedded (PyPI package)')
     """
     return [
         (name, entry.about)

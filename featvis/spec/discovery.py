@@ -25,6 +25,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from featvis.errors import UserError
+
 PLUGINS = "FEATVIS_PLUGINS"
 Entry = TypeVar("Entry")
 Made = TypeVar("Made", bound=Callable[..., Any])
@@ -90,16 +92,26 @@ def _decorated(file: Path, changed: int, decorator: str) -> list[tuple[str, dict
     text = file.read_text("utf-8")
     if f"@{decorator}(" not in text:
         return []
-    found = []
-    for node in ast.parse(text).body:
-        for call in node.decorator_list if isinstance(node, ast.ClassDef | ast.FunctionDef) else ():
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == decorator:
-                options = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
-                if isinstance(node, ast.FunctionDef) and node.args.kwonlyargs:
-                    pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-                    options["options"] = {
-                        argument.arg: None if default is None else ast.literal_eval(default)
-                        for argument, default in pairs
-                    }
-                found.append((ast.literal_eval(call.args[0]), options))
-    return found
+    try:
+        return [
+            (ast.literal_eval(call.args[0]), _options(node, call))
+            for node in ast.parse(text).body
+            if isinstance(node, ast.ClassDef | ast.FunctionDef)
+            for call in node.decorator_list
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == decorator
+        ]
+    except (SyntaxError, ValueError, IndexError) as error:
+        raise UserError(
+            f"{file}: @{decorator} takes its name and keywords as literals, and so do the keyword parameters "
+            f"of its function ({type(error).__name__}: {' '.join(str(error).split())[:80]})"
+        ) from None
+
+
+def _options(node: ast.ClassDef | ast.FunctionDef, call: ast.Call) -> dict[str, Any]:
+    options = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
+    if isinstance(node, ast.FunctionDef) and node.args.kwonlyargs:
+        options["options"] = {
+            argument.arg: None if default is None else ast.literal_eval(default)
+            for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+        }
+    return options

@@ -40,7 +40,7 @@ def agreement(likeness: Tensor, groups: Sequence[Hashable]) -> dict[Hashable, Ag
         groups: what each picture is of: for seeds the target, for image spaces the target, too.
     """
     names = list(groups)
-    found: dict[Hashable, Agreement] = {}
+    agreements: dict[Hashable, Agreement] = {}
     for name in dict.fromkeys(names):
         mine = torch.tensor([one == name for one in names])
         count = int(mine.sum())
@@ -49,8 +49,8 @@ def agreement(likeness: Tensor, groups: Sequence[Hashable]) -> dict[Hashable, Ag
         inside = likeness[mine][:, mine]
         own = float((inside.sum() - inside.diagonal().sum()) / (count * (count - 1)))
         across = likeness[mine][:, ~mine]
-        found[name] = Agreement(count, own, float(across.mean()) if across.numel() else None)
-    return found
+        agreements[name] = Agreement(count, own, float(across.mean()) if across.numel() else None)
+    return agreements
 
 
 def diversity(likeness: Tensor, scores: Sequence[float]) -> float | None:

@@ -75,6 +75,15 @@ def compare(
 
     Raises:
         UserError: anything wrong in what was asked, before any compute.
+
+    >>> import featvis as fv
+    >>> import torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> few, more = (fv.Recipe(size=16, steps=steps, lanes=2) for steps in (1, 4))
+    >>> found = fv.compare(few, more, "0:0:2", model=model, judges=[], draws=100)
+    >>> found["pictures"], found["measures"]["score"]["better"]
+    (2, 'b')
     """
     handle = load_model(model)
     recipes = {
@@ -129,11 +138,11 @@ def paired(a: Values, b: Values, owners: NDArray[np.int64], draws: int, seed: in
 
 def _addresses(model: ModelHandle, targets: str | Sequence[str], recipes: Mapping[str, Recipe]) -> list[str]:
     """Write each unit's own address; both recipes are checked on the network."""
-    found: list[str] = []
+    addresses: list[str] = []
     for recipe in recipes.values():
         planned = make_plan(model, targets, recipe=recipe)
-        found = list(dict.fromkeys(one.name for one in planned.wanted))
-    return found
+        addresses = list(dict.fromkeys(one.name for one in planned.wanted))
+    return addresses
 
 
 def _render(
@@ -159,24 +168,24 @@ def _render(
 
 def _measure(pictures: Sequence[Picture], panel: Sequence[ModelHandle]) -> dict[str, Values]:
     """Return what can be said of each picture alone."""
-    found: dict[str, Values] = {}
+    measures: dict[str, Values] = {}
     for judge in panel:
         labels = [class_of(picture.label, judge) for picture in pictures]
         known = [label for label in labels if label is not None]
         if len(known) < len(pictures):
             continue  # not all are pictures of classes that this judge knows
-        seen = transfer(pictures, known, judge)
-        found[f"first, {judge.name}"] = np.array([float(one.rank == 1) for one in seen])
-        found[f"probability, {judge.name}"] = np.array([one.probability for one in seen])
-        found[f"margin, {judge.name}"] = np.array([one.margin for one in seen])
-    found["score"] = np.array([picture.score for picture in pictures])
-    found["gain"] = np.array([picture.score - picture.start_score for picture in pictures])
+        recognized = transfer(pictures, known, judge)
+        measures[f"first, {judge.name}"] = np.array([float(one.rank == 1) for one in recognized])
+        measures[f"probability, {judge.name}"] = np.array([one.probability for one in recognized])
+        measures[f"margin, {judge.name}"] = np.array([one.margin for one in recognized])
+    measures["score"] = np.array([picture.score for picture in pictures])
+    measures["gain"] = np.array([picture.score - picture.start_score for picture in pictures])
     appearances = [measure_appearance(picture) for picture in pictures]
     for name in ("slope", "high_share", "contrast", "saturation"):
-        found[name.replace("_", " ")] = np.array([getattr(appearance, name) for appearance in appearances])
-    found["evaluations"] = np.array([float(picture.evaluations) for picture in pictures])
-    found["seconds"] = np.array([picture.seconds for picture in pictures])
-    return found
+        measures[name.replace("_", " ")] = np.array([getattr(appearance, name) for appearance in appearances])
+    measures["evaluations"] = np.array([float(picture.evaluations) for picture in pictures])
+    measures["seconds"] = np.array([picture.seconds for picture in pictures])
+    return measures
 
 
 def _batches(pictures: Mapping[str, Sequence[Picture]], judge: ModelHandle, draws: int) -> dict[str, Any]:
@@ -184,11 +193,11 @@ def _batches(pictures: Mapping[str, Sequence[Picture]], judge: ModelHandle, draw
     each: dict[str, dict[str, list[float]]] = {"shift (D_μ)": {}, "spread (D_σ)": {}}
     for name, made in pictures.items():
         for place in range(0, max(1, len(made) - BATCH + 1), BATCH):
-            told = naturalness(made[place : place + BATCH], judge, BATCH)
-            if told is None:
+            statistics = naturalness(made[place : place + BATCH], judge, BATCH)
+            if statistics is None:
                 return {}
-            each["shift (D_μ)"].setdefault(name, []).append(told.shift)
-            each["spread (D_σ)"].setdefault(name, []).append(told.spread)
+            each["shift (D_μ)"].setdefault(name, []).append(statistics.shift)
+            each["spread (D_σ)"].setdefault(name, []).append(statistics.spread)
     return {
         f"{measure}, {judge.name}": _beside(
             np.array(both["a"]), np.array(both["b"]), np.arange(len(both["a"])), draws, measure

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from featvis.attribution.cascade import Randomized, cascade, layers_from_top
 from featvis.errors import UserError
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
@@ -36,36 +37,21 @@ def randomize(module: nn.Module, generator: torch.Generator) -> None:
             tensor.data.copy_(tensor.data.flatten()[order].reshape(tensor.shape))
 
 
-def cascade(model: ModelHandle, layer: str, seed: int = 0) -> Iterator[tuple[int, int, ModelHandle]]:
+def randomized(model: ModelHandle, layer: str, seed: int = 0) -> Iterator[Randomized]:
     """Randomize a copy of a network from a layer downwards and stop at up to six depths on the way.
 
     Args:
         model: the network; not touched.
         layer: where it begins; what runs later is left alone.
         seed: of the chance.
-
-    Yields:
-        (how many modules are randomized, of how many, the copy).
     """
-    network = model.at(model.input_size)
-    top = network.find(layer).order
-    modules = dict(model.module.named_modules())
-    below = sorted(
-        (one for one in network.layers.values() if one.order <= top and _has_own(modules[one.name])),
-        key=lambda one: -one.order,
-    )
+    names = layers_from_top(model, [layer], model.input_size, _has_own)
     # Modules that give no single tensor but hold weights of their own are never left out.
-    seen = {one.name for one in network.layers.values()}
-    names = [one.name for one in below]
-    names += [name for name, one in modules.items() if name and name not in seen and _has_own(one)]
-    total, changed = len(names), model.copy()
-    stops = {max(1, round(total ** (place / (_CHECKED - 1)))) for place in range(_CHECKED)}
-    generator = torch.Generator().manual_seed(seed)
-    own = dict(changed.module.named_modules())
-    for done, name in enumerate(names, 1):
-        randomize(own[name], generator)
-        if done in stops:
-            yield done, total, changed
+    known = {info.name for info in model.at(model.input_size).layers.values()}
+    modules = model.module.named_modules()
+    names += [name for name, module in modules if name and name not in known and _has_own(module)]
+    stops = {max(1, round(len(names) ** (place / (_CHECKED - 1)))) for place in range(_CHECKED)}
+    return cascade(model.copy(), names, stops, randomize, seed)
 
 
 def responses_in_random_networks(
@@ -83,13 +69,15 @@ def responses_in_random_networks(
         For each depth: ``randomized`` and ``of`` (modules), and ``z``: each picture's own unit in standard
         deviations above noise, in that network; of the first 32 pictures, and of all at the last depth.
     """
-    told = []
-    for done, total, changed in cascade(model, layer):
-        shown = images if done == total else images[:_SOME]
-        z = standardize(respond(shown, changed, layer, position), respond(noise, changed, layer, position))
+    depths = []
+    for stage in randomized(model, layer):
+        done = len(stage.layers)
+        shown = images if done == stage.total else images[:_SOME]
+        said, usual = (respond(some, stage.model, layer, position) for some in (shown, noise))
+        z = standardize(said, usual)
         own = [signs[row] * float(z[row, units[row]]) for row in range(len(shown))]
-        told.append({"randomized": done, "of": total, "z": own})
-    return told
+        depths.append({"randomized": done, "of": stage.total, "z": own})
+    return depths
 
 
 def is_untrained(model: ModelHandle, photographs: Sequence[Tensor] = ()) -> bool:
@@ -132,10 +120,10 @@ def permute_labels(labels: Sequence[int]) -> list[int]:
     order = sorted(range(len(labels)), key=lambda place: (labels[place], place))
     most = max((list(labels).count(label) for label in set(labels)), default=0)
     moved = [labels[place] for place in order[most:] + order[:most]]
-    found = [0] * len(labels)
+    permuted = [0] * len(labels)
     for place, label in zip(order, moved, strict=True):
-        found[place] = label
-    return found
+        permuted[place] = label
+    return permuted
 
 
 def _has_own(module: nn.Module) -> bool:

@@ -26,14 +26,13 @@ from featvis.trust.naturalness import (
 from featvis.trust.own_network import groups_of, measure_own, measure_random_weights, responses_of
 from featvis.trust.panel import own_network, panel_of
 from featvis.trust.photographs import (
-    PhotographFolder,
     compare_with_photographs,
     measure_choice,
     measure_paths,
     search_photographs,
 )
 from featvis.trust.record import rounded, write_verdicts
-from featvis.trust.references import read_photographs
+from featvis.trust.references import PhotographSample, read_photographs
 from featvis.trust.response import band_of_class
 from featvis.trust.subjects import Subject, read_contents, read_folder
 from featvis.trust.transfer import class_of, classes_of, recognitions, summarize
@@ -74,6 +73,16 @@ def evaluate(
     Raises:
         UserError: no pictures there, a network that does not load or is another one, a judge that was
             climbed itself, or the folder cannot be written.
+
+    >>> import tempfile, torch
+    >>> import featvis as fv
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = fv.render(model, "1:0", size=16, steps=4, lanes=1, out=folder)
+    ...     found = fv.evaluate(folder, model=model, judges=[])
+    >>> sorted(found["pictures"][0]["selectivity"])
+    ['rank', 'rank_beside_photographs', 'units', 'z']
     """
     place = Path(folder)
     if batch < 1:
@@ -88,10 +97,10 @@ def evaluate(
     photographs = None
     if examples is not None:
         say(f"reading photographs of {examples}")
-        photographs = PhotographFolder(Path(examples), read_photographs(Path(examples), own))
+        photographs = read_photographs(Path(examples), own)
     ranges = dict(PHOTOGRAPHS)
     if photographs is not None:
-        ranges = range_of([measure_appearance(image) for image in photographs.photographs.images])
+        ranges = range_of([measure_appearance(image) for image in photographs.images])
     judged: dict[str, Told] = {}
     pooled: list[dict[str, Tensor]] = []
     for judge in panel if subjects else ():
@@ -109,14 +118,14 @@ def evaluate(
     evidence += [Evidence(entry, dead=True) for entry in contents.dead]
     verdicts = [verdicts_of(one) for one in evidence]
     counts = Counter(verdict.counted for said in verdicts for verdict in said)
-    told = {
+    table = {
         "featvis": __version__,
         "model": own.name,
         "weights": manifest.get("weights"),
         "judges": judged,
         "photographs": {
-            "folder": None if photographs is None else photographs.path.resolve().name,
-            "images": None if photographs is None else len(photographs.photographs.names),
+            "folder": None if photographs is None else photographs.folder.resolve().name,
+            "images": None if photographs is None else len(photographs.names),
             "ranges": {name: list(pair) for name, pair in ranges.items()},
         },
         "controls": controls,
@@ -127,10 +136,10 @@ def evaluate(
             for one, said in zip(evidence, verdicts, strict=True)
         ],
     }
-    found: dict[str, Any] = rounded(told)
+    evaluation: dict[str, Any] = rounded(table)
     if write:
-        write_verdicts(place, found)
-    return found
+        write_verdicts(place, evaluation)
+    return evaluation
 
 
 def _ask(
@@ -148,19 +157,19 @@ def _ask(
     known = [place for place, number in enumerate(classes) if number is not None]
     labels = [number for number in classes if number is not None]
     logits, features = logits_and_pools(images, judge)
-    found = recognitions(logits[known], labels) if known else []
-    for place, recognition in zip(known, found, strict=True):
+    recognized = recognitions(logits[known], labels) if known else []
+    for place, recognition in zip(known, recognized, strict=True):
         said, band = classes_of(judge)[recognition.said], band_of_class(recognition.logit, judge.name)
         evidence[place].judgements[name] = Judgement(recognition, said, band)
-    told: Told = {"input_size": list(judge.input_size), "transfer": summarize(found)}
+    summary: Told = {"input_size": list(judge.input_size), "transfer": summarize(recognized)}
     if len(set(labels)) > 1:
-        told["permuted_labels"] = summarize(recognitions(logits[known], permute_labels(labels)))
+        summary["permuted_labels"] = summarize(recognitions(logits[known], permute_labels(labels)))
     statistics = naturalness(images, judge, batch)
-    told["naturalness"] = None if statistics is None else statistics.to_json()
+    summary["naturalness"] = None if statistics is None else statistics.to_json()
     if statistics is not None:
         for one, alone in zip(evidence, statistics.alone, strict=True):
             one.batchnorm_alone[name] = alone
-    return told, features
+    return summary, features
 
 
 def _measure_likeness(
@@ -168,7 +177,7 @@ def _measure_likeness(
     evidence: Sequence[Evidence],
     pooled: dict[str, Tensor],
     judge: ModelHandle,
-    photographs: PhotographFolder | None,
+    photographs: PhotographSample | None,
     own: ModelHandle,
 ) -> None:
     """Compare pictures with each other, and with photographs, as a judge sees them."""
@@ -181,12 +190,12 @@ def _measure_likeness(
             continue
         alike = likeness({name: part[plain] for name, part in pooled.items()})
         targets = [str(subjects[place].entry["target"]) for place in plain]
-        for target, found in agreement(alike, targets).items():
+        for target, unit_agreement in agreement(alike, targets).items():
             mine = [row for row, name in enumerate(targets) if name == target]
             scores = [float(subjects[plain[row]].entry.get("score") or 0) for row in mine]
             spread = diversity(alike[mine][:, mine], scores)
             for row in mine:
-                evidence[plain[row]].agreement = found
+                evidence[plain[row]].agreement = unit_agreement
                 evidence[plain[row]].diversity = spread
     if photographs is not None:
         measure_choice(groups_of(subjects), subjects, evidence, pooled, judge, own, photographs)
@@ -196,18 +205,18 @@ def _measure_own(
     subjects: Sequence[Subject],
     evidence: Sequence[Evidence],
     own: ModelHandle,
-    photographs: PhotographFolder | None,
+    photographs: PhotographSample | None,
     say: Callable[[str], None],
 ) -> Told:
     """Show pictures to their own network, as it is and with random weights; return the controls."""
     by_name = {subject.name: one for subject, one in zip(subjects, evidence, strict=True)}
-    images = None if photographs is None else photographs.photographs.images
+    images = None if photographs is None else photographs.images
     untrained = is_untrained(own, list(images) if images is not None else ())
     controls: Told = {"untrained": untrained, "random_weights": []}
     groups = groups_of(subjects)
     examples = None
     if photographs is not None:
-        say(f"searching the photographs of {photographs.path}")
+        say(f"searching the photographs of {photographs.folder}")
         examples = search_photographs(groups, own, photographs)
     for group in groups:
         say(f"{group.layer}: {len(group.members)} pictures in their own network, and with random weights")

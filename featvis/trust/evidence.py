@@ -67,7 +67,7 @@ class OwnResponse:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
         selectivity = {**asdict(self.selectivity), "rank_beside_photographs": self.rank_beside_photographs}
-        told = {
+        table = {
             "score": self.score,
             "claimed": self.claimed,
             "start": self.start,
@@ -80,10 +80,10 @@ class OwnResponse:
             "random_weights": {"z": self.random_z},
         }
         if self.photographs is not None:
-            told["photographs"] = asdict(self.photographs)
+            table["photographs"] = asdict(self.photographs)
         if self.path_similarity is not None:
-            told["path_similarity"] = self.path_similarity.to_json()
-        return {**told, "band": self.band} if self.is_class else told
+            table["path_similarity"] = self.path_similarity.to_json()
+        return {**table, "band": self.band} if self.is_class else table
 
 
 @dataclass(frozen=True)
@@ -131,20 +131,20 @@ class Evidence:
 
     def to_json(self) -> dict[str, Any]:
         """Return the picture's table in ``evaluation.json``, to which its verdicts are added."""
-        told = {name: self.entry.get(name) for name in _CLAIMS}
+        table = {name: self.entry.get(name) for name in _CLAIMS}
         if self.dead:
-            return {**told, "status": "dead"}
-        told["genuine"] = self.genuine
+            return {**table, "status": "dead"}
+        table["genuine"] = self.genuine
         if self.judgements:
-            told["transfer"] = {name: one.to_json() for name, one in self.judgements.items()}
+            table["transfer"] = {name: one.to_json() for name, one in self.judgements.items()}
         if self.batchnorm_alone:
-            told["batchnorm_alone"] = self.batchnorm_alone
+            table["batchnorm_alone"] = self.batchnorm_alone
         if self.appearance is not None:
-            told |= {"look": self.appearance.to_json(), "outside": self.outside, "unlike": self.unlike}
+            table |= {"look": self.appearance.to_json(), "outside": self.outside, "unlike": self.unlike}
         if self.agreement is not None:
-            told |= {"agreement": self.agreement.to_json(), "diversity": self.diversity}
+            table |= {"agreement": self.agreement.to_json(), "diversity": self.diversity}
         if self.choice is not None:
-            told["choice"] = self.choice.to_json()
+            table["choice"] = self.choice.to_json()
         if self.own is not None:
-            told |= self.own.to_json()
-        return {**told, "untrained": self.untrained}
+            table |= self.own.to_json()
+        return {**table, "untrained": self.untrained}

@@ -83,13 +83,13 @@ def read(
         layers: their names.
         reduce: from a layer's name and activation for B images to ``(B, …)``.
     """
-    found: dict[str, list[Tensor]] = {name: [] for name in layers}
+    parts_of: dict[str, list[Tensor]] = {name: [] for name in layers}
     with model.tap(layers, size=(images.shape[2], images.shape[3])) as activations:
         for part in batches(len(images), BATCH):
-            given = activations(images[part].to(model.device))
+            values = activations(images[part].to(model.device))
             for name in layers:
-                found[name].append(reduce(name, given[name]).float().cpu())
-    return {name: torch.cat(parts) for name, parts in found.items()}
+                parts_of[name].append(reduce(name, values[name]).float().cpu())
+    return {name: torch.cat(parts) for name, parts in parts_of.items()}
 
 
 def logits(pictures: Sequence[Shown], judge: ModelHandle) -> Tensor:
@@ -104,11 +104,11 @@ def logits(pictures: Sequence[Shown], judge: ModelHandle) -> Tensor:
     return read(fit(pictures, judge), judge, [layer.name], lambda _, given: given)[layer.name]
 
 
-def units_of(layer: LayerInfo, given: Tensor, position: tuple[int, int] | None = None) -> Tensor:
+def units_of(layer: LayerInfo, activation: Tensor, position: tuple[int, int] | None = None) -> Tensor:
     """Return ``(B, units)``: the mean over the map or the patch tokens, or the value at one position."""
     if position is None:
-        return spread_over(layer, given).mean(2)
-    moved: Tensor = given.movedim(layer.axis, 1)
+        return spread_over(layer, activation).mean(2)
+    moved: Tensor = activation.movedim(layer.axis, 1)
     return moved[:, :, position[0], position[1]]
 
 

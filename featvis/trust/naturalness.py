@@ -155,14 +155,14 @@ def range_of(photographs: Sequence[Appearance]) -> dict[str, Range]:
 
     Of fewer than :data:`ENOUGH` photographs, :data:`PHOTOGRAPHS` widened to hold them.
     """
-    found = dict(PHOTOGRAPHS)
+    ranges = dict(PHOTOGRAPHS)
     for name, known in PHOTOGRAPHS.items():
         values = [value for photograph in photographs if math.isfinite(value := getattr(photograph, name))]
         if values:
             low, high = (float(bound) for bound in np.quantile(values, (0.025, 0.975)))
             few = len(values) < ENOUGH
-            found[name] = (min(low, known[0]), max(high, known[1])) if few else (low, high)
-    return found
+            ranges[name] = (min(low, known[0]), max(high, known[1])) if few else (low, high)
+    return ranges
 
 
 def outside(appearance: Appearance, ranges: Mapping[str, Range] = PHOTOGRAPHS) -> list[str]:

@@ -36,23 +36,23 @@ class Group:
     @property
     def units(self) -> list[int]:
         """Each picture's unit."""
-        return [one.unit for one in self.members if one.unit is not None]
+        return [subject.unit for subject in self.members if subject.unit is not None]
 
     @property
     def signs(self) -> list[int]:
         """Each picture's sign."""
-        return [one.sign for one in self.members]
+        return [subject.sign for subject in self.members]
 
 
 def groups_of(subjects: Sequence[Subject]) -> list[Group]:
     """Sort pictures of units into groups; pictures of objectives that are code are left out."""
-    found: dict[object, Group] = {}
-    for one in subjects:
-        if one.unit is None or not one.layer:
+    groups: dict[object, Group] = {}
+    for subject in subjects:
+        if subject.unit is None or not subject.layer:
             continue
-        key = (one.layer, one.position, one.shown_size)
-        found.setdefault(key, Group(*key, members=[])).members.append(one)
-    return list(found.values())
+        key = (subject.layer, subject.position, subject.shown_size)
+        groups.setdefault(key, Group(*key, members=[])).members.append(subject)
+    return list(groups.values())
 
 
 @dataclass(frozen=True)
@@ -185,11 +185,11 @@ def _fresh(group: Group, model: ModelHandle) -> dict[int, float]:
     for place, one in enumerate(group.members):
         if one.genuine:
             alike.setdefault((str(one.entry.get("recipe")), one.image.shape), []).append(place)
-    found: dict[int, float] = {}
+    fresh: dict[int, float] = {}
     for places in alike.values():
         scores = under_fresh_transforms([group.members[place] for place in places], model)
-        found.update(zip(places, scores, strict=True))
-    return found
+        fresh.update(zip(places, scores, strict=True))
+    return fresh
 
 
 def _is_still(values: Tensor) -> bool:

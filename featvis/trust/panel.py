@@ -55,10 +55,10 @@ def own_network(folder: Path, manifest: dict[str, Any], model: ModelHandle | str
         ModelError: it does not load, or has other weights.
     """
     own = load_network_of(folder, manifest) if model is None else load_model(model)
-    name, told = str(manifest.get("model")), str(manifest.get("weights"))
-    if (weights := own.fingerprint()) != told:
+    name, expected = str(manifest.get("model")), str(manifest.get("weights"))
+    if (weights := own.fingerprint()) != expected:
         raise ModelError(
-            f"the folder holds pictures of {name!r}, weights {told[:12]}…; "
+            f"the folder holds pictures of {name!r}, weights {expected[:12]}…; "
             f"{own.name!r} has {weights[:12]}…: give the network (--model) and --weights that they are of"
         )
     return own

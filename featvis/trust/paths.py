@@ -9,26 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
-def ranks(values: Tensor) -> Tensor:
-    """Return the ranks ``(N, D)`` of each row's values, ties sharing their mean.
-
-    >>> ranks(torch.tensor([[3.0, 1.0, 1.0]])).tolist()
-    [[2.0, 0.5, 0.5]]
-    """
-    rows = []
-    for row in values:
-        _, inverse, counts = torch.unique(row, return_inverse=True, return_counts=True)
-        last = counts.cumsum(0).double()
-        rows.append((last - (counts + 1) / 2)[inverse])
-    return torch.stack(rows)
+from featvis.attribution.measure import ranks
 
 
 def spearman(one: Tensor, other: Tensor) -> Tensor:
     """Return Spearman's ρ of every row of ``one`` with every row of ``other``, ``(N, M)``."""
 
     def standard(values: Tensor) -> Tensor:
-        ranked = ranks(values)
+        ranked = torch.stack([ranks(row) for row in values])
         ranked = ranked - ranked.mean(1, keepdim=True)
         scaled: Tensor = ranked / ranked.norm(dim=1, keepdim=True).clamp(min=1e-12)
         return scaled
@@ -73,12 +61,12 @@ def path_similarity(
     Returns:
         None for a layer in which photographs of the class are no more alike than those of two classes.
     """
-    found: dict[str, float | None] = {}
+    similarities: dict[str, float | None] = {}
     for layer, row in picture.items():
         count = len(same[layer])
         inside = spearman(same[layer], same[layer])
         alike = float((inside.sum() - inside.diagonal().sum()) / (count * (count - 1)))
         apart = float(spearman(same[layer], other[layer]).mean())
         mine = float(spearman(row[None], same[layer]).mean())
-        found[layer] = (mine - apart) / (alike - apart) if alike > apart + 1e-6 else None
-    return found
+        similarities[layer] = (mine - apart) / (alike - apart) if alike > apart + 1e-6 else None
+    return similarities

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,19 +23,11 @@ _PATHS = 8
 """At most so many photographs of the class, and of others."""
 
 
-@dataclass(frozen=True)
-class PhotographFolder:
-    """A folder of photographs, and some of them read."""
-
-    path: Path
-    photographs: PhotographSample
-
-
 Examples = dict[tuple[int, int], dict[str, Any]]
 """What a search found, by the size at which photographs were shown and by ``layer:unit``."""
 
 
-def search_photographs(groups: Sequence[Group], model: ModelHandle, folder: PhotographFolder) -> Examples:
+def search_photographs(groups: Sequence[Group], model: ModelHandle, sample: PhotographSample) -> Examples:
     """Search all photographs of the folder for all units at once, a pass for each size of canvas."""
     wanted: dict[tuple[int, int], dict[str, set[int]]] = {}
     for group in groups:
@@ -46,7 +36,7 @@ def search_photographs(groups: Sequence[Group], model: ModelHandle, folder: Phot
             wanted.setdefault(group.shown_size, {}).setdefault(group.layer, set()).update(units)
     return {
         size: find_examples(
-            model, folder.path, {layer: sorted(units) for layer, units in layers.items()}, size=size
+            model, sample.folder, {layer: sorted(units) for layer, units in layers.items()}, size=size
         )["units"]
         for size, layers in wanted.items()
     }
@@ -70,7 +60,7 @@ def measure_choice(
     pooled: Mapping[str, Tensor],
     judge: ModelHandle,
     model: ModelHandle,
-    folder: PhotographFolder,
+    sample: PhotographSample,
 ) -> None:
     """Enter in ``evidence`` how well each unit's pictures tell which photographs excite it, to a judge.
 
@@ -83,9 +73,9 @@ def measure_choice(
         pooled: the judge's features of each, from :func:`featvis.trust.judging.pool`.
         judge: whose features they are.
         model: the pictures' own network.
-        folder: the photographs.
+        sample: the photographs.
     """
-    images = folder.photographs.images
+    images = sample.images
     pooled_photographs = pool(list(images), judge)
     places = {id(one): place for place, one in enumerate(subjects)}
     for group in groups:
@@ -110,7 +100,7 @@ def measure_choice(
 
 
 def measure_paths(
-    group: Group, model: ModelHandle, measured: Sequence[OwnResponse], folder: PhotographFolder
+    group: Group, model: ModelHandle, measured: Sequence[OwnResponse], sample: PhotographSample
 ) -> None:
     """Enter in ``measured`` how like photographs of its class the network processes each picture of a class.
 
@@ -119,7 +109,7 @@ def measure_paths(
     info = model.at(group.shown_size).layer(group.layer)
     if not info.labels or group.layer != model.output_layer:
         return
-    images = fit(list(folder.photographs.images), model, group.shown_size)
+    images = fit(list(sample.images), model, group.shown_size)
     named = respond(images, model, group.layer).argmax(1)
     layers = [layer.name for layer in pooled_layers(model)]
     pictures = as_its_network_is_shown(group.members, model)

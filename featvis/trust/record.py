@@ -16,18 +16,18 @@ from featvis.trust.subjects import read_folder
 EVALUATION = "evaluation.json"
 
 
-def rounded(told: Any) -> Any:
+def rounded(data: Any) -> Any:
     """Return plain data with numbers of six digits; what is not finite, which JSON has not, becomes None."""
-    if isinstance(told, dict):
-        return {str(name): rounded(value) for name, value in told.items()}
-    if isinstance(told, list | tuple):
-        return [rounded(value) for value in told]
-    if isinstance(told, float):
-        return float(f"{told:.6g}") if math.isfinite(told) else None
-    return told
+    if isinstance(data, dict):
+        return {str(name): rounded(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [rounded(value) for value in data]
+    if isinstance(data, float):
+        return float(f"{data:.6g}") if math.isfinite(data) else None
+    return data
 
 
-def write_verdicts(folder: Path, told: dict[str, Any]) -> None:
+def write_verdicts(folder: Path, evaluation: dict[str, Any]) -> None:
     """Enter verdicts in a folder's manifest, write ``evaluation.json``, and its pages anew if it has any.
 
     A picture that was rendered anew meanwhile keeps its entry as it is.
@@ -37,13 +37,13 @@ def write_verdicts(folder: Path, told: dict[str, Any]) -> None:
     """
     with FolderLock(folder):
         manifest = read_folder(folder)
-        said = {(picture_name(one), one["key"]): one["verdicts"] for one in told["pictures"]}
+        said = {(picture_name(one), one["key"]): one["verdicts"] for one in evaluation["pictures"]}
         for entry in manifest["pictures"]:
             name = (picture_name(entry), entry.get("key"))
             if name in said:
                 entry["verdicts"] = said[name]
         top = {name: value for name, value in manifest.items() if name != "pictures"}
         write_whole(folder / MANIFEST, write_text(top, manifest["pictures"]).encode())
-        write_whole(folder / EVALUATION, (json.dumps(told, indent=1) + "\n").encode())
+        write_whole(folder / EVALUATION, (json.dumps(evaluation, indent=1) + "\n").encode())
         if (folder / LIST).is_file():
             write_pages(folder)

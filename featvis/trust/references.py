@@ -47,6 +47,7 @@ def noise_images(count: int, channels: int, size: tuple[int, int]) -> Tensor:
 class PhotographSample:
     """Some photographs of a folder, evenly from its listing."""
 
+    folder: Path
     names: list[str]
     images: Tensor
     """``(N, C, H, W)`` in [0, 1]: the middle of each, of the size asked for."""
@@ -74,4 +75,6 @@ def read_photographs(folder: Path, model: ModelHandle, most: int = PHOTOGRAPHS) 
     if not images:
         raise UserError(f"{folder} holds no photograph that can be read")
     kept = [place * len(images) // min(most, len(images)) for place in range(min(most, len(images)))]
-    return PhotographSample([names[place] for place in kept], torch.stack([images[place] for place in kept]))
+    return PhotographSample(
+        folder, [names[place] for place in kept], torch.stack([images[place] for place in kept])
+    )

@@ -80,10 +80,10 @@ def under_fresh_transforms(
         group = subjects[part]
         recipe = group[0].settled()
         shown = _transformed(group, recipe, model, count)
-        given = read(shown, model, [layer], lambda _, one: units_of(info, one, position))[layer]
+        responses = read(shown, model, [layer], lambda _, one: units_of(info, one, position))[layer]
         for row, one in enumerate(group):
             assert one.unit is not None
-            scores.append(one.sign * float(given[row * count : (row + 1) * count, one.unit].mean()))
+            scores.append(one.sign * float(responses[row * count : (row + 1) * count, one.unit].mean()))
     return scores
 
 
@@ -156,19 +156,19 @@ class PhotographScores:
     """Where it lies beside the median and the best; see :func:`band`."""
 
 
-def beside_photographs(score: float, found: dict[str, Any], *, at_position: bool) -> PhotographScores:
+def beside_photographs(score: float, examples: dict[str, Any], *, at_position: bool) -> PhotographScores:
     """Compare a score with photographs', from what :func:`featvis.find_examples` found of the unit.
 
     Args:
         score: of the saved picture.
-        found: the unit's entry of the result.
+        examples: the unit's entry of the result.
         at_position: whether the picture is of one neuron: photographs then count with their largest value.
     """
     if at_position:
-        best = float(found["examples"][0]["value"])
-        quantiles = found["quantiles"]
+        best = float(examples["examples"][0]["value"])
+        quantiles = examples["quantiles"]
     else:
-        best, quantiles = float(found["scores"]["best"]), found["scores"]["quantiles"]
+        best, quantiles = float(examples["scores"]["best"]), examples["scores"]["quantiles"]
     reached = [share for share, value in quantiles if score >= value]
     middle = next((value for share, value in quantiles if share == 0.5), best)
     return PhotographScores(

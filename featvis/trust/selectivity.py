@@ -81,12 +81,12 @@ def selectivity(z: Tensor, units: Sequence[int], signs: Sequence[int] | None = N
         units: each picture's own.
         signs: -1 for pictures of what drives the unit down; by default 1 for all.
     """
-    found = []
+    ranked = []
     for row, unit in enumerate(units):
         signed = z[row] * (signs[row] if signs is not None else 1)
         rank = 1 + int((signed >= signed[unit]).sum()) - 1
-        found.append(Selectivity(rank, z.shape[1], float(signed[unit])))
-    return found
+        ranked.append(Selectivity(rank, z.shape[1], float(signed[unit])))
+    return ranked
 
 
 def below_directions(z: Tensor, units: Sequence[int], signs: Sequence[int], count: int = 256) -> list[float]:

@@ -62,8 +62,8 @@ class Subject:
     @property
     def shown_size(self) -> tuple[int, int]:
         """(height, width) that its network was shown."""
-        told = self.recipe.get("input_size") or self.recipe.get("size")
-        return (int(told[0]), int(told[1])) if told else (self.image.shape[1], self.image.shape[2])
+        size = self.recipe.get("input_size") or self.recipe.get("size")
+        return (int(size[0]), int(size[1])) if size else (self.image.shape[1], self.image.shape[2])
 
     def settled(self) -> Recipe:
         """Return its recipe, checked."""

@@ -64,11 +64,11 @@ def recognitions(logits: Tensor, labels: Sequence[int]) -> list[Recognition]:
     values = logits.double()
     probabilities = values.softmax(1)
     mean, spread = values.mean(1), values.std(1, correction=0).clamp(min=1e-12)
-    found = []
+    recognized = []
     for row, label in enumerate(labels):
         own = values[row, label]
         others = torch.cat((values[row, :label], values[row, label + 1 :]))
-        found.append(
+        recognized.append(
             Recognition(
                 rank=1 + int((others >= own).sum()),
                 probability=float(probabilities[row, label]),
@@ -78,7 +78,7 @@ def recognitions(logits: Tensor, labels: Sequence[int]) -> list[Recognition]:
                 said=int(values[row].argmax()),
             )
         )
-    return found
+    return recognized
 
 
 def class_of(label: str, judge: ModelHandle) -> int | None:
@@ -92,20 +92,20 @@ def classes_of(judge: ModelHandle) -> tuple[str, ...]:
     return judge.layer(judge.output_layer).labels
 
 
-def summarize(found: Sequence[Recognition]) -> dict[str, Any]:
+def summarize(recognized: Sequence[Recognition]) -> dict[str, Any]:
     """Return the shares named first and among five with Wilson's 95 % intervals, and means of the rest."""
-    count = len(found)
+    count = len(recognized)
     if not count:
         return {"pictures": 0}
-    first, five = sum(one.rank == 1 for one in found), sum(one.rank <= 5 for one in found)
+    first, five = sum(one.rank == 1 for one in recognized), sum(one.rank <= 5 for one in recognized)
     return {
         "pictures": count,
         "top1": first / count,
         "top1_interval": list(wilson(first, count)),
         "top5": five / count,
         "top5_interval": list(wilson(five, count)),
-        "probability": sum(one.probability for one in found) / count,
-        "logit": sum(one.logit for one in found) / count,
-        "margin": sum(one.margin for one in found) / count,
-        "median_rank": sorted(one.rank for one in found)[count // 2],
+        "probability": sum(one.probability for one in recognized) / count,
+        "logit": sum(one.logit for one in recognized) / count,
+        "margin": sum(one.margin for one in recognized) / count,
+        "median_rank": sorted(one.rank for one in recognized)[count // 2],
     }

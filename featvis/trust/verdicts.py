@@ -1,7 +1,7 @@
 """From what was measured of a picture to what is said of it in plain words.
 
-The one place where a verdict is worded: a rule with its name, severity, words and the figures that it reads, in
-the order in which verdicts are said: the gravest first, praise last.
+The one place where a verdict is worded: a rule with its name, severity, words and the figures that it reads,
+in the order in which verdicts are said: the gravest first, praise last.
 """
 
 from __future__ import annotations

@@ -258,4 +258,4 @@ def test_a_unit_that_does_not_respond_is_said_to(planted):
         found = fv.attribute(model, torch.full_like(photo, 0.5), "fc:0", "saliency", curves=True)
     assert not found.values.any()
     assert found.numbers["deletion"] is None
-    assert "NaN" not in json.dumps(found.told())
+    assert "NaN" not in json.dumps(found.to_json())

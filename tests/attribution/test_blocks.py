@@ -35,7 +35,7 @@ def test_the_planted_unit_contributes_where_the_patch_is(chance):
     assert hits(found.contributions[0])
     row, column = np.unravel_index(found.contributions[0].argmax(), found.contributions[0].shape)
     assert found.places()[row][column][0] == 0
-    told = found.told(2)
+    told = found.to_json(2)
     assert told["places"][row][column]["contribution"] == pytest.approx(found.contributions[0, row, column])
 
 

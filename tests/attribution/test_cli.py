@@ -130,7 +130,7 @@ def test_noisy_copies_are_as_many_and_as_noisy_as_asked(network):
     again = attribute(
         model, network[0] / "photo.png", "fc:0", "saliency", size=SIZE, smooth=3, noise=0.3, seed=5
     )
-    assert noisy == pytest.approx(again.told()["largest"])
+    assert noisy == pytest.approx(again.to_json()["largest"])
     others = [("2", "0.3", "5"), ("3", "0.2", "5"), ("3", "0.3", "6")]
     for copies, noise, seed in others:
         assert largest("--smooth", copies, "--noise", noise, "--seed", seed) != noisy

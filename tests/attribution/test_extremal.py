@@ -43,11 +43,11 @@ def test_the_area_is_met_by_few_steps_too(chance, area, steps):
 def test_a_mask_that_misses_its_area_says_so(chance):
     model, photo = detector(), photograph(chance)
     with pytest.warns(FeatvisWarning, match=r"keeps \d+% of the canvas, not the 10% .* after 2 steps"):
-        told = attribute(model, photo, "fc:0", "extremal", area=0.1, steps=2).told()
+        told = attribute(model, photo, "fc:0", "extremal", area=0.1, steps=2).to_json()
     assert told["area_missed"] is True
     assert told["area_wanted"] == 0.1
     assert told["area"] > 0.15
-    told = attribute(model, photo, "fc:0", "extremal", area=0.1, steps=40).told()
+    told = attribute(model, photo, "fc:0", "extremal", area=0.1, steps=40).to_json()
     assert told["area_missed"] is False
 
 

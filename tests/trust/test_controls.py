@@ -6,9 +6,9 @@ from torch import nn
 
 import featvis as fv
 from featvis.trust.controls import (
-    cascade,
     is_untrained,
     randomize,
+    randomized,
     responses_in_random_networks,
 )
 from featvis.trust.references import noise_images
@@ -33,15 +33,18 @@ def test_the_cascade_goes_from_the_layer_downwards_and_leaves_the_network_alone(
     before = values(model.module)
     images = torch.rand((2, 3, 17, 24), generator=chance)
     changed = []
-    for done, total, copy in cascade(model, "norm"):
-        now = values(copy.module)
+    for stage in randomized(model, "norm"):
+        now = values(stage.model.module)
         changed.append(
-            (done, [name for name in ("conv1", "conv2", "norm", "fc") if not _same(now, before, name)])
+            (
+                len(stage.layers),
+                [name for name in ("conv1", "conv2", "norm", "fc") if not _same(now, before, name)],
+            )
         )
-        assert total == 3
+        assert stage.total == 3
     assert changed == [(1, ["norm"]), (2, ["conv2", "norm"]), (3, ["conv1", "conv2", "norm"])]
     assert all(torch.equal(value, before[name]) for name, value in model.module.state_dict().items())
-    last = copy
+    last = stage.model
     assert not torch.allclose(activations_of(last, "conv1", images), activations_of(model, "conv1", images))
 
 
@@ -129,5 +132,6 @@ def test_lite0_with_its_weights_dealt_out_anew_is_told_by_photographs(lite0):
     images = [torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1) / 255 for name in names]
     images += [image.flip(2) for image in images]
     assert not is_untrained(lite0, images)
-    *_, (_, _, changed) = cascade(lite0, "classifier")
+    *_, last = randomized(lite0, "classifier")
+    changed = last.model
     assert is_untrained(changed, images)

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from featvis.attribution.measure import ranks
 from featvis.trust.agreement import agreement, diversity
 from featvis.trust.choice import Choice, choice, extremes
 from featvis.trust.judging import likeness, pool, pooled_layers
-from featvis.trust.paths import path_similarity, ranks, spearman
+from featvis.trust.paths import path_similarity, spearman
 from featvis.trust.references import noise_images
 from featvis.trust.response import PhotographScores, band, band_of_class, beside_photographs, percentile
 from featvis.trust.selectivity import below_directions, selectivity, standardize
@@ -139,7 +140,7 @@ def test_spearman_is_scipys(chance):
     one = torch.randint(0, 6, (3, 40), generator=chance).float()
     other = torch.randn((2, 40), generator=chance)
     for row in range(3):
-        assert ranks(one)[row].numpy() == pytest.approx(stats.rankdata(one[row].numpy()) - 1)
+        assert ranks(one[row]).numpy() == pytest.approx(stats.rankdata(one[row].numpy()))
         for column in range(2):
             expected = stats.spearmanr(one[row].numpy(), other[column].numpy()).statistic
             assert float(spearman(one, other)[row, column]) == pytest.approx(expected)

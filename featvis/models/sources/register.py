@@ -39,22 +39,22 @@ class Source:
     """Whether it also gives the network with random weights."""
 
 
-_REGISTER = Register("featvis.models.sources", "source", Source)
+REGISTER = Register("featvis.models.sources", "source", Source)
 
 
 def source(prefix: str, *, example: str, about: str, random: bool = True) -> Callable[[_Class], _Class]:
     """Enter a class as a source; its arguments are literals, see :class:`Source`."""
-    return _REGISTER.enter(prefix, example=example, about=about, random=random)
+    return REGISTER.enter(prefix, example=example, about=about, random=random)
 
 
 def sources() -> list[Source]:
     """Return the sources, the embedded networks first, importing none."""
-    return sorted(_REGISTER.entries().values(), key=lambda entry: entry.prefix)
+    return sorted(REGISTER.entries().values(), key=lambda entry: entry.prefix)
 
 
 def find_source(prefix: str) -> ModelSource:
     """Import a source and return it."""
-    made: ModelSource = _REGISTER.find(prefix)()
+    made: ModelSource = REGISTER.find(prefix)()
     return made
 
 
