@@ -30,6 +30,12 @@ class CPPNImage(ImageSpace):
     The same parameters are an image at every size: :meth:`featvis.Step.images_at`. An image cannot be fitted.
 
     Parameters: ``layer0``, ``layer1`` …, ``output``, each ``(B, outputs, inputs + 1)``, biases last.
+
+    >>> import featvis as fv
+    >>> small = fv.CPPNImage(size=(8, 8), layers=2, width=4)
+    >>> weights = {name: value[None] for name, value in small.draw(torch.Generator()).items()}
+    >>> small.resized((64, 96)).decode(weights).shape
+    torch.Size([1, 3, 64, 96])
     """
 
     fits = False

@@ -33,6 +33,11 @@ class DeepImage(ImageSpace):
 
     Parameters: ``down0`` …, ``bottom``, ``up0`` …, ``output``, each ``(B, outputs, inputs · places + 1)``,
     biases last.
+
+    >>> import featvis as fv
+    >>> space = fv.DeepImage(size=(24, 32), depth=2, width=8)
+    >>> {name: tuple(value.shape) for name, value in space.draw(torch.Generator()).items()}["output"]
+    (3, 9)
     """
 
     fits = False

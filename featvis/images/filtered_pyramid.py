@@ -35,6 +35,11 @@ class FilteredPyramidImage(ImageSpace):
     Options: those of ``pyramid``: ``levels``; ``interpolation`` of the smaller ones; ``deviation`` of each
     level's start; ``decorrelate`` colours, as a file of ``statistics`` says if one is named.
     Parameters: ``pixels``, ``(B, C, H, W)``.
+
+    >>> import featvis as fv
+    >>> recipe = fv.Recipe(space={"name": "filtered_pyramid", "levels": "octaves"}, optimizer="sgd")
+    >>> recipe.space["interpolation"]
+    'bicubic'
     """
 
     true_gradient = False

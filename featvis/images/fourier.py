@@ -32,6 +32,14 @@ class FourierImage(ImageSpace):
     ``decorrelate`` colours, as a file of ``statistics`` says if one is named
     (:func:`featvis.image_statistics`).
     Parameters: ``spectrum``, ``(B, C, H, W // 2 + 1, 2)``, real and imaginary parts.
+
+    >>> import featvis as fv
+    >>> space, photo = fv.FourierImage(size=(24, 33)), torch.rand(3, 24, 33)
+    >>> parameters = {name: value[None] for name, value in space.fit(photo).items()}
+    >>> parameters["spectrum"].shape
+    torch.Size([1, 3, 24, 17, 2])
+    >>> bool((space.decode(parameters)[0] - photo).abs().max() < 0.5 / 255)
+    True
     """
 
     size: Size | None = None

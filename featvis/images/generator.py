@@ -31,6 +31,11 @@ class GeneratorImage(ImageSpace):
     Options: ``generator``, ``sha256:…``; ``latent``, the shape of its input; ``low`` and ``high``, the ends
     of its output's range, which become 0 and 1; ``deviation`` of the start.
     Parameters: ``latent``, ``(B, *latent)``.
+
+    >>> import featvis as fv
+    >>> fv.GeneratorImage(generator="sha256:0", latent=[8])
+    Traceback (most recent call last):
+    featvis.errors.RecipeError: the recipe's generator sha256:0 is a module; give it to fv.generator_image(...
     """
 
     fits = False
@@ -104,6 +109,12 @@ def generator_image(
     Raises:
         ModelError: the module does not run, or gives no images.
         UserError: an empty range, or a canvas smaller than the images.
+
+    >>> import featvis as fv
+    >>> module = nn.Sequential(nn.ConvTranspose2d(8, 3, 16), nn.Tanh())
+    >>> space = fv.generator_image(module, (8, 1, 1), low=-1)
+    >>> space.canvas, space.channels
+    ((16, 16), 3)
     """
     kept = copy.deepcopy(module).eval().requires_grad_(False)
     first = next((value for value in kept.state_dict().values()), torch.empty(0))

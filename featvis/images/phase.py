@@ -36,6 +36,11 @@ class PhaseImage(ImageSpace):
     Options: ``decorrelate`` colours; ``statistics``, a file of :func:`featvis.image_statistics` whose
     magnitudes, measured at the canvas' size, and colours are used.
     Parameters: ``phases``, ``(B, C, n)`` in radians, one for each independent wave with any magnitude.
+
+    >>> import featvis as fv
+    >>> space = fv.PhaseImage(size=(24, 32))
+    >>> space.magnitudes().shape, space.fits
+    (torch.Size([3, 24, 17]), False)
     """
 
     fits = False

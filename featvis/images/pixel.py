@@ -20,6 +20,12 @@ class PixelImage(ImageSpace):
     Options: ``deviation`` of the start; ``decorrelate`` colours, as
     a file of ``statistics`` says if one is named (:func:`featvis.image_statistics`).
     Parameters: ``pixels``, ``(B, C, H, W)``.
+
+    >>> import featvis as fv
+    >>> space, photo = fv.PixelImage(size=(24, 32)), torch.rand(3, 24, 32)
+    >>> parameters = {name: value[None] for name, value in space.fit(photo).items()}
+    >>> bool((space.decode(parameters)[0] - photo).abs().max() < 0.5 / 255)
+    True
     """
 
     size: Size | None = None

@@ -27,6 +27,11 @@ class PyramidImage(ImageSpace):
     Options: ``levels``; ``interpolation`` of the smaller ones; ``deviation`` of each level's start;
     ``decorrelate`` colours, as a file of ``statistics`` says if one is named.
     Parameters: ``level0`` (the smallest), ``level1`` …, each ``(B, C, h, w)``.
+
+    >>> import featvis as fv
+    >>> start = fv.PyramidImage(size=(24, 32)).draw(torch.Generator())
+    >>> [tuple(level.shape) for level in start.values()]
+    [(3, 3, 4), (3, 6, 8), (3, 12, 16), (3, 24, 32)]
     """
 
     size: Size | None = None

@@ -25,7 +25,13 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ImageStatistics:
-    """Colour correlation and mean magnitude spectrum of photographs."""
+    """Colour correlation and mean magnitude spectrum of photographs, from :func:`featvis.image_statistics`.
+
+    >>> import featvis as fv
+    >>> gray = fv.ImageStatistics(np.eye(1), np.full(1, 0.5), np.ones((1, 4, 3)), (4, 4), images=2, skipped=0)
+    >>> gray.channels, gray.color_matrix.round(3).tolist()
+    (1, [[1.0]])
+    """
 
     covariance: Numbers
     """``(C, C)``: the mean over images of the covariance of their pixels' channels, values in [0, 1]."""
@@ -90,8 +96,20 @@ def root_of(covariance: Numbers) -> Numbers:
 def load_statistics(path: str | Path) -> ImageStatistics:
     """Read what :meth:`ImageStatistics.save` wrote.
 
+    Args:
+        path: of the safetensors file.
+
+    Returns:
+        The statistics, as float64 arrays.
+
     Raises:
         OutputError: no such file, or not one of these.
+
+    >>> import featvis as fv, tempfile
+    >>> told = fv.ImageStatistics(np.eye(1), np.full(1, 0.5), np.ones((1, 4, 3)), (4, 4), images=2, skipped=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fv.load_statistics(told.save(f"{folder}/statistics.safetensors")).images
+    2
     """
     if not Path(path).is_file():
         raise OutputError(f"no file of image statistics {str(path)!r}")

@@ -47,8 +47,19 @@ def image_statistics(
         channels: of the images.
         say: is told how far it is, a line at a time.
 
+    Returns:
+        Covariance, mean and magnitudes, with how many images were read and skipped.
+
     Raises:
         UserError: no such folder, no image of so many channels in it, ``out`` cannot be written.
+
+    >>> import featvis as fv, tempfile
+    >>> noise = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.fromarray(noise).save(f"{folder}/noise.png")
+    ...     statistics = fv.image_statistics(folder, size=(8, 12))
+    >>> statistics.images, statistics.magnitudes.shape
+    (1, (3, 8, 7))
     """
     canvas = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     if min(canvas) < 1 or isinstance(channels, bool) or channels < 1:

@@ -33,9 +33,18 @@ def video(frames: Iterable[Frame], path: str | Path, fps: float = 12.0) -> Path:
             row or column twice.
         fps: frames a second; a GIF counts hundredths of seconds, two at least.
 
+    Returns:
+        The file's path.
+
     Raises:
         OutputError: another ending, no encoder for MP4, a place that cannot be written.
+        RecipeError: no possible number of frames a second.
         CanvasError: no frame, or frames of two sizes.
+
+    >>> import featvis as fv, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fv.video(torch.rand(3, 3, 16, 24), f"{folder}/noise.gif", fps=10).name
+    'noise.gif'
     """
     target = Path(path)
     kind = target.suffix.lower().removeprefix(".")
@@ -63,6 +72,13 @@ def morph(pictures: Sequence[Picture], frames: int = 24) -> list[Tensor]:
     Raises:
         RecipeError: fewer than two pictures or one frame, or an image space that cannot show any image.
         CanvasError: pictures of two sizes.
+
+    >>> import featvis as fv
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> images = fv.morph(fv.render(model, "0:0:2", size=16, steps=1, transforms=[], lanes=2), frames=4)
+    >>> len(images), images[0].shape
+    (5, torch.Size([3, 16, 16]))
     """
     if frames < 1:
         raise RecipeError(f"a morph takes at least one frame from picture to picture, got {frames}")

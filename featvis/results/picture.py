@@ -27,7 +27,15 @@ CHUNK = "featvis"
 
 @dataclass
 class Picture:
-    """One finished picture: its 8-bit values, what it is a picture of, and how it was made."""
+    """One finished picture: its 8-bit values, what it is a picture of, and how it was made.
+
+    >>> import featvis as fv, torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> (picture,) = fv.render(model, "0:1", size=(16, 20), steps=1, transforms=[], lanes=1)
+    >>> picture.target, picture.unit, picture.status, picture.image.shape
+    ('0:1', 1, 'ok', torch.Size([3, 16, 20]))
+    """
 
     levels: NDArray[np.uint8]
     """``(C, H, W)``, the values that are saved and were scored."""
@@ -194,10 +202,25 @@ class Picture:
 
 
 def load_picture(path: str | Path) -> Picture:
-    """Read a picture back from its PNG.
+    """Read a picture back from its PNG, with its recipe.
+
+    Args:
+        path: of a PNG that featvis wrote.
+
+    Returns:
+        The picture as it was saved; snapshots, transparency, seconds and preprocessing are not in the file.
 
     Raises:
-        OutputError: not there, damaged, or no picture of ours.
+        OutputError: not there, damaged, or not made by featvis.
+
+    >>> import featvis as fv, tempfile, torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> (picture,) = fv.render(model, "0:1", size=16, steps=1, transforms=[], lanes=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = fv.load_picture(picture.save(f"{folder}/unit.png"))
+    >>> again.key == picture.key, bool((again.levels == picture.levels).all())
+    (True, True)
     """
     try:
         with Image.open(path) as opened:
@@ -232,6 +255,12 @@ def load_image(path: str | Path, channels: int, size: tuple[int, int] | None = N
 
     Raises:
         OutputError: no readable image, or a number of channels that image files do not have.
+
+    >>> import featvis as fv, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (24, 16), "red").save(f"{folder}/red.png")
+    ...     fv.load_image(f"{folder}/red.png", channels=3)[:, 0, 0].tolist()
+    [1.0, 0.0, 0.0]
     """
     import torch
 

@@ -151,10 +151,10 @@ def values_of(kind: str) -> str:
 
 
 def _paragraphs(docstring: str) -> list[str]:
-    """Return paragraphs, each on one line, without marks of reStructuredText, parameters and errors."""
+    """Return paragraphs, each on one line, without reStructuredText, parameters, errors, examples."""
     found = []
     for block in docstring.split("\n\n"):
-        if block.lstrip().startswith("Raises:"):
+        if block.lstrip().startswith(("Raises:", ">>>")):
             break
         lines = re.split(r"\n(?=\s*- )", block.partition("Parameters:")[0])
         text = "\n".join(" ".join(line.split()) for line in lines if line.strip())

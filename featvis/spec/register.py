@@ -34,8 +34,28 @@ _T = TypeVar("_T", bound=type)
 def part(name: str, *, python_only: bool = False) -> Callable[[_T], _T]:
     """Enter a class under ``name`` in the family of its package; its fields become its options.
 
-    With ``python_only``, recipes' files and the command line cannot name it. The class gets a validating
-    constructor (keywords only); a wrong option raises :class:`~featvis.errors.RecipeError` in one line.
+    The class gets a validating constructor (keywords only); a wrong option raises
+    :class:`~featvis.errors.RecipeError` in one line.
+
+    Args:
+        name: by which recipes of this program know it; give another class another name.
+        python_only: recipes' files and the command line cannot name it.
+
+    Returns:
+        The decorator of an :class:`featvis.ImageSpace` or a :class:`featvis.Transform`.
+
+    >>> import featvis as fv
+    >>> @fv.part("darker")
+    ... class Darker(fv.Transform):
+    ...     numbers = 0
+    ...     factor: float = 0.5
+    ...     def prepare(self, uniform, progress, canvas, shown_size):
+    ...         return uniform
+    ...     def apply(self, images, values, field, shown_size):
+    ...         return images * self.factor
+    >>> Darker(factor="much")
+    Traceback (most recent call last):
+    featvis.errors.RecipeError: Darker: factor: input should be a valid number...
     """
 
     def enter(cls: _T) -> _T:

@@ -28,18 +28,24 @@ _POSITION = re.compile(r"^\s*(-?\d+)\s*,\s*(-?\d+)\s*$")
 
 @dataclass(frozen=True, order=True)
 class Target:
-    """One unit of one layer, at one position of its map or over the whole of it."""
+    """One unit of one layer, at one position of its map or over the whole of it.
+
+    Args:
+        layer: its dotted name.
+        unit: channel, neuron or class, counted from 0.
+        position: (row, column) on the layer's map, counted from 0; None for the mean over the map.
+
+    >>> import featvis as fv
+    >>> str(fv.Target("features.28", 7, (4, 6)))
+    'features.28:7@4,6'
+    """
 
     layer: str
     unit: int
     position: tuple[int, int] | None = None
 
     def __str__(self) -> str:
-        """Write the address as the grammar reads it.
-
-        >>> str(Target("features.28", 7, (4, 6)))
-        'features.28:7@4,6'
-        """
+        """Write the address as the grammar reads it."""
         where = "" if self.position is None else f"@{self.position[0]},{self.position[1]}"
         return f"{self.layer}:{self.unit}{where}"
 

@@ -31,6 +31,10 @@ class Kornia(Transform):
 
     Raises:
         RecipeError: kornia is not installed, has no such augmentation or refuses an option; on construction.
+
+    >>> import featvis as fv
+    >>> fv.Kornia(augmentation="RandomGaussianBlur", kernel_size=[3, 3], sigma=[0.1, 2.0], p=1.0).options["p"]
+    1.0
     """
 
     numbers = 1

@@ -26,7 +26,9 @@ def test_the_grid_is_affine_grids(shown_size):
 
 
 @pytest.mark.parametrize("pad", ["reflect", "edge", "gray"])
-@pytest.mark.parametrize(("size", "shown_size"), [((17, 24), (17, 24)), ((24, 17), (31, 9)), ((1, 8), (5, 5))])
+@pytest.mark.parametrize(
+    ("size", "shown_size"), [((17, 24), (17, 24)), ((24, 17), (31, 9)), ((1, 8), (5, 5))]
+)
 def test_the_ordered_form_is_grid_sample(size, shown_size, pad):
     images, values = drawn(size, shown_size)
     grid = make_grid(values, shown_size)
