@@ -102,9 +102,13 @@ class ImageSpace(ABC):
             spread: how many times wider than usual; later attempts at a dead unit start wider.
         """
 
-    @abstractmethod
     def fit(self, image: Tensor) -> Parameters:
-        """Return the parameters whose image is ``image`` ``(C, H, W)``, to within half an 8-bit level."""
+        """Return the parameters whose image is ``image`` ``(C, H, W)``, to within half an 8-bit level.
+
+        Raises:
+            CanvasError: the image is of another size or range, or this space cannot show any image.
+        """
+        raise CanvasError(f"the image space {self.part_name!r} cannot start from an image")
 
     def begin(self, image: Tensor, generator: torch.Generator) -> Parameters:
         """Return the parameters of a run that starts from ``image``, as :meth:`fit` does.

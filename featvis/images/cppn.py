@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.spec.options import AtLeastOne, Positive, Size
 from featvis.spec.register import part
@@ -59,17 +58,9 @@ class CPPNImage(ImageSpace):
         passed = self.width if self.activation == "relu" else 2 * self.width
         drawn = {}
         for layer in range(self.layers):
-            drawn[f"layer{layer}"] = _draw(self.width, passed if layer else 2, 1.0, generator)
-        drawn["output"] = _draw(self.channels, passed, self.deviation * spread, generator)
+            drawn[f"layer{layer}"] = draw_layer(self.width, passed if layer else 2, 1.0, generator)
+        drawn["output"] = draw_layer(self.channels, passed, self.deviation * spread, generator)
         return drawn
-
-    def fit(self, image: Tensor) -> Parameters:
-        """Refuse.
-
-        Raises:
-            CanvasError: always; what a small network can draw is no photograph.
-        """
-        raise CanvasError("the image space 'cppn' cannot start from an image")
 
     def grow(self, parameters: Parameters, larger: ImageSpace) -> Parameters:
         """Keep every parameter: they are the same image on any canvas."""
@@ -85,7 +76,8 @@ class CPPNImage(ImageSpace):
         return images.view(lanes, self.channels, height, width)
 
 
-def _draw(outputs: int, inputs: int, deviation: float, generator: torch.Generator) -> Tensor:
+def draw_layer(outputs: int, inputs: int, deviation: float, generator: torch.Generator) -> Tensor:
+    """Draw one layer's weights N(0, ``deviation``² / inputs), and zeros for its biases after them."""
     weights = torch.randn((outputs, inputs), generator=generator) * (deviation / math.sqrt(inputs))
     return torch.cat([weights, torch.zeros(outputs, 1)], dim=1)
 

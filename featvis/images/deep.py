@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
+from featvis.images.cppn import draw_layer
 from featvis.spec.options import AtLeastOne, Positive, Size
 from featvis.spec.register import part
 from featvis.squash import squash
@@ -60,17 +59,9 @@ class DeepImage(ImageSpace):
         inputs |= {f"down{level}": self.width for level in range(1, self.depth)}
         inputs |= {"bottom": self.width}
         inputs |= {f"up{level}": 2 * self.width for level in range(self.depth)}
-        drawn = {name: _draw(self.width, count * 9, 1.0, generator) for name, count in inputs.items()}
-        drawn["output"] = _draw(self.channels, self.width, self.deviation * spread, generator)
+        drawn = {name: draw_layer(self.width, count * 9, 1.0, generator) for name, count in inputs.items()}
+        drawn["output"] = draw_layer(self.channels, self.width, self.deviation * spread, generator)
         return drawn
-
-    def fit(self, image: Tensor) -> Parameters:
-        """Refuse.
-
-        Raises:
-            CanvasError: always; a small network does not draw every image.
-        """
-        raise CanvasError("the image space 'deep' cannot start from an image")
 
     def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
         output = parameters["output"]
@@ -93,11 +84,6 @@ class DeepImage(ImageSpace):
     def _layer(weights: Tensor, found: Tensor) -> Tensor:
         # One group: statistics of each picture alone, and of all its channels, so that one pixel will do.
         return functional.silu(functional.group_norm(_convolve(weights, found, 3), 1))
-
-
-def _draw(outputs: int, inputs: int, gain: float, generator: torch.Generator) -> Tensor:
-    weights = torch.randn((outputs, inputs), generator=generator) * (gain / math.sqrt(inputs))
-    return torch.cat([weights, torch.zeros(outputs, 1)], dim=1)
 
 
 def _convolve(weights: Tensor, found: Tensor, side: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
-from featvis.images.color import check_statistics, color_matrix, from_unit_range, to_unit_range
+from featvis.images.color import ColoredImage
 from featvis.images.spectrum import falling_amplitudes
 from featvis.spec.options import AtLeastOne, NonNegative, Positive, Size, Statistics
 from featvis.spec.register import part
@@ -22,7 +22,7 @@ REFERENCE_SIZE = 224
 
 
 @part("fourier")
-class FourierImage(ImageSpace):
+class FourierImage(ColoredImage):
     """Waves of all lengths, the long ones scaled up as in photographs (Lucid; Olah et al. 2017).
 
     sigmoid(C · ¼ · irfft2(s(k) · z)), s(k) = 1 / max(|k|, 1/N)^p, N the longer side, orthonormal. For p ≠ 1
@@ -49,19 +49,14 @@ class FourierImage(ImageSpace):
     decorrelate: bool = True
     statistics: Statistics | None = None
 
-    def __post_init__(self) -> None:
-        check_statistics(self.statistics, self.channels, self.decorrelate)
-
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
         height, width = self.canvas
         shape = (self.channels, height, width // 2 + 1, 2)
         return {"spectrum": torch.randn(shape, generator=generator) * (self.deviation * spread)}
 
     def fit(self, image: Tensor) -> Parameters:  # noqa: D102
-        image = self.check_image(image)
-        matrix = color_matrix(self.channels, self.decorrelate, image.device, self.statistics)
-        raw = from_unit_range(image, matrix)
-        gain = _gain(*self.canvas, self.exponent, image.device, torch.float64)
+        raw = self.fit_raw(image)
+        gain = _gain(*self.canvas, self.exponent, raw.device, torch.float64)
         spectrum = torch.view_as_real(torch.fft.rfft2(raw, norm="ortho") / gain[..., 0])
         return {"spectrum": spectrum.float().contiguous()}
 
@@ -94,11 +89,11 @@ class FourierImage(ImageSpace):
             grown[:, :, up, :columns] = half
         return {"spectrum": grown / there}
 
-    def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
+    def decode_raw(self, parameters: Parameters) -> Tensor:  # noqa: D102
         spectrum = parameters["spectrum"]
         gain = _gain(*self.canvas, self.exponent, spectrum.device, spectrum.dtype)
         raw: Tensor = _Inverse.apply(spectrum, gain, self.canvas)
-        return to_unit_range(raw, color_matrix(self.channels, self.decorrelate, raw.device, self.statistics))
+        return raw
 
 
 @lru_cache(maxsize=16)

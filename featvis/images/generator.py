@@ -69,14 +69,6 @@ class GeneratorImage(ImageSpace):
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
         return {"latent": torch.randn(tuple(self.latent), generator=generator) * (self.deviation * spread)}
 
-    def fit(self, image: Tensor) -> Parameters:
-        """Refuse.
-
-        Raises:
-            CanvasError: always; a generator does not give every image.
-        """
-        raise CanvasError("the image space 'generator' cannot start from an image")
-
     def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
         latent = parameters["latent"]
         made: Tensor = _module(self.generator, latent.device)(latent)
