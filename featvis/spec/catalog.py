@@ -13,16 +13,13 @@ from pydantic import BaseModel, ConfigDict
 from featvis.spec import register
 
 _PACKAGE = Path(__file__).parent.parent
-_NUMBERS = {
+_VALUES = {
     "Positive": "a number above 0",
     "NonNegative": "a number from 0 up",
     "Fraction": "a number from 0 to 1",
     "Count": "a whole number from 0 up",
     "AtLeastOne": "a whole number from 1 up",
     "AtLeastTwo": "a whole number from 2 up",
-}
-_VALUES = {
-    **_NUMBERS,
     "PositiveSchedule": "a number from 0 up, or [start, end] over the run",
     "FractionSchedule": "a number from 0 to 1, or [start, end] over the run",
     "Range": "a number above 0, or [least, greatest], or [start, end] of such pairs",

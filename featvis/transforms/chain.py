@@ -129,11 +129,12 @@ class Chain:
         self, streams: Sequence[Callable[[str], torch.Generator]]
     ) -> tuple[list[Tensor], list[Tensor | None]]:
         """Each transform's values ``(lanes, steps, m)`` and fields."""
-        steps, canvas, device = self._steps, self._canvas, self._device
+        steps, device = self._steps, self._device
         progress = torch.linspace(0, 1, steps) if steps > 1 else torch.zeros(1)
         every_value: list[Tensor] = []
         every_field: list[Tensor | None] = []
-        for place, transform in enumerate(self.transforms):
+        sizes = sizes_of(self.transforms, self._canvas, self.shown_size)
+        for place, (transform, (before, after)) in enumerate(zip(self.transforms, sizes, strict=True)):
             if transform.copies() > 1:
                 streams = [
                     _of_copy(stream, f"{place}.{copy}")
@@ -144,16 +145,12 @@ class Chain:
             numbers = torch.stack(
                 [draws.uniform(stream(purpose), steps, transform.numbers) for stream in streams]
             )
-            # From here on images have the shown size if this transform resizes or one did before.
-            resized = any(earlier.resizes for earlier in self.transforms[: place + 1])
-            after = self.shown_size if resized else canvas
-            every_value.append(transform.prepare(numbers, progress, canvas, after).to(device))
+            every_value.append(transform.prepare(numbers, progress, before, after).to(device))
             fields = [
                 transform.draw_field(stream(purpose + " field"), self._channels, after) for stream in streams
             ]
             drawn = [field for field in fields if field is not None]
             every_field.append(transform.keep_fields(torch.stack(drawn).to(device)) if drawn else None)
-            canvas = after
         return every_value, every_field
 
     def __call__(self, images: Tensor, step: int | Tensor) -> Tensor:
