@@ -49,12 +49,7 @@ class CPPNImage(ImageSpace):
     deviation: Positive = 0.02
 
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:
-        """Draw the weights of one picture's network.
-
-        Args:
-            generator: the picture's own chance, on the CPU.
-            spread: how many times wider than usual the last layer's weights are, and with them the image.
-        """
+        """Draw the weights of one picture's network; ``spread`` widens those of the last layer."""
         passed = self.width if self.activation == "relu" else 2 * self.width
         drawn = {}
         for layer in range(self.layers):

@@ -49,12 +49,7 @@ class DeepImage(ImageSpace):
     deviation: Positive = 0.05
 
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:
-        """Draw the weights of one picture's network.
-
-        Args:
-            generator: the picture's own chance, on the CPU.
-            spread: how many times wider than usual the last layer's weights are, and with them the image.
-        """
+        """Draw the weights of one picture's network; ``spread`` widens those of the last layer."""
         inputs = {"down0": NOISE_CHANNELS}
         inputs |= {f"down{level}": self.width for level in range(1, self.depth)}
         inputs |= {"bottom": self.width}

@@ -63,12 +63,7 @@ class PhaseImage(ColoredImage):
         return super().resized(size)
 
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:
-        """Draw the phases of one picture's start, uniform on [-π, π).
-
-        Args:
-            generator: the picture's own chance, on the CPU.
-            spread: makes no difference: no phases are wider than these.
-        """
+        """Draw the phases of one picture's start, uniform on [-π, π), whatever the ``spread``."""
         shape = (self.channels, self._waves(torch.device("cpu")).where.numel())
         return {"phases": (torch.rand(shape, generator=generator) * 2 - 1) * math.pi}
 

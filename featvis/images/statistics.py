@@ -138,11 +138,7 @@ def load_statistics(path: str | Path) -> ImageStatistics:
 
 @lru_cache(maxsize=8)
 def statistics_of(pinned: str, channels: int) -> ImageStatistics:
-    """Return the statistics that a recipe names, for images of so many channels.
-
-    Args:
-        pinned: ``PATH#sha256:DIGEST``; the digest was checked when the recipe was.
-        channels: of the images.
+    """Return the statistics that a recipe names as ``PATH#sha256:DIGEST``, which was checked with it.
 
     Raises:
         RecipeError: they are of images of other channels.

@@ -71,12 +71,7 @@ class Entry:
 
 
 def read_entry(raw: dict[str, Any], recipes: dict[str, Any]) -> Entry:
-    """Read one entry of a manifest; what is of the wrong type counts as not there.
-
-    Args:
-        raw: the entry.
-        recipes: the manifest's recipes by id, which tell the size of the canvas.
-    """
+    """Read one entry of a manifest; what is of the wrong type counts as not there."""
     recipe = read_text(raw.get("recipe"))
     status = raw.get("status")
     status = status if status in ("ok", "dead", "failed") else "failed"

@@ -14,12 +14,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 12, 40
 
 
 def make_trace(scores: Sequence[float], steps: int | None, name: str) -> Markup:
-    """Draw scores, evenly spread over a run of so many steps; nothing for fewer than two, or for absurd ones.
+    """Draw scores, evenly spread over a run; nothing for fewer than two, or for absurd ones.
 
-    Args:
-        scores: finite numbers, first to last.
-        steps: how many steps the run had; None counts the scores.
-        name: a word for the ids in the SVG, letters and digits, another for each drawing of a page.
+    ``name`` begins the ids in the SVG: letters and digits, another for each drawing of a page.
     """
     if len(scores) < 2 or max(map(abs, scores)) > 1e200:
         return Markup("")

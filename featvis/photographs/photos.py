@@ -115,10 +115,6 @@ def read_photo(path: Path, channels: int) -> Image.Image | None:
     The orientation that a camera wrote is applied. What is transparent is laid on white; 16-bit levels
     become 8-bit ones; of an animation the first frame counts. A picture with more pixels than
     Pillow's limit for decompression bombs is not decoded.
-
-    Args:
-        path: the file.
-        channels: 3 for RGB, 1 for grey.
     """
     try:
         with Image.open(path, formats=_readable_formats()) as opened:

@@ -50,16 +50,7 @@ def search_folder(
     batch: int,
     say: Callable[[str], None] | None,
 ) -> SearchResult:
-    """Show every photograph to the network once and keep the best of each unit.
-
-    Args:
-        model: the network.
-        listing: the files.
-        wanted: units by layer.
-        count: how many photographs for each unit.
-        size: (height, width) to resize for.
-        batch: how many photographs the network sees at once.
-        say: is told how far it is.
+    """Show every photograph to the network once and keep the ``count`` best of each wanted unit, by layer.
 
     Raises:
         UserError: no file is a photograph.

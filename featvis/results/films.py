@@ -96,11 +96,7 @@ def morph(pictures: Sequence[Picture], frames: int = 24) -> list[Tensor]:
 
 
 def check_morph(each: Sequence[tuple[dict[str, Any], tuple[int, int]]], channels: int) -> ImageSpace:
-    """Return the image space in which pictures turn into each other.
-
-    Args:
-        each: of every picture the recipe's image space and (height, width).
-        channels: of all of them.
+    """Return the image space in which pictures, each (space as in a recipe, size), turn into each other.
 
     Raises:
         RecipeError: fewer than two pictures, or an image space that cannot show any image.

@@ -113,13 +113,7 @@ class Store:
         return None
 
     def made_with(self, layer: str, recipe: Recipe, but: Collection[str]) -> dict[str, Any] | None:
-        """Return the recipe by which the folder's first picture of a layer was made, if it is this one.
-
-        Args:
-            layer: the layer's name.
-            recipe: the recipe that is asked for.
-            but: its fields that may differ.
-        """
+        """Return the recipe of a layer's first picture, if it is this one up to the fields of ``but``."""
         asked = {name: value for name, value in recipe.to_json().items() if name not in but}
         for entry in sorted(self.entries.values(), key=_place):
             made: dict[str, Any] = self.top["recipes"].get(entry.get("recipe"), {})

@@ -122,10 +122,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
 
 
 def values_of(kind: str) -> str:
-    """Return in words what an option of a type may be.
-
-    Args:
-        kind: the type as it is written in the part's class.
+    """Return in words what an option may be, from its type as the part's class writes it.
 
     >>> values_of("Literal['l2', 'linf']")
     'l2 or linf'

@@ -15,22 +15,12 @@ from featvis.transforms.warp import Warp
 
 
 def with_background(transforms: Sequence[Transform], backdrop: tuple[float, float] | None) -> list[Transform]:
-    """Return a run's transforms, behind random backgrounds where images have alpha.
-
-    Args:
-        transforms: in their order.
-        backdrop: deviation and exponent of the backgrounds; None for images without alpha.
-    """
+    """Put random backgrounds of this deviation and exponent before a run's transforms; None for no alpha."""
     return [*transforms] if backdrop is None else [Background(*backdrop), *transforms]
 
 
 def check_transforms(transforms: Sequence[Transform], canvas: Size, shown_size: Size) -> None:
     """Find before a run that one of its transforms cannot change what it is given.
-
-    Args:
-        transforms: in their order.
-        canvas: (height, width) of the images.
-        shown_size: (height, width) that the network is shown.
 
     Raises:
         CanvasError: it cannot.
@@ -71,14 +61,9 @@ class Chain:
         """Draw everything that the run will need.
 
         Args:
-            transforms: in their order.
             streams: for each lane, a function from a purpose to the generator for it.
-            steps: how many steps the run has.
-            channels: of the images.
-            canvas: (height, width) of the images.
             shown_size: (height, width) that the network is shown; a plain resample is put in front if no
                 transform resizes.
-            device: where the run takes place.
         """
         self.shown_size = shown_size
         self.transforms = list(transforms)
