@@ -64,10 +64,10 @@ class CPPNImage(ImageSpace):
     def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
         height, width = self.canvas
         lanes = parameters["output"].shape[0]
-        found = _coordinates(height, width, parameters["output"].device).expand(lanes, -1, -1)
+        passed = _coordinates(height, width, parameters["output"].device).expand(lanes, -1, -1)
         for layer in range(self.layers):
-            found = _passed_on(_linear(parameters[f"layer{layer}"], found), self.activation)
-        images = squash(_linear(parameters["output"], found))
+            passed = _passed_on(_linear(parameters[f"layer{layer}"], passed), self.activation)
+        images = squash(_linear(parameters["output"], passed))
         return images.view(lanes, self.channels, height, width)
 
 
@@ -77,16 +77,16 @@ def draw_layer(outputs: int, inputs: int, deviation: float, generator: torch.Gen
     return torch.cat([weights, torch.zeros(outputs, 1)], dim=1)
 
 
-def _linear(weights: Tensor, found: Tensor) -> Tensor:
+def _linear(weights: Tensor, inputs: Tensor) -> Tensor:
     """One product for each lane, so that no lane sees another's weights: ``(B, outputs, places)``."""
-    return torch.baddbmm(weights[:, :, -1:], weights[:, :, :-1], found)
+    return torch.baddbmm(weights[:, :, -1:], weights[:, :, :-1], inputs)
 
 
-def _passed_on(found: Tensor, activation: str) -> Tensor:
+def _passed_on(sums: Tensor, activation: str) -> Tensor:
     if activation == "relu":
-        return (found.relu() - 0.4) / 0.58
+        return (sums.relu() - 0.4) / 0.58
     shift, scale = (0.0, 0.6) if activation == "atan" else (0.45, 0.396)
-    passed: Tensor = _Arcs.apply(found, shift, scale)
+    passed: Tensor = _Arcs.apply(sums, shift, scale)
     return passed
 
 
@@ -94,19 +94,19 @@ class _Arcs(torch.autograd.Function):
     """atan(u) / 0.67 beside (atan(u)² - shift) / scale; keeps u alone, for a run's memory is these."""
 
     @staticmethod
-    def forward(ctx: Any, found: Tensor, shift: float, scale: float) -> Tensor:
-        ctx.save_for_backward(found)
+    def forward(ctx: Any, sums: Tensor, shift: float, scale: float) -> Tensor:
+        ctx.save_for_backward(sums)
         ctx.scale = scale
-        arcs = found.atan()
+        arcs = sums.atan()
         return torch.cat([arcs / 0.67, (arcs.square() - shift) / scale], dim=1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (found,) = ctx.saved_tensors
+        (sums,) = ctx.saved_tensors
         first, second = gradients[0].chunk(2, dim=1)
-        inner = first / 0.67 + second * found.atan() * (2 / ctx.scale)
-        return inner / (1 + found.square()), None, None
+        inner = first / 0.67 + second * sums.atan() * (2 / ctx.scale)
+        return inner / (1 + sums.square()), None, None
 
 
 @lru_cache(maxsize=16)

@@ -61,37 +61,37 @@ class DeepImage(ImageSpace):
     def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
         output = parameters["output"]
         lanes = output.shape[0]
-        found = _noise(*self.canvas, output.device).expand(lanes, -1, -1, -1)
+        maps = _noise(*self.canvas, output.device).expand(lanes, -1, -1, -1)
         passed = []
         for level in range(self.depth):
-            found = self._layer(parameters[f"down{level}"], found)
-            passed.append(found)
-            found = functional.avg_pool2d(found, 2, ceil_mode=True)
-        found = self._layer(parameters["bottom"], found)
+            maps = self._layer(parameters[f"down{level}"], maps)
+            passed.append(maps)
+            maps = functional.avg_pool2d(maps, 2, ceil_mode=True)
+        maps = self._layer(parameters["bottom"], maps)
         for level in reversed(range(self.depth)):
             beside = passed[level]
             height, width = beside.shape[2:]
-            repeated = found.repeat_interleave(2, 2)[:, :, :height].repeat_interleave(2, 3)[..., :width]
-            found = self._layer(parameters[f"up{level}"], torch.cat([repeated, beside], dim=1))
-        return squash(_convolve(output, found, 1))
+            repeated = maps.repeat_interleave(2, 2)[:, :, :height].repeat_interleave(2, 3)[..., :width]
+            maps = self._layer(parameters[f"up{level}"], torch.cat([repeated, beside], dim=1))
+        return squash(_convolve(output, maps, 1))
 
     @staticmethod
-    def _layer(weights: Tensor, found: Tensor) -> Tensor:
+    def _layer(weights: Tensor, maps: Tensor) -> Tensor:
         # One group: statistics of each picture alone, and of all its channels, so that one pixel will do.
-        return functional.silu(functional.group_norm(_convolve(weights, found, 3), 1))
+        return functional.silu(functional.group_norm(_convolve(weights, maps, 3), 1))
 
 
-def _convolve(weights: Tensor, found: Tensor, side: int) -> Tensor:
+def _convolve(weights: Tensor, maps: Tensor, side: int) -> Tensor:
     """Convolve each lane with its own weights: one group for each."""
     lanes, outputs = weights.shape[:2]
-    kernels = weights[:, :, :-1].reshape(lanes * outputs, found.shape[1], side, side)
+    kernels = weights[:, :, :-1].reshape(lanes * outputs, maps.shape[1], side, side)
     biases = weights[:, :, -1].reshape(-1)
-    height, width = found.shape[2:]
+    height, width = maps.shape[2:]
     if side == 3:
         # By joining, for a GPU adds up the gradients of its own replication in any order.
-        found = torch.cat([found[:, :, :1], found, found[:, :, -1:]], dim=2)
-        found = torch.cat([found[..., :1], found, found[..., -1:]], dim=3)
-    together = found.reshape(1, -1, *found.shape[2:])
+        maps = torch.cat([maps[:, :, :1], maps, maps[:, :, -1:]], dim=2)
+        maps = torch.cat([maps[..., :1], maps, maps[..., -1:]], dim=3)
+    together = maps.reshape(1, -1, *maps.shape[2:])
     convolved = functional.conv2d(together, kernels, biases, groups=lanes)
     return convolved.view(lanes, outputs, height, width)
 

@@ -71,9 +71,9 @@ class FourierImage(ColoredImage):
             raise CanvasError(f"a canvas grows, {height}x{width} to {tall}x{wide} does not")
         exponent = larger.exponent if isinstance(larger, FourierImage) else self.exponent
         per_pixel = math.sqrt(tall * wide / (height * width))  # orthonormal waves are lower on more pixels
-        here = _gain(height, width, self.exponent, spectrum.device, spectrum.dtype)
-        there = _gain(tall, wide, exponent, spectrum.device, spectrum.dtype)
-        waves = spectrum * here * per_pixel
+        gain = _gain(height, width, self.exponent, spectrum.device, spectrum.dtype)
+        larger_gain = _gain(tall, wide, exponent, spectrum.device, spectrum.dtype)
+        waves = spectrum * gain * per_pixel
         grown = spectrum.new_zeros((*spectrum.shape[:2], tall, wide // 2 + 1, 2))
         up, columns = (height + 1) // 2, waves.shape[3]
         grown[:, :, :up, :columns] = waves[:, :, :up]
@@ -87,7 +87,7 @@ class FourierImage(ColoredImage):
             half = grown[:, :, tall - down, :columns] / 2
             grown[:, :, tall - down, :columns] = half
             grown[:, :, up, :columns] = half
-        return {"spectrum": grown / there}
+        return {"spectrum": grown / larger_gain}
 
     def decode_raw(self, parameters: Parameters) -> Tensor:  # noqa: D102
         spectrum = parameters["spectrum"]

@@ -121,8 +121,8 @@ def generator_image(
     digest = _digest(kept)
     shape = (int(made.shape[1]), int(made.shape[2]), int(made.shape[3]))
     _KEPT[digest] = kept, shape
-    given: dict[str, Any] = {"low": low, "high": high, "deviation": deviation, "size": size or shape[1:]}
-    space: GeneratorImage = GeneratorImage(generator=digest, latent=list(latent), channels=shape[0], **given)  # type: ignore[call-arg]
+    about: dict[str, Any] = {"low": low, "high": high, "deviation": deviation, "size": size or shape[1:]}
+    space: GeneratorImage = GeneratorImage(generator=digest, latent=list(latent), channels=shape[0], **about)  # type: ignore[call-arg]
     return space
 
 

@@ -68,7 +68,7 @@ class ImageStatistics:
             "mean": self.mean,
             "magnitudes": self.magnitudes.astype(np.float32),
         }
-        told = {
+        about = {
             "format": FORMAT,
             "images": self.images,
             "skipped": self.skipped,
@@ -76,7 +76,7 @@ class ImageStatistics:
             "fingerprint": self.fingerprint,
         }
         # One entry, for safetensors writes several in any order.
-        return write_whole(Path(path), save(arrays, {"featvis": json.dumps(told)}))
+        return write_whole(Path(path), save(arrays, {"featvis": json.dumps(about)}))
 
 
 def root_of(covariance: Numbers) -> Numbers:
@@ -115,25 +115,25 @@ def load_statistics(path: str | Path) -> ImageStatistics:
         raise OutputError(f"no file of image statistics {str(path)!r}")
     try:
         with safe_open(path, "numpy") as opened:
-            told = json.loads((opened.metadata() or {}).get("featvis", "{}"))
-            if told.get("format") != FORMAT:
+            about = json.loads((opened.metadata() or {}).get("featvis", "{}"))
+            if about.get("format") != FORMAT:
                 raise OutputError(f"{path} holds no image statistics of this version of featvis")
-            height, width = told["size"]
+            height, width = about["size"]
             arrays = {name: opened.get_tensor(name).astype(np.float64) for name in opened.keys()}  # noqa: SIM118
-        found = ImageStatistics(
+        statistics = ImageStatistics(
             **arrays,
             size=(int(height), int(width)),
-            images=int(told["images"]),
-            skipped=int(told["skipped"]),
-            fingerprint=told["fingerprint"],
+            images=int(about["images"]),
+            skipped=int(about["skipped"]),
+            fingerprint=about["fingerprint"],
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise OutputError(f"{path} holds no image statistics: {error}") from None
-    channels, (rows, columns) = found.channels, found.size
-    shapes = found.covariance.shape, found.magnitudes.shape
+    channels, (rows, columns) = statistics.channels, statistics.size
+    shapes = statistics.covariance.shape, statistics.magnitudes.shape
     if shapes != ((channels, channels), (channels, rows, columns // 2 + 1)):
         raise OutputError(f"{path} is damaged: its statistics have shapes {shapes}")
-    return found
+    return statistics
 
 
 @lru_cache(maxsize=8)
@@ -145,9 +145,9 @@ def statistics_of(pinned: str, channels: int) -> ImageStatistics:
         OutputError: the file is none of statistics.
     """
     path = pinned.rpartition(PIN)[0]
-    found = load_statistics(Path(path).expanduser())
-    if found.channels != channels:
+    statistics = load_statistics(Path(path).expanduser())
+    if statistics.channels != channels:
         raise RecipeError(
-            f"{path} holds statistics of images of {found.channels} channels, these images have {channels}"
+            f"{path} is of images of {statistics.channels} channels, these images have {channels}"
         )
-    return found
+    return statistics

@@ -102,11 +102,11 @@ def _present(examples: dict[str, Any] | None, root: Path) -> dict[str, Any] | No
     if examples is None or not isinstance(examples.get("units"), dict):
         return examples
     units = {}
-    for unit, told in examples["units"].items():
-        if isinstance(told, dict) and isinstance(told.get("examples"), list):
-            crops = [one for one in told["examples"] if isinstance(one, dict)]
-            told = {**told, "examples": [{**one, "file": _crop(one.get("file"), root)} for one in crops]}
-        units[unit] = told
+    for unit, table in examples["units"].items():
+        if isinstance(table, dict) and isinstance(table.get("examples"), list):
+            crops = [crop for crop in table["examples"] if isinstance(crop, dict)]
+            table = {**table, "examples": [{**crop, "file": _crop(crop.get("file"), root)} for crop in crops]}
+        units[unit] = table
     return {**examples, "units": units}
 
 

@@ -73,10 +73,10 @@ def image_statistics(
         if (before.fingerprint, before.size, before.channels) == (listing.fingerprint, canvas, channels):
             return before
     with quiet_decoders():
-        found = _measure(listing, canvas, channels, say or _say_nothing)
+        measured = _measure(listing, canvas, channels, say or _say_nothing)
     if out is not None:
-        found.save(out)
-    return found
+        measured.save(out)
+    return measured
 
 
 def _read_again(out: Path) -> ImageStatistics:
@@ -130,12 +130,12 @@ def _measure(
 def _canvases(
     listing: Listing, size: tuple[int, int], channels: int, say: Callable[[str], None], what: str
 ) -> Iterator[Canvas]:
-    total, told = len(listing.names), 0
+    total, spoken = len(listing.names), 0
     read = read_ahead(lambda name: _canvas(listing.folder / name, size, channels), listing.names, AHEAD)
     for number, canvas in enumerate(read, 1):
-        if number >= told + max(1, total // 10):
+        if number >= spoken + max(1, total // 10):
             say(f"{what}: {number:,} of {total:,} files")
-            told = number
+            spoken = number
         if canvas is not None:
             yield canvas
 

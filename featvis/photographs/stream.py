@@ -56,16 +56,16 @@ def search_folder(
         UserError: no file is a photograph.
     """
     layers = model.at(size).layers
-    one = _Pass(model, layers, wanted, size=size, count=count)
+    search = _Pass(model, layers, wanted, size=size, count=count)
     with model.tap(list(wanted), size=size) as tap:
-        one.run(tap, listing, batch, say)
-    if not one.images:
+        search.run(tap, listing, batch, say)
+    if not search.images:
         raise UserError(
-            f"{listing.folder} holds no photograph that can be read ({one.skipped:,} files were skipped)"
+            f"{listing.folder} holds no photograph that can be read ({search.skipped:,} files were skipped)"
         )
     gridded = [name for name in wanted if layers[name].kind in GRIDDED]
     if not gridded:
-        return SearchResult(one.images, one.skipped, one.entries(listing, None))
+        return SearchResult(search.images, search.skipped, search.entries(listing, None))
     if say is not None:
         say("measuring what the best positions see")
     # Another tap, which ends at the deepest layer that has positions.
@@ -75,9 +75,9 @@ def search_folder(
             layers,
             gridded,
             channels=model.channels,
-            multiple=one.multiple,
+            multiple=search.multiple,
         )
-        return SearchResult(one.images, one.skipped, one.entries(listing, fields))
+        return SearchResult(search.images, search.skipped, search.entries(listing, fields))
 
 
 class _Kept:
@@ -93,13 +93,13 @@ class _Kept:
 
     def add(self, activation: Tensor, canvas: Size, numbers: list[int], rows: list[int | None]) -> None:
         """Take what the layer gave for a batch; canvases beyond ``numbers`` are copies."""
-        said = read_responses(activation[: len(numbers)], self.layer, self.units, canvas)
+        responses = read_responses(activation[: len(numbers)], self.layer, self.units, canvas)
         whose = torch.tensor(numbers)
-        self.best.add(said.values, said.places, whose)
-        self.values.add(said.values.numpy(), rows)
+        self.best.add(responses.values, responses.places, whose)
+        self.values.add(responses.values.numpy(), rows)
         if self.scores is not self.values:
-            scores = said.scores
-            self.best_score.add(scores.nan_to_num(-torch.inf), torch.full_like(said.places, -1), whose)
+            scores = responses.scores
+            self.best_score.add(scores.nan_to_num(-torch.inf), torch.full_like(responses.places, -1), whose)
             self.scores.add(scores.numpy(), rows)
 
 
@@ -206,7 +206,7 @@ class _Pass:
         return {
             "examples": examples,
             "quantiles": _pairs(VALUE_SHARES, kept.values.quantiles(place, filled, VALUE_SHARES)),
-            "mean_best": _number(np.mean([one["value"] for one in examples])) if examples else None,
+            "mean_best": _number(np.mean([example["value"] for example in examples])) if examples else None,
             "mean_value": _number(kept.values.mean(place)),
             "scores": {
                 "best": _number(best_score) if has_score else None,

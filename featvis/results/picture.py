@@ -148,7 +148,7 @@ class Picture:
 
     def entry(self, file: str | None = None) -> dict[str, Any]:
         """Return what the manifest says of this picture."""
-        told = {
+        entry = {
             "file": file,
             "target": self.target,
             "layer": self.layer,
@@ -168,23 +168,23 @@ class Picture:
             "attempt": self.attempt,
         }
         if self.asked_key is not None:
-            told["asked_key"] = self.asked_key
+            entry["asked_key"] = self.asked_key
         if self.candidates:
-            told |= {"candidates": self.candidates, "chosen": self.chosen}
-        if self.evaluations != told["steps"]:
-            told["evaluations"] = self.evaluations
-        return told
+            entry |= {"candidates": self.candidates, "chosen": self.chosen}
+        if self.evaluations != entry["steps"]:
+            entry["evaluations"] = self.evaluations
+        return entry
 
     def png(self) -> bytes:
         """Return the PNG file's bytes: the same recipe gives the same bytes."""
         # The seconds it took differ from run to run, so only the manifest tells them.
         entry = {key: value for key, value in self.entry().items() if key not in ("file", "seconds")}
-        told = {**entry, "channels": int(self.levels.shape[0]), "model": self.model, "weights": self.weights}
-        told["recipe"] = self.recipe
+        content = {**entry, "channels": int(self.levels.shape[0]), "recipe": self.recipe}
+        content |= {"model": self.model, "weights": self.weights}
         if self.alpha:
-            told["alpha"] = True
+            content["alpha"] = True
         info = PngImagePlugin.PngInfo()
-        info.add_text(CHUNK, json.dumps(told, sort_keys=True))
+        info.add_text(CHUNK, json.dumps(content, sort_keys=True))
         buffer = io.BytesIO()
         self.pil.save(buffer, "PNG", pnginfo=info, compress_level=6)
         return buffer.getvalue()
@@ -234,12 +234,12 @@ def load_picture(path: str | Path) -> Picture:
     if text is None:
         raise OutputError(f"{path} carries no recipe: it was not made by featvis, or its text was stripped")
     try:
-        told = json.loads(text)
-        channels = int(told.pop("channels"))
+        content = json.loads(text)
+        channels = int(content.pop("channels"))
         levels = array.transpose(2, 0, 1) if array.ndim == 3 else array.reshape(channels, -1, array.shape[1])
-        known = {name: told[name] for name in told if name in Picture.__dataclass_fields__}
-        if isinstance(told.get("steps"), int) and told["steps"] != told["recipe"].get("steps"):
-            known["taken"] = told["steps"]
+        known = {name: content[name] for name in content if name in Picture.__dataclass_fields__}
+        if isinstance(content.get("steps"), int) and content["steps"] != content["recipe"].get("steps"):
+            known["taken"] = content["steps"]
         return Picture(levels=np.array(levels, dtype=np.uint8), **known)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(f"{path}: what it tells of its recipe is damaged ({error})") from None

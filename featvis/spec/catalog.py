@@ -54,20 +54,20 @@ class Entry(BaseModel):
 
 def parts_of(family: str) -> list[Entry]:
     """Return the parts of a family that recipes can name, with their options."""
-    found = []
+    entries = []
     for name, schema in sorted(register.scan(family).items()):
         fields = schema.model_fields
         # As a recipe would write them: a range that stays is no pair of ranges.
-        given: dict[str, Any] = {"options": {}} if "options" in fields else {}
-        made = schema.model_construct(**given)
+        required: dict[str, Any] = {"options": {}} if "options" in fields else {}
+        made = schema.model_construct(**required)
         written = made.model_dump(mode="json")
         options = tuple(
-            (key, values_of(one.description or ""), "" if one.is_required() else repr(written[key]))
-            for key, one in fields.items()
+            (key, values_of(field.description or ""), "" if field.is_required() else repr(written[key]))
+            for key, field in fields.items()
         )
         text = schema.__doc__ or ""
-        found.append(Entry(name=name, about=_first_sentence(text), more=_further(text), options=options))
-    return found
+        entries.append(Entry(name=name, about=_first_sentence(text), more=_further(text), options=options))
+    return entries
 
 
 def public_names() -> dict[str, str]:
@@ -79,7 +79,7 @@ def public_names() -> dict[str, str]:
 
 def constructors(family: str) -> list[Entry]:
     """Return the public functions of a family: ``images``, ``transforms`` or ``objectives``."""
-    found = []
+    entries = []
     for name, home in sorted(public_names().items()):
         if not home.startswith((f"featvis.{family}.", *_MAKERS.get(family, ()))):
             continue
@@ -87,8 +87,8 @@ def constructors(family: str) -> list[Entry]:
         for node in ast.parse(source.read_text("utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == name:
                 about = _first_sentence(ast.get_docstring(node) or "")
-                found.append(Entry(name=f"fv.{name}({ast.unparse(node.args)})", about=about))
-    return found
+                entries.append(Entry(name=f"fv.{name}({ast.unparse(node.args)})", about=about))
+    return entries
 
 
 def markdown() -> str:
@@ -108,7 +108,7 @@ def markdown() -> str:
         made = constructors(family)
         if made:
             lines += ["### From Python", ""]
-            lines += markdown_table(("call", "what it is"), [(f"`{one.name}`", one.about) for one in made])
+            lines += markdown_table(("call", "what it is"), [(f"`{call.name}`", call.about) for call in made])
     return "\n".join(lines)
 
 
@@ -146,7 +146,7 @@ def values_of(kind: str) -> str:
 
 def _paragraphs(docstring: str) -> list[str]:
     """Return paragraphs, each on one line, without reStructuredText, parameters, errors, examples."""
-    found = []
+    paragraphs = []
     for block in docstring.split("\n\n"):
         if block.lstrip().startswith(("Raises:", ">>>")):
             break
@@ -154,8 +154,8 @@ def _paragraphs(docstring: str) -> list[str]:
         text = "\n".join(" ".join(line.split()) for line in lines if line.strip())
         text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", text.replace("``", "`"))
         if text:
-            found.append(text)
-    return found
+            paragraphs.append(text)
+    return paragraphs
 
 
 def _first_sentence(docstring: str) -> str:

@@ -90,17 +90,17 @@ PIN = "#sha256:"
 
 def _pin(value: str) -> str:
     """Tie a file's path to what the file holds, so that another content makes another recipe."""
-    path, _, told = value.partition(PIN)
+    path, _, pinned = value.partition(PIN)
     try:
-        found = hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:32]
+        digest = hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:32]
     except OSError as error:
         raise ValueError(
             f"{path!r} cannot be read ({error.strerror or error}); "
             "fv.image_statistics(folder, out=...) makes such a file"
         ) from None
-    if told and told != found:
+    if pinned and pinned != digest:
         raise ValueError(f"{path!r} holds other statistics than those the recipe was made with")
-    return f"{path}{PIN}{found}"
+    return f"{path}{PIN}{digest}"
 
 
 Statistics = Annotated[str, AfterValidator(_pin)]

@@ -92,11 +92,8 @@ class Chain:
             return objective(activations, images)
         lanes = images.shape[0]
         scores = [
-            objective(
-                {name: found[copy * lanes : (copy + 1) * lanes] for name, found in activations.items()},
-                images,
-            )
-            for copy in range(self.copies)
+            objective({name: values[first : first + lanes] for name, values in activations.items()}, images)
+            for first in range(0, self.copies * lanes, lanes)
         ]
         return torch.stack(scores).mean(0)
 
@@ -104,8 +101,8 @@ class Chain:
         """Give a lane to another picture, with that picture's own draws."""
         values, fields = self._draw([stream])
         # The copies of a picture lie a whole batch of lanes apart.
-        for mine, new in zip(self._values, values, strict=True):
-            mine[lane :: self._lanes] = new
+        for values_of_all, new in zip(self._values, values, strict=True):
+            values_of_all[lane :: self._lanes] = new
         for field, drawn in zip(self._fields, fields, strict=True):
             if field is not None and drawn is not None:
                 field[lane :: self._lanes] = drawn

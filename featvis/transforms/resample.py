@@ -40,7 +40,7 @@ def resample(images: Tensor, values: Tensor, shown_size: Size, pad: Pad) -> Tens
 
 
 def averaged(images: Tensor, least: float, shown_size: Size) -> Tensor:
-    """Average away detail that would alias where even the ``least`` window is far larger than what is shown."""
+    """Average away detail that would alias where even the ``least`` window is shown much smaller."""
     shrink = int(least * min(images.shape[2] / shown_size[0], images.shape[3] / shown_size[1]))
     if shrink < 2:
         return images
