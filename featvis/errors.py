@@ -16,31 +16,37 @@ class FeatvisError(Exception):
 
 
 class UserError(FeatvisError):
-    """A request that cannot be carried out as it stands; the message says how to mend it."""
+    """A request cannot be carried out as it stands; the message says how to mend it.
+
+    >>> import featvis as fv
+    >>> fv.Recipe(stepz=3)
+    Traceback (most recent call last):
+    featvis.errors.RecipeError: recipe: unknown key 'stepz'; did you mean 'steps'...
+    """
 
 
 class TargetError(UserError):
-    """An address (``layer:units@row,column``) that does not parse or names nothing."""
+    """An address (``layer:units@row,column``) does not parse, or names no layer, unit, class or position."""
 
 
 class RecipeError(UserError):
-    """A recipe, config or option that is unknown, of the wrong type or out of range."""
+    """A recipe, config or option is unknown, of the wrong type or out of range; raised before any compute."""
 
 
 class ModelError(UserError):
-    """A network that is unknown, does not load, or cannot be used as asked."""
+    """A network is unknown, does not load, or cannot be used as asked."""
 
 
 class WeightsError(ModelError):
-    """Weights that are missing, damaged, unsafe to read, or do not fit the network."""
+    """Weights are missing, damaged, unsafe to read, or do not fit the network."""
 
 
 class CanvasError(UserError):
-    """A canvas that the network cannot take; the message names the smallest valid size."""
+    """The network, image space or transform cannot take a canvas or an image of this size or range."""
 
 
 class OutputError(UserError):
-    """A place that cannot be written, or a file that is not one of ours."""
+    """A place cannot be written, or a file cannot be read or was not made by featvis."""
 
 
 class Interrupted(KeyboardInterrupt):

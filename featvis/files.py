@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from featvis.errors import OutputError
@@ -38,3 +40,15 @@ def write_whole(path: Path, content: bytes, *, sync: bool = True) -> Path:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def clear_leftovers(paths: Iterable[Path], endings: str) -> None:
+    """Remove what a killed :func:`write_whole` left half-written.
+
+    Args:
+        paths: those that may be; others among them stay.
+        endings: of the whole files' names, with ``|`` between them.
+    """
+    ours = re.compile(rf"\..+\.({endings})\.\w+\.part")
+    for path in [path for path in paths if ours.fullmatch(path.name) and path.is_file()]:
+        path.unlink(missing_ok=True)

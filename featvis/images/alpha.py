@@ -25,6 +25,11 @@ class AlphaImage(Wrapper):
     α; ``background_deviation``, how strong the backgrounds are before their sigmoid;
     ``background_exponent``, by which power of the frequency their waves fall.
     Parameters: ``color.…`` and ``alpha.…``, each the inner space's.
+
+    >>> import featvis as fv
+    >>> space = fv.AlphaImage(size=(24, 32), inner="pixel")
+    >>> space.image_channels, sorted(space.draw(torch.Generator()))
+    (4, ['alpha.pixels', 'color.pixels'])
     """
 
     size: Size | None = None

@@ -21,7 +21,21 @@ class ImageSpace(ABC):
     """A learnable parameterization of images ``(B, C, H, W)``, float in [0, 1].
 
     A space holds no parameters itself: :meth:`draw` and :meth:`fit` make those of one picture
-    (without the batch axis), :meth:`decode` turns a batch of them into images.
+    (without the batch axis), :meth:`decode` turns a batch of them into images. One of your own defines these
+    three and is entered by :func:`featvis.part`.
+
+    Args:
+        size: (height, width) in pixels, or one number for a square; a run sets it to the recipe's.
+        channels: of the images; a run sets it to the network's.
+
+    Raises:
+        RecipeError: an option is unknown, of the wrong type or out of range; when the space is made.
+
+    >>> import featvis as fv
+    >>> space = fv.PixelImage(size=(24, 32))
+    >>> parameters = {name: value[None] for name, value in space.draw(torch.Generator()).items()}
+    >>> space.decode(parameters).shape
+    torch.Size([1, 3, 24, 32])
     """
 
     size: tuple[int, int] | None
@@ -88,9 +102,13 @@ class ImageSpace(ABC):
             spread: how many times wider than usual; later attempts at a dead unit start wider.
         """
 
-    @abstractmethod
     def fit(self, image: Tensor) -> Parameters:
-        """Return the parameters whose image is ``image`` ``(C, H, W)``, to within half an 8-bit level."""
+        """Return the parameters whose image is ``image`` ``(C, H, W)``, to within half an 8-bit level.
+
+        Raises:
+            CanvasError: the image is of another size or range, or this space cannot show any image.
+        """
+        raise CanvasError(f"the image space {self.part_name!r} cannot start from an image")
 
     def begin(self, image: Tensor, generator: torch.Generator) -> Parameters:
         """Return the parameters of a run that starts from ``image``, as :meth:`fit` does.

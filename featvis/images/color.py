@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from featvis.errors import RecipeError
+from featvis.images.base import ImageSpace, Parameters
 from featvis.images.statistics import statistics_of
 from featvis.squash import squash
 
@@ -76,15 +78,32 @@ def from_unit_range(image: Tensor, matrix: Tensor | None) -> Tensor:
     return raw
 
 
-def check_statistics(statistics: str | None, channels: int, decorrelate: bool) -> None:
-    """Find before any compute that a file of statistics is none, is of other channels, or would go unused.
+class ColoredImage(ImageSpace):
+    """An image space of channels that vary independently, which are mixed into colours: sigmoid(C · raw)."""
 
-    Raises:
-        UserError: it is.
-    """
-    if statistics is not None:
-        if not decorrelate:
-            raise RecipeError(
-                "statistics are colours to decorrelate by; with decorrelate off, leave them out"
-            )
-        statistics_of(statistics, channels)
+    decorrelate: bool
+    statistics: str | None
+
+    def __post_init__(self) -> None:
+        """Find before any compute that a file of statistics is none, is of other channels, or goes unused."""
+        if self.statistics is not None:
+            if not self.decorrelate:
+                raise RecipeError(
+                    "statistics are colours to decorrelate by; with decorrelate off, leave them out"
+                )
+            statistics_of(self.statistics, self.channels)
+
+    @abstractmethod
+    def decode_raw(self, parameters: Parameters) -> Tensor:
+        """Return the decorrelated channels ``(B, C, H, W)``, before they are mixed and squashed."""
+
+    def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
+        raw = self.decode_raw(parameters)
+        return to_unit_range(raw, color_matrix(self.channels, self.decorrelate, raw.device, self.statistics))
+
+    def fit_raw(self, image: Tensor) -> Tensor:
+        """Return the decorrelated channels of an image ``(C, H, W)``, float64."""
+        image = self.check_image(image)
+        return from_unit_range(
+            image, color_matrix(self.channels, self.decorrelate, image.device, self.statistics)
+        )

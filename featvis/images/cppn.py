@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.spec.options import AtLeastOne, Positive, Size
 from featvis.spec.register import part
@@ -30,6 +29,12 @@ class CPPNImage(ImageSpace):
     The same parameters are an image at every size: :meth:`featvis.Step.images_at`. An image cannot be fitted.
 
     Parameters: ``layer0``, ``layer1`` …, ``output``, each ``(B, outputs, inputs + 1)``, biases last.
+
+    >>> import featvis as fv
+    >>> small = fv.CPPNImage(size=(8, 8), layers=2, width=4)
+    >>> weights = {name: value[None] for name, value in small.draw(torch.Generator()).items()}
+    >>> small.resized((64, 96)).decode(weights).shape
+    torch.Size([1, 3, 64, 96])
     """
 
     fits = False
@@ -44,26 +49,13 @@ class CPPNImage(ImageSpace):
     deviation: Positive = 0.02
 
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:
-        """Draw the weights of one picture's network.
-
-        Args:
-            generator: the picture's own chance, on the CPU.
-            spread: how many times wider than usual the last layer's weights are, and with them the image.
-        """
+        """Draw the weights of one picture's network; ``spread`` widens those of the last layer."""
         passed = self.width if self.activation == "relu" else 2 * self.width
         drawn = {}
         for layer in range(self.layers):
-            drawn[f"layer{layer}"] = _draw(self.width, passed if layer else 2, 1.0, generator)
-        drawn["output"] = _draw(self.channels, passed, self.deviation * spread, generator)
+            drawn[f"layer{layer}"] = draw_layer(self.width, passed if layer else 2, 1.0, generator)
+        drawn["output"] = draw_layer(self.channels, passed, self.deviation * spread, generator)
         return drawn
-
-    def fit(self, image: Tensor) -> Parameters:
-        """Refuse.
-
-        Raises:
-            CanvasError: always; what a small network can draw is no photograph.
-        """
-        raise CanvasError("the image space 'cppn' cannot start from an image")
 
     def grow(self, parameters: Parameters, larger: ImageSpace) -> Parameters:
         """Keep every parameter: they are the same image on any canvas."""
@@ -72,28 +64,29 @@ class CPPNImage(ImageSpace):
     def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
         height, width = self.canvas
         lanes = parameters["output"].shape[0]
-        found = _coordinates(height, width, parameters["output"].device).expand(lanes, -1, -1)
+        passed = _coordinates(height, width, parameters["output"].device).expand(lanes, -1, -1)
         for layer in range(self.layers):
-            found = _passed_on(_linear(parameters[f"layer{layer}"], found), self.activation)
-        images = squash(_linear(parameters["output"], found))
+            passed = _passed_on(_linear(parameters[f"layer{layer}"], passed), self.activation)
+        images = squash(_linear(parameters["output"], passed))
         return images.view(lanes, self.channels, height, width)
 
 
-def _draw(outputs: int, inputs: int, deviation: float, generator: torch.Generator) -> Tensor:
+def draw_layer(outputs: int, inputs: int, deviation: float, generator: torch.Generator) -> Tensor:
+    """Draw one layer's weights N(0, ``deviation``² / inputs), and zeros for its biases after them."""
     weights = torch.randn((outputs, inputs), generator=generator) * (deviation / math.sqrt(inputs))
     return torch.cat([weights, torch.zeros(outputs, 1)], dim=1)
 
 
-def _linear(weights: Tensor, found: Tensor) -> Tensor:
+def _linear(weights: Tensor, inputs: Tensor) -> Tensor:
     """One product for each lane, so that no lane sees another's weights: ``(B, outputs, places)``."""
-    return torch.baddbmm(weights[:, :, -1:], weights[:, :, :-1], found)
+    return torch.baddbmm(weights[:, :, -1:], weights[:, :, :-1], inputs)
 
 
-def _passed_on(found: Tensor, activation: str) -> Tensor:
+def _passed_on(sums: Tensor, activation: str) -> Tensor:
     if activation == "relu":
-        return (found.relu() - 0.4) / 0.58
+        return (sums.relu() - 0.4) / 0.58
     shift, scale = (0.0, 0.6) if activation == "atan" else (0.45, 0.396)
-    passed: Tensor = _Arcs.apply(found, shift, scale)
+    passed: Tensor = _Arcs.apply(sums, shift, scale)
     return passed
 
 
@@ -101,19 +94,19 @@ class _Arcs(torch.autograd.Function):
     """atan(u) / 0.67 beside (atan(u)² - shift) / scale; keeps u alone, for a run's memory is these."""
 
     @staticmethod
-    def forward(ctx: Any, found: Tensor, shift: float, scale: float) -> Tensor:
-        ctx.save_for_backward(found)
+    def forward(ctx: Any, sums: Tensor, shift: float, scale: float) -> Tensor:
+        ctx.save_for_backward(sums)
         ctx.scale = scale
-        arcs = found.atan()
+        arcs = sums.atan()
         return torch.cat([arcs / 0.67, (arcs.square() - shift) / scale], dim=1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (found,) = ctx.saved_tensors
+        (sums,) = ctx.saved_tensors
         first, second = gradients[0].chunk(2, dim=1)
-        inner = first / 0.67 + second * found.atan() * (2 / ctx.scale)
-        return inner / (1 + found.square()), None, None
+        inner = first / 0.67 + second * sums.atan() * (2 / ctx.scale)
+        return inner / (1 + sums.square()), None, None
 
 
 @lru_cache(maxsize=16)

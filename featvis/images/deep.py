@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
+from featvis.images.cppn import draw_layer
 from featvis.spec.options import AtLeastOne, Positive, Size
 from featvis.spec.register import part
 from featvis.squash import squash
@@ -33,6 +32,11 @@ class DeepImage(ImageSpace):
 
     Parameters: ``down0`` …, ``bottom``, ``up0`` …, ``output``, each ``(B, outputs, inputs · places + 1)``,
     biases last.
+
+    >>> import featvis as fv
+    >>> space = fv.DeepImage(size=(24, 32), depth=2, width=8)
+    >>> {name: tuple(value.shape) for name, value in space.draw(torch.Generator()).items()}["output"]
+    (3, 9)
     """
 
     fits = False
@@ -45,67 +49,49 @@ class DeepImage(ImageSpace):
     deviation: Positive = 0.05
 
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:
-        """Draw the weights of one picture's network.
-
-        Args:
-            generator: the picture's own chance, on the CPU.
-            spread: how many times wider than usual the last layer's weights are, and with them the image.
-        """
+        """Draw the weights of one picture's network; ``spread`` widens those of the last layer."""
         inputs = {"down0": NOISE_CHANNELS}
         inputs |= {f"down{level}": self.width for level in range(1, self.depth)}
         inputs |= {"bottom": self.width}
         inputs |= {f"up{level}": 2 * self.width for level in range(self.depth)}
-        drawn = {name: _draw(self.width, count * 9, 1.0, generator) for name, count in inputs.items()}
-        drawn["output"] = _draw(self.channels, self.width, self.deviation * spread, generator)
+        drawn = {name: draw_layer(self.width, count * 9, 1.0, generator) for name, count in inputs.items()}
+        drawn["output"] = draw_layer(self.channels, self.width, self.deviation * spread, generator)
         return drawn
-
-    def fit(self, image: Tensor) -> Parameters:
-        """Refuse.
-
-        Raises:
-            CanvasError: always; a small network does not draw every image.
-        """
-        raise CanvasError("the image space 'deep' cannot start from an image")
 
     def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
         output = parameters["output"]
         lanes = output.shape[0]
-        found = _noise(*self.canvas, output.device).expand(lanes, -1, -1, -1)
+        maps = _noise(*self.canvas, output.device).expand(lanes, -1, -1, -1)
         passed = []
         for level in range(self.depth):
-            found = self._layer(parameters[f"down{level}"], found)
-            passed.append(found)
-            found = functional.avg_pool2d(found, 2, ceil_mode=True)
-        found = self._layer(parameters["bottom"], found)
+            maps = self._layer(parameters[f"down{level}"], maps)
+            passed.append(maps)
+            maps = functional.avg_pool2d(maps, 2, ceil_mode=True)
+        maps = self._layer(parameters["bottom"], maps)
         for level in reversed(range(self.depth)):
             beside = passed[level]
             height, width = beside.shape[2:]
-            repeated = found.repeat_interleave(2, 2)[:, :, :height].repeat_interleave(2, 3)[..., :width]
-            found = self._layer(parameters[f"up{level}"], torch.cat([repeated, beside], dim=1))
-        return squash(_convolve(output, found, 1))
+            repeated = maps.repeat_interleave(2, 2)[:, :, :height].repeat_interleave(2, 3)[..., :width]
+            maps = self._layer(parameters[f"up{level}"], torch.cat([repeated, beside], dim=1))
+        return squash(_convolve(output, maps, 1))
 
     @staticmethod
-    def _layer(weights: Tensor, found: Tensor) -> Tensor:
+    def _layer(weights: Tensor, maps: Tensor) -> Tensor:
         # One group: statistics of each picture alone, and of all its channels, so that one pixel will do.
-        return functional.silu(functional.group_norm(_convolve(weights, found, 3), 1))
+        return functional.silu(functional.group_norm(_convolve(weights, maps, 3), 1))
 
 
-def _draw(outputs: int, inputs: int, gain: float, generator: torch.Generator) -> Tensor:
-    weights = torch.randn((outputs, inputs), generator=generator) * (gain / math.sqrt(inputs))
-    return torch.cat([weights, torch.zeros(outputs, 1)], dim=1)
-
-
-def _convolve(weights: Tensor, found: Tensor, side: int) -> Tensor:
+def _convolve(weights: Tensor, maps: Tensor, side: int) -> Tensor:
     """Convolve each lane with its own weights: one group for each."""
     lanes, outputs = weights.shape[:2]
-    kernels = weights[:, :, :-1].reshape(lanes * outputs, found.shape[1], side, side)
+    kernels = weights[:, :, :-1].reshape(lanes * outputs, maps.shape[1], side, side)
     biases = weights[:, :, -1].reshape(-1)
-    height, width = found.shape[2:]
+    height, width = maps.shape[2:]
     if side == 3:
         # By joining, for a GPU adds up the gradients of its own replication in any order.
-        found = torch.cat([found[:, :, :1], found, found[:, :, -1:]], dim=2)
-        found = torch.cat([found[..., :1], found, found[..., -1:]], dim=3)
-    together = found.reshape(1, -1, *found.shape[2:])
+        maps = torch.cat([maps[:, :, :1], maps, maps[:, :, -1:]], dim=2)
+        maps = torch.cat([maps[..., :1], maps, maps[..., -1:]], dim=3)
+    together = maps.reshape(1, -1, *maps.shape[2:])
     convolved = functional.conv2d(together, kernels, biases, groups=lanes)
     return convolved.view(lanes, outputs, height, width)
 

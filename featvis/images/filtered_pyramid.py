@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from featvis.images.base import ImageSpace, Parameters
-from featvis.images.color import check_statistics, color_matrix, from_unit_range, to_unit_range
+from featvis.images.base import Parameters
+from featvis.images.color import ColoredImage
 from featvis.images.levels import draw_levels, level_sizes, resizing, sum_levels
 from featvis.spec.options import AtLeastOne, Positive, Size, Statistics
 from featvis.spec.register import part
@@ -20,7 +20,7 @@ LEFT_OUT = 0.005
 
 
 @part("filtered_pyramid")
-class FilteredPyramidImage(ImageSpace):
+class FilteredPyramidImage(ColoredImage):
     """What the space ``pyramid`` is under ``optimizer = "sgd"``, at a fraction of the cost.
 
     An SGD step moves every level by the gradient that reaches it, and so the image by K·g: g its own
@@ -35,6 +35,11 @@ class FilteredPyramidImage(ImageSpace):
     Options: those of ``pyramid``: ``levels``; ``interpolation`` of the smaller ones; ``deviation`` of each
     level's start; ``decorrelate`` colours, as a file of ``statistics`` says if one is named.
     Parameters: ``pixels``, ``(B, C, H, W)``.
+
+    >>> import featvis as fv
+    >>> recipe = fv.Recipe(space={"name": "filtered_pyramid", "levels": "octaves"}, optimizer="sgd")
+    >>> recipe.space["interpolation"]
+    'bicubic'
     """
 
     true_gradient = False
@@ -47,24 +52,19 @@ class FilteredPyramidImage(ImageSpace):
     decorrelate: bool = True
     statistics: Statistics | None = None
 
-    def __post_init__(self) -> None:
-        check_statistics(self.statistics, self.channels, self.decorrelate)
-
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
         deviation = self.deviation * spread
         drawn = draw_levels(self.levels, self.canvas, self.channels, deviation, generator)
         return {"pixels": sum_levels(drawn, self.canvas, self.interpolation)}
 
     def fit(self, image: Tensor) -> Parameters:  # noqa: D102
-        image = self.check_image(image)
-        matrix = color_matrix(self.channels, self.decorrelate, image.device, self.statistics)
-        return {"pixels": from_unit_range(image, matrix).float()}
+        return {"pixels": self.fit_raw(image).float()}
 
-    def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
+    def decode_raw(self, parameters: Parameters) -> Tensor:  # noqa: D102
         pixels = parameters["pixels"]
         rows, columns = _filter(self.levels, self.interpolation, self.canvas, pixels.device)
         raw: Tensor = _Filtered.apply(pixels, rows, columns)
-        return to_unit_range(raw, color_matrix(self.channels, self.decorrelate, raw.device, self.statistics))
+        return raw
 
 
 class _Filtered(torch.autograd.Function):

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
-from featvis.images.color import check_statistics, color_matrix, from_unit_range, to_unit_range
+from featvis.images.color import ColoredImage
 from featvis.images.spectrum import falling_amplitudes
 from featvis.spec.options import AtLeastOne, NonNegative, Positive, Size, Statistics
 from featvis.spec.register import part
@@ -22,7 +22,7 @@ REFERENCE_SIZE = 224
 
 
 @part("fourier")
-class FourierImage(ImageSpace):
+class FourierImage(ColoredImage):
     """Waves of all lengths, the long ones scaled up as in photographs (Lucid; Olah et al. 2017).
 
     sigmoid(C · ¼ · irfft2(s(k) · z)), s(k) = 1 / max(|k|, 1/N)^p, N the longer side, orthonormal. For p ≠ 1
@@ -32,6 +32,14 @@ class FourierImage(ImageSpace):
     ``decorrelate`` colours, as a file of ``statistics`` says if one is named
     (:func:`featvis.image_statistics`).
     Parameters: ``spectrum``, ``(B, C, H, W // 2 + 1, 2)``, real and imaginary parts.
+
+    >>> import featvis as fv
+    >>> space, photo = fv.FourierImage(size=(24, 33)), torch.rand(3, 24, 33)
+    >>> parameters = {name: value[None] for name, value in space.fit(photo).items()}
+    >>> parameters["spectrum"].shape
+    torch.Size([1, 3, 24, 17, 2])
+    >>> bool((space.decode(parameters)[0] - photo).abs().max() < 0.5 / 255)
+    True
     """
 
     size: Size | None = None
@@ -41,19 +49,14 @@ class FourierImage(ImageSpace):
     decorrelate: bool = True
     statistics: Statistics | None = None
 
-    def __post_init__(self) -> None:
-        check_statistics(self.statistics, self.channels, self.decorrelate)
-
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
         height, width = self.canvas
         shape = (self.channels, height, width // 2 + 1, 2)
         return {"spectrum": torch.randn(shape, generator=generator) * (self.deviation * spread)}
 
     def fit(self, image: Tensor) -> Parameters:  # noqa: D102
-        image = self.check_image(image)
-        matrix = color_matrix(self.channels, self.decorrelate, image.device, self.statistics)
-        raw = from_unit_range(image, matrix)
-        gain = _gain(*self.canvas, self.exponent, image.device, torch.float64)
+        raw = self.fit_raw(image)
+        gain = _gain(*self.canvas, self.exponent, raw.device, torch.float64)
         spectrum = torch.view_as_real(torch.fft.rfft2(raw, norm="ortho") / gain[..., 0])
         return {"spectrum": spectrum.float().contiguous()}
 
@@ -68,9 +71,9 @@ class FourierImage(ImageSpace):
             raise CanvasError(f"a canvas grows, {height}x{width} to {tall}x{wide} does not")
         exponent = larger.exponent if isinstance(larger, FourierImage) else self.exponent
         per_pixel = math.sqrt(tall * wide / (height * width))  # orthonormal waves are lower on more pixels
-        here = _gain(height, width, self.exponent, spectrum.device, spectrum.dtype)
-        there = _gain(tall, wide, exponent, spectrum.device, spectrum.dtype)
-        waves = spectrum * here * per_pixel
+        gain = _gain(height, width, self.exponent, spectrum.device, spectrum.dtype)
+        larger_gain = _gain(tall, wide, exponent, spectrum.device, spectrum.dtype)
+        waves = spectrum * gain * per_pixel
         grown = spectrum.new_zeros((*spectrum.shape[:2], tall, wide // 2 + 1, 2))
         up, columns = (height + 1) // 2, waves.shape[3]
         grown[:, :, :up, :columns] = waves[:, :, :up]
@@ -84,13 +87,13 @@ class FourierImage(ImageSpace):
             half = grown[:, :, tall - down, :columns] / 2
             grown[:, :, tall - down, :columns] = half
             grown[:, :, up, :columns] = half
-        return {"spectrum": grown / there}
+        return {"spectrum": grown / larger_gain}
 
-    def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
+    def decode_raw(self, parameters: Parameters) -> Tensor:  # noqa: D102
         spectrum = parameters["spectrum"]
         gain = _gain(*self.canvas, self.exponent, spectrum.device, spectrum.dtype)
         raw: Tensor = _Inverse.apply(spectrum, gain, self.canvas)
-        return to_unit_range(raw, color_matrix(self.channels, self.decorrelate, raw.device, self.statistics))
+        return raw
 
 
 @lru_cache(maxsize=16)

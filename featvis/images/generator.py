@@ -31,6 +31,11 @@ class GeneratorImage(ImageSpace):
     Options: ``generator``, ``sha256:…``; ``latent``, the shape of its input; ``low`` and ``high``, the ends
     of its output's range, which become 0 and 1; ``deviation`` of the start.
     Parameters: ``latent``, ``(B, *latent)``.
+
+    >>> import featvis as fv
+    >>> fv.GeneratorImage(generator="sha256:0", latent=[8])
+    Traceback (most recent call last):
+    featvis.errors.RecipeError: the recipe's generator sha256:0 is a module; give it to fv.generator_image(...
     """
 
     fits = False
@@ -64,14 +69,6 @@ class GeneratorImage(ImageSpace):
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
         return {"latent": torch.randn(tuple(self.latent), generator=generator) * (self.deviation * spread)}
 
-    def fit(self, image: Tensor) -> Parameters:
-        """Refuse.
-
-        Raises:
-            CanvasError: always; a generator does not give every image.
-        """
-        raise CanvasError("the image space 'generator' cannot start from an image")
-
     def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
         latent = parameters["latent"]
         made: Tensor = _module(self.generator, latent.device)(latent)
@@ -104,6 +101,12 @@ def generator_image(
     Raises:
         ModelError: the module does not run, or gives no images.
         UserError: an empty range, or a canvas smaller than the images.
+
+    >>> import featvis as fv
+    >>> module = nn.Sequential(nn.ConvTranspose2d(8, 3, 16), nn.Tanh())
+    >>> space = fv.generator_image(module, (8, 1, 1), low=-1)
+    >>> space.canvas, space.channels
+    ((16, 16), 3)
     """
     kept = copy.deepcopy(module).eval().requires_grad_(False)
     first = next((value for value in kept.state_dict().values()), torch.empty(0))
@@ -118,8 +121,8 @@ def generator_image(
     digest = _digest(kept)
     shape = (int(made.shape[1]), int(made.shape[2]), int(made.shape[3]))
     _KEPT[digest] = kept, shape
-    given: dict[str, Any] = {"low": low, "high": high, "deviation": deviation, "size": size or shape[1:]}
-    space: GeneratorImage = GeneratorImage(generator=digest, latent=list(latent), channels=shape[0], **given)  # type: ignore[call-arg]
+    about: dict[str, Any] = {"low": low, "high": high, "deviation": deviation, "size": size or shape[1:]}
+    space: GeneratorImage = GeneratorImage(generator=digest, latent=list(latent), channels=shape[0], **about)  # type: ignore[call-arg]
     return space
 
 

@@ -27,6 +27,10 @@ class MaskedImage(Around):
     ``weights``, instead of both, rows of numbers m from 0 to 1, stretched over the canvas without
     interpolation.
     Parameters: ``inner.…`` and ``around``.
+
+    >>> import featvis as fv
+    >>> fv.MaskedImage(size=(4, 4), shape="ellipse", box=(0, 0, 1, 1)).region.sum(1).tolist()
+    [2.0, 4.0, 4.0, 2.0]
     """
 
     size: Size | None = None

@@ -29,6 +29,12 @@ class NormBallImage(Around):
     Options: ``inner``, the space within; ``norm``; ``radius`` r in units of the image's range (8 levels are
     8 / 255).
     Parameters: ``inner.…`` and ``around``.
+
+    >>> import featvis as fv
+    >>> space, photo = fv.NormBallImage(size=(24, 32), norm="linf", radius=8 / 255), torch.rand(3, 24, 32)
+    >>> start = {name: value[None] for name, value in space.begin(photo, torch.Generator()).items()}
+    >>> bool(((space.decode(start) - photo).abs() <= 8 / 255).all())
+    True
     """
 
     size: Size | None = None

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from featvis.errors import CanvasError, RecipeError
-from featvis.images.base import ImageSpace, Parameters
-from featvis.images.color import check_statistics, color_matrix, to_unit_range
+from featvis.images.base import Parameters
+from featvis.images.color import ColoredImage
 from featvis.images.spectrum import LAST, photograph_magnitudes
 from featvis.images.statistics import statistics_of
 from featvis.spec.options import AtLeastOne, Size, Statistics
@@ -19,7 +19,7 @@ from featvis.spec.register import part
 
 
 @part("phase")
-class PhaseImage(ImageSpace):
+class PhaseImage(ColoredImage):
     """Photographs' magnitudes are kept and the phases are learned: MACO (Fel et al. 2023, arXiv 2306.06805).
 
     sigmoid(C · irfft2(r · e^iφ)), r fixed, φ learned. The phases start uniform and stay as the
@@ -36,6 +36,11 @@ class PhaseImage(ImageSpace):
     Options: ``decorrelate`` colours; ``statistics``, a file of :func:`featvis.image_statistics` whose
     magnitudes, measured at the canvas' size, and colours are used.
     Parameters: ``phases``, ``(B, C, n)`` in radians, one for each independent wave with any magnitude.
+
+    >>> import featvis as fv
+    >>> space = fv.PhaseImage(size=(24, 32))
+    >>> space.magnitudes().shape, space.fits
+    (torch.Size([3, 24, 17]), False)
     """
 
     fits = False
@@ -49,7 +54,7 @@ class PhaseImage(ImageSpace):
     statistics: Statistics | None = None
 
     def __post_init__(self) -> None:
-        check_statistics(self.statistics, self.channels, self.decorrelate)
+        super().__post_init__()
         if self.size is not None:
             _check_canvas(self.size, self.channels, self.statistics)
 
@@ -58,29 +63,11 @@ class PhaseImage(ImageSpace):
         return super().resized(size)
 
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:
-        """Draw the phases of one picture's start, uniform on [-π, π).
-
-        Args:
-            generator: the picture's own chance, on the CPU.
-            spread: makes no difference: no phases are wider than these.
-        """
+        """Draw the phases of one picture's start, uniform on [-π, π), whatever the ``spread``."""
         shape = (self.channels, self._waves(torch.device("cpu")).where.numel())
         return {"phases": (torch.rand(shape, generator=generator) * 2 - 1) * math.pi}
 
-    def fit(self, image: Tensor) -> Parameters:
-        """Refuse.
-
-        Raises:
-            CanvasError: always; the magnitudes are not the image's.
-        """
-        raise CanvasError("the image space 'phase' keeps its own magnitudes and cannot start from an image")
-
-    def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
-        raw = self.decode_raw(parameters)
-        return to_unit_range(raw, color_matrix(self.channels, self.decorrelate, raw.device, self.statistics))
-
-    def decode_raw(self, parameters: Parameters) -> Tensor:
-        """Return the decorrelated channels ``(B, C, H, W)`` before they are mixed and squashed."""
+    def decode_raw(self, parameters: Parameters) -> Tensor:  # noqa: D102
         phases = parameters["phases"]
         waves = self._waves(phases.device)
         height, width = self.canvas

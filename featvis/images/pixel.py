@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from featvis.images.base import ImageSpace, Parameters
-from featvis.images.color import check_statistics, color_matrix, from_unit_range, to_unit_range
+from featvis.images.color import ColoredImage
 from featvis.spec.options import AtLeastOne, Positive, Size, Statistics
 from featvis.spec.register import part
 
 
 @part("pixel")
-class PixelImage(ImageSpace):
+class PixelImage(ColoredImage):
     """One number for each pixel and channel: sigmoid(C · z), z of the image's own shape (Lucid).
 
     C mixes decorrelated channels into colours.
@@ -20,6 +20,12 @@ class PixelImage(ImageSpace):
     Options: ``deviation`` of the start; ``decorrelate`` colours, as
     a file of ``statistics`` says if one is named (:func:`featvis.image_statistics`).
     Parameters: ``pixels``, ``(B, C, H, W)``.
+
+    >>> import featvis as fv
+    >>> space, photo = fv.PixelImage(size=(24, 32)), torch.rand(3, 24, 32)
+    >>> parameters = {name: value[None] for name, value in space.fit(photo).items()}
+    >>> bool((space.decode(parameters)[0] - photo).abs().max() < 0.5 / 255)
+    True
     """
 
     size: Size | None = None
@@ -28,18 +34,12 @@ class PixelImage(ImageSpace):
     decorrelate: bool = True
     statistics: Statistics | None = None
 
-    def __post_init__(self) -> None:
-        check_statistics(self.statistics, self.channels, self.decorrelate)
-
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
         shape = (self.channels, *self.canvas)
         return {"pixels": torch.randn(shape, generator=generator) * (self.deviation * spread)}
 
     def fit(self, image: Tensor) -> Parameters:  # noqa: D102
-        image = self.check_image(image)
-        matrix = color_matrix(self.channels, self.decorrelate, image.device, self.statistics)
-        raw = from_unit_range(image, matrix)
-        return {"pixels": raw.float()}
+        return {"pixels": self.fit_raw(image).float()}
 
     def grow(self, parameters: Parameters, larger: ImageSpace) -> Parameters:
         """Resize bicubically, centre on centre."""
@@ -48,7 +48,5 @@ class PixelImage(ImageSpace):
         )
         return {"pixels": resized}
 
-    def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
-        pixels = parameters["pixels"]
-        matrix = color_matrix(self.channels, self.decorrelate, pixels.device, self.statistics)
-        return to_unit_range(pixels, matrix)
+    def decode_raw(self, parameters: Parameters) -> Tensor:  # noqa: D102
+        return parameters["pixels"]

@@ -7,15 +7,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from featvis.images.base import ImageSpace, Parameters
-from featvis.images.color import check_statistics, color_matrix, from_unit_range, to_unit_range
+from featvis.images.base import Parameters
+from featvis.images.color import ColoredImage
 from featvis.images.levels import draw_levels, level_sizes, sum_levels
 from featvis.spec.options import AtLeastOne, Positive, Size, Statistics
 from featvis.spec.register import part
 
 
 @part("pyramid")
-class PyramidImage(ImageSpace):
+class PyramidImage(ColoredImage):
     """Images of several resolutions, enlarged and added: sigmoid(C · Σ up(P_r)), P_r learned.
 
     ``levels`` says which, N the canvas' longer side: ``four`` are N, N/2, N/4 and N/8 (Lucid's Laplacian
@@ -27,6 +27,11 @@ class PyramidImage(ImageSpace):
     Options: ``levels``; ``interpolation`` of the smaller ones; ``deviation`` of each level's start;
     ``decorrelate`` colours, as a file of ``statistics`` says if one is named.
     Parameters: ``level0`` (the smallest), ``level1`` …, each ``(B, C, h, w)``.
+
+    >>> import featvis as fv
+    >>> start = fv.PyramidImage(size=(24, 32)).draw(torch.Generator())
+    >>> [tuple(level.shape) for level in start.values()]
+    [(3, 3, 4), (3, 6, 8), (3, 12, 16), (3, 24, 32)]
     """
 
     size: Size | None = None
@@ -37,9 +42,6 @@ class PyramidImage(ImageSpace):
     decorrelate: bool = True
     statistics: Statistics | None = None
 
-    def __post_init__(self) -> None:
-        check_statistics(self.statistics, self.channels, self.decorrelate)
-
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
         deviation = self.deviation * spread
         drawn = draw_levels(self.levels, self.canvas, self.channels, deviation, generator)
@@ -47,19 +49,10 @@ class PyramidImage(ImageSpace):
 
     def fit(self, image: Tensor) -> Parameters:
         """Put the image into the largest level, which is the canvas itself; the others are flat."""
-        image = self.check_image(image)
-        matrix = color_matrix(self.channels, self.decorrelate, image.device, self.statistics)
-        sizes = level_sizes(self.levels, self.canvas)
-        parameters = {
-            f"level{number}": image.new_zeros((self.channels, *size)) for number, size in enumerate(sizes)
-        }
-        parameters[f"level{len(sizes) - 1}"] = from_unit_range(image, matrix).float()
-        return parameters
+        *smaller, _ = level_sizes(self.levels, self.canvas)
+        raw = self.fit_raw(image).float()
+        levels = [*(raw.new_zeros((self.channels, *size)) for size in smaller), raw]
+        return {f"level{number}": level for number, level in enumerate(levels)}
 
-    def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
-        raw = self.decode_raw(parameters)
-        return to_unit_range(raw, color_matrix(self.channels, self.decorrelate, raw.device, self.statistics))
-
-    def decode_raw(self, parameters: Parameters) -> Tensor:
-        """Return the sum of all levels ``(…, C, H, W)``, before colours are mixed and squashed."""
+    def decode_raw(self, parameters: Parameters) -> Tensor:  # noqa: D102
         return sum_levels(list(parameters.values()), self.canvas, self.interpolation)

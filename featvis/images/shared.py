@@ -35,6 +35,11 @@ class SharedImage(Wrapper):
     ``decorrelate`` their colours.
     Parameters: ``inner.…``, and ``shared0`` …, ``(B, n, C, h, w)``. Every lane has a copy, and all copies get
     the same gradient; what is shown is their mean.
+
+    >>> import featvis as fv
+    >>> space = fv.SharedImage(size=(24, 32), inner="pixel", scales=[[1, 4], [2, 8]])
+    >>> [tuple(value.shape) for value in space.draw(torch.Generator()).values()]
+    [(3, 24, 32), (1, 3, 6, 8), (2, 3, 3, 4)]
     """
 
     coupled = True

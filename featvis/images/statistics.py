@@ -25,7 +25,13 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ImageStatistics:
-    """Colour correlation and mean magnitude spectrum of photographs."""
+    """Colour correlation and mean magnitude spectrum of photographs, from :func:`featvis.image_statistics`.
+
+    >>> import featvis as fv
+    >>> gray = fv.ImageStatistics(np.eye(1), np.full(1, 0.5), np.ones((1, 4, 3)), (4, 4), images=2, skipped=0)
+    >>> gray.channels, gray.color_matrix.round(3).tolist()
+    (1, [[1.0]])
+    """
 
     covariance: Numbers
     """``(C, C)``: the mean over images of the covariance of their pixels' channels, values in [0, 1]."""
@@ -62,7 +68,7 @@ class ImageStatistics:
             "mean": self.mean,
             "magnitudes": self.magnitudes.astype(np.float32),
         }
-        told = {
+        about = {
             "format": FORMAT,
             "images": self.images,
             "skipped": self.skipped,
@@ -70,7 +76,7 @@ class ImageStatistics:
             "fingerprint": self.fingerprint,
         }
         # One entry, for safetensors writes several in any order.
-        return write_whole(Path(path), save(arrays, {"featvis": json.dumps(told)}))
+        return write_whole(Path(path), save(arrays, {"featvis": json.dumps(about)}))
 
 
 def root_of(covariance: Numbers) -> Numbers:
@@ -90,50 +96,58 @@ def root_of(covariance: Numbers) -> Numbers:
 def load_statistics(path: str | Path) -> ImageStatistics:
     """Read what :meth:`ImageStatistics.save` wrote.
 
+    Args:
+        path: of the safetensors file.
+
+    Returns:
+        The statistics, as float64 arrays.
+
     Raises:
         OutputError: no such file, or not one of these.
+
+    >>> import featvis as fv, tempfile
+    >>> told = fv.ImageStatistics(np.eye(1), np.full(1, 0.5), np.ones((1, 4, 3)), (4, 4), images=2, skipped=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fv.load_statistics(told.save(f"{folder}/statistics.safetensors")).images
+    2
     """
     if not Path(path).is_file():
         raise OutputError(f"no file of image statistics {str(path)!r}")
     try:
         with safe_open(path, "numpy") as opened:
-            told = json.loads((opened.metadata() or {}).get("featvis", "{}"))
-            if told.get("format") != FORMAT:
+            about = json.loads((opened.metadata() or {}).get("featvis", "{}"))
+            if about.get("format") != FORMAT:
                 raise OutputError(f"{path} holds no image statistics of this version of featvis")
-            height, width = told["size"]
+            height, width = about["size"]
             arrays = {name: opened.get_tensor(name).astype(np.float64) for name in opened.keys()}  # noqa: SIM118
-        found = ImageStatistics(
+        statistics = ImageStatistics(
             **arrays,
             size=(int(height), int(width)),
-            images=int(told["images"]),
-            skipped=int(told["skipped"]),
-            fingerprint=told["fingerprint"],
+            images=int(about["images"]),
+            skipped=int(about["skipped"]),
+            fingerprint=about["fingerprint"],
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise OutputError(f"{path} holds no image statistics: {error}") from None
-    channels, (rows, columns) = found.channels, found.size
-    shapes = found.covariance.shape, found.magnitudes.shape
+    channels, (rows, columns) = statistics.channels, statistics.size
+    shapes = statistics.covariance.shape, statistics.magnitudes.shape
     if shapes != ((channels, channels), (channels, rows, columns // 2 + 1)):
         raise OutputError(f"{path} is damaged: its statistics have shapes {shapes}")
-    return found
+    return statistics
 
 
 @lru_cache(maxsize=8)
 def statistics_of(pinned: str, channels: int) -> ImageStatistics:
-    """Return the statistics that a recipe names, for images of so many channels.
-
-    Args:
-        pinned: ``PATH#sha256:DIGEST``; the digest was checked when the recipe was.
-        channels: of the images.
+    """Return the statistics that a recipe names as ``PATH#sha256:DIGEST``, which was checked with it.
 
     Raises:
         RecipeError: they are of images of other channels.
         OutputError: the file is none of statistics.
     """
     path = pinned.rpartition(PIN)[0]
-    found = load_statistics(Path(path).expanduser())
-    if found.channels != channels:
+    statistics = load_statistics(Path(path).expanduser())
+    if statistics.channels != channels:
         raise RecipeError(
-            f"{path} holds statistics of images of {found.channels} channels, these images have {channels}"
+            f"{path} is of images of {statistics.channels} channels, these images have {channels}"
         )
-    return found
+    return statistics

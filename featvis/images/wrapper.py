@@ -33,11 +33,7 @@ class Wrapper(ImageSpace):
 
     def __post_init__(self) -> None:
         """Build the inner space, so that its mistakes show at once."""
-        self._set_within(self._build())
-
-    def _build(self) -> ImageSpace:
-        """Return the inner space on this canvas."""
-        return self._built(self.channels)
+        self._set_within(self._built(self.channels))
 
     def _built(self, channels: int) -> ImageSpace:
         if isinstance(self.inner, ImageSpace):

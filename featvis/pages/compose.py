@@ -101,9 +101,9 @@ class _Site:
             "render": self.render,
         }
 
-    def page(self, path: str, template: str, **told: Any) -> str:
+    def page(self, path: str, template: str, **values: Any) -> str:
         """Fill a template in; links in it lead from ``path``."""
-        text: str = _template(template).render(**self.shared, **told, link=_linker(path))
+        text: str = _template(template).render(**self.shared, **values, link=_linker(path))
         return text
 
     def recipes_of(self, unit: Unit) -> list[tuple[str, str]]:
@@ -160,10 +160,10 @@ def _around(items: Sequence[Any], place: int) -> dict[str, Any]:
 
 def _linker(page: str) -> Callable[[str], str]:
     """Return the function that writes the address of a path as seen from a page."""
-    here = posixpath.dirname(page)
+    folder = posixpath.dirname(page)
 
     def link(path: str) -> str:
-        return quote(posixpath.relpath(path, here or "."), safe="/@,=+")
+        return quote(posixpath.relpath(path, folder or "."), safe="/@,=+")
 
     return link
 
@@ -192,10 +192,10 @@ def _shown_size(size: tuple[int, int] | None) -> tuple[int, int]:
 
 def _alt(entry: Entry, unit: Unit) -> str:
     """Return a picture's alternative text: ``unit 12, Pembroke: picture``."""
-    told = f"{unit.title}: {entry.variant if entry.variant != 'diverse' else 'one of a diverse set'}"
+    text = f"{unit.title}: {entry.variant if entry.variant != 'diverse' else 'one of a diverse set'}"
     if entry.where:
-        told += f" at row and column {entry.where}"
-    return told + (f", seed {entry.seed}" if entry.seed else "")
+        text += f" at row and column {entry.where}"
+    return text + (f", seed {entry.seed}" if entry.seed else "")
 
 
 def _order(layer: Layer) -> dict[str, int]:
@@ -205,8 +205,8 @@ def _order(layer: Layer) -> dict[str, int]:
     def marks(unit: Unit) -> tuple[Any, ...]:
         status = severity[unit.lead.status]
         against = tuple(words for kind, words in unit.marks if kind != "praise")
-        said = against or unit.lead.verdicts or ("~",)
-        return (status, 0 if against else 1, said)
+        verdicts = against or unit.lead.verdicts or ("~",)
+        return (status, 0 if against else 1, verdicts)
 
     return {unit.page: place for place, unit in enumerate(sorted(layer.units, key=marks))}
 

@@ -71,12 +71,7 @@ class Entry:
 
 
 def read_entry(raw: dict[str, Any], recipes: dict[str, Any]) -> Entry:
-    """Read one entry of a manifest; what is of the wrong type counts as not there.
-
-    Args:
-        raw: the entry.
-        recipes: the manifest's recipes by id, which tell the size of the canvas.
-    """
+    """Read one entry of a manifest; what is of the wrong type counts as not there."""
     recipe = read_text(raw.get("recipe"))
     status = raw.get("status")
     status = status if status in ("ok", "dead", "failed") else "failed"
@@ -93,7 +88,7 @@ def read_entry(raw: dict[str, Any], recipes: dict[str, Any]) -> Entry:
     made = recipes.get(recipe)
     size = read_size(raw.get("size")) or (read_size(made.get("size")) if isinstance(made, dict) else None)
     verdicts, trace = raw.get("verdicts"), raw.get("trace")
-    scores = [read_number(one) for one in trace] if isinstance(trace, list) else []
+    scores = [read_number(item) for item in trace] if isinstance(trace, list) else []
     return Entry(
         target=read_text(raw.get("target")),
         seed=read_whole(raw.get("seed")) or 0,
@@ -108,10 +103,10 @@ def read_entry(raw: dict[str, Any], recipes: dict[str, Any]) -> Entry:
         seconds=read_number(raw.get("seconds")),
         status=status,
         reason=reason,
-        verdicts=tuple(read_text(one) for one in verdicts) if isinstance(verdicts, list) else (),
+        verdicts=tuple(read_text(item) for item in verdicts) if isinstance(verdicts, list) else (),
         attempt=read_whole(raw.get("attempt")) or 0,
         variant=variant if variant in _VARIANTS else "picture",
-        trace=tuple(one for one in scores if one is not None),
+        trace=tuple(item for item in scores if item is not None),
         stale=raw.get("stale") is True,
         file=file,
         size=size,

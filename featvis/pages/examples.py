@@ -41,14 +41,14 @@ class Examples:
 
     def of(self, unit: Unit) -> UnitExamples:
         """Return a unit's photographs."""
-        told = self.units.get(f"{unit.lead.layer}:{unit.number}") if unit.number is not None else None
-        if not isinstance(told, dict):
+        table = self.units.get(f"{unit.lead.layer}:{unit.number}") if unit.number is not None else None
+        if not isinstance(table, dict):
             return UnitExamples()
-        raws, quantiles = told.get("examples"), []
+        raws, quantiles = table.get("examples"), []
         crops = tuple(
             _read_crop(raw) for raw in (raws if isinstance(raws, list) else []) if isinstance(raw, dict)
         )
-        for pair in told.get("quantiles") or [] if isinstance(told.get("quantiles"), list) else []:
+        for pair in table.get("quantiles") or [] if isinstance(table.get("quantiles"), list) else []:
             if isinstance(pair, list) and len(pair) == 2:
                 fraction, value = read_number(pair[0]), read_number(pair[1])
                 if fraction is not None and value is not None and 0 <= fraction <= 1:
@@ -71,12 +71,12 @@ def read_examples(raw: dict[str, Any] | None) -> Examples:
 
 def _read_crop(raw: dict[str, Any]) -> Crop:
     box = raw.get("box")
-    sides = [read_whole(one) for one in box] if isinstance(box, list) and len(box) == 4 else []
+    sides = [read_whole(side) for side in box] if isinstance(box, list) and len(box) == 4 else []
     size = None
     if sides and sides[2] is not None and sides[3] is not None:
         size = (sides[2], sides[3]) if min(sides[2], sides[3]) > 0 else None
     position = raw.get("position")
-    place = [read_whole(one) for one in position] if isinstance(position, list) and len(position) == 2 else []
+    place = [read_whole(n) for n in position] if isinstance(position, list) and len(position) == 2 else []
     return Crop(
         image=read_text(raw.get("image")),
         value=read_number(raw.get("value")),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from featvis.errors import OutputError
-from featvis.files import write_whole
+from featvis.files import clear_leftovers, write_whole
 from featvis.pages.compose import make_pages, thumbnail_size
 from featvis.pages.entries import CROP_SUFFIXES, PICTURE_SUFFIXES, Entry, read_path
 from featvis.pages.thumbnails import is_outdated, make_thumbnail, read_picture_size
@@ -20,7 +19,6 @@ LIST = "site/pages.json"
 """What write_pages wrote, and may therefore remove."""
 _GENERATOR = b'<meta name="generator" content="featvis">'
 _SUFFIXES = (".html", ".css", ".js", ".webp")
-_LEFTOVER = re.compile(r"^\..+\.(html|css|js|json|webp)\.\w+\.part$")
 
 
 def write_pages(folder: Path) -> list[Path]:
@@ -50,7 +48,8 @@ def write_pages(folder: Path) -> list[Path]:
     contents = {**{name: text.encode() for name, text in texts.items()}, **thumbnails}
     for name in contents:
         _check_place(folder / name, root, ours=name in before)
-    _clear_leftovers({(folder / name).parent for name in (*contents, LIST)})
+    for place in {(folder / name).parent for name in (*contents, LIST)}:
+        clear_leftovers(place.glob(".*.part"), "html|css|js|json|webp")
     # In the list before it is written: a run that is ended midway leaves no page behind for good.
     _write_list(folder, before | contents.keys())
     written = [folder / name for name in contents if _write(folder / name, contents[name])]
@@ -103,11 +102,11 @@ def _present(examples: dict[str, Any] | None, root: Path) -> dict[str, Any] | No
     if examples is None or not isinstance(examples.get("units"), dict):
         return examples
     units = {}
-    for unit, told in examples["units"].items():
-        if isinstance(told, dict) and isinstance(told.get("examples"), list):
-            crops = [one for one in told["examples"] if isinstance(one, dict)]
-            told = {**told, "examples": [{**one, "file": _crop(one.get("file"), root)} for one in crops]}
-        units[unit] = told
+    for unit, table in examples["units"].items():
+        if isinstance(table, dict) and isinstance(table.get("examples"), list):
+            crops = [crop for crop in table["examples"] if isinstance(crop, dict)]
+            table = {**table, "examples": [{**crop, "file": _crop(crop.get("file"), root)} for crop in crops]}
+        units[unit] = table
     return {**examples, "units": units}
 
 
@@ -179,11 +178,3 @@ def _remove(path: Path, root: Path) -> None:
         remove_empty([path.parent])
         if path.parent.name == "thumbs" and path.parent.parent.resolve() != root:
             remove_empty([path.parent.parent])
-
-
-def _clear_leftovers(folders: set[Path]) -> None:
-    """Remove what a run that was ended in the middle of writing a page left behind."""
-    for folder in folders:
-        for path in folder.glob(".*.part"):
-            if _LEFTOVER.match(path.name):
-                path.unlink(missing_ok=True)

@@ -50,11 +50,11 @@ class Unit:
     @property
     def marks(self) -> list[tuple[str, str]]:
         """What is to be said on its card: (kind, words)."""
-        told = [] if self.lead.status == "ok" else [(self.lead.status, self.lead.status)]
+        marks = [] if self.lead.status == "ok" else [(self.lead.status, self.lead.status)]
         if self.lead.stale:
-            told.append(("stale", "earlier recipe"))
+            marks.append(("stale", "earlier recipe"))
         verdicts = [verdict for verdict in self.lead.verdicts if verdict != self.lead.status]
-        return told + [("praise" if is_praise(one) else "verdict", one) for one in verdicts]
+        return marks + [("praise" if is_praise(verdict) else "verdict", verdict) for verdict in verdicts]
 
 
 @dataclass

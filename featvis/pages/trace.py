@@ -14,12 +14,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 12, 40
 
 
 def make_trace(scores: Sequence[float], steps: int | None, name: str) -> Markup:
-    """Draw scores, evenly spread over a run of so many steps; nothing for fewer than two, or for absurd ones.
+    """Draw scores, evenly spread over a run; nothing for fewer than two, or for absurd ones.
 
-    Args:
-        scores: finite numbers, first to last.
-        steps: how many steps the run had; None counts the scores.
-        name: a word for the ids in the SVG, letters and digits, another for each drawing of a page.
+    ``name`` begins the ids in the SVG: letters and digits, another for each drawing of a page.
     """
     if len(scores) < 2 or max(map(abs, scores)) > 1e200:
         return Markup("")
@@ -34,7 +31,7 @@ def make_trace(scores: Sequence[float], steps: int | None, name: str) -> Markup:
     def row(value: float) -> str:
         return f"{_TOP + down * (1 - (value - low) / (high - low)):.1f}"
 
-    points = " ".join(f"{column(i / (len(scores) - 1))},{row(one)}" for i, one in enumerate(scores))
+    points = " ".join(f"{column(i / (len(scores) - 1))},{row(score)}" for i, score in enumerate(scores))
     grid = [
         Markup(
             '<line x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>'
@@ -49,7 +46,7 @@ def make_trace(scores: Sequence[float], steps: int | None, name: str) -> Markup:
         for part, step, anchor in marks
         if part != 0.5 or last > 3
     ]
-    told = (
+    description = (
         f"A line from {say_number(scores[0])} at the first step to {say_number(scores[-1])} at step {last}; "
         f"lowest {say_number(min(scores))}, highest {say_number(max(scores))}."
     )
@@ -66,7 +63,7 @@ def make_trace(scores: Sequence[float], steps: int | None, name: str) -> Markup:
         width=_WIDTH,
         height=_HEIGHT,
         name=name,
-        told=told,
+        told=description,
         grid=Markup("").join(grid),
         middle=_LEFT + across / 2,
         bottom=_HEIGHT - 6,
@@ -88,6 +85,6 @@ def _ticks(low: float, high: float) -> list[float]:
         low, high = low - room, high + room
     rough = (high - low) / 4
     scale = 10.0 ** math.floor(math.log10(rough))
-    step = next(scale * one for one in (1, 2, 5, 10) if scale * one >= rough * 0.999)
+    step = next(scale * factor for factor in (1, 2, 5, 10) if scale * factor >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [float(f"{step * number:.6g}") for number in range(first, last + 1)]

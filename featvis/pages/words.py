@@ -70,12 +70,7 @@ def compare_to_best(score: float | None, best: float | None) -> str:
 
 
 def place_among(score: float | None, quantiles: Sequence[tuple[float, float]], images: int) -> str:
-    """Say between which percentiles of the photographs' values a score lies.
-
-    Args:
-        score: the picture's.
-        quantiles: (fraction, value), fractions rising.
-        images: how many photographs there were.
+    """Say between which percentiles, (fraction, value) rising, of the photographs' values a score lies.
 
     >>> place_among(5.0, [(0.5, 1.0), (0.9, 2.0), (0.99, 7.0), (1.0, 8.0)], 120)
     'between the 90th and the 99th percentile of 120 photographs'

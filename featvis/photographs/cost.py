@@ -42,10 +42,10 @@ def search_seconds(
     def _pass(listing: Listing) -> float:
         began = time.perf_counter()
         with quiet_decoders(), tempfile.TemporaryDirectory() as place:
-            found = search_folder(
+            searched = search_folder(
                 model, listing, search.new, count=count, size=search.size, batch=_BATCH, say=None
             )
-            write_crops(listing.folder, Path(place), list(found.units.values()), channels=model.channels)
+            write_crops(listing.folder, Path(place), list(searched.units.values()), channels=model.channels)
         return time.perf_counter() - began
 
     try:

@@ -24,16 +24,9 @@ def write_crops(
     channels: int,
     say: Callable[[str], None] | None = None,
 ) -> None:
-    """Read every photograph that won once more and write the crops from it.
+    """Cut the crops of a result's units, named relative to ``out``, from their photographs.
 
     Where a photograph cannot be read any more, ``file`` becomes None.
-
-    Args:
-        folder: of photographs.
-        out: where ``file`` of each example is relative to.
-        units: entries of a result.
-        channels: 3 for RGB, 1 for grey.
-        say: is told how far it is.
 
     Raises:
         OutputError: a crop cannot be written.
@@ -57,12 +50,7 @@ def write_crops(
 
 
 def encode_crop(photo: Image.Image, box: tuple[int, int, int, int] | None) -> bytes:
-    """Return a crop, at most 160 pixels long, as a WebP file.
-
-    Args:
-        photo: upright.
-        box: (top, left, height, width); None for the whole photograph.
-    """
+    """Return a box (top, left, height, width; None for all), at most 160 pixels long, as a WebP file."""
     shown = photo
     if box is not None:
         top, left, height, width = box

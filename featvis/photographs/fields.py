@@ -41,14 +41,9 @@ class Fields:
         channels: int,
         multiple: int | None,
     ) -> None:
-        """Prepare to measure.
+        """Prepare to measure with a tap of the wanted layers.
 
-        Args:
-            activations: a tap of the wanted layers.
-            layers: every layer of the network, as they were measured at one canvas.
-            wanted: the layers that are read.
-            channels: of the network's images.
-            multiple: a canvas may grow by multiples of this; None if the network takes one size.
+        ``multiple`` is that by which a canvas may grow; None if the network takes one size.
         """
         self._activations = activations
         self._wanted = {name: layers[name] for name in wanted}
@@ -61,13 +56,7 @@ class Fields:
         self._scanned: dict[str, list[list[Interval | None]]] | None = None
 
     def of(self, layer: str, position: Size, canvas: Size) -> Spans:
-        """Return the rows and the columns of a canvas that a position sees, not clipped to the canvas.
-
-        Args:
-            layer: one of the wanted.
-            position: (row, column) on its map.
-            canvas: (height, width) that was shown.
-        """
+        """Return the rows and the columns of a canvas that a position sees, not clipped to the canvas."""
         if self._multiple is None:
             if self._scanned is None:
                 self._scanned = self._scan(canvas)

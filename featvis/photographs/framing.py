@@ -59,13 +59,7 @@ def _back(span: Interval | None, canvas: int, start: float, extent: float, photo
 
 
 def frame_whole(photo: Size, short: int, multiple: int = 1) -> Frame:
-    """Show the whole photograph, its shorter side resized to ``short``.
-
-    Args:
-        photo: (height, width).
-        short: the shorter side of the canvas.
-        multiple: the longer side is ``short`` plus a multiple of this, as the network asks for.
-    """
+    """Show the whole photograph: its shorter side becomes ``short``, the other that plus a ``multiple``."""
     height, width = photo
     scale = short / min(photo)
     length = min(max(photo) * scale, LONGEST * short)
@@ -87,12 +81,7 @@ def frame_middle(photo: Size, canvas: Size) -> Frame:
 
 
 def least_multiple(runs: Callable[[Size], bool], short: int) -> int | None:
-    """Return the least step in which the longer side of a canvas may grow; None if it may not.
-
-    Args:
-        runs: whether the network runs on a canvas.
-        short: the shorter side.
-    """
+    """Return the least step in which a canvas of side ``short`` may grow longer; None if it may not."""
     for step in (1, 2, 4, 7, 8, 14, 16, 32, 64):
         if runs((short, short + step)) and runs((short + step, short)):
             return step

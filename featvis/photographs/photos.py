@@ -61,13 +61,13 @@ def list_files(folder: Path, out: Path | None = None) -> Listing:
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise UserError(f"the folder of photographs {str(folder)!r} {what}")
     own = _own_output(folder, out)
-    digest, found, visited = hashlib.sha256(), [], set()
+    digest, listed, visited = hashlib.sha256(), [], set()
     for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse(folder)):
-        there = os.stat(place)
-        if (there.st_dev, there.st_ino) in visited:  # a link back to a folder above it
+        about_folder = os.stat(place)
+        if (about_folder.st_dev, about_folder.st_ino) in visited:  # a link back to a folder above it
             folders.clear()
             continue
-        visited.add((there.st_dev, there.st_ino))
+        visited.add((about_folder.st_dev, about_folder.st_ino))
         folders[:] = sorted(
             name for name in folders if name[0] != "." and Path(place, name).resolve() not in own
         )
@@ -80,10 +80,10 @@ def list_files(folder: Path, out: Path | None = None) -> Listing:
             except OSError:
                 continue  # a link that leads nowhere
             if stat.S_ISREG(about.st_mode):
-                found.append((path.relative_to(folder).as_posix(), about.st_size, about.st_mtime_ns))
-    for name, size, changed in sorted(found):
+                listed.append((path.relative_to(folder).as_posix(), about.st_size, about.st_mtime_ns))
+    for name, size, changed in sorted(listed):
         digest.update(f"{name}\0{size}\0{changed}\n".encode("utf-8", "surrogateescape"))
-    return Listing(folder, tuple(name for name, _, _ in sorted(found)), digest.hexdigest())
+    return Listing(folder, tuple(name for name, _, _ in sorted(listed)), digest.hexdigest())
 
 
 def _own_output(folder: Path, out: Path | None) -> set[Path]:
@@ -115,10 +115,6 @@ def read_photo(path: Path, channels: int) -> Image.Image | None:
     The orientation that a camera wrote is applied. What is transparent is laid on white; 16-bit levels
     become 8-bit ones; of an animation the first frame counts. A picture with more pixels than
     Pillow's limit for decompression bombs is not decoded.
-
-    Args:
-        path: the file.
-        channels: 3 for RGB, 1 for grey.
     """
     try:
         with Image.open(path, formats=_readable_formats()) as opened:
@@ -181,5 +177,5 @@ def read_ahead(read: Callable[[str], Read], names: Sequence[str], ahead: int) ->
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for one in waiting:
-                one.cancel()
+            for future in waiting:
+                future.cancel()

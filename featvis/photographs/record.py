@@ -73,13 +73,13 @@ def without_crops(out: Path, result: Result) -> list[str]:
     return [
         key
         for key, unit in result["units"].items()
-        if not all(one["file"] is None or (out / one["file"]).is_file() for one in unit["examples"])
+        if not all(crop["file"] is None or (out / crop["file"]).is_file() for crop in unit["examples"])
     ]
 
 
 def remove_strays(out: Path, result: Result) -> None:
     """Remove crops of earlier searches that the result does not name."""
-    named = {one["file"] for unit in result["units"].values() for one in unit["examples"]}
+    named = {example["file"] for unit in result["units"].values() for example in unit["examples"]}
     for path in (out / CROPS).glob("*/*.webp"):
         ours = re.fullmatch(r"\d{4,}-\d+\.webp", path.name)
         if ours and path.relative_to(out).as_posix() not in named:
@@ -90,11 +90,11 @@ def _is_sound(key: str, unit: Any, photos: Collection[str]) -> bool:
     """Whether this is what we write: on its word no other file is read, written or shown."""
     try:
         return all(name in unit for name in ("quantiles", "mean_best", "mean_value", "scores")) and all(
-            one["image"] in photos
-            and one["file"] in (None, crop_name(key, rank))
-            and (one["box"] is None or [isinstance(n, int) and n >= 0 for n in one["box"]] == [True] * 4)
-            and {"value", "position"} <= one.keys()
-            for rank, one in enumerate(unit["examples"])
+            crop["image"] in photos
+            and crop["file"] in (None, crop_name(key, rank))
+            and (crop["box"] is None or [isinstance(n, int) and n >= 0 for n in crop["box"]] == [True] * 4)
+            and {"value", "position"} <= crop.keys()
+            for rank, crop in enumerate(unit["examples"])
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return False

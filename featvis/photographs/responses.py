@@ -33,14 +33,7 @@ class Responses:
 def read_responses(
     activation: Tensor, layer: LayerInfo, units: Sequence[int], canvas: tuple[int, int]
 ) -> Responses:
-    """Read off what the units say.
-
-    Args:
-        activation: what the layer gave for the photographs.
-        layer: what is known of it.
-        units: which of its units.
-        canvas: (height, width) of the photographs as they were shown.
-    """
+    """Read off a layer's activation, for photographs shown at ``canvas``, what some of its units say."""
     chosen = torch.as_tensor(units, device=activation.device)
     picked = activation.movedim(layer.axis, 1).index_select(1, chosen).float()
     if picked.dim() == 2:

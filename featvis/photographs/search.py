@@ -22,10 +22,10 @@ _FORMAT = 1
 
 def find_examples(
     model: ModelHandle,
-    folder: Path,
+    folder: str | Path,
     targets: Mapping[str, Sequence[int]],
     *,
-    out: Path | None = None,
+    out: str | Path | None = None,
     count: int = 9,
     size: tuple[int, int] | None = None,
     batch: int = 8,
@@ -59,43 +59,47 @@ def find_examples(
 
     Raises:
         UserError: no such folder, no photograph in it, no such layer or unit, nothing can be written.
+
+    >>> import featvis as fv, tempfile, torch
+    >>> from PIL import Image
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (24, 16), "red").save(f"{folder}/red.png")
+    ...     result = fv.find_examples(model, folder, {"0": [1]})
+    >>> [(example["image"], example["box"]) for example in result["units"]["0:1"]["examples"]]
+    [('red.png', [0, 0, 3, 3])]
     """
-    search = plan_search(model, folder, targets, out=out, count=count, size=size, batch=batch)
-    folder, out, listing, about, before, new = (
-        search.listing.folder,
-        search.out,
-        search.listing,
-        search.about,
-        search.before,
-        search.new,
-    )
-    units: dict[str, Any] = before["units"] if before is not None else {}
-    if out is not None:
-        check_writable(out)
-    if not new and before is not None:
+    plan = plan_search(model, folder, targets, out=out, count=count, size=size, batch=batch)
+    photographs, before = plan.listing.folder, plan.before
+    if plan.out is not None:
+        check_writable(plan.out)
+    if not plan.new and before is not None:
         result = before
     else:
         with quiet_decoders():
-            found = search_folder(model, listing, new, count=count, size=search.size, batch=batch, say=say)
-        if out is None:
-            for unit in found.units.values():
+            searched = search_folder(
+                model, plan.listing, plan.new, count=count, size=plan.size, batch=batch, say=say
+            )
+        if plan.out is None:
+            for unit in searched.units.values():
                 for example in unit["examples"]:
                     example["file"] = None
         result = {
-            "folder": folder.resolve().name,
+            "folder": photographs.resolve().name,
             "model": model.name,
-            **about,
-            "images": found.images,
-            "skipped": found.skipped,
+            **plan.about,
+            "images": searched.images,
+            "skipped": searched.skipped,
             "crops_written": before is not None and before["crops_written"],
-            "units": {**units, **found.units},
+            "units": {**(before["units"] if before is not None else {}), **searched.units},
         }
-    if out is not None:
-        fresh = {key_of(layer, unit) for layer, chosen in new.items() for unit in chosen}
-        _write(result, fresh, out, folder, model.channels, say)
-    told = {name: value for name, value in result.items() if name not in ("crops_written", "format")}
-    asked = [key_of(layer, unit) for layer, chosen in search.wanted.items() for unit in chosen]
-    return {**told, "units": {key: result["units"][key] for key in asked}}
+    if plan.out is not None:
+        fresh = {key_of(layer, unit) for layer, chosen in plan.new.items() for unit in chosen}
+        _write(result, fresh, plan.out, photographs, model.channels, say)
+    public = {name: value for name, value in result.items() if name not in ("crops_written", "format")}
+    asked = [key_of(layer, unit) for layer, chosen in plan.wanted.items() for unit in chosen]
+    return {**public, "units": {key: result["units"][key] for key in asked}}
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,10 @@ class SearchPlan:
 
 def plan_search(
     model: ModelHandle,
-    folder: Path,
+    folder: str | Path,
     targets: Mapping[str, Sequence[int]],
     *,
-    out: Path | None,
+    out: str | Path | None,
     count: int,
     size: tuple[int, int] | None,
     batch: int,

@@ -47,8 +47,19 @@ def image_statistics(
         channels: of the images.
         say: is told how far it is, a line at a time.
 
+    Returns:
+        Covariance, mean and magnitudes, with how many images were read and skipped.
+
     Raises:
         UserError: no such folder, no image of so many channels in it, ``out`` cannot be written.
+
+    >>> import featvis as fv, tempfile
+    >>> noise = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.fromarray(noise).save(f"{folder}/noise.png")
+    ...     statistics = fv.image_statistics(folder, size=(8, 12))
+    >>> statistics.images, statistics.magnitudes.shape
+    (1, (3, 8, 7))
     """
     canvas = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     if min(canvas) < 1 or isinstance(channels, bool) or channels < 1:
@@ -62,10 +73,10 @@ def image_statistics(
         if (before.fingerprint, before.size, before.channels) == (listing.fingerprint, canvas, channels):
             return before
     with quiet_decoders():
-        found = _measure(listing, canvas, channels, say or _say_nothing)
+        measured = _measure(listing, canvas, channels, say or _say_nothing)
     if out is not None:
-        found.save(out)
-    return found
+        measured.save(out)
+    return measured
 
 
 def _read_again(out: Path) -> ImageStatistics:
@@ -119,12 +130,12 @@ def _measure(
 def _canvases(
     listing: Listing, size: tuple[int, int], channels: int, say: Callable[[str], None], what: str
 ) -> Iterator[Canvas]:
-    total, told = len(listing.names), 0
+    total, spoken = len(listing.names), 0
     read = read_ahead(lambda name: _canvas(listing.folder / name, size, channels), listing.names, AHEAD)
     for number, canvas in enumerate(read, 1):
-        if number >= told + max(1, total // 10):
+        if number >= spoken + max(1, total // 10):
             say(f"{what}: {number:,} of {total:,} files")
-            told = number
+            spoken = number
         if canvas is not None:
             yield canvas
 

@@ -50,31 +50,22 @@ def search_folder(
     batch: int,
     say: Callable[[str], None] | None,
 ) -> SearchResult:
-    """Show every photograph to the network once and keep the best of each unit.
-
-    Args:
-        model: the network.
-        listing: the files.
-        wanted: units by layer.
-        count: how many photographs for each unit.
-        size: (height, width) to resize for.
-        batch: how many photographs the network sees at once.
-        say: is told how far it is.
+    """Show every photograph to the network once and keep the ``count`` best of each wanted unit, by layer.
 
     Raises:
         UserError: no file is a photograph.
     """
     layers = model.at(size).layers
-    one = _Pass(model, layers, wanted, size=size, count=count)
+    search = _Pass(model, layers, wanted, size=size, count=count)
     with model.tap(list(wanted), size=size) as tap:
-        one.run(tap, listing, batch, say)
-    if not one.images:
+        search.run(tap, listing, batch, say)
+    if not search.images:
         raise UserError(
-            f"{listing.folder} holds no photograph that can be read ({one.skipped:,} files were skipped)"
+            f"{listing.folder} holds no photograph that can be read ({search.skipped:,} files were skipped)"
         )
     gridded = [name for name in wanted if layers[name].kind in GRIDDED]
     if not gridded:
-        return SearchResult(one.images, one.skipped, one.entries(listing, None))
+        return SearchResult(search.images, search.skipped, search.entries(listing, None))
     if say is not None:
         say("measuring what the best positions see")
     # Another tap, which ends at the deepest layer that has positions.
@@ -84,9 +75,9 @@ def search_folder(
             layers,
             gridded,
             channels=model.channels,
-            multiple=one.multiple,
+            multiple=search.multiple,
         )
-        return SearchResult(one.images, one.skipped, one.entries(listing, fields))
+        return SearchResult(search.images, search.skipped, search.entries(listing, fields))
 
 
 class _Kept:
@@ -102,13 +93,13 @@ class _Kept:
 
     def add(self, activation: Tensor, canvas: Size, numbers: list[int], rows: list[int | None]) -> None:
         """Take what the layer gave for a batch; canvases beyond ``numbers`` are copies."""
-        said = read_responses(activation[: len(numbers)], self.layer, self.units, canvas)
+        responses = read_responses(activation[: len(numbers)], self.layer, self.units, canvas)
         whose = torch.tensor(numbers)
-        self.best.add(said.values, said.places, whose)
-        self.values.add(said.values.numpy(), rows)
+        self.best.add(responses.values, responses.places, whose)
+        self.values.add(responses.values.numpy(), rows)
         if self.scores is not self.values:
-            scores = said.scores
-            self.best_score.add(scores.nan_to_num(-torch.inf), torch.full_like(said.places, -1), whose)
+            scores = responses.scores
+            self.best_score.add(scores.nan_to_num(-torch.inf), torch.full_like(responses.places, -1), whose)
             self.scores.add(scores.numpy(), rows)
 
 
@@ -215,7 +206,7 @@ class _Pass:
         return {
             "examples": examples,
             "quantiles": _pairs(VALUE_SHARES, kept.values.quantiles(place, filled, VALUE_SHARES)),
-            "mean_best": _number(np.mean([one["value"] for one in examples])) if examples else None,
+            "mean_best": _number(np.mean([example["value"] for example in examples])) if examples else None,
             "mean_value": _number(kept.values.mean(place)),
             "scores": {
                 "best": _number(best_score) if has_score else None,

@@ -101,9 +101,9 @@ class Spread:
         self._sum += np.where(finite, values, 0).sum(0, dtype=np.float64)
         self._count += finite.sum(0)
         self._largest = np.maximum(self._largest, np.where(finite, values, -np.inf).max(0))
-        for one, row in zip(values, rows, strict=True):
+        for photo_values, row in zip(values, rows, strict=True):
             if row is not None:
-                self._sample[row] = one
+                self._sample[row] = photo_values
 
     def mean(self, unit: int) -> float | None:
         """The mean over all photographs; None where no value was finite."""
@@ -115,8 +115,8 @@ class Spread:
         sample = sample[np.isfinite(sample)].astype(np.float64)
         if not sample.size:
             return [None] * len(shares)
-        found = np.quantile(sample, shares)
+        quantiles = np.quantile(sample, shares)
         return [
             float(self._largest[unit] if share == 1 else value)
-            for share, value in zip(shares, found, strict=True)
+            for share, value in zip(shares, quantiles, strict=True)
         ]

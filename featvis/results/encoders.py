@@ -46,8 +46,8 @@ def _gif(arrays: Sequence[NDArray[np.uint8]], fps: float) -> bytes:
 
     images = [Image.fromarray(array) for array in arrays]
     buffer = io.BytesIO()
-    each = max(2, round(100 / fps)) * 10
-    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=each, loop=0)
+    duration = max(2, round(100 / fps)) * 10
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=duration, loop=0)
     return buffer.getvalue()
 
 

@@ -33,9 +33,18 @@ def video(frames: Iterable[Frame], path: str | Path, fps: float = 12.0) -> Path:
             row or column twice.
         fps: frames a second; a GIF counts hundredths of seconds, two at least.
 
+    Returns:
+        The file's path.
+
     Raises:
         OutputError: another ending, no encoder for MP4, a place that cannot be written.
+        RecipeError: no possible number of frames a second.
         CanvasError: no frame, or frames of two sizes.
+
+    >>> import featvis as fv, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fv.video(torch.rand(3, 3, 16, 24), f"{folder}/noise.gif", fps=10).name
+    'noise.gif'
     """
     target = Path(path)
     kind = target.suffix.lower().removeprefix(".")
@@ -45,8 +54,8 @@ def video(frames: Iterable[Frame], path: str | Path, fps: float = 12.0) -> Path:
         raise CanvasError("a video needs at least one frame")
     sizes = {array.shape for array in arrays}
     if len(sizes) > 1:
-        told = " and ".join(f"{shape[0]}x{shape[1]}" for shape in sorted(sizes))
-        raise CanvasError(f"frames of one video have one size, got {told}")
+        shapes = " and ".join(f"{shape[0]}x{shape[1]}" for shape in sorted(sizes))
+        raise CanvasError(f"frames of one video have one size, got {shapes}")
     return write_whole(target, encode(arrays, kind, fps))
 
 
@@ -63,40 +72,43 @@ def morph(pictures: Sequence[Picture], frames: int = 24) -> list[Tensor]:
     Raises:
         RecipeError: fewer than two pictures or one frame, or an image space that cannot show any image.
         CanvasError: pictures of two sizes.
+
+    >>> import featvis as fv
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> images = fv.morph(fv.render(model, "0:0:2", size=16, steps=1, transforms=[], lanes=2), frames=4)
+    >>> len(images), images[0].shape
+    (5, torch.Size([3, 16, 16]))
     """
     if frames < 1:
         raise RecipeError(f"a morph takes at least one frame from picture to picture, got {frames}")
     channels = int(pictures[0].levels.shape[0]) if pictures else 0
-    space = check_morph([(one.recipe["space"], one.size) for one in pictures], channels=channels)
+    space = check_morph([(start.recipe["space"], start.size) for start in pictures], channels=channels)
     points = [space.fit(picture.image) for picture in pictures]
     shown = []
     with torch.no_grad():
-        for one, other in itertools.pairwise(points):
+        for start, end in itertools.pairwise(points):
             for number in range(frames):
-                between = {name: one[name].lerp(other[name], number / frames)[None] for name in one}
+                between = {name: start[name].lerp(end[name], number / frames)[None] for name in start}
                 shown.append(space.decode(between)[0])
         shown.append(space.decode({name: value[None] for name, value in points[-1].items()})[0])
     return shown
 
 
-def check_morph(each: Sequence[tuple[dict[str, Any], tuple[int, int]]], channels: int) -> ImageSpace:
-    """Return the image space in which pictures turn into each other.
-
-    Args:
-        each: of every picture the recipe's image space and (height, width).
-        channels: of all of them.
+def check_morph(pictures: Sequence[tuple[dict[str, Any], tuple[int, int]]], channels: int) -> ImageSpace:
+    """Return the image space in which pictures, each (space as in a recipe, size), turn into each other.
 
     Raises:
         RecipeError: fewer than two pictures, or an image space that cannot show any image.
         CanvasError: pictures of two sizes.
     """
-    if len(each) < 2:
-        raise RecipeError(f"a morph takes two pictures or more, got {len(each)}")
-    sizes = {size for _, size in each}
+    if len(pictures) < 2:
+        raise RecipeError(f"a morph takes two pictures or more, got {len(pictures)}")
+    sizes = {size for _, size in pictures}
     if len(sizes) > 1:
-        told = " and ".join(f"{height}x{width}" for height, width in sorted(sizes))
-        raise CanvasError(f"pictures of one morph have one size, got {told}")
-    spec, size = each[0]
+        shapes = " and ".join(f"{height}x{width}" for height, width in sorted(sizes))
+        raise CanvasError(f"pictures of one morph have one size, got {shapes}")
+    spec, size = pictures[0]
     space: ImageSpace = register.make("images", spec, size=size, channels=channels)
     if not space.fits:
         raise RecipeError(f"the image space {spec['name']!r} cannot show any image, so it cannot morph")

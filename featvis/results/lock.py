@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -12,10 +11,10 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from featvis.errors import OutputError
+from featvis.files import clear_leftovers
 from featvis.results.store import check_writable, remove_empty
 
 LOCK = ".featvis-lock"
-_LEFTOVER = re.compile(r"^\..+\.(png|json|toml|html|css|js|webp)\.\w{8}\.part$")
 _PATIENCE = 0.1
 """Seconds: a command that is just ending removes its lock file, and the lock is tried once more."""
 
@@ -31,7 +30,7 @@ def hold(folder: Path) -> Iterator[FolderLock]:
     check_writable(folder)
     try:
         with FolderLock(folder) as lock:
-            clear_leftovers(folder)
+            clear_leftovers(folder.rglob(".*.part"), "png|npy|json|toml|html|css|js|webp")
             yield lock
     finally:
         remove_empty(made)  # a mistake found with the network leaves nothing behind
@@ -87,11 +86,3 @@ class FolderLock:
         with contextlib.suppress(OSError, UnicodeDecodeError):
             return self._path.read_text("ascii").strip() or "unknown"
         return "unknown"
-
-
-def clear_leftovers(folder: Path) -> list[Path]:
-    """Remove the half-written files that a killed process left; return what was removed."""
-    leftovers = [path for path in folder.rglob(".*.part") if _LEFTOVER.match(path.name) and path.is_file()]
-    for path in leftovers:
-        path.unlink(missing_ok=True)
-    return leftovers

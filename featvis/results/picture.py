@@ -27,7 +27,15 @@ CHUNK = "featvis"
 
 @dataclass
 class Picture:
-    """One finished picture: its 8-bit values, what it is a picture of, and how it was made."""
+    """One finished picture: its 8-bit values, what it is a picture of, and how it was made.
+
+    >>> import featvis as fv, torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> (picture,) = fv.render(model, "0:1", size=(16, 20), steps=1, transforms=[], lanes=1)
+    >>> picture.target, picture.unit, picture.status, picture.image.shape
+    ('0:1', 1, 'ok', torch.Size([3, 16, 20]))
+    """
 
     levels: NDArray[np.uint8]
     """``(C, H, W)``, the values that are saved and were scored."""
@@ -140,7 +148,7 @@ class Picture:
 
     def entry(self, file: str | None = None) -> dict[str, Any]:
         """Return what the manifest says of this picture."""
-        told = {
+        entry = {
             "file": file,
             "target": self.target,
             "layer": self.layer,
@@ -160,23 +168,23 @@ class Picture:
             "attempt": self.attempt,
         }
         if self.asked_key is not None:
-            told["asked_key"] = self.asked_key
+            entry["asked_key"] = self.asked_key
         if self.candidates:
-            told |= {"candidates": self.candidates, "chosen": self.chosen}
-        if self.evaluations != told["steps"]:
-            told["evaluations"] = self.evaluations
-        return told
+            entry |= {"candidates": self.candidates, "chosen": self.chosen}
+        if self.evaluations != entry["steps"]:
+            entry["evaluations"] = self.evaluations
+        return entry
 
     def png(self) -> bytes:
         """Return the PNG file's bytes: the same recipe gives the same bytes."""
         # The seconds it took differ from run to run, so only the manifest tells them.
         entry = {key: value for key, value in self.entry().items() if key not in ("file", "seconds")}
-        told = {**entry, "channels": int(self.levels.shape[0]), "model": self.model, "weights": self.weights}
-        told["recipe"] = self.recipe
+        content = {**entry, "channels": int(self.levels.shape[0]), "recipe": self.recipe}
+        content |= {"model": self.model, "weights": self.weights}
         if self.alpha:
-            told["alpha"] = True
+            content["alpha"] = True
         info = PngImagePlugin.PngInfo()
-        info.add_text(CHUNK, json.dumps(told, sort_keys=True))
+        info.add_text(CHUNK, json.dumps(content, sort_keys=True))
         buffer = io.BytesIO()
         self.pil.save(buffer, "PNG", pnginfo=info, compress_level=6)
         return buffer.getvalue()
@@ -194,10 +202,25 @@ class Picture:
 
 
 def load_picture(path: str | Path) -> Picture:
-    """Read a picture back from its PNG.
+    """Read a picture back from its PNG, with its recipe.
+
+    Args:
+        path: of a PNG that featvis wrote.
+
+    Returns:
+        The picture as it was saved; snapshots, transparency, seconds and preprocessing are not in the file.
 
     Raises:
-        OutputError: not there, damaged, or no picture of ours.
+        OutputError: not there, damaged, or not made by featvis.
+
+    >>> import featvis as fv, tempfile, torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> (picture,) = fv.render(model, "0:1", size=16, steps=1, transforms=[], lanes=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = fv.load_picture(picture.save(f"{folder}/unit.png"))
+    >>> again.key == picture.key, bool((again.levels == picture.levels).all())
+    (True, True)
     """
     try:
         with Image.open(path) as opened:
@@ -211,12 +234,12 @@ def load_picture(path: str | Path) -> Picture:
     if text is None:
         raise OutputError(f"{path} carries no recipe: it was not made by featvis, or its text was stripped")
     try:
-        told = json.loads(text)
-        channels = int(told.pop("channels"))
+        content = json.loads(text)
+        channels = int(content.pop("channels"))
         levels = array.transpose(2, 0, 1) if array.ndim == 3 else array.reshape(channels, -1, array.shape[1])
-        known = {name: told[name] for name in told if name in Picture.__dataclass_fields__}
-        if isinstance(told.get("steps"), int) and told["steps"] != told["recipe"].get("steps"):
-            known["taken"] = told["steps"]
+        known = {name: content[name] for name in content if name in Picture.__dataclass_fields__}
+        if isinstance(content.get("steps"), int) and content["steps"] != content["recipe"].get("steps"):
+            known["taken"] = content["steps"]
         return Picture(levels=np.array(levels, dtype=np.uint8), **known)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(f"{path}: what it tells of its recipe is damaged ({error})") from None
@@ -232,6 +255,12 @@ def load_image(path: str | Path, channels: int, size: tuple[int, int] | None = N
 
     Raises:
         OutputError: no readable image, or a number of channels that image files do not have.
+
+    >>> import featvis as fv, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (24, 16), "red").save(f"{folder}/red.png")
+    ...     fv.load_image(f"{folder}/red.png", channels=3)[:, 0, 0].tolist()
+    [1.0, 0.0, 0.0]
     """
     import torch
 

@@ -39,10 +39,10 @@ class Saver:
             self._noted = time.monotonic()
 
     def _check(self, *, wait: bool) -> None:
-        done = self._pending if wait else [one for one in self._pending if one.done()]
-        self._pending = [] if wait else [one for one in self._pending if not one.done()]
-        for one in done:
-            one.result()
+        done = self._pending if wait else [future for future in self._pending if future.done()]
+        self._pending = [] if wait else [future for future in self._pending if not future.done()]
+        for future in done:
+            future.result()
 
     def __enter__(self) -> Saver:
         return self

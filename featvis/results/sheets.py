@@ -33,8 +33,18 @@ def grid(
         cell: for a contact sheet, the longest side of each picture in pixels: larger ones are shrunk.
         by_layer: begin a new strip, under the layer's name, with each layer.
 
+    Returns:
+        An RGB image, which notebooks show and ``save`` writes.
+
     Raises:
         UserError: no pictures, or columns or cell below 1.
+
+    >>> import featvis as fv, torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> pictures = fv.render(model, "0:0:4", size=16, steps=1, transforms=[], lanes=4)
+    >>> fv.grid(pictures, columns=4, captions=False).size
+    (94, 28)
     """
     if not pictures:
         raise UserError("a grid needs at least one picture")

@@ -135,7 +135,7 @@ class Store:
         """Write the manifest with an entry for every picture, and the recipes that they name."""
         entries = sorted(self.entries.values(), key=_place)
         used = {entry.get("recipe") for entry in entries}
-        self.top["recipes"] = {name: one for name, one in self.top["recipes"].items() if name in used}
+        self.top["recipes"] = {name: recipe for name, recipe in self.top["recipes"].items() if name in used}
         return write_whole(self.folder / MANIFEST, write_text(self.top, entries).encode())
 
 

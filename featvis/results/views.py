@@ -61,12 +61,7 @@ def principal_colors(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def plot_signal(values: NDArray[np.uint8], height: int = PLOT_HEIGHT) -> Image.Image:
-    """Return a plot of signals ``(C, T)`` of 8-bit levels: one strip for each channel, at least 256 wide.
-
-    Args:
-        values: the levels; 255 is a strip's upper edge, 0 its lower.
-        height: rows of a strip.
-    """
+    """Plot 8-bit signals ``(C, T)``, at least 256 wide: one strip for each channel, 255 its upper edge."""
     channels, length = values.shape
     across = max(1, math.ceil(256 / length))
     width = length * across

@@ -13,16 +13,13 @@ from pydantic import BaseModel, ConfigDict
 from featvis.spec import register
 
 _PACKAGE = Path(__file__).parent.parent
-_NUMBERS = {
+_VALUES = {
     "Positive": "a number above 0",
     "NonNegative": "a number from 0 up",
     "Fraction": "a number from 0 to 1",
     "Count": "a whole number from 0 up",
     "AtLeastOne": "a whole number from 1 up",
     "AtLeastTwo": "a whole number from 2 up",
-}
-_VALUES = {
-    **_NUMBERS,
     "PositiveSchedule": "a number from 0 up, or [start, end] over the run",
     "FractionSchedule": "a number from 0 to 1, or [start, end] over the run",
     "Range": "a number above 0, or [least, greatest], or [start, end] of such pairs",
@@ -57,20 +54,20 @@ class Entry(BaseModel):
 
 def parts_of(family: str) -> list[Entry]:
     """Return the parts of a family that recipes can name, with their options."""
-    found = []
+    entries = []
     for name, schema in sorted(register.scan(family).items()):
         fields = schema.model_fields
         # As a recipe would write them: a range that stays is no pair of ranges.
-        given: dict[str, Any] = {"options": {}} if "options" in fields else {}
-        made = schema.model_construct(**given)
+        required: dict[str, Any] = {"options": {}} if "options" in fields else {}
+        made = schema.model_construct(**required)
         written = made.model_dump(mode="json")
         options = tuple(
-            (key, values_of(one.description or ""), "" if one.is_required() else repr(written[key]))
-            for key, one in fields.items()
+            (key, values_of(field.description or ""), "" if field.is_required() else repr(written[key]))
+            for key, field in fields.items()
         )
         text = schema.__doc__ or ""
-        found.append(Entry(name=name, about=_first_sentence(text), more=_further(text), options=options))
-    return found
+        entries.append(Entry(name=name, about=_first_sentence(text), more=_further(text), options=options))
+    return entries
 
 
 def public_names() -> dict[str, str]:
@@ -82,7 +79,7 @@ def public_names() -> dict[str, str]:
 
 def constructors(family: str) -> list[Entry]:
     """Return the public functions of a family: ``images``, ``transforms`` or ``objectives``."""
-    found = []
+    entries = []
     for name, home in sorted(public_names().items()):
         if not home.startswith((f"featvis.{family}.", *_MAKERS.get(family, ()))):
             continue
@@ -90,8 +87,8 @@ def constructors(family: str) -> list[Entry]:
         for node in ast.parse(source.read_text("utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == name:
                 about = _first_sentence(ast.get_docstring(node) or "")
-                found.append(Entry(name=f"fv.{name}({ast.unparse(node.args)})", about=about))
-    return found
+                entries.append(Entry(name=f"fv.{name}({ast.unparse(node.args)})", about=about))
+    return entries
 
 
 def markdown() -> str:
@@ -111,7 +108,7 @@ def markdown() -> str:
         made = constructors(family)
         if made:
             lines += ["### From Python", ""]
-            lines += markdown_table(("call", "what it is"), [(f"`{one.name}`", one.about) for one in made])
+            lines += markdown_table(("call", "what it is"), [(f"`{call.name}`", call.about) for call in made])
     return "\n".join(lines)
 
 
@@ -125,10 +122,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
 
 
 def values_of(kind: str) -> str:
-    """Return in words what an option of a type may be.
-
-    Args:
-        kind: the type as it is written in the part's class.
+    """Return in words what an option may be, from its type as the part's class writes it.
 
     >>> values_of("Literal['l2', 'linf']")
     'l2 or linf'
@@ -151,17 +145,17 @@ def values_of(kind: str) -> str:
 
 
 def _paragraphs(docstring: str) -> list[str]:
-    """Return paragraphs, each on one line, without marks of reStructuredText, parameters and errors."""
-    found = []
+    """Return paragraphs, each on one line, without reStructuredText, parameters, errors, examples."""
+    paragraphs = []
     for block in docstring.split("\n\n"):
-        if block.lstrip().startswith("Raises:"):
+        if block.lstrip().startswith(("Raises:", ">>>")):
             break
         lines = re.split(r"\n(?=\s*- )", block.partition("Parameters:")[0])
         text = "\n".join(" ".join(line.split()) for line in lines if line.strip())
         text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", text.replace("``", "`"))
         if text:
-            found.append(text)
-    return found
+            paragraphs.append(text)
+    return paragraphs
 
 
 def _first_sentence(docstring: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
@@ -20,6 +20,7 @@ Fraction = Annotated[float, Ge(0), Le(1)]
 Count = Annotated[int, Ge(0)]
 AtLeastOne = Annotated[int, Ge(1)]
 AtLeastTwo = Annotated[int, Ge(2)]
+_Number = TypeVar("_Number")
 
 Switch = Annotated[bool, AfterValidator(lambda value: value or None)]
 """An option that a part has gained, with None as its default: off is not written, so old keys stay."""
@@ -60,19 +61,17 @@ Inner = Annotated[Any, BeforeValidator(_as_inner)]
 Size = Annotated[tuple[AtLeastOne, AtLeastOne], BeforeValidator(_as_size)]
 """(height, width) in pixels; one number means a square, ``"96x160"`` is read too."""
 
-Schedule = Annotated[
-    tuple[float, float],
+_Scheduled = Annotated[
+    tuple[_Number, _Number],
     BeforeValidator(_as_schedule),
     PlainSerializer(_constant_as_number, return_type=Any),
 ]
+Schedule = _Scheduled[float]
 """A number, or [start, end]: linear over the run."""
-
-PositiveSchedule = Annotated[
-    tuple[NonNegative, NonNegative],
-    BeforeValidator(_as_schedule),
-    PlainSerializer(_constant_as_number, return_type=Any),
-]
+PositiveSchedule = _Scheduled[NonNegative]
 """A schedule of numbers that are not negative."""
+FractionSchedule = _Scheduled[Fraction]
+"""A schedule of numbers from 0 to 1."""
 
 
 def _as_band(value: tuple[float, float]) -> tuple[float, float]:
@@ -81,12 +80,7 @@ def _as_band(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-Band = Annotated[
-    tuple[float, float],
-    BeforeValidator(_as_schedule),
-    AfterValidator(_as_band),
-    PlainSerializer(_constant_as_number, return_type=Any),
-]
+Band = Annotated[Schedule, AfterValidator(_as_band)]
 """A score, or (low, high): where a score is wanted."""
 
 
@@ -96,29 +90,21 @@ PIN = "#sha256:"
 
 def _pin(value: str) -> str:
     """Tie a file's path to what the file holds, so that another content makes another recipe."""
-    path, _, told = value.partition(PIN)
+    path, _, pinned = value.partition(PIN)
     try:
-        found = hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:32]
+        digest = hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:32]
     except OSError as error:
         raise ValueError(
             f"{path!r} cannot be read ({error.strerror or error}); "
             "fv.image_statistics(folder, out=...) makes such a file"
         ) from None
-    if told and told != found:
+    if pinned and pinned != digest:
         raise ValueError(f"{path!r} holds other statistics than those the recipe was made with")
-    return f"{path}{PIN}{found}"
+    return f"{path}{PIN}{digest}"
 
 
 Statistics = Annotated[str, AfterValidator(_pin)]
 """A file that :func:`featvis.image_statistics` wrote; kept as ``PATH#sha256:DIGEST``."""
-
-
-FractionSchedule = Annotated[
-    tuple[Fraction, Fraction],
-    BeforeValidator(_as_schedule),
-    PlainSerializer(_constant_as_number, return_type=Any),
-]
-"""A schedule of numbers from 0 to 1."""
 
 
 def _as_ranges(value: Any) -> Any:
@@ -136,27 +122,17 @@ def _constant_as_range(value: tuple[tuple[float, float], tuple[float, float]]) -
     return list(value[0]) if value[0] == value[1] else [list(end) for end in value]
 
 
-Range = Annotated[
-    tuple[tuple[Positive, Positive], tuple[Positive, Positive]],
+_Ranged = Annotated[
+    tuple[tuple[_Number, _Number], tuple[_Number, _Number]],
     BeforeValidator(_as_ranges),
     PlainSerializer(_constant_as_range, return_type=Any),
 ]
+Range = _Ranged[Positive]
 """A number, [least, greatest] (drawn uniformly from between), or a schedule of such a range over the run:
 ``[[least, greatest], [least, greatest]]`` at its start and its end."""
-
-_Share = Annotated[float, Gt(0), Le(1)]
-ShareRange = Annotated[
-    tuple[tuple[_Share, _Share], tuple[_Share, _Share]],
-    BeforeValidator(_as_ranges),
-    PlainSerializer(_constant_as_range, return_type=Any),
-]
+ShareRange = _Ranged[Annotated[float, Gt(0), Le(1)]]
 """A range, or a schedule of ranges, of shares above 0, up to 1."""
-
-AnyRange = Annotated[
-    tuple[tuple[NonNegative, NonNegative], tuple[NonNegative, NonNegative]],
-    BeforeValidator(_as_ranges),
-    PlainSerializer(_constant_as_range, return_type=Any),
-]
+AnyRange = _Ranged[NonNegative]
 """A range, or a schedule of ranges, from 0 up."""
 
 Options = Annotated[dict[str, Any], BeforeValidator(lambda value: dict(value) if value == () else value)]

@@ -34,8 +34,28 @@ _T = TypeVar("_T", bound=type)
 def part(name: str, *, python_only: bool = False) -> Callable[[_T], _T]:
     """Enter a class under ``name`` in the family of its package; its fields become its options.
 
-    With ``python_only``, recipes' files and the command line cannot name it. The class gets a validating
-    constructor (keywords only); a wrong option raises :class:`~featvis.errors.RecipeError` in one line.
+    The class gets a validating constructor (keywords only); a wrong option raises
+    :class:`~featvis.errors.RecipeError` in one line.
+
+    Args:
+        name: by which recipes of this program know it; give another class another name.
+        python_only: recipes' files and the command line cannot name it.
+
+    Returns:
+        The decorator of an :class:`featvis.ImageSpace` or a :class:`featvis.Transform`.
+
+    >>> import featvis as fv
+    >>> @fv.part("darker")
+    ... class Darker(fv.Transform):
+    ...     numbers = 0
+    ...     factor: float = 0.5
+    ...     def prepare(self, uniform, progress, canvas, shown_size):
+    ...         return uniform
+    ...     def apply(self, images, values, field, shown_size):
+    ...         return images * self.factor
+    >>> Darker(factor="much")
+    Traceback (most recent call last):
+    featvis.errors.RecipeError: Darker: factor: input should be a valid number...
     """
 
     def enter(cls: _T) -> _T:
@@ -45,9 +65,9 @@ def part(name: str, *, python_only: bool = False) -> Callable[[_T], _T]:
         made: Any = validated(config=config, frozen=True, kw_only=True, eq=False)(cls)
         checked = made.__init__
 
-        def __init__(self: Any, **given: Any) -> None:
+        def __init__(self: Any, **settings: Any) -> None:
             try:
-                checked(self, **_gathered(given, made.__dataclass_fields__))
+                checked(self, **_gathered(settings, made.__dataclass_fields__))
             except ValidationError as error:
                 names = [n for n in cls.__annotations__ if not n.startswith("_")]
                 raise RecipeError(one_line(error, cls.__name__, names)) from None
@@ -77,8 +97,8 @@ def find(family: str, name: str) -> type:
 
 def make(family: str, spec: dict[str, Any], **fixed: Any) -> Any:
     """Build the part that ``spec`` (``{"name": …, option: value …}``) describes."""
-    given = {key: value for key, value in spec.items() if key not in ("name", "weight")}
-    return find(family, spec["name"])(**given, **fixed)
+    settings = {key: value for key, value in spec.items() if key not in ("name", "weight")}
+    return find(family, spec["name"])(**settings, **fixed)
 
 
 def names(family: str) -> list[str]:
@@ -107,11 +127,11 @@ def check(family: str, spec: Any, extra: tuple[str, ...] = ()) -> dict[str, Any]
         if ("user", name) in _CLASSES:
             return dict(spec)
         raise RecipeError(unknown(_KIND[family], name, schemas))
-    given = {key: value for key, value in spec.items() if key != "name" and key not in extra}
+    settings = {key: value for key, value in spec.items() if key != "name" and key not in extra}
     schema = schemas[name]
-    given = _gathered(given, schema.model_fields)
+    settings = _gathered(settings, schema.model_fields)
     try:
-        filled = schema.model_validate(given).model_dump(mode="json")
+        filled = schema.model_validate(settings).model_dump(mode="json")
     except ValidationError as error:
         raise RecipeError(one_line(error, name, list(schema.model_fields))) from None
     if "inner" in filled:
@@ -123,14 +143,14 @@ def check(family: str, spec: Any, extra: tuple[str, ...] = ()) -> dict[str, Any]
 
 def describe(instance: Any) -> dict[str, Any]:
     """Write a part as the entry that a recipe would hold."""
-    given = {
+    settings = {
         key: getattr(instance, key)
         for key in instance.__dataclass_fields__
         if not key.startswith("_") and key not in _NOT_IN_RECIPES
     }
-    if hasattr(given.get("inner"), "part_name"):
-        given["inner"] = describe(given["inner"])
-    return {"name": instance.part_name, **given}
+    if hasattr(settings.get("inner"), "part_name"):
+        settings["inner"] = describe(settings["inner"])
+    return {"name": instance.part_name, **settings}
 
 
 @lru_cache
@@ -139,7 +159,7 @@ def scan(family: str) -> dict[str, type[BaseModel]]:
 
     A schema's docstring is the part's; a field's description is its annotation as it is written.
     """
-    found: dict[str, type[BaseModel]] = {}
+    schemas: dict[str, type[BaseModel]] = {}
     for path in sorted((_PACKAGE / family).glob("*.py")):
         for node in ast.parse(path.read_text("utf-8")).body:
             if isinstance(node, ast.ClassDef):
@@ -151,8 +171,8 @@ def scan(family: str) -> dict[str, type[BaseModel]]:
                         and not decorator.keywords  # python_only
                     ):
                         name = ast.literal_eval(decorator.args[0])
-                        found[name] = _schema(name, node)
-    return found
+                        schemas[name] = _schema(name, node)
+    return schemas
 
 
 def one_line(error: ValidationError, what: str, known: list[str]) -> str:
@@ -173,14 +193,14 @@ def one_line(error: ValidationError, what: str, known: list[str]) -> str:
 _KIND = {"images": "image space", "transforms": "transform", "objectives": "objective"}
 
 
-def _gathered(given: dict[str, Any], fields: Container[str]) -> dict[str, Any]:
+def _gathered(settings: dict[str, Any], fields: Container[str]) -> dict[str, Any]:
     """Move what a part that passes options on does not know itself into its field ``options``."""
-    known = {key: value for key, value in given.items() if key in fields}
-    if "options" not in fields or len(known) == len(given):
-        return given
+    known = {key: value for key, value in settings.items() if key in fields}
+    if "options" not in fields or len(known) == len(settings):
+        return settings
     if not isinstance(known.get("options", {}), dict):
-        return given
-    rest = {key: value for key, value in given.items() if key not in fields}
+        return settings
+    rest = {key: value for key, value in settings.items() if key not in fields}
     return {**known, "options": {**known.get("options", {}), **rest}}
 
 

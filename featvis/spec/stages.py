@@ -20,10 +20,7 @@ class Stage:
 def plan_stages(stages: Sequence[tuple[Size, float]], size: Size, steps: int) -> list[Stage]:
     """Return the stages of a run, the whole canvas last; those without a step are left out.
 
-    Args:
-        stages: (height, width) and the share of the run at which it ends.
-        size: the whole canvas.
-        steps: of the run.
+    ``stages`` are ((height, width), the share of the run at which it ends).
 
     >>> plan_stages([((64, 64), 0.25), ((128, 128), 0.5)], (224, 224), 8)[1]
     Stage(size=(128, 128), first=2, last=4)

@@ -28,18 +28,24 @@ _POSITION = re.compile(r"^\s*(-?\d+)\s*,\s*(-?\d+)\s*$")
 
 @dataclass(frozen=True, order=True)
 class Target:
-    """One unit of one layer, at one position of its map or over the whole of it."""
+    """One unit of one layer, at one position of its map or over the whole of it.
+
+    Args:
+        layer: its dotted name.
+        unit: channel, neuron or class, counted from 0.
+        position: (row, column) on the layer's map, counted from 0; None for the mean over the map.
+
+    >>> import featvis as fv
+    >>> str(fv.Target("features.28", 7, (4, 6)))
+    'features.28:7@4,6'
+    """
 
     layer: str
     unit: int
     position: tuple[int, int] | None = None
 
     def __str__(self) -> str:
-        """Write the address as the grammar reads it.
-
-        >>> str(Target("features.28", 7, (4, 6)))
-        'features.28:7@4,6'
-        """
+        """Write the address as the grammar reads it."""
         where = "" if self.position is None else f"@{self.position[0]},{self.position[1]}"
         return f"{self.layer}:{self.unit}{where}"
 
@@ -81,17 +87,17 @@ def name_set(name: str, first: int, count: int, among: Sequence[str] = ()) -> st
     >>> name_set("conv:4", 0, 1, ["conv:3", "conv:4"])
     'seeds 0-0 among conv:3 | conv:4 of conv:4'
     """
-    told = f"among {_AND.join(among)} " if among else ""
-    return f"seeds {first}-{first + count - 1} {told}of {name}"
+    among_others = f"among {_AND.join(among)} " if among else ""
+    return f"seeds {first}-{first + count - 1} {among_others}of {name}"
 
 
 def read_set(name: str) -> tuple[tuple[int, int] | None, str]:
     """Return the first seed and number of pictures that a name tells, None if it tells none; and the rest."""
-    found = _SET.match(name)
-    if found is None:
+    match = _SET.match(name)
+    if match is None:
         return None, name
-    first, last = int(found[1]), int(found[2])
-    return (first, last - first + 1), found[4]
+    first, last = int(match[1]), int(match[2])
+    return (first, last - first + 1), match[4]
 
 
 def read_among(name: str) -> list[str]:
@@ -100,8 +106,8 @@ def read_among(name: str) -> list[str]:
     >>> read_among("seeds 0-0 among conv:3 | conv:4 of conv:4"), read_among("seeds 0-3 of conv:4")
     (['conv:3', 'conv:4'], [])
     """
-    found = _SET.match(name)
-    return found[3].split(_AND) if found is not None and found[3] else []
+    match = _SET.match(name)
+    return match[3].split(_AND) if match is not None and match[3] else []
 
 
 def parse_request(text: str) -> Request:
@@ -119,10 +125,10 @@ def parse_request(text: str) -> Request:
     position: tuple[int, int] | None = None
     if "@" in address:
         address, where = address.rsplit("@", 1)
-        found = _POSITION.match(where)
-        if found is None:
+        match = _POSITION.match(where)
+        if match is None:
             raise TargetError(f"{text!r}: after '@' a position ROW,COLUMN is expected, got {where!r}")
-        position = (int(found[1]), int(found[2]))
+        position = (int(match[1]), int(match[2]))
         if min(position) < 0:
             raise TargetError(f"{text!r}: a position counts from 0, got {where!r}")
     layer, colon, units = address.partition(":")
@@ -160,14 +166,14 @@ def parse_vectors(text: str) -> VectorRequest | None:
     >>> parse_vectors("blocks.3:0:8") is None
     True
     """
-    found = _VECTORS.match(text.strip())
-    if found is None:
+    match = _VECTORS.match(text.strip())
+    if match is None:
         return None
-    layers = tuple(layer.strip() for layer in found["layers"].split(","))
-    key, _, rows = (found["rest"] or "").partition(":")
-    if not all(layers) or not key.strip() or (found["rest"] or "").endswith(":"):
+    layers = tuple(layer.strip() for layer in match["layers"].split(","))
+    key, _, rows = (match["rest"] or "").partition(":")
+    if not all(layers) or not key.strip() or (match["rest"] or "").endswith(":"):
         raise TargetError(f"{text!r}: directions of a file are LAYER@FILE.safetensors:KEY:ROWS")
-    return VectorRequest(layers, found["file"], key.strip(), rows.strip() or "all")
+    return VectorRequest(layers, match["file"], key.strip(), rows.strip() or "all")
 
 
 def expand(request: Request, units: int, labels: Sequence[str] = ()) -> list[Target]:
@@ -203,10 +209,10 @@ def _indices(request: Request, units: int, labels: Sequence[str]) -> list[int]:
     indices: list[int] = []
     for raw in request.units.split(","):
         part = raw.strip()
-        found = _SLICE.match(part)
-        if found is not None:
-            span = range(*slice(*(int(n) if n else None for n in found.groups())).indices(units))
-            stop = found[2]
+        match = _SLICE.match(part)
+        if match is not None:
+            span = range(*slice(*(int(n) if n else None for n in match.groups())).indices(units))
+            stop = match[2]
             if (stop and int(stop) > units) or not span:
                 what = "reaches past the last unit" if span else "holds no unit"
                 raise TargetError(
@@ -243,13 +249,13 @@ def _by_name(request: Request, name: str, labels: Sequence[str], *, required: bo
         [i for i, label in enumerate(labels) if wanted in synonyms(label.casefold())],
         [i for i, label in enumerate(labels) if wanted in re.split(r"[^\w]+", label.casefold())],
     )
-    for found in matches:
-        if len(found) == 1:
-            return found[0]
-        if found:
+    for indices in matches:
+        if len(indices) == 1:
+            return indices[0]
+        if indices:
             if not required:
                 return None
-            choices = ", ".join(f"{i} ({labels[i]})" for i in found[:6])
+            choices = ", ".join(f"{i} ({labels[i]})" for i in indices[:6])
             raise TargetError(f"class name {name!r} is ambiguous; give a number: {choices}")
     if not required:
         return None
@@ -272,10 +278,10 @@ def _is_number_or_slice(part: str) -> bool:
 
 
 def _check_slice(text: str, part: str) -> None:
-    found = _SLICE.match(part)
-    if found is None:
+    match = _SLICE.match(part)
+    if match is None:
         return
-    start, stop, step = (int(n) if n else None for n in found.groups())
+    start, stop, step = (int(n) if n else None for n in match.groups())
     if step is not None and step <= 0:
         raise TargetError(f"{text!r}: the step of a range is at least 1, got {step}")
     if start is not None and stop is not None and 0 <= stop <= start:

@@ -15,7 +15,18 @@ class Transform(ABC):
     """A random, differentiable change of images, each picture by its own draw.
 
     Before a run :meth:`prepare` turns uniform numbers into the parameters of every step at once; in
-    the loop :meth:`apply` only reads them, so that a step draws nothing and waits for nothing.
+    the loop :meth:`apply` only reads them, so that a step draws nothing and waits for nothing. One of your
+    own defines both and is entered by :func:`featvis.part`; :func:`featvis.transform` makes one of a
+    function.
+
+    Raises:
+        RecipeError: an option is unknown, of the wrong type or out of range; when the transform is made.
+
+    >>> import featvis as fv
+    >>> images, flip = torch.rand(2, 3, 16, 16), fv.Flip()
+    >>> draws = flip.prepare(torch.rand(2, 5, flip.numbers), torch.linspace(0, 1, 5), (16, 16), (16, 16))
+    >>> flip.apply(images, draws[:, 0], None, (16, 16)).shape
+    torch.Size([2, 3, 16, 16])
     """
 
     part_name: ClassVar[str]

@@ -19,6 +19,10 @@ class Blur(Transform):
 
     ``sigma`` is a number, a range [least, greatest], or [[least, greatest], [least, greatest]] over the run;
     0 leaves the image alone. At the border only what is inside is averaged, so constant images stay so.
+
+    >>> import featvis as fv
+    >>> fv.Blur(sigma=[0.5, 2]).sigma
+    ((0.5, 2.0), (0.5, 2.0))
     """
 
     numbers = 1

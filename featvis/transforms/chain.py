@@ -15,22 +15,12 @@ from featvis.transforms.warp import Warp
 
 
 def with_background(transforms: Sequence[Transform], backdrop: tuple[float, float] | None) -> list[Transform]:
-    """Return a run's transforms, behind random backgrounds where images have alpha.
-
-    Args:
-        transforms: in their order.
-        backdrop: deviation and exponent of the backgrounds; None for images without alpha.
-    """
+    """Put random backgrounds of this deviation and exponent before a run's transforms; None for no alpha."""
     return [*transforms] if backdrop is None else [Background(*backdrop), *transforms]
 
 
 def check_transforms(transforms: Sequence[Transform], canvas: Size, shown_size: Size) -> None:
     """Find before a run that one of its transforms cannot change what it is given.
-
-    Args:
-        transforms: in their order.
-        canvas: (height, width) of the images.
-        shown_size: (height, width) that the network is shown.
 
     Raises:
         CanvasError: it cannot.
@@ -71,14 +61,9 @@ class Chain:
         """Draw everything that the run will need.
 
         Args:
-            transforms: in their order.
             streams: for each lane, a function from a purpose to the generator for it.
-            steps: how many steps the run has.
-            channels: of the images.
-            canvas: (height, width) of the images.
             shown_size: (height, width) that the network is shown; a plain resample is put in front if no
                 transform resizes.
-            device: where the run takes place.
         """
         self.shown_size = shown_size
         self.transforms = list(transforms)
@@ -107,11 +92,8 @@ class Chain:
             return objective(activations, images)
         lanes = images.shape[0]
         scores = [
-            objective(
-                {name: found[copy * lanes : (copy + 1) * lanes] for name, found in activations.items()},
-                images,
-            )
-            for copy in range(self.copies)
+            objective({name: values[first : first + lanes] for name, values in activations.items()}, images)
+            for first in range(0, self.copies * lanes, lanes)
         ]
         return torch.stack(scores).mean(0)
 
@@ -119,8 +101,8 @@ class Chain:
         """Give a lane to another picture, with that picture's own draws."""
         values, fields = self._draw([stream])
         # The copies of a picture lie a whole batch of lanes apart.
-        for mine, new in zip(self._values, values, strict=True):
-            mine[lane :: self._lanes] = new
+        for values_of_all, new in zip(self._values, values, strict=True):
+            values_of_all[lane :: self._lanes] = new
         for field, drawn in zip(self._fields, fields, strict=True):
             if field is not None and drawn is not None:
                 field[lane :: self._lanes] = drawn
@@ -129,11 +111,12 @@ class Chain:
         self, streams: Sequence[Callable[[str], torch.Generator]]
     ) -> tuple[list[Tensor], list[Tensor | None]]:
         """Each transform's values ``(lanes, steps, m)`` and fields."""
-        steps, canvas, device = self._steps, self._canvas, self._device
+        steps, device = self._steps, self._device
         progress = torch.linspace(0, 1, steps) if steps > 1 else torch.zeros(1)
         every_value: list[Tensor] = []
         every_field: list[Tensor | None] = []
-        for place, transform in enumerate(self.transforms):
+        sizes = sizes_of(self.transforms, self._canvas, self.shown_size)
+        for place, (transform, (before, after)) in enumerate(zip(self.transforms, sizes, strict=True)):
             if transform.copies() > 1:
                 streams = [
                     _of_copy(stream, f"{place}.{copy}")
@@ -144,16 +127,12 @@ class Chain:
             numbers = torch.stack(
                 [draws.uniform(stream(purpose), steps, transform.numbers) for stream in streams]
             )
-            # From here on images have the shown size if this transform resizes or one did before.
-            resized = any(earlier.resizes for earlier in self.transforms[: place + 1])
-            after = self.shown_size if resized else canvas
-            every_value.append(transform.prepare(numbers, progress, canvas, after).to(device))
+            every_value.append(transform.prepare(numbers, progress, before, after).to(device))
             fields = [
                 transform.draw_field(stream(purpose + " field"), self._channels, after) for stream in streams
             ]
             drawn = [field for field in fields if field is not None]
             every_field.append(transform.keep_fields(torch.stack(drawn).to(device)) if drawn else None)
-            canvas = after
         return every_value, every_field
 
     def __call__(self, images: Tensor, step: int | Tensor) -> Tensor:

@@ -26,6 +26,10 @@ class ColorJitter(Transform):
     other than HSV's hue, is smooth at grey and linear; ``offset`` the most that is added to or taken from
     each channel. All are uniform and may be [start, end] over the run. Nothing is clipped, so that no
     gradient is lost. Without three channels, grey is the mean of the channels and hue is left out.
+
+    >>> import featvis as fv
+    >>> fv.ColorJitter(brightness=[0.3, 0.1], hue=10).hue
+    (10.0, 10.0)
     """
 
     numbers = 4 + MOST_CHANNELS

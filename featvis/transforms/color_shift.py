@@ -17,6 +17,10 @@ class ColorShift(Transform):
 
     (images - m) / s, with m uniform on ±``mean`` and log s uniform on ±``log_sd`` for each channel; both are
     1 in What do vision transformers learn? (Ghiasi et al. 2022) and may be [start, end] over the run.
+
+    >>> import featvis as fv
+    >>> fv.ColorShift(mean=[1, 0.2]).mean
+    (1.0, 0.2)
     """
 
     numbers = 2 * MOST_CHANNELS

@@ -22,6 +22,11 @@ class Crop(Transform):
 
     Raises:
         CanvasError: ``pixels`` is more than the canvas holds; found when a run is planned.
+
+    >>> import featvis as fv
+    >>> fv.Crop(pixels=40).check((24, 32), (16, 16))
+    Traceback (most recent call last):
+    featvis.errors.CanvasError: crop: a box of 40 pixels does not fit the canvas 24x32; at most 24
     """
 
     numbers = 3

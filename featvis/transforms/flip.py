@@ -15,6 +15,11 @@ class Flip(Transform):
     """Mirror left and right with probability ``horizontal``, top and bottom with probability ``vertical``.
 
     Both may be [start, end] over the run.
+
+    >>> import featvis as fv
+    >>> images = torch.arange(3.0).expand(1, 1, 2, 3)
+    >>> fv.Flip().apply(images, torch.tensor([[1.0, 0.0]]), None, (2, 3))[0, 0, 0].tolist()
+    [2.0, 1.0, 0.0]
     """
 
     numbers = 2

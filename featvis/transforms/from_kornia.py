@@ -31,6 +31,10 @@ class Kornia(Transform):
 
     Raises:
         RecipeError: kornia is not installed, has no such augmentation or refuses an option; on construction.
+
+    >>> import featvis as fv
+    >>> fv.Kornia(augmentation="RandomGaussianBlur", kernel_size=[3, 3], sigma=[0.1, 2.0], p=1.0).options["p"]
+    1.0
     """
 
     numbers = 1
@@ -46,14 +50,14 @@ class Kornia(Transform):
         kinds = _augmentations()
         if self.augmentation not in kinds:
             raise RecipeError("kornia: " + unknown("augmentation", self.augmentation, kinds))
-        given = dict(self.options)
+        options = dict(self.options)
         known = [name for name in inspect.signature(kinds[self.augmentation]).parameters if name != "kwargs"]
-        for name in given:
+        for name in options:
             if name not in known:
                 raise RecipeError(f"{self.augmentation}: " + unknown("option", name, known))
         try:
             # A list of a recipe stands where kornia wants a tuple.
-            return kinds[self.augmentation](**{name: _tuples(value) for name, value in given.items()})
+            return kinds[self.augmentation](**{name: _tuples(value) for name, value in options.items()})
         except Exception as error:
             raise RecipeError(f"{self.augmentation}: {' '.join(str(error).split())[:160]}") from None
 
@@ -101,7 +105,7 @@ def _augmentations() -> dict[str, Any]:
 
 
 def _tuples(value: Any) -> Any:
-    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 @contextmanager

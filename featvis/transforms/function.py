@@ -28,6 +28,11 @@ def transform(function: Function, *, name: str, numbers: int = 4) -> Transform:
 
     Raises:
         RecipeError: the name is empty or one of featvis' own transforms, or ``function`` cannot be called.
+
+    >>> import featvis as fv, torch
+    >>> darker = fv.transform(lambda images, uniform: images * uniform[:, :1, None, None], name="darker")
+    >>> darker.apply(torch.ones(2, 1, 1, 1), torch.tensor([[0.5], [0.25]]), None, (1, 1)).flatten().tolist()
+    [0.5, 0.25]
     """
     if not callable(function):
         raise RecipeError(f"a transform is a function of images and numbers, got {type(function).__name__}")

@@ -22,6 +22,10 @@ class MultiCrop(Transform):
     range, or [[least, greatest], [least, greatest]] over the run. Its centre is normal about the canvas'
     middle, with a standard deviation of ``center_sd`` canvases (a number, or [start, end] over the run), and
     moved so that the box lies inside. What follows in the list draws for each crop anew.
+
+    >>> import featvis as fv
+    >>> fv.MultiCrop(crops=8).copies()
+    8
     """
 
     numbers = 3

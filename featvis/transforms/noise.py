@@ -21,6 +21,12 @@ class Noise(Transform):
     to end is (1 - t)^p, t from 0 to 1 over the run: above 1 the noise falls early, and more steps are
     left for detail. Each picture has one field of noise, rolled by a drawn amount along both axes and
     given a drawn sign at every step.
+
+    >>> import featvis as fv
+    >>> noise, size = fv.Noise(sd=[0.5, 0.1]), (16, 16)
+    >>> values = noise.prepare(torch.rand(1, 3, 3), torch.linspace(0, 1, 3), size, size)
+    >>> [round(strength, 3) for strength in values[0, :, 2].abs().tolist()]
+    [0.5, 0.3, 0.1]
     """
 
     numbers = 3

@@ -40,13 +40,7 @@ def resample(images: Tensor, values: Tensor, shown_size: Size, pad: Pad) -> Tens
 
 
 def averaged(images: Tensor, least: float, shown_size: Size) -> Tensor:
-    """Average detail away that would alias: where even the smallest window is much larger than what is seen.
-
-    Args:
-        images: ``(B, C, H, W)``.
-        least: the smallest window's side as a share of the canvas.
-        shown_size: (height, width) that it is resampled to.
-    """
+    """Average away detail that would alias where even the ``least`` window is shown much smaller."""
     shrink = int(least * min(images.shape[2] / shown_size[0], images.shape[3] / shown_size[1]))
     if shrink < 2:
         return images

@@ -17,6 +17,11 @@ class Tile(Transform):
     Tiles lie at any whole pixel, another place at every step of every picture, and go on at the opposite
     edge: there is no grid of tiles whose borders could show, and the finished picture itself can be laid
     side by side without a seam. Where the canvas is smaller than what is seen, it is repeated.
+
+    >>> import featvis as fv
+    >>> canvas = torch.arange(24.0).view(1, 1, 4, 6)
+    >>> fv.Tile().apply(canvas, torch.tensor([[3.0, 5.0]]), None, (2, 2)).tolist()
+    [[[[23.0, 18.0], [5.0, 0.0]]]]
     """
 
     numbers = 2

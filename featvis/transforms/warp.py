@@ -26,6 +26,11 @@ class Warp(Transform):
     ``degrees``, ``jitter``, ``shift`` and ``crop`` may be [start, end] over the run; ``scale`` is a range
     [least, greatest], over the run [[least, greatest], [least, greatest]]. Lucid's pad, jitter, random
     scale and random rotate are this one transform.
+
+    >>> import featvis as fv
+    >>> warp = fv.Warp(scale=[0.8, 1.2], degrees=10, jitter=[8, 0])
+    >>> warp.scale, warp.jitter
+    (((0.8, 1.2), (0.8, 1.2)), (8.0, 0.0))
     """
 
     numbers = 6
