@@ -43,7 +43,8 @@ def dream(
 
     stages = stages_of((photograph.shape[1], photograph.shape[2]), octaves, octave_scale)
     # A gradient's length is over all pixels; each shall move as far as on the canvas that the recipe names.
-    length, (height, width) = asked.recipe.gradient_norm, asked.scale
+    # A length that was typed is meant for the canvas as it is.
+    length, (height, width) = asked.recipe.gradient_norm, asked.made_for
     if length is not None and "gradient_norm" not in asked.given:
         length *= (photograph.shape[1] * photograph.shape[2] / (height * width)) ** 0.5
     asked.recipe = asked.recipe.but(size=tuple(photograph.shape[1:]), stages=stages, gradient_norm=length)

@@ -7,13 +7,16 @@ import inspect
 import json
 import textwrap
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from featvis.errors import RecipeError, unknown
+
+if TYPE_CHECKING:
+    from featvis.spec.recipe import Recipe
 
 BY_LAYER = ("portrait", "texture", "channel")
 """The recipes of which the layer chooses one where no recipe is named."""
@@ -68,9 +71,9 @@ class Setting:
 class Choice:
     """The recipe that a command was asked for."""
 
-    recipe: Any
-    """The whole Recipe; where none was named, its other fields have their defaults."""
-    base: Any
+    recipe: Recipe
+    """The whole recipe; where none was named, its other fields have their defaults."""
+    base: Recipe | str | None
     """What is changed: a recipe, its name, or None for the layer's choice."""
     changes: dict[str, Any]
     """The fields that were given."""
@@ -93,7 +96,7 @@ def fields() -> dict[str, Field]:
     source = ast.parse(inspect.getsource(recipe.Recipe)).body[0]
     assert isinstance(source, ast.ClassDef)
     defaults = recipe.Recipe.model_construct().model_dump(mode="json")
-    found = {}
+    table = {}
     for place, node in enumerate(source.body):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
@@ -105,10 +108,10 @@ def fields() -> dict[str, Field]:
         if name == "start":
             words = "none; `featvis render --start FILE` gives an image"
         after = source.body[place + 1] if place + 1 < len(source.body) else None
-        told = ast.literal_eval(after.value) if isinstance(after, ast.Expr) else ""
-        about = " ".join(told.replace("``", "").split())
-        found[name] = Field(words, defaults[name], about, "dict" in kind)
-    return found
+        text = ast.literal_eval(after.value) if isinstance(after, ast.Expr) else ""
+        about = " ".join(text.replace("``", "").split())
+        table[name] = Field(words, defaults[name], about, "dict" in kind)
+    return table
 
 
 def choose_recipe(
@@ -127,6 +130,9 @@ def choose_recipe(
 
     Raises:
         RecipeError: whatever is wrong, in one line.
+
+    >>> choose_recipe("channel", {"steps": 4}, ["transforms.noise.sd=0.2"]).recipe.transforms[1]
+    {'name': 'noise', 'sd': 0.2, 'power': 1.0}
     """
     from featvis.spec.recipe import Recipe
 
@@ -203,27 +209,28 @@ def _read(text: str, value: str, inner: bool) -> Any:
         except tomllib.TOMLDecodeError as error:
             failed = failed or str(error)
             continue
-        found = table["value"]
+        result = table["value"]
         # No field itself is true or false, and pydantic would read true as 1.
-        if len(table) == 1 and isinstance(found, int | float | str | list | dict):
-            return value if isinstance(found, bool) and not inner else found
+        if len(table) == 1 and isinstance(result, int | float | str | list | dict):
+            return value if isinstance(result, bool) and not inner else result
     if value[:1] in ("[", "{", '"', "'"):
         raise RecipeError(f"--set {text}: the value does not read as TOML: {failed}")
     return value
 
 
-def _once(options: dict[str, Any], settings: Any) -> list[Setting]:
+def _once(options: dict[str, Any], settings: Iterable[Setting]) -> list[Setting]:
+    """Return the settings, each field once; twice is a mistake unless both say the same."""
     kept: dict[tuple[str, ...], Setting] = {}
     for setting in settings:
         name = setting.path[0]
         other = kept.setdefault(setting.path, setting)
-        told = f"--set {other.text}"
+        source = f"--set {other.text}"
         value = other.value
         if len(setting.path) == 1 and name in options:
             value = options[name]
-            told = f"--{name.replace('_', '-')}"
+            source = f"--{name.replace('_', '-')}"
         if not _same(setting, value):
-            raise RecipeError(f"{'.'.join(setting.path)} is given twice: {told} and --set {setting.text}")
+            raise RecipeError(f"{'.'.join(setting.path)} is given twice: {source} and --set {setting.text}")
     return list(kept.values())
 
 
@@ -234,13 +241,13 @@ def _same(setting: Setting, value: Any) -> bool:
         return bool(setting.value == value)
     name = setting.path[0]
     try:
-        one, other = (getattr(Recipe(**{name: told}), name) for told in (setting.value, value))
+        first, second = (getattr(Recipe(**{name: typed}), name) for typed in (setting.value, value))
     except RecipeError:
         return False
-    return bool(one == other)
+    return bool(first == second)
 
 
-def _lay(recipe: Any, settings: Sequence[Setting]) -> tuple[Any, dict[str, Any]]:
+def _lay(recipe: Recipe, settings: Sequence[Setting]) -> tuple[Recipe, dict[str, Any]]:
     """Return a recipe with the settings, and the fields that they change."""
     from pydantic import ValidationError
 
@@ -278,7 +285,8 @@ def _replaced(node: Any, path: Sequence[str], setting: Setting) -> Any:
     if not isinstance(node, dict):
         raise RecipeError(f"--set {setting.text}: there is nothing inside {node!r}, so no {key!r}")
     if key == "name" and not rest:  # another part, with options of its own
-        return {"name": setting.value, **{kept: node[kept] for kept in ("weight",) if kept in node}}
+        weight = {"weight": node["weight"]} if "weight" in node else {}
+        return {"name": setting.value, **weight}
     if rest and key not in node:
         hint = "options: " + ", ".join(node)
         raise RecipeError(f"--set {setting.text}: " + unknown("option", key, node, hint))
@@ -292,5 +300,5 @@ def _place(entries: list[Any], key: str, setting: Setting) -> int:
     names = [str(entry.get("name", entry)) if isinstance(entry, dict) else str(entry) for entry in entries]
     if names.count(key) == 1:
         return names.index(key)
-    told = ", ".join(f"{place} {name}" for place, name in enumerate(names)) or "none"
-    raise RecipeError(f"--set {setting.text}: no entry {key!r}; the entries: {told}")
+    listed = ", ".join(f"{place} {name}" for place, name in enumerate(names)) or "none"
+    raise RecipeError(f"--set {setting.text}: no entry {key!r}; the entries: {listed}")

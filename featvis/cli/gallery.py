@@ -10,7 +10,7 @@ import typer
 
 from featvis.cli.network import Network
 from featvis.cli.options import Device, DryRun, Executor, OutOfConfig, Photographs, WeightsOfConfig, option
-from featvis.cli.output import first_of, note, print_costs
+from featvis.cli.output import count_of, first_of, note, print_costs
 from featvis.errors import OutputError
 from featvis.run.executors.register import DEFAULT, check_executor
 
@@ -169,7 +169,7 @@ def _dry_run(request: BuildRequest, device: str, limit: int | None, began: float
 
 
 def _summary(outcome: Outcome, took: str) -> str:
-    parts = [f"{outcome.rendered} pictures rendered in {outcome.folder} ({took})"]
+    parts = [f"{count_of(outcome.rendered, 'picture')} rendered in {outcome.folder} ({took})"]
     if outcome.there:
         parts.append(f"{outcome.there} were there already")
     if outcome.missing:

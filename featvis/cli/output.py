@@ -31,9 +31,19 @@ def print_costs(costs: Iterable[Cost]) -> None:
     for cost in costs:
         height, width = cost.canvas
         print(
-            f"{cost.layer}: {cost.pictures} pictures in {cost.jobs} jobs of {cost.lanes} lanes, "
-            f"canvas {height}x{width}, {cost.steps} steps, about {duration(cost.seconds)}"
+            f"{cost.layer}: {count_of(cost.pictures, 'picture')} in {count_of(cost.jobs, 'job')} "
+            f"of {count_of(cost.lanes, 'lane')}, canvas {height}x{width}, {count_of(cost.steps, 'step')}, "
+            f"about {duration(cost.seconds)}"
         )
+
+
+def count_of(number: int, thing: str) -> str:
+    """Return a number with its noun.
+
+    >>> count_of(1, "picture"), count_of(2, "job")
+    ('1 picture', '2 jobs')
+    """
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def first_of(names: Sequence[str]) -> str:

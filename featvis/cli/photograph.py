@@ -43,7 +43,7 @@ class Asked:
     recipe: Recipe
     given: frozenset[str]
     """The fields of the recipe that were given by options."""
-    scale: tuple[int, int]
+    made_for: tuple[int, int]
     """The canvas that the named recipe is made for, (height, width)."""
     folder: Path
     size: tuple[int, int] | None

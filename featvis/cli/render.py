@@ -31,7 +31,7 @@ from featvis.cli.options import (
     Units,
     option,
 )
-from featvis.cli.output import first_of, note, print_costs
+from featvis.cli.output import count_of, first_of, note, print_costs
 from featvis.errors import OutputError, RecipeError, TargetError
 from featvis.run.executors.register import DEFAULT, check_executor
 
@@ -256,9 +256,9 @@ def _render(prepared: Prepared, folder: Path) -> int:
         return 130
     dead = [picture.target for picture in pictures if picture.status == "dead"]
     took = duration(time.perf_counter() - began)
-    print(f"{len(pictures) - len(dead)} pictures in {folder} ({took})")
+    print(f"{count_of(len(pictures) - len(dead), 'picture')} in {folder} ({took})")
     if dead:
-        print(f"{len(dead)} dead units, no picture: {first_of(dead)}")
+        print(f"{count_of(len(dead), 'dead unit')}, no picture: {first_of(dead)}")
     for path in dict.fromkeys(store.grid_path(picture.layer) for picture in pictures):
         print(path)
     if (morph := prepared.extras.morph) is not None:
@@ -276,8 +276,9 @@ def _dry_run(planned: Plan, folder: Path) -> None:
 
     costs, memory = estimate(planned.wanted, planned.model, planned.weights)
     print_costs(costs)
-    total = sum(cost.seconds for cost in costs)
+    minutes = sum(cost.seconds for cost in costs) / 60
     print(
-        f"in all {len(planned.wanted)} pictures, about {total / 60:.1f} minutes on {planned.model.device}, "
+        f"in all {count_of(len(planned.wanted), 'picture')}, "
+        f"about {minutes:.1f} minutes on {planned.model.device}, "
         f"memory {memory / 2**30:.1f} GiB; they would go to {folder}"
     )

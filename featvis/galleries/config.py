@@ -163,10 +163,10 @@ def load_gallery(path: str | Path) -> Gallery:
         table = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"{path} does not read as TOML: {error}") from None
-    for where in (table, *(one for one in _tables(table.get("sections")))):
+    for where in (table, *_tables(table.get("sections"))):
         _place_base(where.get("recipe"), where, path.parent)
         if isinstance(where.get("targets"), list):
-            where["targets"] = [_placed(one, path.parent) for one in where["targets"]]
+            where["targets"] = [_placed(address, path.parent) for address in where["targets"]]
     try:
         return Gallery.model_validate(table)
     except ValidationError as error:
@@ -184,10 +184,10 @@ def is_copy(folder: Path, config: Path) -> bool:
     """Whether a config says the same as the one that a folder was built from."""
     try:
         texts = [path.read_text("utf-8") for path in (folder / COPY, config)]
-        one, other = (tomllib.loads(text) for text in texts)
+        first, second = (tomllib.loads(text) for text in texts)
     except (OSError, ValueError):
         return False
-    return one == other
+    return first == second
 
 
 def make_schema() -> str:
@@ -196,7 +196,7 @@ def make_schema() -> str:
 
 
 def _tables(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def _place_base(recipe: Any, table: dict[str, Any], folder: Path) -> None:
@@ -212,12 +212,12 @@ def _place_base(recipe: Any, table: dict[str, Any], folder: Path) -> None:
 def _placed(address: Any, folder: Path) -> Any:
     """Let a file of directions be found from the config's folder; every other address stays."""
     try:
-        found = parse_vectors(address) if isinstance(address, str) else None
+        rows = parse_vectors(address) if isinstance(address, str) else None
     except TargetError:
         return address  # its section complains
-    if found is None:
+    if rows is None:
         return address
-    return f"{','.join(found.layers)}@{folder / Path(found.file).expanduser()}:{found.key}:{found.rows}"
+    return f"{','.join(rows.layers)}@{folder / Path(rows.file).expanduser()}:{rows.key}:{rows.rows}"
 
 
 def _complaint(error: ValidationError) -> str:

@@ -70,15 +70,15 @@ def make_request(
         if colon and not placed.is_file():
             raise ModelError(f"{path}: model: no file {str(placed)!r}")
         source = f"file:{placed}:{function}"
-    given = {"--weights": weights, "--examples": None if examples is None else str(examples)}
+    options = {"--weights": weights, "--examples": None if examples is None else str(examples)}
     if weights is None and gallery.weights is not None:
         weights = gallery.weights if gallery.weights == "none" else str(beside(path, gallery.weights))
     if weights not in (None, "none") and not Path(str(weights)).is_file():
         raise WeightsError(f"no weights file {str(weights)!r}; give another by --weights")
-    told = gallery.examples
+    settings = gallery.examples
     photographs = Path(examples) if examples is not None else None
-    if photographs is None and told is not None and told.folder is not None:
-        photographs = beside(path, told.folder)
+    if photographs is None and settings is not None and settings.folder is not None:
+        photographs = beside(path, settings.folder)
     if photographs is not None and not photographs.is_dir():
         raise OutputError(f"no folder of photographs {str(photographs)!r}; give another by --examples")
     return BuildRequest(
@@ -89,8 +89,8 @@ def make_request(
         source=source,
         weights=weights,
         photographs=photographs,
-        count=told.count if told is not None else 9,
-        options=tuple(text for option, value in given.items() if value for text in (option, value)),
+        count=settings.count if settings is not None else 9,
+        options=tuple(text for option, value in options.items() if value for text in (option, value)),
     )
 
 

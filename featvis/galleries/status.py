@@ -16,14 +16,14 @@ class Status:
     """How far a gallery is."""
 
     planned: int | None
-    """How many pictures its config asks for; None where no build has told."""
+    """How many pictures its config asks for; None where no build has planned it."""
     done: int
     missing: int
     dead: int
     failed: int
     stale: int
     seconds_left: float | None
-    """What is missing, at the speed of what is done; None where nothing tells."""
+    """How long the missing pictures will take at the speed of those that are done; None where none is."""
 
 
 def read_status(folder: Path) -> Status:
@@ -68,8 +68,8 @@ def _planned(manifest: dict[str, Any]) -> dict[str, None]:
     sections = gallery.get("sections") if isinstance(gallery, dict) else None
     names: dict[str, None] = {}
     for section in sections if isinstance(sections, list) else []:
-        told = section.get("pictures") if isinstance(section, dict) else None
-        for name in told if isinstance(told, list) else []:
+        pictures = section.get("pictures") if isinstance(section, dict) else None
+        for name in pictures if isinstance(pictures, list) else []:
             names.setdefault(str(name))
     return names
 

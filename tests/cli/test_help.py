@@ -13,7 +13,7 @@ NAMES = {
     "render": (
         "--set --layer -l --units -u --recipe -r --size --input-size --steps --learning-rate --optimizer "
         "--copies --average --band --best-of --seed --seeds --diverse --lanes --precision --threads "
-        "--space --start --out -o --snapshots --video --transparency --morph --fps --dry-run NETWORK"
+        "--space --start --out -o --snapshots --video --transparency --morph --fps --dry-run --executor NETWORK"
     ),
     "attribute": (
         "--target -t --method --direction --size --layer -l --steps --window --stride --area --baseline "
@@ -38,7 +38,7 @@ NAMES = {
     ),
     "evaluate": "--judge -j --examples --batch --json NETWORK",
     "reproduce": "--start --out -o NETWORK",
-    "gallery build": "--out -o --examples --limit --prune --dry-run --weights --device",
+    "gallery build": "--out -o --examples --limit --prune --dry-run --weights --device --executor",
     "gallery status": "",
     "gallery pages": "",
     "gallery schema": "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Literal, get_args, get_origin
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from featvis.cli import main
-from featvis.cli.fields import choose_recipe
+from featvis.cli.fields import choose_recipe, complete
 from featvis.errors import RecipeError
 from featvis.spec.recipe import Recipe
 
@@ -166,6 +167,28 @@ def test_what_the_recipe_had_is_left_out(settled):
     assert settled("render", "--recipe", "dream", "--set", "gradient_norm=none").gradient_norm is None
     assert settled("dream", "--set", "gradient_norm=none").gradient_norm is None
     assert settled("dream", "--set", "gradient_norm=7").gradient_norm == 7
+
+
+def test_auto_is_left_for_a_measurement(settled):
+    assert settled("render", "--set", "lanes=auto", "--set", "precision=auto").lanes == Recipe().lanes
+    assert choose_recipe(None, {}, ["lanes=auto"], auto=("lanes",)).changes == {"lanes": "auto"}
+
+
+def test_shells_complete_the_names_of_fields():
+    assert [name for name, _ in complete("st")] == ["stages=", "steps=", "start="]
+    words = {
+        "_FEATVIS_COMPLETE": "complete_bash",
+        "COMP_WORDS": "featvis render --set opt",
+        "COMP_CWORD": "3",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "featvis"],
+        env={**os.environ, **words},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["optimizer="]
 
 
 def test_set_and_the_option_of_the_field_make_the_same_picture(place, monkeypatch, tmp_path, capsys):

@@ -41,7 +41,7 @@ def test_a_gallery_renders_nothing_anew_and_says_so_in_one_line(tmp_path, machin
     machine(2)
     assert main(typed) == 0
     told = capsys.readouterr()
-    assert "1 pictures rendered" in told.out
+    assert "1 picture rendered" in told.out
     assert told.err.replace("\n", " ").count("made by 1 CPU threads, which is kept") == 1
     assert set(numbers(out).values()) == {1}, "the new one, too"
     assert manifest(out)["recipe"]["threads"] == 1
