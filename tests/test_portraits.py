@@ -5,7 +5,7 @@ import random
 import pytest
 
 import featvis as fv
-from featvis.trust.naturalness import look, naturalness
+from featvis.trust.naturalness import measure_appearance, naturalness
 from featvis.trust.transfer import summarize, transfer
 
 CLASSES = 20
@@ -21,6 +21,7 @@ def test_a_judge_names_the_classes_of_the_portraits(tmp_path):
     pictures = [fv.load_picture(tmp_path / "classifier" / f"{unit:04d}.png") for unit in classes]
     told = summarize(transfer(pictures, classes, judge))
     print(f"judge efficientnet_lite1 on {CLASSES} classes: {told}")
-    print(f"naturalness {naturalness(pictures, judge)}; looks {[look(one) for one in pictures[:4]]}")
+    looks = [measure_appearance(picture) for picture in pictures[:4]]
+    print(f"naturalness {naturalness(pictures, judge)}; looks {looks}")
     assert told["top1"] >= 0.95
     assert told["probability"] >= 0.85

@@ -13,7 +13,8 @@ NAMES = {
     "render": (
         "--set --layer -l --units -u --recipe -r --size --input-size --steps --learning-rate --optimizer "
         "--copies --average --band --best-of --seed --seeds --diverse --lanes --precision --threads "
-        "--space --start --out -o --snapshots --video --transparency --morph --fps --dry-run --executor NETWORK"
+        "--space --start --out -o --snapshots --video --transparency --morph --fps --dry-run --executor "
+        "NETWORK"
     ),
     "attribute": (
         "--target -t --method --direction --size --layer -l --steps --window --stride --area --baseline "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import featvis as fv
-from featvis.engine.ascend import Step
+from featvis.engine.lanes import Step
 from featvis.models.handle import ModelHandle
 from tests.peers.clock import Clock
 from tests.peers.figures import undisturbed

@@ -81,11 +81,11 @@ def kept(canvas, **options):
 
 
 def test_a_step_s_memory_is_a_tile_s():
-    whole, tiled = kept((192, 240)), kept((192, 240), transforms=[Tile()], seen=TILE)
+    whole, tiled = kept((192, 240)), kept((192, 240), transforms=[Tile()], input_size=TILE)
     pixels = 192 * 240
     assert whole > pixels * 4 * (3 + 8), "the image and the activations of the first layer, at least"
     # The image and its spectrum's gain grow with the canvas; what the network keeps does not.
-    assert tiled - kept((96, 120), transforms=[Tile()], seen=TILE) < 0.75 * pixels * 4 * (3 + 1 + 2)
+    assert tiled - kept((96, 120), transforms=[Tile()], input_size=TILE) < 0.75 * pixels * 4 * (3 + 1 + 2)
     assert whole > 2 * tiled
 
 
