@@ -1,18 +1,32 @@
-"""``featvis parts``: image spaces, transforms and objectives with their options."""
+"""``featvis parts``: everything that one file adds, with its options."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from featvis.attribution.register import methods
 from featvis.cli.options import option
 from featvis.errors import UserError, unknown
+from featvis.models.sources.register import sources
+from featvis.run.executors.register import executors
+
+LISTS: dict[str, tuple[str, Callable[[], list[tuple[str, str]]]]] = {
+    "sources": ("Sources of networks", lambda: [(entry.example, entry.about) for entry in sources()]),
+    "methods": ("Attribution methods", lambda: [(name, entry.about) for name, entry in methods().items()]),
+    "executors": ("Executors", lambda: [(name, entry.about) for name, entry in executors().items()]),
+}
+"""What is no part of a recipe and has a register of its own: its title, and its entries in words."""
 
 
 def parts(
     family: Annotated[
-        str | None, typer.Argument(help="images, transforms or objectives.", show_default="all")
+        str | None,
+        typer.Argument(
+            help="images, transforms, objectives, sources, methods or executors.", show_default="all"
+        ),
     ] = None,
     markdown: Annotated[
         bool,
@@ -31,9 +45,15 @@ def parts(
             raise UserError("--markdown writes the whole page; leave out the family")
         print(catalog.markdown())
         return 0
-    if family is not None and family not in FAMILIES:
-        raise UserError(unknown("family", family, FAMILIES))
-    for name in (family,) if family else FAMILIES:
+    if family is not None and family not in (*FAMILIES, *LISTS):
+        raise UserError(unknown("family", family, (*FAMILIES, *LISTS)))
+    for name in (family,) if family else (*FAMILIES, *LISTS):
+        if name in LISTS:
+            title, entries = LISTS[name]
+            print(title)
+            for key, about in entries():
+                print(f"  {key}\n      {about}")
+            continue
         print(catalog.TITLES[name])
         for entry in [*catalog.parts_of(name), *catalog.constructors(name)]:
             print(f"  {entry.name}\n      {entry.about}")

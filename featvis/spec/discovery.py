@@ -10,7 +10,7 @@ that help texts and errors know every entry and nothing (no torch) is imported b
 
 Files of one's own are found in two ways. On the command line, the environment variable ``FEATVIS_PLUGINS``
 names folders (separated as in ``PATH``) that are laid out as featvis is: ``FOLDER/models/sources/zoo.py``
-adds a source of models, ``FOLDER/attribution/mine.py`` an attribution method. They run as featvis' own code
+adds a source of models, ``FOLDER/transforms/mine.py`` a transform. They run as featvis' own code
 does. In Python, importing a module with such a decorator is enough.
 """
 
@@ -74,17 +74,23 @@ class Register(Generic[Entry]):
 
     def _read(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return by name the module of the package and the decorator's keywords."""
-        path = importlib.import_module(self.package).__path__
-        for folder in os.environ.get(PLUGINS, "").split(os.pathsep):
-            place = os.path.join(folder, *self.package.split(".")[1:])
-            if folder and place not in path:
-                path.append(place)
-        files = [file for place in path for file in sorted(Path(place).glob("*.py"))]
         return {
             name: (file.stem, options)
-            for file in files
+            for file in files_of(self.package)
             for name, options in _decorated(file, file.stat().st_mtime_ns, self.decorator)
         }
+
+
+def files_of(package: str) -> tuple[Path, ...]:
+    """Return the files of a package, those in the folders of plug-ins last."""
+    path = importlib.import_module(package).__path__
+    for folder in os.environ.get(PLUGINS, "").split(os.pathsep):
+        place = os.path.join(folder, *package.split(".")[1:])
+        if folder and place not in path:
+            path.append(place)
+    return tuple(
+        file for place in path for file in sorted(Path(place).glob("*.py")) if file.stem != "__init__"
+    )
 
 
 @cache

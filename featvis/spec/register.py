@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 import importlib
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -23,10 +23,10 @@ from pydantic.dataclasses import dataclass as validated
 
 from featvis.errors import RecipeError, unknown
 from featvis.spec import options
+from featvis.spec.discovery import files_of
 
 FAMILIES = ("images", "transforms", "objectives")
 _CLASSES: dict[tuple[str, str], type] = {}
-_PACKAGE = Path(__file__).parent.parent
 _NOT_IN_RECIPES = {"size", "channels"}  # the recipe says these once, for every part
 _T = TypeVar("_T", bound=type)
 
@@ -86,8 +86,8 @@ def find(family: str, name: str) -> type:
     Raises:
         RecipeError: there is no such part.
     """
-    for module in _modules(family):
-        importlib.import_module(module)
+    for file in files_of(f"featvis.{family}"):
+        importlib.import_module(f"featvis.{family}.{file.stem}")
     if (family, name) not in _CLASSES and ("user", name) in _CLASSES:
         return _CLASSES["user", name]
     if (family, name) not in _CLASSES:
@@ -153,14 +153,18 @@ def describe(instance: Any) -> dict[str, Any]:
     return {"name": instance.part_name, **settings}
 
 
-@lru_cache
 def scan(family: str) -> dict[str, type[BaseModel]]:
     """Read the options of every part of a family from its source, importing nothing of it.
 
     A schema's docstring is the part's; a field's description is its annotation as it is written.
     """
+    return _scan(files_of(f"featvis.{family}"))
+
+
+@lru_cache
+def _scan(files: tuple[Path, ...]) -> dict[str, type[BaseModel]]:
     schemas: dict[str, type[BaseModel]] = {}
-    for path in sorted((_PACKAGE / family).glob("*.py")):
+    for path in files:
         for node in ast.parse(path.read_text("utf-8")).body:
             if isinstance(node, ast.ClassDef):
                 for decorator in node.decorator_list:
@@ -202,12 +206,6 @@ def _gathered(settings: dict[str, Any], fields: Container[str]) -> dict[str, Any
         return settings
     rest = {key: value for key, value in settings.items() if key not in fields}
     return {**known, "options": {**known.get("options", {}), **rest}}
-
-
-def _modules(family: str) -> Iterator[str]:
-    for path in sorted((_PACKAGE / family).glob("*.py")):
-        if path.stem != "__init__":
-            yield f"featvis.{family}.{path.stem}"
 
 
 def _schema(name: str, node: ast.ClassDef) -> type[BaseModel]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -15,7 +16,11 @@ from featvis.attribution.register import REGISTER as methods_register
 from featvis.attribution.register import check_options, methods
 from featvis.models.sources.register import REGISTER as sources_register
 from featvis.models.sources.register import forms, sources
+from featvis.run.executors.register import REGISTER as executors_register
+from featvis.run.executors.register import executors
+from featvis.spec import register
 from featvis.spec.discovery import PLUGINS
+from tests.networks import small
 
 SOURCE = '''
 from torch import nn
@@ -50,11 +55,75 @@ def brightness(score, image, *, power: int = 1, window: int | None = None):
 '''
 
 
+TRANSFORM = '''
+from featvis.spec.options import Positive
+from featvis.spec.register import part
+from featvis.transforms.base import Transform
+
+
+@part("darken")
+class Darken(Transform):
+    """Darkens images by a fixed share.
+
+    Options: ``by``, the share that is left.
+    """
+
+    by: Positive = 0.5
+
+    def prepare(self, uniform, progress, canvas, shown_size):
+        return uniform
+
+    def apply(self, images, values, field, shown_size):
+        return images * self.by
+'''
+
+PENALTY = '''
+from featvis.objectives.base import Objective
+from featvis.spec.options import Positive
+from featvis.spec.register import part
+
+
+@part("redness")
+class Redness(Objective):
+    """How much red there is.
+
+    Options: ``power``.
+    """
+
+    power: Positive = 1.0
+
+    def score(self, activations, images):
+        return (images[:, 0] ** self.power).mean((1, 2))
+
+    def describe(self):
+        return f"redness({self.power})"
+'''
+
+EXECUTOR = """
+from featvis.run.executors.local import local
+from featvis.run.executors.register import executor
+
+
+@executor("backwards", about="the last picture first")
+def backwards(wanted, model, weights, *, watch=None, say=None, failed=None):
+    yield from local(list(reversed(wanted)), model, weights, watch=watch, say=say, failed=failed)
+"""
+
+FILES = {
+    "models/sources/zoo.py": SOURCE,
+    "attribution/brightness.py": METHOD,
+    "transforms/darken.py": TRANSFORM,
+    "objectives/redness.py": PENALTY,
+    "run/executors/backwards.py": EXECUTOR,
+}
+PACKAGES = ("models.sources", "attribution", "transforms", "objectives", "run.executors")
+
+
 @pytest.fixture(scope="module")
 def plugins(tmp_path_factory):
     """A folder that is laid out as featvis is, with one file for each register."""
     folder = tmp_path_factory.mktemp("plugins")
-    for place, text in (("models/sources/zoo.py", SOURCE), ("attribution/brightness.py", METHOD)):
+    for place, text in FILES.items():
         path = folder / place
         path.parent.mkdir(parents=True)
         path.write_text(text)
@@ -65,14 +134,21 @@ def plugins(tmp_path_factory):
 def added(plugins, monkeypatch):
     """Here the files are found as long as the test runs."""
     monkeypatch.setenv(PLUGINS, str(plugins))
-    paths = [sys.modules[package].__path__ for package in ("featvis.models.sources", "featvis.attribution")]
+    paths = [importlib.import_module(f"featvis.{package}").__path__ for package in PACKAGES]
     before = [list(path) for path in paths]
     yield
     for path, folders in zip(paths, before, strict=True):
         path[:] = folders
-    for register, name in ((sources_register, "zoo"), (methods_register, "brightness")):
-        register._made.pop(name, None)
-        sys.modules.pop(f"{register.package}.{name}", None)
+    for registered, name in (
+        (sources_register, "zoo"),
+        (methods_register, "brightness"),
+        (executors_register, "backwards"),
+    ):
+        registered._made.pop(name, None)
+        sys.modules.pop(f"{registered.package}.{name}", None)
+    for family, name in (("transforms", "darken"), ("objectives", "redness")):
+        register._CLASSES.pop((family, name), None)
+        sys.modules.pop(f"featvis.{family}.{name}", None)
 
 
 def featvis(plugins, *arguments):
@@ -113,12 +189,51 @@ def test_a_file_adds_an_attribution_method():
         check_options(["saliency"], {"power": 2})
 
 
+@pytest.mark.usefixtures("added")
+def test_a_file_adds_a_transform_and_a_penalty():
+    assert "darken" in register.names("transforms"), "contract tests over the family's names include it"
+    assert "redness" in register.names("objectives")
+    changes = {"size": (12, 16), "steps": 3, "lanes": 1}
+    darken = [{"name": "darken", "by": 0.25}]
+    penalty = [{"name": "redness", "weight": 50.0}]
+    recipe = fv.Recipe(**changes, transforms=darken, penalties=penalty)
+    assert recipe.penalties == ({"name": "redness", "power": 1.0, "weight": 50.0},)
+    plain, pale = (
+        fv.render(small(), "norm:1", recipe=made)[0]
+        for made in (fv.Recipe(**changes, transforms=darken), recipe)
+    )
+    assert float(pale.image[0].mean()) < float(plain.image[0].mean())
+    with pytest.raises(fv.RecipeError, match="did you mean 'darken'"):
+        fv.Recipe(transforms=["darkn"])
+
+
+@pytest.mark.usefixtures("added")
+def test_a_file_adds_an_executor():
+    assert executors()["backwards"].about == "the last picture first"
+    finished = []
+    options = {"size": (12, 16), "steps": 2, "lanes": 1}
+    pictures = fv.render(
+        small(), "norm:0:3", executor="backwards", watch=lambda step: finished.append(step), **options
+    )
+    assert [picture.target for picture in pictures] == ["norm:0", "norm:1", "norm:2"]
+    alone = fv.render(small(), "norm:0:3", **options)
+    assert [picture.png() for picture in pictures] == [picture.png() for picture in alone]
+
+
 def test_the_command_line_names_what_the_files_add(plugins):
     help_text = " ".join(featvis(plugins, "attribute", "--help").split())
     assert "zoo:ANIMAL" in help_text
     assert "brightness (how bright each pixel is)" in help_text
     assert "occlusion, brightness" in help_text, "it takes --window"
     assert "zoo:ant" in featvis(plugins, "models", "--search", "zoo")
+    assert "backwards, the last picture first" in " ".join(featvis(plugins, "render", "--help").split())
+    listed = featvis(plugins, "parts")
+    for name in ("darken", "redness", "zoo:ANIMAL", "brightness", "backwards"):
+        assert f"  {name}\n" in listed
+    assert "by: a number above 0 = 0.5" in listed
+    assert "did you mean 'darken'" in featvis(
+        plugins, "render", "blocks.1:0", "--set", 'transforms=["darkn"]', "--dry-run"
+    )
     assert "did you mean 'zoo'" in featvis(plugins, "layers", "zooo:ant")
     assert "zoo:" not in featvis(plugins / "nowhere", "attribute", "--help")
 

@@ -71,17 +71,17 @@ class Entry:
 
 
 _Function = TypeVar("_Function", bound=Executor)
-_REGISTER = Register("featvis.run.executors", "executor", Entry)
+REGISTER = Register("featvis.run.executors", "executor", Entry)
 
 
 def executor(name: str, *, about: str) -> Callable[[_Function], _Function]:
     """Enter a function as an executor; its arguments are literals, see :class:`Entry`."""
-    return _REGISTER.enter(name, about=about)
+    return REGISTER.enter(name, about=about)
 
 
 def executors() -> dict[str, Entry]:
     """Return the executors by name, importing none."""
-    return _REGISTER.entries()
+    return REGISTER.entries()
 
 
 def check_executor(name: str) -> str:
@@ -102,5 +102,5 @@ def find_executor(name: str) -> Executor:
     Raises:
         RecipeError: there is none of this name.
     """
-    found: Executor = _REGISTER.find(check_executor(name))
+    found: Executor = REGISTER.find(check_executor(name))
     return found
