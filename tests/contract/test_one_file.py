@@ -69,6 +69,7 @@ class Darken(Transform):
     """
 
     by: Positive = 0.5
+    numbers = 1
 
     def prepare(self, uniform, progress, canvas, shown_size):
         return uniform
