@@ -1,13 +1,16 @@
 """The README: its Python blocks run, in order, as one program; its commands, config and files are real."""
 
+import inspect
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from featvis.cli.app import app
+from featvis.engine.lanes import Lanes
 from featvis.galleries.config import load_gallery
 
 README = Path(__file__).parent.parent / "README.md"
@@ -51,6 +54,13 @@ def test_the_gallery_that_the_readme_shows_is_one(tmp_path):
     (text,) = blocks("toml")
     (tmp_path / "shown.toml").write_text(text, "utf-8")
     assert len(load_gallery(tmp_path / "shown.toml").sections) == 1
+
+
+def test_the_loop_that_the_readme_shows_is_the_code():
+    (shown,) = re.findall(r"<!-- the loop -->\n```\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    source = inspect.getsource(Lanes.climb)
+    body = source[source.rindex('"""') + 4 :]
+    assert shown == textwrap.dedent(body)
 
 
 def test_every_file_that_the_readme_shows_is_there():

@@ -149,22 +149,20 @@ class Lanes:
 
             def take(step: int | Tensor) -> Tensor:  # on a GPU recorded once, then replayed
                 images = decode(parameters)  # (lanes, C, H, W) in [0, 1]
-                # The gradients of copies add up in the pixels, so that memory does not grow with them.
+                # With copies, gradients add up in the pixels, so that memory does not grow.
                 pixels = images if len(passes) == 1 else images.detach().requires_grad_()
                 scores = []
-                for evaluate in passes:  # one, or as many as the recipe has copies
-                    scores.append(
-                        evaluate(pixels, step) / len(passes)
-                    )  # (lanes,): transformed, shown, scored
+                for evaluate in passes:  # one, or one for each copy: transformed, shown, scored
+                    scores += [evaluate(pixels, step) / len(passes)]  # (lanes,)
                     torch.autograd.backward(-scores[-1].sum())  # the one minus sign
                 if pixels is not images:
                     torch.autograd.backward(images, pixels.grad)
                 score = torch.stack(scores).detach().sum(0)
-                move(score, step)  # the optimizer's step
+                move(score, step)  # the optimizer's step, and the gradients cleared
                 return score
 
             go = self._taker(take)
-            while max(self.taken) < self.stage.last:
+            while max(self.taken) < self.stage.last:  # what each lane has taken
                 with self._waking():  # dead ReLUs pass the gradient that would wake them
                     scores = go(self._step())
                 yield self._count(scores)
