@@ -149,6 +149,12 @@ def test_there_is_one_minus_sign_that_turns_ascent_into_descent():
     assert backward == [("lanes.py", "-scores[-1].sum()"), ("lanes.py", "images")]
 
 
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_that_windows_lacks_is_imported_at_once(path):
+    tops = [node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.Import)]
+    assert not {alias.name for node in tops for alias in node.names} & {"fcntl", "resource", "pwd", "termios"}
+
+
 def test_no_text_refers_to_notes_that_a_user_has_not():
     texts = [*FILES, *PACKAGE.rglob("*.toml"), *PACKAGE.rglob("*.html")]
     assert not [

@@ -147,25 +147,25 @@ class Lanes:
         decode, parameters, move = self._decode, self.parameters, self.move
         with self._opened(model, objective) as passes:  # the network: tapped, frozen, truncated, restored
 
-            def take(step: int | Tensor) -> Tensor:  # on a GPU recorded once, then replayed
+            def compute(step: int | Tensor) -> Tensor:
                 images = decode(parameters)  # (lanes, C, H, W) in [0, 1]
                 # With copies, gradients add up in the pixels, so that memory does not grow.
                 pixels = images if len(passes) == 1 else images.detach().requires_grad_()
                 scores = []
-                for evaluate in passes:  # one, or one for each copy: transformed, shown, scored
-                    scores += [evaluate(pixels, step) / len(passes)]  # (lanes,)
+                for evaluate in passes:  # one, or one for each of the recipe's copies
+                    scores += [evaluate(pixels, step) / len(passes)]  # transformed, shown, scored: (lanes,)
                     torch.autograd.backward(-scores[-1].sum())  # the one minus sign
                 if pixels is not images:
                     torch.autograd.backward(images, pixels.grad)
                 score = torch.stack(scores).detach().sum(0)
-                move(score, step)  # the optimizer's step, and the gradients cleared
+                move(score, step)  # parameters follow their gradients, which are cleared
                 return score
 
-            go = self._taker(take)
-            while max(self.taken) < self.stage.last:  # what each lane has taken
-                with self._waking():  # dead ReLUs pass the gradient that would wake them
-                    scores = go(self._step())
-                yield self._count(scores)
+            take_step = self._recorded(compute)  # on a GPU recorded once, then replayed; else as it is
+            while max(self.taken) < self.stage.last:  # the steps that each lane has taken
+                with self._waking():  # in the first steps, dead ReLUs pass gradients
+                    score = take_step(self._step())
+                yield self._count(score)  # a Step: its number, scores, images
 
     def refill(self, lane: int, parameters: Parameters, stream: Stream, wake_steps: int) -> None:
         """Give a lane to another picture, which begins at its own step 0.
@@ -198,10 +198,10 @@ class Lanes:
         moved = bool(self._transforms)
         return opened(model, objective, self._chains, self.recipe, self.stage.size, moved=moved)
 
-    def _taker(self, take: Take) -> Take:
+    def _recorded(self, compute: Take) -> Take:
         if not self._replays:
-            return take
-        return Replaying(take, max(self.stage.first + WARM_UP, self.recipe.redirect_steps), self._device)
+            return compute
+        return Replaying(compute, max(self.stage.first + WARM_UP, self.recipe.redirect_steps), self._device)
 
     def _step(self) -> int | Tensor:
         """The number of the step: one for all lanes, or each lane's own on the device."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -37,6 +37,10 @@ class ImageSpace(ABC):
     >>> space.decode(parameters).shape
     torch.Size([1, 3, 24, 32])
     """
+
+    if TYPE_CHECKING:  # what a part takes is checked by `featvis.part`: type checkers cannot know it
+
+        def __init__(self, **options: Any) -> None: ...
 
     size: tuple[int, int] | None
     channels: int

@@ -122,7 +122,7 @@ def generator_image(
     shape = (int(made.shape[1]), int(made.shape[2]), int(made.shape[3]))
     _KEPT[digest] = kept, shape
     about: dict[str, Any] = {"low": low, "high": high, "deviation": deviation, "size": size or shape[1:]}
-    space: GeneratorImage = GeneratorImage(generator=digest, latent=list(latent), channels=shape[0], **about)  # type: ignore[call-arg]
+    space: GeneratorImage = GeneratorImage(generator=digest, latent=list(latent), channels=shape[0], **about)
     return space
 
 

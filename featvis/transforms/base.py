@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,10 @@ class Transform(ABC):
     >>> flip.apply(images, draws[:, 0], None, (16, 16)).shape
     torch.Size([2, 3, 16, 16])
     """
+
+    if TYPE_CHECKING:  # what a part takes is checked by `featvis.part`: type checkers cannot know it
+
+        def __init__(self, **options: Any) -> None: ...
 
     part_name: ClassVar[str]
     numbers: ClassVar[int]

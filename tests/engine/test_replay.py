@@ -61,7 +61,7 @@ def climb(monkeypatch=None, kind=None, **changes):
     if kind is not None:
         kind.recorded = kind.replayed = 0
         # As on a GPU, but for Adam's capturable state.
-        monkeypatch.setattr(lanes.Lanes, "_taker", lambda self, take: kind(take, *until(self)))
+        monkeypatch.setattr(lanes.Lanes, "_recorded", lambda self, take: kind(take, *until(self)))
     steps = list(
         fv.ascend(small(), fv.channel("norm", 1), fv.FourierImage(size=(17, 24)), **{**OPTIONS, **changes})
     )
