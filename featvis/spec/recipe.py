@@ -225,7 +225,8 @@ class Recipe(BaseModel):
             "target": target,
             "seed": seed,
             "weights": weights,
-            "version": PICTURE_VERSION,
+            # A band forgot what it wraps until then: pictures that have one were others.
+            "version": PICTURE_VERSION + (self.band is not None),
         }
         text = json.dumps(told, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
