@@ -38,12 +38,13 @@ def evaluate(
     if examples is not None and not examples.is_dir():
         raise UserError(f"no folder of photographs {str(examples)!r}")
     panel = None if judge is None else [Network(name, device=network.device) for name in judge]
-    from featvis.trust.panel import load_network_of, name_of_network
+    from featvis.models.sources.register import check_read_name
+    from featvis.trust.panel import load_network_of
     from featvis.trust.subjects import read_folder
 
     manifest = read_folder(folder)
     if network.is_named:
-        own = network.load(network.model or name_of_network(manifest))
+        own = network.load(network.model or check_read_name(str(manifest.get("model")), folder))
     else:
         own = load_network_of(folder, manifest, network.device)
         for line in own.notes:

@@ -10,6 +10,7 @@ import typer
 from featvis.cli.network import NetworkOfFile
 from featvis.cli.options import OutFileOrNothing, Start
 from featvis.errors import OutputError
+from featvis.models.sources.register import check_read_name
 
 
 def reproduce(
@@ -28,7 +29,7 @@ def reproduce(
     if not file.is_file():
         raise OutputError(f"no file {str(file)!r}")
     old = load_picture(file)
-    handle = network.load(network.model or old.model)
+    handle = network.load(network.model or check_read_name(old.model, file))
     from featvis.run.render import reproduce as render_again
 
     image = None if start is None else load_image(start, handle.channels, old.size)

@@ -17,6 +17,7 @@ from featvis.files import write_whole
 from featvis.images.base import ImageSpace
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
+from featvis.models.sources.register import check_read_name
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import of_target
 from featvis.plan.make import Plan, Wish, digest, network_for
@@ -234,12 +235,13 @@ def reproduce(
 
     Raises:
         OutputError: the file carries no recipe.
-        ModelError: the network's weights are not the ones it was made with.
+        ModelError: the network's weights are not the ones it was made with, or the file names a network
+            (``file:``, ``hf:``) that is loaded only where its user says so by ``model``.
         UserError: the objective or the start image is needed, or is another one, or one of several
             candidates was stopped.
     """
     old = load_picture(path)
-    handle = load_model(model if model is not None else old.model)
+    handle = load_model(check_read_name(old.model, Path(path)) if model is None else model)
     weights = handle.fingerprint()
     if weights != old.weights:
         raise ModelError(

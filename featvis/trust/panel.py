@@ -12,19 +12,7 @@ from featvis.galleries.build import load_network
 from featvis.galleries.request import find_request
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
-from featvis.models.sources.register import find_source
-
-
-def name_of_network(manifest: dict[str, Any]) -> str:
-    """Return the name of a folder's network.
-
-    Raises:
-        ModelError: it is code that only its user may have run.
-    """
-    name = str(manifest.get("model"))
-    if name.startswith("file:"):
-        raise ModelError(f"the folder names {name!r} as its network; give --model to have that code run")
-    return name
+from featvis.models.sources.register import check_read_name, find_source
 
 
 def load_network_of(folder: Path, manifest: dict[str, Any], device: str = "auto") -> ModelHandle:
@@ -41,7 +29,7 @@ def load_network_of(folder: Path, manifest: dict[str, Any], device: str = "auto"
     Raises:
         ModelError: it does not load, or is code that only its user may have run.
     """
-    name = name_of_network(manifest)
+    name = check_read_name(str(manifest.get("model")), folder)
     request = find_request(folder, manifest)
     if request is not None and request.gallery.model == name:
         return load_network(request, device)

@@ -11,6 +11,7 @@ import time
 import pytest
 from PIL import Image
 
+import featvis as fv
 from featvis import load_picture
 from featvis.cli import main
 
@@ -63,6 +64,22 @@ def test_reproduce_gives_the_same_bytes(tmp_path, capsys):
     assert main(["reproduce", str(one), "--out", str(tmp_path / "again.png")]) == 0
     assert "same bytes" in capsys.readouterr().out
     assert (tmp_path / "again.png").read_bytes() == one.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["file:hostile.py:build", "hf:somebody/network", "file:./hostile.py:build"])
+def test_reproduce_runs_no_code_that_a_picture_names(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hostile.py").write_text("open('ran', 'w').close()\ndef build(): ...\n")
+    assert main(["render", "blocks.1:0", "--size", "32", "--steps", "1", "--out", "there"]) == 0
+    picture = fv.load_picture("there/blocks.1/0000.png")
+    picture.model = name
+    picture.save("named.png")
+    capsys.readouterr()
+    assert main(["reproduce", "named.png"]) == 2
+    assert f"give --model {name} to have that loaded" in capsys.readouterr().err
+    with pytest.raises(fv.ModelError, match="to have that loaded"):
+        fv.reproduce("named.png")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_reproduce_says_when_the_weights_are_others(tmp_path, capsys):

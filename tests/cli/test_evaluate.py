@@ -109,7 +109,7 @@ def test_an_empty_folder_code_and_another_network_are_told(folder, tmp_path, cap
     assert main(["evaluate", str(tmp_path / "empty")]) == 2
     assert "holds no pictures" in capsys.readouterr().err
     assert main(["evaluate", str(folder)]) == 2
-    assert "give --model to have that code run" in capsys.readouterr().err
+    assert "to have that loaded" in capsys.readouterr().err
     assert main(["evaluate", str(folder), "--model", "efficientnet_lite0"]) == 2
     assert "give the network (--model)" in capsys.readouterr().err
     assert not (folder / "evaluation.json").exists()

@@ -300,7 +300,7 @@ def test_code_that_a_folder_names_is_not_run(folder):
     told = manifest(folder)
     told["model"] = "file:/tmp/evil.py:make"
     (folder / "manifest.json").write_text(json.dumps(told))
-    with pytest.raises(ModelError, match="give --model to have that code run"):
+    with pytest.raises(ModelError, match="to have that loaded"):
         fv.evaluate(folder)
 
 

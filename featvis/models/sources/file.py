@@ -13,7 +13,11 @@ from featvis.models.sources.register import source
 
 
 @source(
-    "file", example="file:PATH.py:FUNCTION", about="a function of your own (runs that file)", random=False
+    "file",
+    example="file:PATH.py:FUNCTION",
+    about="a function of your own (runs that file)",
+    random=False,
+    typed=True,
 )
 class PythonFile(ModelSource):
     """A function of the user's that returns a network."""

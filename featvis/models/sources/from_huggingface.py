@@ -32,7 +32,7 @@ def transformers() -> Any:
         ) from None
 
 
-@source("hf", example="hf:OWNER/NAME", about="transformers (download, or a folder)")
+@source("hf", example="hf:OWNER/NAME", about="transformers (download, or a folder)", typed=True)
 class HuggingFace(ModelSource):
     """Vision networks of transformers."""
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from featvis.errors import ModelError, unknown
@@ -37,14 +38,19 @@ class Source:
     """Where the weights come from."""
     random: bool = True
     """Whether it also gives the network with random weights."""
+    typed: bool = False
+    """Whether only a name that a user typed is loaded, for code or files are taken from wherever it says; a
+    name that stands in a picture or manifest is not."""
 
 
 REGISTER = Register("featvis.models.sources", "source", Source)
 
 
-def source(prefix: str, *, example: str, about: str, random: bool = True) -> Callable[[_Class], _Class]:
+def source(
+    prefix: str, *, example: str, about: str, random: bool = True, typed: bool = False
+) -> Callable[[_Class], _Class]:
     """Enter a class as a source; its arguments are literals, see :class:`Source`."""
-    return REGISTER.enter(prefix, example=example, about=about, random=random)
+    return REGISTER.enter(prefix, example=example, about=about, random=random, typed=typed)
 
 
 def sources() -> list[Source]:
@@ -63,6 +69,18 @@ def gives_random_weights(name: str) -> bool:
     prefix, rest = split_name(name)
     known = next(entry for entry in sources() if entry.prefix == prefix)
     return known.random and (prefix != "" or rest in find_source("").names())
+
+
+def check_read_name(name: str, where: Path) -> str:
+    """Return the name of a network that stands in a file which somebody else may have made.
+
+    Raises:
+        ModelError: loading it would run code or read files of that somebody's choice.
+    """
+    prefix, _ = split_name(name)
+    if any(entry.typed for entry in sources() if entry.prefix == prefix):
+        raise ModelError(f"{where} names {name!r} as its network; give --model {name} to have that loaded")
+    return name
 
 
 def forms() -> str:
