@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from featvis.cli.checks import check_at_least
 from featvis.cli.fields import choose_recipe
 from featvis.cli.network import Network
@@ -17,7 +15,6 @@ from featvis.cli.options import (
     Size,
     Steps,
     Threads,
-    option,
 )
 from featvis.cli.output import write_json
 
@@ -31,7 +28,7 @@ def bench(
     steps: Steps = None,
     precision: Precision = None,
     threads: Threads = None,
-    rounds: Annotated[int, option("--rounds", "How many steps are timed.")] = 20,
+    rounds: int = 20,
     json_file: JsonFile = None,
     *,
     network: Network,
@@ -41,25 +38,18 @@ def bench(
     The steps that are timed are those after the recipe's redirect_steps.
 
     Example: featvis bench --layer blocks.3 --lanes 8
+
+    Args:
+        --rounds: How many steps are timed.
     """
-    options = {
-        "size": size,
-        "lanes": lanes,
-        "steps": steps,
-        "precision": precision,
-        "threads": threads,
-    }
+    options = {"size": size, "lanes": lanes, "steps": steps, "precision": precision, "threads": threads}
     chosen = choose_recipe(recipe, options, settings)
     check_at_least(1, rounds=rounds)
     handle = network.load()
     from featvis.run.bench import bench as measure
 
     timing = measure(
-        handle,
-        layer or handle.output_layer,
-        rounds=rounds,
-        recipe=chosen.base,
-        **chosen.plan_options(),
+        handle, layer or handle.output_layer, rounds=rounds, recipe=chosen.base, **chosen.plan_options()
     )
     height, width = timing.size
     print(f"{timing.model} {timing.layer}, canvas {height}x{width}, {timing.lanes} lanes, {timing.precision}")

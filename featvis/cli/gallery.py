@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featvis.cli.network import Network
-from featvis.cli.options import Device, DryRun, Executor, OutOfConfig, Photographs, WeightsOfConfig, option
+from featvis.cli.options import (
+    Device,
+    DryRun,
+    Executor,
+    OutOfConfig,
+    Photographs,
+    WeightsOfConfig,
+    read_options,
+)
 from featvis.cli.output import count_of, first_of, note, print_costs
 from featvis.errors import OutputError
 from featvis.run.executors.register import DEFAULT, check_executor
@@ -30,13 +38,14 @@ Folder = Annotated[Path, typer.Argument(help="A gallery's folder.")]
 
 
 @app.command("build")
+@read_options
 def build(
-    config: Annotated[Path, typer.Argument(help="A TOML file; configs/galleries has some.")],
+    config: Path,
     out: OutOfConfig = None,
     weights: WeightsOfConfig = None,
     examples: Photographs = None,
-    limit: Annotated[int | None, option("--limit", "The greatest number of pictures to render now.")] = None,
-    prune: Annotated[bool, option("--prune", "Remove pictures that the config no longer asks for.")] = False,
+    limit: int | None = None,
+    prune: bool = False,
     dry_run: DryRun = False,
     device: Device = "auto",
     executor: Executor = DEFAULT,
@@ -44,6 +53,11 @@ def build(
     """Render what a gallery lacks. Writes its pages too. Stopped at any moment, the same command goes on.
 
     Example: featvis gallery build configs/galleries/small.toml
+
+    Args:
+        config: A TOML file; configs/galleries has some.
+        --limit: The greatest number of pictures to render now.
+        --prune: Remove pictures that the config no longer asks for.
     """
     began = time.perf_counter()
     from featvis.galleries.request import make_request
@@ -140,8 +154,7 @@ def schema() -> int:
 
 @app.command("export")
 def export(
-    folder: Folder,
-    zip_file: Annotated[Path, option("--zip", "The ZIP file to write.")],
+    folder: Folder, zip_file: Annotated[Path, typer.Option("--zip", help="The ZIP file to write.")]
 ) -> int:
     """Pack a gallery into one ZIP file. It holds the pages and the pictures."""
     from featvis.galleries.export import export_zip

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from featvis.cli.checks import canvas_of
 from featvis.cli.network import UntrainedNetwork
-from featvis.cli.options import AsJson, Search, SizeOfNetwork, option
+from featvis.cli.options import AsJson, Search, SizeOfNetwork
 from featvis.errors import TargetError
 
 if TYPE_CHECKING:
@@ -18,14 +18,15 @@ def layers(
     network: UntrainedNetwork,
     size: SizeOfNetwork = None,
     search: Search = "",
-    fields: Annotated[
-        bool, option("--fields/--no-fields", "Measure receptive fields (takes seconds).")
-    ] = True,
+    fields: bool = True,
     as_json: AsJson = False,
 ) -> int:
     """List a network's layers. Module, layout, units, shape, receptive field and stride; needs no weights.
 
     Example: featvis layers torchvision:resnet50 --search layer3
+
+    Args:
+        --fields/--no-fields: Measure receptive fields (takes seconds).
     """
     canvas = canvas_of(size)
     handle = network.load()

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from featvis.cli.options import option
 from featvis.errors import UserError, unknown
 
 
-def parts(
-    family: Annotated[
-        str | None, typer.Argument(help="images, transforms or objectives.", show_default="all")
-    ] = None,
-    markdown: Annotated[
-        bool,
-        option("--markdown", "A page in Markdown, with what each option does."),
-    ] = False,
-) -> int:
+def parts(family: str | None = None, markdown: bool = False) -> int:
     """List every part with its options. Parts are what recipes name, and what Python makes.
 
     Example: featvis parts transforms
+
+    Args:
+        family: images, transforms or objectives. [all]
+        --markdown: A page in Markdown, with what each option does.
     """
     from featvis.spec import catalog
     from featvis.spec.register import FAMILIES

@@ -112,10 +112,12 @@ class Asked:
     def _sheet(self, photograph: Tensor, results: Sequence[tuple[str, Redrawn]]) -> Path:
         from featvis.attribution.result import png
         from featvis.files import write_whole
-        from featvis.run.redraw import as_image, side_by_side
+        from featvis.results.sheets import make_sheet
+        from featvis.run.redraw import as_image
 
-        tiles = [(f"{name}  r {result.correlation:.2f}", result.picture.pil) for name, result in results]
-        sheet = side_by_side([("photograph", as_image(photograph)), *tiles])
+        tiles = [as_image(photograph), *(result.picture.pil for _, result in results)]
+        captions = [f"{name}  r {result.correlation:.2f}" for name, result in results]
+        sheet = make_sheet(tiles, [[caption] for caption in ("photograph", *captions)], len(tiles))
         return write_whole(self.folder / f"{self.command}-{self.photo.stem}-side-by-side.png", png(sheet))
 
 

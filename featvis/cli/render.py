@@ -6,9 +6,7 @@ import re
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from featvis.cli.checks import check_at_least, check_folder, numbers_of
 from featvis.cli.fields import Choice, choose_recipe
@@ -29,7 +27,6 @@ from featvis.cli.options import (
     Steps,
     Threads,
     Units,
-    option,
 )
 from featvis.cli.output import count_of, first_of, note, print_costs
 from featvis.errors import OutputError, RecipeError, TargetError
@@ -42,78 +39,36 @@ if TYPE_CHECKING:
 
 @dataclass
 class RecipeOptions:
-    """Options of the recipe's fields, each of the field's name."""
+    """Options of the recipe's fields, each of the field's name.
+
+    Args:
+        --input-size SIZE: The size in pixels at which the network is shown the canvas. [the canvas' own]
+        --learning-rate: How far a step goes. [the recipe's]
+        --optimizer adam|nadam|sgd|lbfgs: The optimizer; of lbfgs a step is one evaluation. [the recipe's]
+        --copies: How many transformed copies of a picture give each step's gradient. [the recipe's]
+        --average: The picture is an exponential moving average over the steps with this decay, for
+            instance 0.9; 0: it is the last step's. [the recipe's]
+        --band SCORE or LOW,HIGH: The score that pictures are driven to. [none: as high as they can]
+        --best-of: How many candidates are rendered for each picture; the one with the best score is kept.
+            [the recipe's]
+        --space: The image space: fourier, pixel, phase, cppn …; `featvis parts images` lists them.
+            [the recipe's]
+    """
 
     settings: Set = None
     size: Size = None
-    input_size: Annotated[
-        str | None,
-        option(
-            "--input-size",
-            "The size in pixels at which the network is shown the canvas.",
-            default="the canvas' own",
-            metavar="SIZE",
-        ),
-    ] = None
+    input_size: str | None = None
     steps: Steps = None
-    learning_rate: Annotated[
-        float | None,
-        option("--learning-rate", "How far a step goes.", default="the recipe's"),
-    ] = None
-    optimizer: Annotated[
-        str | None,
-        option(
-            "--optimizer",
-            "The optimizer; of lbfgs a step is one evaluation.",
-            default="the recipe's",
-            metavar="adam|nadam|sgd|lbfgs",
-        ),
-    ] = None
-    copies: Annotated[
-        int | None,
-        option(
-            "--copies",
-            "How many transformed copies of a picture give each step's gradient.",
-            default="the recipe's",
-        ),
-    ] = None
-    average: Annotated[
-        float | None,
-        option(
-            "--average",
-            "The picture is an exponential moving average over the steps with this decay, for "
-            "instance 0.9; 0: it is the last step's.",
-            default="the recipe's",
-        ),
-    ] = None
-    band: Annotated[
-        str | None,
-        option(
-            "--band",
-            "The score that pictures are driven to.",
-            default="none: as high as they can",
-            metavar="SCORE or LOW,HIGH",
-        ),
-    ] = None
-    best_of: Annotated[
-        int | None,
-        option(
-            "--best-of",
-            "How many candidates are rendered for each picture; the one with the best score is kept.",
-            default="the recipe's",
-        ),
-    ] = None
+    learning_rate: float | None = None
+    optimizer: str | None = None
+    copies: int | None = None
+    average: float | None = None
+    band: str | None = None
+    best_of: int | None = None
     lanes: LanesOrAuto = None
     precision: PrecisionOrAuto = None
     threads: Threads = None
-    space: Annotated[
-        str | None,
-        option(
-            "--space",
-            "The image space: fourier, pixel, phase, cppn …; `featvis parts images` lists them.",
-            default="the recipe's",
-        ),
-    ] = None
+    space: str | None = None
 
     def choose(self, recipe: str | None) -> Choice:
         """Return the recipe, changed by the options."""
@@ -126,13 +81,7 @@ class RecipeOptions:
 
 
 def render(
-    targets: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="What to render, as LAYER:UNITS: blocks.3:0:8, classifier:263, classifier:Pembroke, "
-            "features.28:7@4,6."
-        ),
-    ] = None,
+    targets: list[str] | None = None,
     layer: LayerOfTargets = None,
     units: Units = "all",
     recipe: RecipeOfLayer = None,
@@ -140,31 +89,14 @@ def render(
     fields: RecipeOptions,
     seed: Seed = 0,
     seeds: Seeds = 1,
-    diverse: Annotated[
-        int,
-        option("--diverse", "How many pictures of each target, kept unlike each other; 0: one, by itself."),
-    ] = 0,
+    diverse: int = 0,
     start: Start = None,
     out: Out = None,
-    snapshots: Annotated[
-        str | None,
-        option("--snapshots", "Also keep the pictures as they were after these steps: 16,64."),
-    ] = None,
-    video: Annotated[
-        str | None,
-        option("--video", "Also write a video of each run: gif, or mp4 (needs featvis[video])."),
-    ] = None,
-    transparency: Annotated[
-        bool,
-        option(
-            "--transparency", "Also write each picture with what did not matter to the unit made transparent."
-        ),
-    ] = False,
-    morph: Annotated[
-        str | None,
-        option("--morph", "Also write a video of the pictures turning into each other: gif or mp4."),
-    ] = None,
-    fps: Annotated[float, option("--fps", "Frames per second of the videos.")] = 12.0,
+    snapshots: str | None = None,
+    video: str | None = None,
+    transparency: bool = False,
+    morph: str | None = None,
+    fps: float = 12.0,
     network: Network,
     executor: Executor = DEFAULT,
     dry_run: DryRun = False,
@@ -172,6 +104,16 @@ def render(
     """Render what units look for. What the folder has already is not rendered again.
 
     Example: featvis render "blocks.3:0:8" "classifier:Pembroke" --size 128
+
+    Args:
+        targets: What to render, as LAYER:UNITS: blocks.3:0:8, classifier:263, classifier:Pembroke,
+            features.28:7@4,6.
+        --diverse: How many pictures of each target, kept unlike each other; 0: one, by itself.
+        --snapshots: Also keep the pictures as they were after these steps: 16,64.
+        --video: Also write a video of each run: gif, or mp4 (needs featvis[video]).
+        --transparency: Also write each picture with what did not matter to the unit made transparent.
+        --morph: Also write a video of the pictures turning into each other: gif or mp4.
+        --fps: Frames per second of the videos.
     """
     from featvis.results.encoders import check_video
     from featvis.spec.target import parse_request, parse_vectors

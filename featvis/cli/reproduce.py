@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from featvis.cli.network import NetworkOfFile
 from featvis.cli.options import OutFileOrNothing, Start
@@ -13,15 +10,14 @@ from featvis.errors import OutputError
 
 
 def reproduce(
-    file: Annotated[Path, typer.Argument(help="A PNG that featvis wrote.")],
-    start: Start = None,
-    out: OutFileOrNothing = None,
-    *,
-    network: NetworkOfFile,
+    file: Path, start: Start = None, out: OutFileOrNothing = None, *, network: NetworkOfFile
 ) -> int:
     """Render a picture again from its own PNG. Says whether the bytes are the same (exit code 1 if not).
 
     Example: featvis reproduce gallery/blocks4/blocks.4/0003.png
+
+    Args:
+        file: A PNG that featvis wrote.
     """
     from featvis.results.picture import load_image, load_picture
 
