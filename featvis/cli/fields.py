@@ -120,16 +120,10 @@ def choose_recipe(
     settings: Sequence[str] | None,
     auto: tuple[str, ...] = (),
 ) -> Choice:
-    """Return the recipe that is asked for by its name, by options of their own, and by ``--set``.
+    """Return the recipe of a name or file (None: the layer's choice), changed by options and ``--set``.
 
-    Args:
-        named: a recipe's name or file; None for the layer's choice.
-        options: values by field; None where an option was not given.
-        settings: the texts of ``--set``.
-        auto: fields that may be ``auto``, which is left for a measurement.
-
-    Raises:
-        RecipeError: whatever is wrong, in one line.
+    ``options`` are values by field, None where one was not given; fields in ``auto`` may be ``auto``, which
+    is left for a measurement.
 
     >>> choose_recipe("channel", {"steps": 4}, ["transforms.noise.sd=0.2"]).recipe.transforms[1]
     {'name': 'noise', 'sd': 0.2, 'power': 1.0}

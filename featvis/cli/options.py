@@ -66,9 +66,10 @@ def _read(text: str) -> dict[str, dict[str, Any]]:
 
 
 def _make(entry: dict[str, Any], **settings: Any) -> Any:
-    names, default = entry["names"].split(), entry["default"] or True
-    settings |= {"help": entry["help"], "metavar": entry["metavar"], "show_default": default}
-    return typer.Option(*names, **settings) if names[0][0] == "-" else typer.Argument(**settings)
+    names = entry["names"].split()
+    settings |= {"help": entry["help"], "metavar": entry["metavar"]}
+    settings["show_default"] = entry["default"] or True
+    return typer.Option(*names, **settings) if "-" in names[0] else typer.Argument(**settings)
 
 
 _ENTRIES = _read(_SHARED)
@@ -76,7 +77,7 @@ _ENTRIES = _read(_SHARED)
 
 def _shared(name: str, default: str = "", *, more: str = "", **changes: Any) -> Any:
     """Return a shared option, with other words for its default, more help or Typer's further settings."""
-    own = {key: changes.pop(key) for key in ("names", "metavar") if key in changes}
+    own: dict[str, Any] = {key: changes.pop(key) for key in ("names", "metavar") if key in changes}
     entry = {**_ENTRIES[name], **own}
     return _make({**entry, "default": default or entry["default"], "help": entry["help"] + more}, **changes)
 

@@ -122,11 +122,7 @@ class Asked:
 
 
 def check(command: str, photos: Sequence[Path], recipe: str, options: Redrawing, network: Network) -> Asked:
-    """Check what these commands have in common before torch is imported; the first photograph is redrawn.
-
-    Raises:
-        UserError: whatever is wrong, in one line.
-    """
+    """Check what these commands have in common before torch is imported; the first photograph is redrawn."""
     from featvis.spec.recipe import Recipe
 
     chosen = choose_recipe(recipe, {"size": options.size, "steps": options.steps}, options.settings)
@@ -144,11 +140,7 @@ def check(command: str, photos: Sequence[Path], recipe: str, options: Redrawing,
 
 
 def layers_of(layers: Sequence[str] | None, option: str = "layer") -> list[str]:
-    """Return the layers that were named, each once.
-
-    Raises:
-        TargetError: none was.
-    """
+    """Return the layers that were named, each once; a mistake if none was."""
     if not layers:
         raise TargetError(f"say with --{option} which layer; `featvis layers MODEL` lists them")
     return list(dict.fromkeys(layers))

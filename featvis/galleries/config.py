@@ -149,12 +149,7 @@ class Gallery(_Table):
 
 
 def load_gallery(path: str | Path) -> Gallery:
-    """Read a gallery's config; files that it names by relative paths are looked for from its folder.
-
-    Raises:
-        RecipeError: no such file, not TOML, an unknown key, a value out of range.
-        TargetError: an address that does not parse.
-    """
+    """Read a gallery's config; files that it names by relative paths are looked for from its folder."""
     path = Path(path)
     if not path.is_file():
         what = "is a folder; name the .toml file" if path.is_dir() else "is not there"

@@ -14,15 +14,9 @@ _SUFFIXES = (*_PACKED, ".html", ".css", ".js", ".json", ".toml")
 
 
 def export_zip(folder: Path, target: Path) -> tuple[Path, int]:
-    """Write a gallery's pages, pictures and manifest into a ZIP file, which appears whole or not at all.
+    """Write a gallery's pages, pictures and manifest into a ZIP file; return it and how many files it holds.
 
-    Hidden files, files of other kinds and links that lead out of the folder stay out.
-
-    Returns:
-        The ZIP file and how many files it holds.
-
-    Raises:
-        OutputError: there are no pages yet, or the ZIP cannot be written.
+    It appears whole or not at all. Hidden files, other kinds and links that lead out of the folder stay out.
     """
     if not folder.is_dir():
         raise OutputError(f"no folder {str(folder)!r}")

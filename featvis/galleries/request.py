@@ -44,17 +44,10 @@ def make_request(
     examples: str | Path | None = None,
     limit: int | None = None,
 ) -> BuildRequest:
-    """Read a config and check that what it names is there.
+    """Read a config and check that what it names is there; what else is given stands instead of its own.
 
-    Args:
-        config: the TOML file.
-        out: the folder, by default ``gallery/<name of the config>``.
-        weights: instead of the config's.
-        examples: a folder of photographs, instead of the config's.
-        limit: how many pictures may be rendered at most.
-
-    Raises:
-        UserError: anything that can be seen to be wrong without the network.
+    The folder is by default ``gallery/<name of the config>``. UserError for all that needs no network to
+    see.
     """
     path = Path(config)
     gallery = load_gallery(path)
@@ -95,11 +88,9 @@ def make_request(
 
 
 def find_request(folder: Path, manifest: dict[str, Any]) -> BuildRequest | None:
-    """Return what a gallery's folder was built from, where that still lies there unchanged, seen from here.
+    """Return what a folder was built from, where that still lies there unchanged, seen from here.
 
-    Args:
-        folder: the gallery.
-        manifest: its manifest, which keeps the command.
+    The manifest keeps the command.
     """
     gallery = manifest.get("gallery")
     try:

@@ -27,11 +27,7 @@ class Status:
 
 
 def read_status(folder: Path) -> Status:
-    """Count what a folder holds of what its last build planned.
-
-    Raises:
-        OutputError: there is no gallery.
-    """
+    """Count what a folder holds of what its last build planned."""
     manifest = read_manifest(folder) if folder.is_dir() else None
     if manifest is None:
         what = "holds no pictures that featvis wrote" if folder.is_dir() else "is no folder"

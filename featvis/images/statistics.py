@@ -138,12 +138,7 @@ def load_statistics(path: str | Path) -> ImageStatistics:
 
 @lru_cache(maxsize=8)
 def statistics_of(pinned: str, channels: int) -> ImageStatistics:
-    """Return the statistics that a recipe names as ``PATH#sha256:DIGEST``, which was checked with it.
-
-    Raises:
-        RecipeError: they are of images of other channels.
-        OutputError: the file is none of statistics.
-    """
+    """Return the statistics that a recipe names as ``PATH#sha256:DIGEST``, which was checked with it."""
     path = pinned.rpartition(PIN)[0]
     statistics = load_statistics(Path(path).expanduser())
     if statistics.channels != channels:

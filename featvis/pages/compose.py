@@ -29,17 +29,11 @@ _HERE = Path(__file__).parent
 
 
 def make_pages(manifest: dict[str, Any], examples: dict[str, Any] | None = None) -> dict[str, str]:
-    """Make the text of every page of a gallery, and of its stylesheet and script.
+    """Make the text of every page of a gallery, and of its stylesheet and script, by relative path.
 
-    Nothing is read but the two arguments, so the same manifest gives the same pages. Values of the wrong
-    type count as missing, a path that would leave the folder is not followed, all text is escaped.
-
-    Args:
-        manifest: what ``manifest.json`` holds.
-        examples: what ``examples.json`` holds; None where there is none.
-
-    Returns:
-        Relative path, with ``/`` between its parts, to text.
+    Nothing is read but what ``manifest.json`` and ``examples.json`` hold, so the same manifest gives the
+    same pages. Values of the wrong type count as missing, a path that would leave the folder is not
+    followed, all text is escaped.
     """
     outline = make_outline(manifest)
     site = _Site(manifest, outline)

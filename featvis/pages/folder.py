@@ -24,17 +24,9 @@ _SUFFIXES = (".html", ".css", ".js", ".webp")
 def write_pages(folder: Path) -> list[Path]:
     """Write the pages of a folder of pictures, and small versions of the pictures; needs no torch.
 
-    A file that would not change is not touched, a page whose unit is gone is removed.
-
-    Args:
-        folder: holds ``manifest.json``, or pictures that it can be rebuilt from; perhaps ``examples.json``.
-
-    Returns:
-        The files that were written this time, ``index.html`` first if it is one of them.
-
-    Raises:
-        OutputError: no pictures there, ``examples.json`` is damaged, a page would replace a file that is not
-            ours or lie outside the folder, or the folder cannot be written.
+    A file that would not change is not touched, a page whose unit is gone is removed. What was written is
+    returned, ``index.html`` first. OutputError if there are no pictures, ``examples.json`` is damaged, or a
+    page would replace a file that is not ours or lie outside the folder.
     """
     if not folder.is_dir():
         raise OutputError(f"no folder {str(folder)!r}" if not folder.exists() else f"{folder} is a file")

@@ -47,15 +47,9 @@ class Listing:
 def list_files(folder: Path, out: Path | None = None) -> Listing:
     """List the files of a folder and its sub-folders; hidden ones and our own output are left out.
 
-    The fingerprint is of paths, sizes and times, not of contents: a folder of a million photographs is
-    known again in seconds. A copy with new times counts as another folder, which costs a pass and no more.
-
-    Args:
-        folder: flat, or with a sub-folder for each class; links to folders are followed, each once.
-        out: where examples are written, which may lie within.
-
-    Raises:
-        UserError: no such folder, or it cannot be read.
+    Links to folders are followed, each once. The fingerprint is of paths, sizes and times, not of contents:
+    a folder of a million photographs is known again in seconds. A copy with new times counts as another
+    folder, which costs a pass and no more.
     """
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"

@@ -37,12 +37,9 @@ def crop_name(key: str, rank: int) -> str:
 
 
 def read_record(out: Path, about: Result, photos: Collection[str]) -> Result | None:
-    """Return an earlier result if it answers the same question; of its units those that are sound.
+    """Return an earlier result if all of ``about`` agrees; of its units those that are sound.
 
-    Args:
-        out: the output folder.
-        about: everything that values depend on; all of it must agree.
-        photos: the names that the folder holds; a unit that names others is left out.
+    Those that name other photographs than ``photos`` are left out.
     """
     try:
         before = json.loads((out / RECORD).read_text("utf-8"))
@@ -57,11 +54,7 @@ def read_record(out: Path, about: Result, photos: Collection[str]) -> Result | N
 
 
 def write_record(out: Path, result: Result) -> None:
-    """Write the result; it appears whole or not at all.
-
-    Raises:
-        OutputError: the place cannot be written.
-    """
+    """Write the result; it appears whole or not at all."""
     # Names that are no UTF-8 stay what they are: JSON's escapes hold them.
     write_whole(out / RECORD, (json.dumps(result, indent=1) + "\n").encode())
 

@@ -50,11 +50,7 @@ def search_folder(
     batch: int,
     say: Callable[[str], None] | None,
 ) -> SearchResult:
-    """Show every photograph to the network once and keep the ``count`` best of each wanted unit, by layer.
-
-    Raises:
-        UserError: no file is a photograph.
-    """
+    """Show every photograph to the network once and keep the ``count`` best of each wanted unit."""
     layers = model.at(size).layers
     search = _Pass(model, layers, wanted, size=size, count=count)
     with model.tap(list(wanted), size=size) as tap:

@@ -26,13 +26,7 @@ class Best:
         self.places = torch.full((units, count), -1)
 
     def add(self, values: Tensor, places: Tensor, numbers: Tensor) -> None:
-        """Take the values of some photographs.
-
-        Args:
-            values: ``(B, units)``.
-            places: ``(B, units)``, where on the map; kept beside the value.
-            numbers: ``(B,)``, the photographs' places in the listing.
-        """
+        """Take values and places ``(B, units)`` of photographs, ``(B,)`` their numbers in the listing."""
         count = self.values.shape[1]
         together = torch.cat((self.values, values.T), 1)
         whose = torch.cat((self.numbers, numbers.expand(len(self.numbers), -1)), 1)

@@ -18,12 +18,7 @@ KINDS = ("gif", "mp4")
 
 
 def check_video(kind: str, fps: float = 12.0) -> None:
-    """Check that such a video can be written.
-
-    Raises:
-        OutputError: neither ``gif`` nor ``mp4``, or no encoder is installed.
-        RecipeError: no possible number of frames a second.
-    """
+    """Find before anything is rendered that such a video cannot be written."""
     if kind not in KINDS:
         raise OutputError(f"a video is .gif or .mp4, got {kind!r}")
     if not 0 < fps <= 50:
@@ -33,11 +28,7 @@ def check_video(kind: str, fps: float = 12.0) -> None:
 
 
 def encode(arrays: Sequence[NDArray[np.uint8]], kind: str, fps: float) -> bytes:
-    """Return the file of frames ``(H, W, 3)`` of one size.
-
-    Raises:
-        OutputError: no encoder is installed.
-    """
+    """Return the file of frames ``(H, W, 3)`` of one size."""
     return _gif(arrays, fps) if kind == "gif" else _mp4(arrays, fps)
 
 

@@ -98,9 +98,7 @@ def morph(pictures: Sequence[Picture], frames: int = 24) -> list[Tensor]:
 def check_morph(pictures: Sequence[tuple[dict[str, Any], tuple[int, int]]], channels: int) -> ImageSpace:
     """Return the image space in which pictures, each (space as in a recipe, size), turn into each other.
 
-    Raises:
-        RecipeError: fewer than two pictures, or an image space that cannot show any image.
-        CanvasError: pictures of two sizes.
+    RecipeError if there are fewer than two or it cannot show any image; CanvasError for two sizes.
     """
     if len(pictures) < 2:
         raise RecipeError(f"a morph takes two pictures or more, got {len(pictures)}")

@@ -23,8 +23,7 @@ _PATIENCE = 0.1
 def hold(folder: Path) -> Iterator[FolderLock]:
     """Make a folder, hold it for a build, and clear away what a killed one left half-written.
 
-    Raises:
-        OutputError: it cannot be made or written, or another command is writing to it.
+    OutputError if it cannot be written, or another command is writing to it.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     check_writable(folder)
@@ -37,11 +36,7 @@ def hold(folder: Path) -> Iterator[FolderLock]:
 
 
 class FolderLock:
-    """Holds a folder while a build or its pages are written to it; the process' end lets go of it.
-
-    Raises:
-        OutputError: another process holds it, or the folder cannot be written.
-    """
+    """Holds a folder while a build or its pages are written to it; the process' end lets go of it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / LOCK

@@ -72,14 +72,10 @@ def make_sheet(
     title: str = "",
     dead: Collection[int] = (),
 ) -> Image.Image:
-    """Put images side by side, row by row, each over its caption; none of them is scaled.
+    """Put images side by side, row by row, each over its caption's lines; none of them is scaled.
 
-    Args:
-        tiles: of any sizes; each cell has the largest's.
-        captions: for each image its lines, equally many; empty for none. A line that is too long is cut.
-        columns: how many.
-        title: a line above.
-        dead: the places of those that are crossed out instead.
+    Each cell has the largest image's size; a line that is too long is cut; ``dead`` are the places of those
+    that are crossed out instead.
     """
     width, height = max(tile.width for tile in tiles), max(tile.height for tile in tiles)
     letter = max(10, min(16, width // 11))

@@ -144,11 +144,7 @@ def made_with(
 ) -> dict[str, Any] | None:
     """Return the recipe by which a folder's first picture of a layer was made, if it is this one.
 
-    Args:
-        manifest: the folder's.
-        layer: the layer's name.
-        recipe: the recipe that is asked for.
-        but: its fields that may differ.
+    The fields ``but`` may differ.
     """
     asked = {name: value for name, value in recipe.to_json().items() if name not in but}
     for entry in sorted(manifest.get("pictures", []), key=_place):
@@ -159,11 +155,7 @@ def made_with(
 
 
 def check_same_network(folder: Path, manifest: Mapping[str, Any], weights: str) -> None:
-    """Find that a folder is another network's.
-
-    Raises:
-        OutputError: it is.
-    """
+    """Raise OutputError for a folder that is another network's."""
     if manifest.get("pictures") and manifest.get("weights") != weights:
         raise OutputError(
             f"{folder} holds pictures of {manifest.get('model')!r} with other weights; choose another --out"
@@ -210,11 +202,7 @@ def file_name(picture: Place) -> str:
 
 
 def check_writable(folder: Path) -> None:
-    """Make the folder and write into it once; leave nothing behind if that fails.
-
-    Raises:
-        OutputError: it cannot be made or written.
-    """
+    """Make the folder and write into it once; OutputError, and nothing left behind, if that fails."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -76,11 +76,7 @@ _AND = " | "
 def name_set(name: str, first: int, count: int, among: Sequence[str] = ()) -> str:
     """Return how a target is called of which ``count`` pictures are rendered together, from seed ``first``.
 
-    Args:
-        name: the target's own.
-        first: the first seed.
-        count: how many seeds.
-        among: the names of all targets of its set, if it has several.
+    ``among`` are the names of all targets of its set, if it has several.
 
     >>> name_set("conv:4", 0, 4), read_set("seeds 0-3 of conv:4"), read_set("conv:4")
     ('seeds 0-3 of conv:4', ((0, 4), 'conv:4'), (None, 'conv:4'))
@@ -112,9 +108,6 @@ def read_among(name: str) -> list[str]:
 
 def parse_request(text: str) -> Request:
     """Read an address; numbers are checked against the layer later, by :func:`expand`.
-
-    Raises:
-        TargetError: the text is no address.
 
     >>> parse_request("features.28:0:64")
     Request(layer='features.28', units='0:64', position=None)
@@ -158,9 +151,6 @@ class VectorRequest:
 def parse_vectors(text: str) -> VectorRequest | None:
     """Read an address of directions in a file; None if the text is another kind of address.
 
-    Raises:
-        TargetError: it names a file but no layer or no key.
-
     >>> parse_vectors("blocks.3@sae.safetensors:decoder:0:8").rows
     '0:8'
     >>> parse_vectors("blocks.3:0:8") is None
@@ -177,15 +167,9 @@ def parse_vectors(text: str) -> VectorRequest | None:
 
 
 def expand(request: Request, units: int, labels: Sequence[str] = ()) -> list[Target]:
-    """Turn a request into targets, in the order written, each once.
+    """Turn a request into targets, in the order written, each once; ``labels`` are the units' synonyms.
 
-    Args:
-        request: what :func:`parse_request` returned.
-        units: how many units the layer has.
-        labels: names of the units (synonyms separated by commas), if the layer has names.
-
-    Raises:
-        TargetError: a unit out of range, an empty range, an unknown or ambiguous name.
+    TargetError for a unit out of range, an empty range, an unknown or ambiguous name.
 
     >>> [str(t) for t in expand(parse_request("conv:4,0:6:2"), units=6)]
     ['conv:4', 'conv:0', 'conv:2']

@@ -20,11 +20,7 @@ def with_background(transforms: Sequence[Transform], backdrop: tuple[float, floa
 
 
 def check_transforms(transforms: Sequence[Transform], canvas: Size, shown_size: Size) -> None:
-    """Find before a run that one of its transforms cannot change what it is given.
-
-    Raises:
-        CanvasError: it cannot.
-    """
+    """Raise CanvasError for a transform that cannot change what it is given, before a run."""
     for transform, (before, after) in zip(transforms, sizes_of(transforms, canvas, shown_size), strict=True):
         transform.check(before, after)
 
@@ -58,12 +54,9 @@ class Chain:
         shown_size: Size,
         device: torch.device,
     ) -> None:
-        """Draw everything that the run will need.
+        """Draw everything that the run will need; ``streams`` give each lane's generator for a purpose.
 
-        Args:
-            streams: for each lane, a function from a purpose to the generator for it.
-            shown_size: (height, width) that the network is shown; a plain resample is put in front if no
-                transform resizes.
+        A plain resample to what the network is shown is put in front if no transform resizes.
         """
         self.shown_size = shown_size
         self.transforms = list(transforms)
@@ -83,10 +76,7 @@ class Chain:
     ) -> Tensor:
         """Return each picture's score ``(B,)``: the mean over what the network saw of it.
 
-        Args:
-            objective: takes activations and images of B pictures.
-            activations: of all copies, each with ``copies * B`` as its first axis.
-            images: ``(B, C, H, W)``, before the transforms.
+        ``activations`` are of all copies, ``copies * B``; ``images`` ``(B, C, H, W)`` before the transforms.
         """
         if self.copies == 1:
             return objective(activations, images)
@@ -138,9 +128,7 @@ class Chain:
     def __call__(self, images: Tensor, step: int | Tensor) -> Tensor:
         """Return the images that the network is shown at this step, ``(copies * B, C, *shown_size)``.
 
-        Args:
-            images: ``(B, C, H, W)``.
-            step: its number; as a tensor on the device, ``(1,)`` or one for each lane, it is read there.
+        ``step`` is a number, or a tensor on the device, ``(1,)`` or one for each lane, which is read there.
         """
         for transform, values, field in zip(self.transforms, self._values, self._fields, strict=True):
             size = self.shown_size if transform.resizes else (images.shape[2], images.shape[3])

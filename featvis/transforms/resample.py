@@ -19,16 +19,11 @@ FIXED_POINT_BITS = 30
 
 
 def resample(images: Tensor, values: Tensor, shown_size: Size, pad: Pad) -> Tensor:
-    """Look at ``images`` ``(B, C, H, W)`` through affine maps ``(B, 6)``, bilinear: ``(B, C, *shown_size)``.
+    """Look at ``images`` ``(B, C, H, W)`` in [0, 1] through affine maps ``(B, 6)``: ``(B, C, *shown_size)``.
 
-    On a CPU by ``grid_sample``. A GPU's ``grid_sample`` adds up its gradient in whatever order its
-    threads arrive, so there the same is done by sums that do not depend on an order.
-
-    Args:
-        images: in [0, 1].
-        values: as ``affine_grid`` wants them, columns first.
-        shown_size: (height, width) of the result.
-        pad: what lies beyond the border.
+    Bilinear; ``values`` as ``affine_grid`` wants them, columns first. On a CPU by ``grid_sample``. A GPU's
+    adds up its gradient in whatever order its threads arrive, so there the same is done by sums without an
+    order.
     """
     grid = make_grid(values, shown_size)
     shifted = images - GRAY if pad == "gray" else images
