@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
+from featvis.cli import options
 from featvis.cli.checks import check_at_least
 from featvis.cli.fields import choose_recipe
 from featvis.cli.network import Network
-from featvis.cli.options import (
-    JsonFile,
-    Lanes,
-    LastLayer,
-    Precision,
-    RecipeOfLayer,
-    Set,
-    Size,
-    Steps,
-    Threads,
-)
 from featvis.cli.output import write_json
 
 
 def bench(
-    layer: LastLayer = None,
-    recipe: RecipeOfLayer = None,
-    settings: Set = None,
-    size: Size = None,
-    lanes: Lanes = None,
-    steps: Steps = None,
-    precision: Precision = None,
-    threads: Threads = None,
+    layer: options.LastLayer = None,
+    recipe: options.RecipeOfLayer = None,
+    settings: options.Set = None,
+    size: options.Size = None,
+    lanes: options.Lanes = None,
+    steps: options.Steps = None,
+    precision: options.Precision = None,
+    threads: options.Threads = None,
     rounds: int = 20,
-    json_file: JsonFile = None,
+    json_file: options.JsonFile = None,
     *,
     network: Network,
 ) -> int:
@@ -42,8 +32,8 @@ def bench(
     Args:
         --rounds: How many steps are timed.
     """
-    options = {"size": size, "lanes": lanes, "steps": steps, "precision": precision, "threads": threads}
-    chosen = choose_recipe(recipe, options, settings)
+    fields = {"size": size, "lanes": lanes, "steps": steps, "precision": precision, "threads": threads}
+    chosen = choose_recipe(recipe, fields, settings)
     check_at_least(1, rounds=rounds)
     handle = network.load()
     from featvis.run.bench import bench as measure

@@ -107,18 +107,15 @@ def fields() -> dict[str, Field]:
         words = (_KINDS.get(kind) or values_of(kind)) + (", or none" if nothing else "")
         if name == "start":
             words = "none; `featvis render --start FILE` gives an image"
-        after = source.body[place + 1] if place + 1 < len(source.body) else None
-        text = ast.literal_eval(after.value) if isinstance(after, ast.Expr) else ""
+        after = source.body[place + 1 : place + 2]
+        text = ast.literal_eval(after[0].value) if after and isinstance(after[0], ast.Expr) else ""
         about = " ".join(text.replace("``", "").split())
         table[name] = Field(words, defaults[name], about, "dict" in kind)
     return table
 
 
 def choose_recipe(
-    named: str | None,
-    options: dict[str, Any],
-    settings: Sequence[str] | None,
-    auto: tuple[str, ...] = (),
+    named: str | None, options: dict[str, Any], settings: Sequence[str] | None, auto: tuple[str, ...] = ()
 ) -> Choice:
     """Return the recipe of a name or file (None: the layer's choice), changed by options and ``--set``.
 

@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featvis.cli import options
 from featvis.cli.network import Network
-from featvis.cli.options import (
-    Device,
-    DryRun,
-    Executor,
-    OutOfConfig,
-    Photographs,
-    WeightsOfConfig,
-    read_options,
-)
-from featvis.cli.output import count_of, first_of, note, print_costs
+from featvis.cli.output import count_of, first_of, note, note_code, print_costs
 from featvis.errors import OutputError
 from featvis.run.executors.register import DEFAULT, check_executor
 
@@ -38,17 +30,17 @@ Folder = Annotated[Path, typer.Argument(help="A gallery's folder.")]
 
 
 @app.command("build")
-@read_options
+@options.read_options
 def build(
     config: Path,
-    out: OutOfConfig = None,
-    weights: WeightsOfConfig = None,
-    examples: Photographs = None,
+    out: options.OutOfConfig = None,
+    weights: options.WeightsOfConfig = None,
+    examples: options.Photographs = None,
     limit: int | None = None,
     prune: bool = False,
-    dry_run: DryRun = False,
-    device: Device = "auto",
-    executor: Executor = DEFAULT,
+    dry_run: options.DryRun = False,
+    device: options.Device = "auto",
+    executor: options.Executor = DEFAULT,
 ) -> int:
     """Render what a gallery lacks. Writes its pages too. Stopped at any moment, the same command goes on.
 
@@ -65,8 +57,7 @@ def build(
     request = make_request(config, out, weights=weights, examples=examples, limit=limit)
     Network(request.gallery.model)  # refuses what can be no name
     check_executor(executor)
-    if request.source.startswith("file:"):
-        note(f"running the code of {request.source.removeprefix('file:').rpartition(':')[0]}")
+    note_code(request.source)
     if dry_run:
         return _dry_run(request, device, limit, began)
     from featvis.results.lock import hold

@@ -56,29 +56,16 @@ def _as_row(layer: LayerInfo) -> tuple[str, ...]:
     field = "" if layer.kind not in ("map", "map_last") or layer.stride is None else "> canvas"
     if layer.receptive_field is not None:
         field = _by(layer.receptive_field)
-    return (
-        layer.name,
-        layer.module,
-        KINDS.get(layer.kind, "unclear"),
-        str(layer.units) if layer.is_clear else "?",
-        _by(layer.shape[1:]),
-        field,
-        "" if layer.stride is None else _by(layer.stride),
-    )
+    units = str(layer.units) if layer.is_clear else "?"
+    stride = "" if layer.stride is None else _by(layer.stride)
+    layout = KINDS.get(layer.kind, "unclear")
+    return layer.name, layer.module, layout, units, _by(layer.shape[1:]), field, stride
 
 
 def _as_data(layer: LayerInfo) -> dict[str, Any]:
-    return {
-        "name": layer.name,
-        "module": layer.module,
-        "kind": layer.kind,
-        "units": layer.units if layer.is_clear else None,
-        "axis": layer.axis if layer.is_clear else None,
-        "shape": list(layer.shape),
-        "receptive_field": layer.receptive_field,
-        "stride": layer.stride,
-        "calls": layer.calls,
-    }
+    names = ("name", "module", "kind", "units", "axis", "shape", "receptive_field", "stride", "calls")
+    data = {name: getattr(layer, name) for name in names}
+    return data if layer.is_clear else {**data, "units": None, "axis": None}
 
 
 def _by(numbers: tuple[int, ...]) -> str:

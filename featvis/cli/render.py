@@ -8,26 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featvis.cli import options
 from featvis.cli.checks import check_at_least, check_folder, numbers_of
 from featvis.cli.fields import Choice, choose_recipe
 from featvis.cli.network import Network
-from featvis.cli.options import (
-    DryRun,
-    Executor,
-    LanesOrAuto,
-    LayerOfTargets,
-    Out,
-    PrecisionOrAuto,
-    RecipeOfLayer,
-    Seed,
-    Seeds,
-    Set,
-    Size,
-    Start,
-    Steps,
-    Threads,
-    Units,
-)
 from featvis.cli.output import count_of, first_of, note, print_costs
 from featvis.errors import OutputError, RecipeError, TargetError
 from featvis.run.executors.register import DEFAULT, check_executor
@@ -55,51 +39,51 @@ class RecipeOptions:
             [the recipe's]
     """
 
-    settings: Set = None
-    size: Size = None
+    settings: options.Set = None
+    size: options.Size = None
     input_size: str | None = None
-    steps: Steps = None
+    steps: options.Steps = None
     learning_rate: float | None = None
     optimizer: str | None = None
     copies: int | None = None
     average: float | None = None
     band: str | None = None
     best_of: int | None = None
-    lanes: LanesOrAuto = None
-    precision: PrecisionOrAuto = None
-    threads: Threads = None
+    lanes: options.LanesOrAuto = None
+    precision: options.PrecisionOrAuto = None
+    threads: options.Threads = None
     space: str | None = None
 
     def choose(self, recipe: str | None) -> Choice:
         """Return the recipe, changed by the options."""
-        options = asdict(self)
-        settings = options.pop("settings")
+        changes = asdict(self)
+        settings = changes.pop("settings")
         if self.band is not None:
             numbers = numbers_of("--band", self.band, float)
-            options["band"] = numbers[0] if len(numbers) == 1 else numbers
-        return choose_recipe(recipe, options, settings, auto=("lanes", "precision"))
+            changes["band"] = numbers[0] if len(numbers) == 1 else numbers
+        return choose_recipe(recipe, changes, settings, auto=("lanes", "precision"))
 
 
 def render(
     targets: list[str] | None = None,
-    layer: LayerOfTargets = None,
-    units: Units = "all",
-    recipe: RecipeOfLayer = None,
+    layer: options.LayerOfTargets = None,
+    units: options.Units = "all",
+    recipe: options.RecipeOfLayer = None,
     *,
     fields: RecipeOptions,
-    seed: Seed = 0,
-    seeds: Seeds = 1,
+    seed: options.Seed = 0,
+    seeds: options.Seeds = 1,
     diverse: int = 0,
-    start: Start = None,
-    out: Out = None,
+    start: options.Start = None,
+    out: options.Out = None,
     snapshots: str | None = None,
     video: str | None = None,
     transparency: bool = False,
     morph: str | None = None,
     fps: float = 12.0,
     network: Network,
-    executor: Executor = DEFAULT,
-    dry_run: DryRun = False,
+    executor: options.Executor = DEFAULT,
+    dry_run: options.DryRun = False,
 ) -> int:
     """Render what units look for. What the folder has already is not rendered again.
 

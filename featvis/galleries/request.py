@@ -74,17 +74,10 @@ def make_request(
         photographs = beside(path, settings.folder)
     if photographs is not None and not photographs.is_dir():
         raise OutputError(f"no folder of photographs {str(photographs)!r}; give another by --examples")
-    return BuildRequest(
-        gallery=gallery,
-        config=path,
-        text=path.read_bytes(),
-        folder=folder,
-        source=source,
-        weights=weights,
-        photographs=photographs,
-        count=settings.count if settings is not None else 9,
-        options=tuple(text for option, value in options.items() if value for text in (option, value)),
-    )
+    count = settings.count if settings is not None else 9
+    typed = tuple(text for option, value in options.items() if value for text in (option, value))
+    text = path.read_bytes()
+    return BuildRequest(gallery, path, text, folder, source, weights, photographs, count, typed)
 
 
 def find_request(folder: Path, manifest: dict[str, Any]) -> BuildRequest | None:
@@ -95,13 +88,9 @@ def find_request(folder: Path, manifest: dict[str, Any]) -> BuildRequest | None:
     gallery = manifest.get("gallery")
     try:
         words = shlex.split(str(gallery.get("command"))) if isinstance(gallery, dict) else []
-        if (
-            words[:3] != ["featvis", "gallery", "build"]
-            or len(words) < 4
-            or not is_copy(folder, Path(words[3]))
-        ):
+        if words[:3] != ["featvis", "gallery", "build"] or not is_copy(folder, Path(words[3])):
             return None
         options = dict(zip(words[4::2], words[5::2], strict=False))
         return make_request(words[3], folder, weights=options.get("--weights"))
-    except (UserError, ValueError):
+    except (UserError, ValueError, IndexError):
         return None

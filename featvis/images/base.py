@@ -84,7 +84,7 @@ class ImageSpace(ABC):
         return changed
 
     def grow(self, parameters: Parameters, larger: ImageSpace) -> Parameters:
-        """Return the parameters of a batch on ``larger``'s canvas that show the same images; CanvasError if it cannot."""
+        """Return a batch's parameters that show the same on ``larger``'s canvas; CanvasError if it cannot."""
         raise CanvasError(f"the image space {self.part_name!r} cannot grow its canvas; leave out stages")
 
     @abstractmethod

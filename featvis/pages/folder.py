@@ -64,16 +64,14 @@ def _look(
         return {**raw, "file": None, "reason": "its file lies outside this folder"}
     if not path.is_file():
         return {**raw, "file": None}
-    size = read_picture_size(path)
-    small = Entry("", 0, file=name).thumbnail
-    content = None
-    if size is not None and small is not None:
-        if is_outdated(folder / small, path):
-            content = make_thumbnail(path, thumbnail_size(size))
-            size = size if content is not None else None
-        if size is not None:
-            thumbnails[small] = content
-            return {**raw, "size": list(size)}
+    size, content = read_picture_size(path), None
+    small = str(Entry("", 0, file=name).thumbnail)
+    is_old = is_outdated(folder / small, path)
+    if size is not None and is_old:
+        content = make_thumbnail(path, thumbnail_size(size))
+    if size is not None and (content is not None or not is_old):
+        thumbnails[small] = content
+        return {**raw, "size": list(size)}
     return {**raw, "file": None, "reason": "its file is damaged; the same command as before renders it again"}
 
 

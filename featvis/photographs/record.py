@@ -63,11 +63,8 @@ def without_crops(out: Path, result: Result) -> list[str]:
     """Return the keys of the units whose crops are not all there."""
     if not result["crops_written"]:
         return list(result["units"])
-    return [
-        key
-        for key, unit in result["units"].items()
-        if not all(crop["file"] is None or (out / crop["file"]).is_file() for crop in unit["examples"])
-    ]
+    files = {key: [crop["file"] for crop in unit["examples"]] for key, unit in result["units"].items()}
+    return [key for key, names in files.items() if not all(n is None or (out / n).is_file() for n in names)]
 
 
 def remove_strays(out: Path, result: Result) -> None:

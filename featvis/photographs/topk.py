@@ -109,8 +109,5 @@ class Spread:
         sample = sample[np.isfinite(sample)].astype(np.float64)
         if not sample.size:
             return [None] * len(shares)
-        quantiles = np.quantile(sample, shares)
-        return [
-            float(self._largest[unit] if share == 1 else value)
-            for share, value in zip(shares, quantiles, strict=True)
-        ]
+        pairs = zip(shares, np.quantile(sample, shares), strict=True)
+        return [float(self._largest[unit] if share == 1 else value) for share, value in pairs]

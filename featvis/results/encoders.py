@@ -29,10 +29,8 @@ def check_video(kind: str, fps: float = 12.0) -> None:
 
 def encode(arrays: Sequence[NDArray[np.uint8]], kind: str, fps: float) -> bytes:
     """Return the file of frames ``(H, W, 3)`` of one size."""
-    return _gif(arrays, fps) if kind == "gif" else _mp4(arrays, fps)
-
-
-def _gif(arrays: Sequence[NDArray[np.uint8]], fps: float) -> bytes:
+    if kind == "mp4":
+        return _mp4(arrays, fps)
     from PIL import Image
 
     images = [Image.fromarray(array) for array in arrays]

@@ -117,9 +117,7 @@ def _array(frame: Frame) -> NDArray[np.uint8]:
     """``(H, W, 3)``."""
     if isinstance(frame, Image.Image):
         return np.asarray(frame.convert("RGB"))
-    levels = frame
-    if isinstance(levels, Picture):
-        levels = levels.levels
+    levels = frame.levels if isinstance(frame, Picture) else frame
     if isinstance(levels, Tensor):
         levels = to_levels(levels.clamp(0, 1))
     if levels.ndim != 3 or levels.shape[0] not in (1, 3):

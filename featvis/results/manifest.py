@@ -60,9 +60,8 @@ def rebuild_manifest(folder: Path) -> dict[str, Any] | None:
     """Make a manifest from the PNGs in a folder; None if none of them is ours."""
     from featvis.results.picture import load_picture
 
-    top: dict[str, Any] | None = None
-    entries = []
-    recipes = {}
+    top: dict[str, Any] = {}
+    entries, recipes = [], {}
     for path in picture_files(folder):
         try:
             picture = load_picture(path)
@@ -71,14 +70,9 @@ def rebuild_manifest(folder: Path) -> dict[str, Any] | None:
         entry = picture.entry(path.relative_to(folder).as_posix())
         entries.append(entry)
         recipes[entry["recipe"]] = picture.recipe
-        top = top or {
-            "featvis": __version__,
-            "model": picture.model,
-            "weights": picture.weights,
-            "recipe": picture.recipe,
-            "recipes": recipes,
-        }
-    return {**top, "pictures": entries} if top is not None else None
+        about = {name: getattr(picture, name) for name in ("model", "weights", "recipe")}
+        top = top or {"featvis": __version__, **about, "recipes": recipes}
+    return {**top, "pictures": entries} if top else None
 
 
 def picture_files(folder: Path) -> list[Path]:

@@ -148,24 +148,14 @@ class Picture:
 
     def entry(self, file: str | None = None) -> dict[str, Any]:
         """Return what the manifest says of this picture."""
+        names = ("target", "layer", "unit", "label", "variant", "seed", "key", "score", "start_score")
         entry = {
             "file": file,
-            "target": self.target,
-            "layer": self.layer,
-            "unit": self.unit,
-            "label": self.label,
-            "variant": self.variant,
-            "seed": self.seed,
-            "key": self.key,
-            "score": self.score,
-            "start_score": self.start_score,
+            **{name: getattr(self, name) for name in names},
             "recipe": recipe_id(self.recipe),
             "steps": self.taken or self.recipe.get("steps"),
             "seconds": round(self.seconds, 3),
-            "status": self.status,
-            "verdicts": self.verdicts,
-            "trace": self.trace,
-            "attempt": self.attempt,
+            **{name: getattr(self, name) for name in ("status", "verdicts", "trace", "attempt")},
         }
         if self.asked_key is not None:
             entry["asked_key"] = self.asked_key
@@ -180,9 +170,7 @@ class Picture:
         # The seconds it took differ from run to run, so only the manifest tells them.
         entry = {key: value for key, value in self.entry().items() if key not in ("file", "seconds")}
         content = {**entry, "channels": int(self.levels.shape[0]), "recipe": self.recipe}
-        content |= {"model": self.model, "weights": self.weights}
-        if self.alpha:
-            content["alpha"] = True
+        content |= {"model": self.model, "weights": self.weights, **({"alpha": True} if self.alpha else {})}
         info = PngImagePlugin.PngInfo()
         info.add_text(CHUNK, json.dumps(content, sort_keys=True))
         buffer = io.BytesIO()

@@ -39,10 +39,8 @@ class Saver:
             self._noted = time.monotonic()
 
     def _check(self, *, wait: bool) -> None:
-        done = self._pending if wait else [future for future in self._pending if future.done()]
-        self._pending = [] if wait else [future for future in self._pending if not future.done()]
-        for future in done:
-            future.result()
+        while self._pending and (wait or self._pending[0].done()):  # one thread: they end in their order
+            self._pending.pop(0).result()
 
     def __enter__(self) -> Saver:
         return self

@@ -57,16 +57,14 @@ class Store:
         """What the user should know of the folder, each one line."""
         sound = read_sound_manifest(folder) if folder.exists() else None
         before = sound or (rebuild_manifest(folder) if folder.exists() else None)
-        if before is not None and sound is None:
-            what = "does not read" if (folder / MANIFEST).exists() else "is not there"
-            count = len(before["pictures"])
-            self.notes.append(f"{folder / MANIFEST} {what}: made anew from {count} pictures")
         if before is not None:
+            if sound is None:
+                what = "does not read" if (folder / MANIFEST).exists() else "is not there"
+                count = len(before["pictures"])
+                self.notes.append(f"{folder / MANIFEST} {what}: made anew from {count} pictures")
             check_same_network(folder, before, weights)
-            self.top["created"] = before.get("created", self.top["created"])
-            self.top["recipes"] = before.get("recipes", {})
-            if "gallery" in before:
-                self.top["gallery"] = before["gallery"]
+            kept = ("created", "recipes", "gallery")
+            self.top |= {name: before[name] for name in kept if name in before}
             self.entries = {picture_name(entry): entry for entry in before.get("pictures", [])}
         check_writable(folder)
         self.adopt()
@@ -110,14 +108,14 @@ class Store:
 
     def add(self, picture: Picture) -> Path | None:
         """Write a picture's file (none for a dead unit) and remember its entry."""
+        name = file_name(picture)
         if picture.status == "dead":
-            path, name = None, None
-            (self.folder / file_name(picture)).unlink(missing_ok=True)  # of an earlier recipe
-        else:
-            name = file_name(picture)
-            path = picture.save(self.folder / name)
-            if picture.has_own_view:
-                _write_beside(picture, path)
+            (self.folder / name).unlink(missing_ok=True)  # of an earlier recipe
+            self._enter(picture, None, anew=True)
+            return None
+        path = picture.save(self.folder / name)
+        if picture.has_own_view:
+            _write_beside(picture, path)
         self._enter(picture, name, anew=True)
         return path
 
