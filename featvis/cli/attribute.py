@@ -133,10 +133,8 @@ def _save_grid(results: list[Attribution], folder: Path) -> None:
 
     control = edges(torch.from_numpy(results[0].photo).float() / 255)
     write_whole(folder / "grid.png", png(side_by_side(results, control.numpy())))
-    alike = {
-        result.method: round(rank_correlation(torch.from_numpy(result.values).abs(), control), 4)
-        for result in results
-    }
+    maps = {result.method: torch.from_numpy(result.values).abs() for result in results}
+    alike = {name: round(rank_correlation(values, control), 4) for name, values in maps.items()}
     methods = {result.method: result.to_json() for result in results}
     write_json(folder / "grid.json", {"methods": methods, "rank_correlation_with_edges": alike})
 
@@ -149,10 +147,8 @@ def _summary(result: Attribution) -> str:
         parts.append(f"deletion {numbers['deletion']:.3f}, insertion {numbers['insertion']:.3f}")
     if result.sanity:
         last = result.sanity[-1]
-        parts.append(
-            f"with all {last['randomized']} layers random: rank correlation {last['rank_correlation']:.2f}, "
-            f"SSIM {last['ssim']:.2f}"
-        )
+        alike = f"rank correlation {last['rank_correlation']:.2f}, SSIM {last['ssim']:.2f}"
+        parts.append(f"with all {last['randomized']} layers random: {alike}")
     return "; ".join(parts)
 
 

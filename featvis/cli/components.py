@@ -62,9 +62,7 @@ def components(
     directions = find_components(handle, layer, images, method, count, seed=seed)
     directions.save(out)
     kind = "squares" if method == "nmf" else "variance"
-    print(
-        f"{count} directions of {layer} from {len(images)} photographs, "
-        f"{directions.explained:.1%} of the activations' {kind}"
-    )
+    explained = f"{directions.explained:.1%} of the activations' {kind}"
+    print(f"{count} directions of {layer} from {len(images)} photographs, {explained}")
     print(out)
     return 0

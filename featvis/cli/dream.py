@@ -28,9 +28,8 @@ def dream(
     """
     names = layers_of(layer)
     if octaves < 1 or not octave_scale > 1:
-        raise RecipeError(
-            f"--octaves is at least 1 and --octave-scale above 1, got {octaves} and {octave_scale}"
-        )
+        problem = f"got {octaves} and {octave_scale}"
+        raise RecipeError(f"--octaves is at least 1 and --octave-scale above 1, {problem}")
     asked = check("dream", [photo], recipe, options, network)
     if "stages" in asked.given:
         raise RecipeError("the stages of a dream are its octaves; give --octaves and --octave-scale")

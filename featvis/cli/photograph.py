@@ -96,9 +96,8 @@ class Asked:
                 return 130
             if not result.anew:
                 note(f"{path} is that picture already")
-            picture = result.picture
-            is_dead = picture.status == "dead"
-            dead = "; no gradient reaches the image, so nothing was climbed" if is_dead else ""
+            picture, dead = result.picture, "; no gradient reaches the image, so nothing was climbed"
+            dead = dead if picture.status == "dead" else ""
             print(
                 f"{name}: score {picture.start_score:.4g} to {picture.score:.4g}, "
                 f"correlation with the photograph {result.correlation:.3f}{dead}"

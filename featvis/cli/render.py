@@ -175,10 +175,8 @@ def _render(prepared: Prepared, folder: Path) -> int:
             pictures = list(run(prepared, report=report))
     except KeyboardInterrupt:
         finished = sum(store.done(picture.key(planned.weights)) is not None for picture in planned.wanted)
-        note(
-            f"interrupted: {finished} of {len(planned.wanted)} pictures are finished in {folder}; "
-            "the same command goes on from there"
-        )
+        done = f"{finished} of {len(planned.wanted)} pictures are finished in {folder}"
+        note(f"interrupted: {done}; the same command goes on from there")
         return 130
     dead = [picture.target for picture in pictures if picture.status == "dead"]
     took = duration(time.perf_counter() - began)
@@ -203,8 +201,6 @@ def _dry_run(planned: Plan, folder: Path) -> None:
     costs, memory = estimate(planned.wanted, planned.model, planned.weights)
     print_costs(costs)
     minutes = sum(cost.seconds for cost in costs) / 60
-    print(
-        f"in all {count_of(len(planned.wanted), 'picture')}, "
-        f"about {minutes:.1f} minutes on {planned.model.device}, "
-        f"memory {memory / 2**30:.1f} GiB; they would go to {folder}"
-    )
+    time_and_space = f"{minutes:.1f} minutes on {planned.model.device}, memory {memory / 2**30:.1f} GiB"
+    wanted = count_of(len(planned.wanted), "picture")
+    print(f"in all {wanted}, about {time_and_space}; they would go to {folder}")

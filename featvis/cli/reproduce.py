@@ -35,7 +35,6 @@ def reproduce(
         print(f"{file}: reproduced, the same bytes ({new.target}, score {new.score:.4g})")
         return 0
     same = (new.levels == old.levels).mean() if new.levels.shape == old.levels.shape else 0.0
-    print(
-        f"{file}: reproduced, but {1 - same:.2%} of the values differ (another machine, device or version?)"
-    )
+    differing = f"{1 - same:.2%} of the values differ (another machine, device or version?)"
+    print(f"{file}: reproduced, but {differing}")
     return 1

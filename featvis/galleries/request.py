@@ -46,8 +46,7 @@ def make_request(
 ) -> BuildRequest:
     """Read a config and check that what it names is there; what else is given stands instead of its own.
 
-    The folder is by default ``gallery/<name of the config>``. UserError for all that needs no network to
-    see.
+    The folder is by default ``gallery/<name of the config>``. UserError for what needs no network to see.
     """
     path = Path(config)
     gallery = load_gallery(path)
@@ -81,10 +80,7 @@ def make_request(
 
 
 def find_request(folder: Path, manifest: dict[str, Any]) -> BuildRequest | None:
-    """Return what a folder was built from, where that still lies there unchanged, seen from here.
-
-    The manifest keeps the command.
-    """
+    """Return what a folder was built from, as its manifest tells, where that still lies there unchanged."""
     gallery = manifest.get("gallery")
     try:
         words = shlex.split(str(gallery.get("command"))) if isinstance(gallery, dict) else []

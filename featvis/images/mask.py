@@ -41,7 +41,6 @@ class MaskedImage(Around):
     weights: tuple[tuple[Fraction, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that ``weights`` are a table and that the region has a pixel."""
         super().__post_init__()
         if len({len(row) for row in self.weights}) > 1 or (self.weights and not self.weights[0]):
             raise RecipeError("mask: weights are rows of equal length, each with at least one number")

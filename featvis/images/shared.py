@@ -52,7 +52,6 @@ class SharedImage(Wrapper):
     decorrelate: bool = True
 
     def __post_init__(self) -> None:
-        """Check that something is shared, and that nothing within constrains the images."""
         super().__post_init__()
         if not self.scales:
             raise RecipeError("shared: scales names at least one (number, divisor), for instance [[1, 4]]")

@@ -58,11 +58,7 @@ class ImageStatistics:
         return root_of(self.covariance)
 
     def save(self, path: str | Path) -> Path:
-        """Write a safetensors file, which recipes name as ``statistics``; it appears whole or not at all.
-
-        Raises:
-            OutputError: the place cannot be written.
-        """
+        """Write a safetensors file, which recipes name as ``statistics``; it appears whole or not at all."""
         arrays: dict[str, NDArray[Any]] = {"covariance": self.covariance, "mean": self.mean}
         arrays["magnitudes"] = self.magnitudes.astype(np.float32)
         about = {name: getattr(self, name) for name in ("images", "skipped", "size", "fingerprint")}
@@ -85,13 +81,7 @@ def root_of(covariance: Numbers) -> Numbers:
 
 
 def load_statistics(path: str | Path) -> ImageStatistics:
-    """Read what :meth:`ImageStatistics.save` wrote.
-
-    Args:
-        path: of the safetensors file.
-
-    Returns:
-        The statistics, as float64 arrays.
+    """Read the safetensors file that :meth:`ImageStatistics.save` wrote, as float64 arrays.
 
     Raises:
         OutputError: no such file, or not one of these.

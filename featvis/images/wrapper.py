@@ -34,7 +34,6 @@ class Wrapper(ImageSpace):
     """Before the names of the inner space's parameters, for each space that is made of it."""
 
     def __post_init__(self) -> None:
-        """Build the inner space, so that its mistakes show at once."""
         self._set_within(self._built(self.channels))
 
     def _built(self, channels: int) -> ImageSpace:

@@ -41,10 +41,7 @@ class Fields:
         channels: int,
         multiple: int | None,
     ) -> None:
-        """Prepare to measure with a tap of the wanted layers.
-
-        ``multiple`` is that by which a canvas may grow; None if the network takes one size.
-        """
+        """Prepare to measure; a canvas may grow by ``multiple``, None if the network takes one size."""
         self._activations = activations
         self._wanted = {name: layers[name] for name in wanted}
         self._channels = channels
@@ -134,20 +131,10 @@ class Fields:
 
 
 class _Edges:
-    """First and last pixel along one axis of each kind of position, relative to its stride.
-
-    Which kind a position is of is its remainder by the number of kinds.
-    """
+    """First and last pixel along one axis of each kind of position (place modulo kinds), from its stride."""
 
     def __init__(self, starts: Tensor, ends: Tensor, *, side: int, stride: int) -> None:
-        """Read them off what growing blocks reach.
-
-        Args:
-            starts: ``(period + 1, positions)``, reached by the first period + n pixels.
-            ends: the same for the last pixels.
-            side: how many pixels there are.
-            stride: pixels from one position to the next.
-        """
+        """Read them off what the first, the last period + n pixels reach: ``(period + 1, positions)``."""
         period = len(starts) - 1
         self.side, self._stride, kinds = side, stride, period // stride
         self._edges: list[Interval | None] = []

@@ -37,10 +37,7 @@ def crop_name(key: str, rank: int) -> str:
 
 
 def read_record(out: Path, about: Result, photos: Collection[str]) -> Result | None:
-    """Return an earlier result if all of ``about`` agrees; of its units those that are sound.
-
-    Those that name other photographs than ``photos`` are left out.
-    """
+    """Return an earlier result if all of ``about`` agrees; of its units those that name only ``photos``."""
     try:
         before = json.loads((out / RECORD).read_text("utf-8"))
     except (OSError, ValueError):

@@ -15,10 +15,7 @@ SAMPLE = 4096
 
 
 class Best:
-    """The best photographs of each unit so far: tensors of units x count, however many come by.
-
-    Equal values go to the earlier photograph, whatever the order they come in.
-    """
+    """The best photographs of each unit so far, units x count; equal values go to the earlier photograph."""
 
     def __init__(self, units: int, count: int) -> None:
         self.values = torch.full((units, count), -torch.inf)

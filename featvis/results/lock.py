@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 from filelock import FileLock, Timeout
 
@@ -21,10 +20,7 @@ _PATIENCE = 0.1
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[FolderLock]:
-    """Make a folder, hold it for a build, and clear away what a killed one left half-written.
-
-    OutputError if it cannot be written, or another command is writing to it.
-    """
+    """Make a folder, hold it for a build, and clear away what a killed one left half-written."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     check_writable(folder)
     try:
@@ -58,9 +54,7 @@ class FolderLock:
             self._path.write_text(f"{os.getpid()}\n", "ascii")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._is_there():  # removed while it is held, so that nobody else's is
             with contextlib.suppress(OSError):
                 self._path.unlink()

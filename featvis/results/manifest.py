@@ -24,11 +24,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def read_sound_manifest(folder: Path) -> dict[str, Any] | None:
-    """Read a folder's manifest; None if it is not there or damaged.
-
-    Raises:
-        OutputError: a later featvis wrote it, or the folder is none.
-    """
+    """Read a folder's manifest; None if it is damaged or missing. OutputError: a later featvis wrote it."""
     path = folder / MANIFEST
     try:
         loaded = json.loads(path.read_text("utf-8"))
@@ -86,9 +82,8 @@ def picture_files(folder: Path) -> list[Path]:
 
 def _is_entry(entry: Any, folder: Path) -> bool:
     """Whether a manifest's entry is one that we could have written, its file inside the folder."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("target"), str):
-        return False
-    if not isinstance(entry.get("seed"), int) or not isinstance(entry.get("key"), str):
+    types = {"target": str, "seed": int, "key": str}
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(n), kind) for n, kind in types.items()):
         return False
     if entry.get("status") in ("dead", "failed"):  # no picture of them
         return True

@@ -38,11 +38,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, *, model: str, weights: str, recipe: dict[str, Any]) -> None:
-        """Open or begin a folder.
-
-        Raises:
-            OutputError: it cannot be written, or holds another network's pictures.
-        """
+        """Open or begin a folder; OutputError if it cannot be written or is another network's."""
         self.folder = folder
         self.top: dict[str, Any] = {
             "featvis": __version__,
@@ -140,10 +136,7 @@ class Store:
 def made_with(
     manifest: Mapping[str, Any], layer: str, recipe: Recipe, but: Collection[str]
 ) -> dict[str, Any] | None:
-    """Return the recipe by which a folder's first picture of a layer was made, if it is this one.
-
-    The fields ``but`` may differ.
-    """
+    """Return the recipe of a folder's first picture of a layer, if but for some fields it is this one."""
     asked = {name: value for name, value in recipe.to_json().items() if name not in but}
     for entry in sorted(manifest.get("pictures", []), key=_place):
         made: dict[str, Any] = manifest.get("recipes", {}).get(entry.get("recipe"), {})

@@ -45,7 +45,6 @@ class Target:
     position: tuple[int, int] | None = None
 
     def __str__(self) -> str:
-        """Write the address as the grammar reads it."""
         where = "" if self.position is None else f"@{self.position[0]},{self.position[1]}"
         return f"{self.layer}:{self.unit}{where}"
 
@@ -176,10 +175,8 @@ def expand(request: Request, units: int, labels: Sequence[str] = ()) -> list[Tar
     >>> [str(t) for t in expand(parse_request("fc:Corgi"), 3, ["cat", "Pembroke, corgi", "dog"])]
     ['fc:1']
     """
-    chosen: dict[int, None] = {}
-    for index in _indices(request, units, labels):
-        chosen.setdefault(index)
-    return [Target(request.layer, index, request.position) for index in chosen]
+    indices = dict.fromkeys(_indices(request, units, labels))
+    return [Target(request.layer, index, request.position) for index in indices]
 
 
 def _indices(request: Request, units: int, labels: Sequence[str]) -> list[int]:
@@ -199,10 +196,8 @@ def _indices(request: Request, units: int, labels: Sequence[str]) -> list[int]:
             stop = match[2]
             if (stop and int(stop) > units) or not span:
                 what = "reaches past the last unit" if span else "holds no unit"
-                raise TargetError(
-                    f"{request.layer}:{part} {what}; {request.layer} has units 0 to {units - 1} "
-                    f"(write {request.layer}:0:{units} for all)"
-                )
+                has = f"{request.layer} has units 0 to {units - 1} (write {request.layer}:0:{units} for all)"
+                raise TargetError(f"{request.layer}:{part} {what}; {has}")
             indices.extend(span)
         elif _NUMBER.match(part):
             index = int(part)
@@ -220,11 +215,9 @@ def _by_name(request: Request, name: str, labels: Sequence[str], *, required: bo
     if not labels:
         if not required:
             return None
-        raise TargetError(
-            f"{request.layer}:{name}: the units of {request.layer!r} have no names; "
-            "give numbers, for instance "
-            f"'{request.layer}:0:8'"
-        )
+        layer = request.layer
+        what = f"the units of {layer!r} have no names; give numbers, for instance '{layer}:0:8'"
+        raise TargetError(f"{layer}:{name}: {what}")
     # As written first: ImageNet has 'cardigan' (a garment) and 'Cardigan' (a dog).
     spelled, wanted = name.strip(), name.strip().casefold()
     matches = (

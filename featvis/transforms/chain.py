@@ -54,10 +54,7 @@ class Chain:
         shown_size: Size,
         device: torch.device,
     ) -> None:
-        """Draw everything that the run will need; ``streams`` give each lane's generator for a purpose.
-
-        A plain resample to what the network is shown is put in front if no transform resizes.
-        """
+        """Draw everything that the run will need; ``streams`` give each lane's generator for a purpose."""
         self.shown_size = shown_size
         self.transforms = list(transforms)
         if canvas != shown_size and not any(transform.resizes for transform in self.transforms):
@@ -80,12 +77,9 @@ class Chain:
         """
         if self.copies == 1:
             return objective(activations, images)
-        lanes = images.shape[0]
-        scores = [
-            objective({name: values[first : first + lanes] for name, values in activations.items()}, images)
-            for first in range(0, self.copies * lanes, lanes)
-        ]
-        return torch.stack(scores).mean(0)
+        parts = {name: values.chunk(self.copies) for name, values in activations.items()}
+        copies = [{name: part[copy] for name, part in parts.items()} for copy in range(self.copies)]
+        return torch.stack([objective(copy, images) for copy in copies]).mean(0)
 
     def redraw(self, lane: int, stream: Callable[[str], torch.Generator]) -> None:
         """Give a lane to another picture, with that picture's own draws."""
@@ -107,20 +101,14 @@ class Chain:
         every_field: list[Tensor | None] = []
         sizes = sizes_of(self.transforms, self._canvas, self.shown_size)
         for place, (transform, (before, after)) in enumerate(zip(self.transforms, sizes, strict=True)):
-            if transform.copies() > 1:
-                streams = [
-                    _of_copy(stream, f"{place}.{copy}")
-                    for copy in range(transform.copies())
-                    for stream in streams
-                ]
-            purpose = f"{place} {transform.part_name}"
-            numbers = torch.stack(
-                [draws.uniform(stream(purpose), steps, transform.numbers) for stream in streams]
-            )
+            if (count := transform.copies()) > 1:
+                copies = [f"{place}.{copy}" for copy in range(count)]
+                streams = [_of_copy(stream, copy) for copy in copies for stream in streams]
+            purpose, count = f"{place} {transform.part_name}", transform.numbers
+            numbers = torch.stack([draws.uniform(stream(purpose), steps, count) for stream in streams])
             every_value.append(transform.prepare(numbers, progress, before, after).to(device))
-            fields = [
-                transform.draw_field(stream(purpose + " field"), self._channels, after) for stream in streams
-            ]
+            own = [stream(purpose + " field") for stream in streams]
+            fields = [transform.draw_field(generator, self._channels, after) for generator in own]
             drawn = [field for field in fields if field is not None]
             every_field.append(transform.keep_fields(torch.stack(drawn).to(device)) if drawn else None)
         return every_value, every_field

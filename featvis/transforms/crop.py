@@ -49,8 +49,7 @@ class Crop(Transform):
         side = drawn(self.side, progress.double(), draw[..., 0])
         if self.pixels:
             self.check(canvas, shown_size)
-            edge = min(largest_box(canvas, shown_size))
-            side = torch.full_like(side, self.pixels / edge)
+            side = torch.full_like(side, self.pixels / min(largest_box(canvas, shown_size)))
         return box_maps(side, draw[..., 1], draw[..., 2], canvas, shown_size)
 
     def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:

@@ -99,13 +99,11 @@ def _taps(grid: Tensor, height: int, width: int, pad: Pad) -> list[tuple[Tensor,
         column, row = (_within(place, side, pad) for place, side in ((column, width), (row, height)))
     left, top = column.floor(), row.floor()
     taps = []
-    for down in (0, 1):
-        for right in (0, 1):
-            y, x = top + down, left + right
-            weight = (1 - (row - y).abs()) * (1 - (column - x).abs())
-            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-            index = y.clamp(0, height - 1).long() * width + x.clamp(0, width - 1).long()
-            taps.append((index.flatten(1), torch.where(inside, weight, torch.zeros_like(weight)).flatten(1)))
+    for y, x in ((top + down, left + right) for down in (0, 1) for right in (0, 1)):
+        weight = (1 - (row - y).abs()) * (1 - (column - x).abs())
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        index = y.clamp(0, height - 1).long() * width + x.clamp(0, width - 1).long()
+        taps.append((index.flatten(1), torch.where(inside, weight, torch.zeros_like(weight)).flatten(1)))
     return taps
 
 
