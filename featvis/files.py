@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import IO
 
 from featvis.errors import OutputError
 
 
-def write_whole(path: Path, content: bytes, *, sync: bool = True) -> Path:
+def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], None], *, sync: bool = True) -> Path:
     """Write a file so that it appears whole or not at all.
 
     Args:
         path: where to; folders on the way are made.
-        content: its bytes.
+        content: its bytes, or what writes them to a stream.
         sync: whether to wait until it is on the disk; what can be made again in a moment need not.
 
     Raises:
@@ -28,7 +29,7 @@ def write_whole(path: Path, content: bytes, *, sync: bool = True) -> Path:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            stream.write(content) if isinstance(content, bytes) else content(stream)
             stream.flush()
             if sync:
                 os.fsync(stream.fileno())

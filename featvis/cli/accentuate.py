@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from featvis.cli.checks import check_at_least
 from featvis.cli.network import Network
-from featvis.cli.options import Photo, Recipe, Targets, option
+from featvis.cli.options import Photo, Recipe, Targets
 from featvis.cli.photograph import Redrawing, check
 from featvis.errors import TargetError
 
@@ -14,17 +12,8 @@ from featvis.errors import TargetError
 def accentuate(
     photo: Photo,
     target: Targets = None,
-    weight: Annotated[
-        float,
-        option(
-            "--weight",
-            "How strongly the picture is kept near the photograph; 1: as strongly as the unit is excited.",
-        ),
-    ] = 0.1,
-    near: Annotated[
-        str | None,
-        option("--near", "The layer whose activations are kept near the photograph's.", default="its pixels"),
-    ] = None,
+    weight: float = 0.1,
+    near: str | None = None,
     recipe: Recipe = "accentuate",
     *,
     options: Redrawing,
@@ -33,6 +22,10 @@ def accentuate(
     """Accentuate what a unit sees in a photograph. It stays that photograph (Hamblin et al. 2024).
 
     Example: featvis accentuate cat.jpg --target classifier:tiger --near blocks.1
+
+    Args:
+        --weight: How strongly the picture is kept near the photograph; 1: as strongly as the unit is excited.
+        --near: The layer whose activations are kept near the photograph's. [its pixels]
     """
     from featvis.spec.target import parse_request
 

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from featvis.cli import (
-    accentuate,
-    attribute,
-    bench,
-    blocks,
-    caricature,
-    compare,
-    components,
-    dream,
-    evaluate,
-    gallery,
-    invert,
-    layers,
-    models,
-    parts,
-    render,
-    reproduce,
-    style,
-    weights,
-)
-from featvis.cli.options import with_groups
+from featvis.cli import gallery
+from featvis.cli.options import read_options
 from featvis.version import __version__
 
 app = typer.Typer(
@@ -54,24 +36,9 @@ def _options(
     """Feature visualization: what does each unit of a network look for?"""
 
 
-for command in (
-    render.render,
-    attribute.attribute,
-    blocks.blocks,
-    components.components,
-    dream.dream,
-    accentuate.accentuate,
-    invert.invert,
-    caricature.caricature,
-    style.style,
-    weights.weights,
-    layers.layers,
-    models.models,
-    parts.parts,
-    compare.compare,
-    bench.bench,
-    evaluate.evaluate,
-    reproduce.reproduce,
+for name in (
+    *("render", "attribute", "blocks", "components", "dream", "accentuate", "invert", "caricature", "style"),
+    *("weights", "layers", "models", "parts", "compare", "bench", "evaluate", "reproduce"),
 ):
-    app.command()(with_groups(command))
+    app.command()(read_options(getattr(import_module(f"featvis.cli.{name}"), name)))
 app.add_typer(gallery.app, name="gallery")

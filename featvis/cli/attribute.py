@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from featvis.attribution.register import BASELINES, check_options, methods
 from featvis.cli.checks import canvas_of, check_folder, check_photo
 from featvis.cli.network import Network
-from featvis.cli.options import OutOfPhoto, Photo, SizeOfPhoto, TargetOrDirection, option
+from featvis.cli.options import OutOfPhoto, Photo, SizeOfPhoto, TargetOrDirection
 from featvis.cli.output import write_json
 from featvis.errors import OutputError, RecipeError, TargetError
 
@@ -17,7 +18,31 @@ if TYPE_CHECKING:
     from featvis.attribution.result import Attribution
 
 
-_NAMES = "; ".join(f"{name} ({entry.about})" for name, entry in methods().items())
+@dataclass
+class _OfMethods:
+    """The options of methods.
+
+    Args:
+        --layer -l: The layer whose map is read: {layer}.
+        --steps: Points on the path, or steps: {steps}.
+        --window: The side in pixels of the window that is covered: {window}.
+        --stride: Pixels from one window to the next: {stride}.
+        --area: The share of the canvas that is kept: {area}.
+        --baseline: What stands for nothing, {baselines}: {baseline}.
+        --smooth: How many noisy copies are averaged over (SmoothGrad): {smooth}.
+        --noise: With --smooth: the noise's standard deviation (0.15).
+        --seed: With --smooth: the seed of the noise.
+    """
+
+    layer: str | None = None
+    steps: int | None = None
+    window: int | None = None
+    stride: int | None = None
+    area: float | None = None
+    baseline: str | None = None
+    smooth: int | None = None
+    noise: float | None = None
+    seed: int | None = None
 
 
 def _takers(name: str) -> str:
@@ -26,85 +51,41 @@ def _takers(name: str) -> str:
     return ", ".join(f"{key} ({value})" if value else key for key, value in takers.items())
 
 
+_OfMethods.__doc__ = str(_OfMethods.__doc__).format(
+    **{field.name: _takers(field.name) for field in fields(_OfMethods)}, baselines=", ".join(BASELINES)
+)
+
+
 def attribute(
     photo: Photo,
     target: TargetOrDirection = "",
-    method: Annotated[
-        str,
-        option(
-            "--method",
-            f"{_NAMES}; several names with commas between them, or all.",
-        ),
-    ] = "saliency",
-    direction: Annotated[
-        str | None,
-        option(
-            "--direction", "Instead of a target: FILE.safetensors:ROW, as `featvis components` writes it."
-        ),
-    ] = None,
+    method: str = "saliency",
+    direction: str | None = None,
     size: SizeOfPhoto = None,
-    layer: Annotated[
-        str | None, option("--layer -l", f"The layer whose map is read: {_takers('layer')}.")
-    ] = None,
-    steps: Annotated[
-        int | None, option("--steps", f"Points on the path, or steps: {_takers('steps')}.")
-    ] = None,
-    window: Annotated[
-        int | None,
-        option("--window", f"The side in pixels of the window that is covered: {_takers('window')}."),
-    ] = None,
-    stride: Annotated[
-        int | None, option("--stride", f"Pixels from one window to the next: {_takers('stride')}.")
-    ] = None,
-    area: Annotated[
-        float | None, option("--area", f"The share of the canvas that is kept: {_takers('area')}.")
-    ] = None,
-    baseline: Annotated[
-        str | None,
-        option("--baseline", f"What stands for nothing, {', '.join(BASELINES)}: {_takers('baseline')}."),
-    ] = None,
-    smooth: Annotated[
-        int | None,
-        option("--smooth", f"How many noisy copies are averaged over (SmoothGrad): {_takers('smooth')}."),
-    ] = None,
-    noise: Annotated[
-        float | None, option("--noise", "With --smooth: the noise's standard deviation (0.15).")
-    ] = None,
-    seed: Annotated[int | None, option("--seed", "With --smooth: the seed of the noise.")] = None,
-    curves: Annotated[
-        bool,
-        option("--curves/--no-curves", "Measure how the score changes as pixels are deleted and inserted."),
-    ] = True,
-    sanity: Annotated[
-        bool, option("--sanity", "Compare each map with those of networks with randomized layers.")
-    ] = False,
-    grid: Annotated[
-        bool, option("--grid", "Show the methods side by side, beside an edge detector.")
-    ] = False,
-    out: OutOfPhoto = None,
     *,
+    own: _OfMethods,
+    curves: bool = True,
+    sanity: bool = False,
+    grid: bool = False,
+    out: OutOfPhoto = None,
     network: Network,
 ) -> int:
     """Show where in a photograph a target fires. Writes overlays, maps and numbers, by one method or more.
 
     Example: featvis attribute cat.jpg --target classifier:tabby --method saliency,grad-cam
+
+    Args:
+        --method: {names}; several names with commas between them, or all.
+        --direction: Instead of a target: FILE.safetensors:ROW, as `featvis components` writes it.
+        --curves/--no-curves: Measure how the score changes as pixels are deleted and inserted.
+        --sanity: Compare each map with those of networks with randomized layers.
+        --grid: Show the methods side by side, beside an edge detector.
     """
     from featvis.spec.target import parse_request
 
-    options: dict[str, Any] = {
-        "layer": layer,
-        "steps": steps,
-        "window": window,
-        "stride": stride,
-        "area": area,
-        "baseline": baseline,
-        "smooth": smooth,
-        "noise": noise,
-        "seed": seed,
-    }
     known = methods()
     names = list(known) if method == "all" else list(dict.fromkeys(map(str.strip, method.split(","))))
-    options = check_options(names, options)
+    options = check_options(names, asdict(own))
     if bool(target) == (direction is not None):
         raise TargetError("say with --target which unit, or with --direction which direction, and not both")
     if target:
@@ -126,8 +107,8 @@ def attribute(
         unit = make_direction(*load_direction(file, row))
     results = []
     for name in names:
-        own = {option: value for option, value in options.items() if option in known[name].options}
-        result = attributed(handle, photo, unit, name, size=canvas, curves=curves, sanity=sanity, **own)
+        taken = {option: value for option, value in options.items() if option in known[name].options}
+        result = attributed(handle, photo, unit, name, size=canvas, curves=curves, sanity=sanity, **taken)
         result.save(folder)
         results.append(result)
         print(_summary(result))
@@ -135,6 +116,11 @@ def attribute(
         _save_grid(results, folder)
     print(folder)
     return 0
+
+
+attribute.__doc__ = str(attribute.__doc__).format(
+    names="; ".join(f"{name} ({entry.about})" for name, entry in methods().items())
+)
 
 
 def _save_grid(results: list[Attribution], folder: Path) -> None:
@@ -147,10 +133,8 @@ def _save_grid(results: list[Attribution], folder: Path) -> None:
 
     control = edges(torch.from_numpy(results[0].photo).float() / 255)
     write_whole(folder / "grid.png", png(side_by_side(results, control.numpy())))
-    alike = {
-        result.method: round(rank_correlation(torch.from_numpy(result.values).abs(), control), 4)
-        for result in results
-    }
+    maps = {result.method: torch.from_numpy(result.values).abs() for result in results}
+    alike = {name: round(rank_correlation(values, control), 4) for name, values in maps.items()}
     methods = {result.method: result.to_json() for result in results}
     write_json(folder / "grid.json", {"methods": methods, "rank_correlation_with_edges": alike})
 
@@ -163,10 +147,8 @@ def _summary(result: Attribution) -> str:
         parts.append(f"deletion {numbers['deletion']:.3f}, insertion {numbers['insertion']:.3f}")
     if result.sanity:
         last = result.sanity[-1]
-        parts.append(
-            f"with all {last['randomized']} layers random: rank correlation {last['rank_correlation']:.2f}, "
-            f"SSIM {last['ssim']:.2f}"
-        )
+        alike = f"rank correlation {last['rank_correlation']:.2f}, SSIM {last['ssim']:.2f}"
+        parts.append(f"with all {last['randomized']} layers random: {alike}")
     return "; ".join(parts)
 
 

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
+from featvis.cli import options
 from featvis.cli.checks import check_at_least
 from featvis.cli.fields import choose_recipe
 from featvis.cli.network import Network
-from featvis.cli.options import (
-    JsonFile,
-    Lanes,
-    LastLayer,
-    Precision,
-    RecipeOfLayer,
-    Set,
-    Size,
-    Steps,
-    Threads,
-    option,
-)
 from featvis.cli.output import write_json
 
 
 def bench(
-    layer: LastLayer = None,
-    recipe: RecipeOfLayer = None,
-    settings: Set = None,
-    size: Size = None,
-    lanes: Lanes = None,
-    steps: Steps = None,
-    precision: Precision = None,
-    threads: Threads = None,
-    rounds: Annotated[int, option("--rounds", "How many steps are timed.")] = 20,
-    json_file: JsonFile = None,
+    layer: options.LastLayer = None,
+    recipe: options.RecipeOfLayer = None,
+    settings: options.Set = None,
+    size: options.Size = None,
+    lanes: options.Lanes = None,
+    steps: options.Steps = None,
+    precision: options.Precision = None,
+    threads: options.Threads = None,
+    rounds: int = 20,
+    json_file: options.JsonFile = None,
     *,
     network: Network,
 ) -> int:
@@ -41,25 +28,18 @@ def bench(
     The steps that are timed are those after the recipe's redirect_steps.
 
     Example: featvis bench --layer blocks.3 --lanes 8
+
+    Args:
+        --rounds: How many steps are timed.
     """
-    options = {
-        "size": size,
-        "lanes": lanes,
-        "steps": steps,
-        "precision": precision,
-        "threads": threads,
-    }
-    chosen = choose_recipe(recipe, options, settings)
+    fields = {"size": size, "lanes": lanes, "steps": steps, "precision": precision, "threads": threads}
+    chosen = choose_recipe(recipe, fields, settings)
     check_at_least(1, rounds=rounds)
     handle = network.load()
     from featvis.run.bench import bench as measure
 
     timing = measure(
-        handle,
-        layer or handle.output_layer,
-        rounds=rounds,
-        recipe=chosen.base,
-        **chosen.plan_options(),
+        handle, layer or handle.output_layer, rounds=rounds, recipe=chosen.base, **chosen.plan_options()
     )
     height, width = timing.size
     print(f"{timing.model} {timing.layer}, canvas {height}x{width}, {timing.lanes} lanes, {timing.precision}")

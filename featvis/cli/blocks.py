@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 from featvis.cli.checks import canvas_of, check_at_least, check_photo
 from featvis.cli.network import Network
-from featvis.cli.options import Layer, OutFolder, Photo, SizeOfPhoto, Target, option
+from featvis.cli.options import Layer, OutFolder, Photo, SizeOfPhoto, Target
 from featvis.cli.output import write_json
 
 
@@ -15,10 +14,8 @@ def blocks(
     photo: Photo,
     target: Target,
     layer: Layer,
-    count: Annotated[int, option("--count", "How many units the table lists.")] = 8,
-    icons: Annotated[
-        Path | None, option("--icons", "A gallery that holds pictures of the layer's units.")
-    ] = None,
+    count: int = 8,
+    icons: Path | None = None,
     size: SizeOfPhoto = None,
     out: OutFolder = Path("gallery/blocks"),
     *,
@@ -27,6 +24,10 @@ def blocks(
     """List the units that speak for a target. They are a layer's; says what each contributes, and where.
 
     Example: featvis blocks cat.jpg --target classifier:tabby --layer blocks.4
+
+    Args:
+        --count: How many units the table lists.
+        --icons: A gallery that holds pictures of the layer's units.
     """
     from featvis.spec.target import parse_request
 

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from featvis.cli.checks import check_at_least
 from featvis.cli.network import Network
-from featvis.cli.options import Layers, Photo, Recipe, option
+from featvis.cli.options import Layers, Photo, Recipe
 from featvis.cli.photograph import Redrawing, check, layers_of
 
 
 def caricature(
     photo: Photo,
     layer: Layers = None,
-    power: Annotated[
-        float,
-        option(
-            "--power",
-            "The power of the cosine in the score: a larger one stays closer to the photograph "
-            "and is weaker.",
-        ),
-    ] = 1.0,
+    power: float = 1.0,
     recipe: Recipe = "caricature",
     *,
     options: Redrawing,
@@ -29,6 +20,10 @@ def caricature(
     """Exaggerate what a layer sees. Climbs from noise to more of what it sees in a photograph.
 
     Example: featvis caricature cat.jpg --layer blocks.3
+
+    Args:
+        --power: The power of the cosine in the score: a larger one stays closer to the photograph
+            and is weaker.
     """
     names = layers_of(layer)
     check_at_least(0, power=power)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from featvis.cli.checks import check_at_least
 from featvis.cli.fields import choose_recipe
 from featvis.cli.network import Network
-from featvis.cli.options import JsonFile, Judges, OutOrNothing, Seeds, Set, Size, StepsOfTwo, option
+from featvis.cli.options import JsonFile, Judges, OutOrNothing, Seeds, Set, Size, StepsOfTwo
 from featvis.cli.output import note, write_json
 
 
 def compare(
-    recipe_a: Annotated[str, typer.Argument(help="A recipe's name or TOML file.")],
-    recipe_b: Annotated[str, typer.Argument(help="The other recipe's name or TOML file.")],
-    targets: Annotated[
-        list[str],
-        option("--targets -t", "Addresses of units: classifier:0:1000:50; may be repeated."),
-    ],
+    recipe_a: str,
+    recipe_b: str,
+    targets: list[str],
     judge: Judges = None,
     seeds: Seeds = 1,
     steps: StepsOfTwo = None,
@@ -35,6 +30,11 @@ def compare(
     What is set by --steps, --size and --set is set in both.
 
     Example: featvis compare portrait channel --targets classifier:0:1000:50
+
+    Args:
+        recipe_a: A recipe's name or TOML file.
+        recipe_b: The other recipe's name or TOML file.
+        --targets -t: Addresses of units: classifier:0:1000:50; may be repeated.
     """
     from featvis.errors import RecipeError
 

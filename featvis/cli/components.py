@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from featvis.cli.checks import canvas_of, check_at_least
 from featvis.cli.network import Network
-from featvis.cli.options import OutFile, Seed, SizeOfPhoto, option
+from featvis.cli.options import OutFile, Seed, SizeOfPhoto
 from featvis.cli.output import note
 from featvis.errors import OutputError, RecipeError, unknown
 
 
 def components(
-    layer: Annotated[str, typer.Argument(help="A layer whose output is a map (B, C, H, W).")],
-    photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")],
-    method: Annotated[
-        str,
-        option("--method", "Non-negative matrix factorization, or principal components.", metavar="nmf|pca"),
-    ] = "nmf",
-    count: Annotated[int, option("--count", "How many directions are found.")] = 8,
+    layer: str,
+    photos: list[Path],
+    method: str = "nmf",
+    count: int = 8,
     seed: Seed = 0,
     size: SizeOfPhoto = None,
     out: OutFile = Path("directions.safetensors"),
@@ -31,6 +25,12 @@ def components(
     """Reduce a layer to a few directions. They are found over photographs and saved as rows of one file.
 
     Example: featvis components blocks.3 photos/ --count 8
+
+    Args:
+        layer: A layer whose output is a map (B, C, H, W).
+        photos: Photographs, or folders of them.
+        --method nmf|pca: Non-negative matrix factorization, or principal components.
+        --count: How many directions are found.
     """
     if method not in ("nmf", "pca"):
         raise RecipeError(unknown("method", method, ("nmf", "pca"), "methods: nmf, pca"))
@@ -62,9 +62,7 @@ def components(
     directions = find_components(handle, layer, images, method, count, seed=seed)
     directions.save(out)
     kind = "squares" if method == "nmf" else "variance"
-    print(
-        f"{count} directions of {layer} from {len(images)} photographs, "
-        f"{directions.explained:.1%} of the activations' {kind}"
-    )
+    explained = f"{directions.explained:.1%} of the activations' {kind}"
+    print(f"{count} directions of {layer} from {len(images)} photographs, {explained}")
     print(out)
     return 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from featvis.cli.network import Network
-from featvis.cli.options import Layers, Photo, Recipe, option
+from featvis.cli.options import Layers, Photo, Recipe
 from featvis.cli.photograph import Redrawing, check, layers_of
 from featvis.errors import RecipeError
 
@@ -13,13 +11,8 @@ from featvis.errors import RecipeError
 def dream(
     photo: Photo,
     layer: Layers = None,
-    octaves: Annotated[
-        int,
-        option("--octaves", "On how many canvases, from small to large; none below 48 pixels is used."),
-    ] = 4,
-    octave_scale: Annotated[
-        float, option("--octave-scale", "How much larger each canvas is than the one before.")
-    ] = 1.4,
+    octaves: int = 4,
+    octave_scale: float = 1.4,
     recipe: Recipe = "dream",
     *,
     options: Redrawing,
@@ -28,12 +21,15 @@ def dream(
     """Dream on a photograph. Climbs a layer's energy over octaves (Mordvintsev et al. 2015).
 
     Example: featvis dream cat.jpg --layer blocks.4
+
+    Args:
+        --octaves: On how many canvases, from small to large; none below 48 pixels is used.
+        --octave-scale: How much larger each canvas is than the one before.
     """
     names = layers_of(layer)
     if octaves < 1 or not octave_scale > 1:
-        raise RecipeError(
-            f"--octaves is at least 1 and --octave-scale above 1, got {octaves} and {octave_scale}"
-        )
+        problem = f"got {octaves} and {octave_scale}"
+        raise RecipeError(f"--octaves is at least 1 and --octave-scale above 1, {problem}")
     asked = check("dream", [photo], recipe, options, network)
     if "stages" in asked.given:
         raise RecipeError("the stages of a dream are its octaves; give --octaves and --octave-scale")

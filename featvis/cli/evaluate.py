@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from featvis.cli.checks import check_at_least, check_folder
 from featvis.cli.network import Network, NetworkOfFolder
-from featvis.cli.options import AsJson, Judges, Photographs, option
+from featvis.cli.options import AsJson, Judges, Photographs
 from featvis.cli.output import note
 from featvis.errors import OutputError, UserError
 
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="A folder of pictures, or a gallery.")],
+    folder: Path,
     judge: Judges = None,
     examples: Photographs = None,
-    batch: Annotated[
-        int,
-        option("--batch", "How many pictures are taken together to measure BatchNorm statistics."),
-    ] = 8,
+    batch: int = 8,
     as_json: AsJson = False,
     *,
     network: NetworkOfFolder,
@@ -30,6 +25,10 @@ def evaluate(
     """Judge the saved pictures of a folder. Writes a verdict for each into the manifest and the pages.
 
     Example: featvis evaluate gallery/blocks4 --judge efficientnet_lite1
+
+    Args:
+        folder: A folder of pictures, or a gallery.
+        --batch: How many pictures are taken together to measure BatchNorm statistics.
     """
     check_at_least(1, batch=batch)
     check_folder(folder)

@@ -59,9 +59,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One ``--set``."""
-
+class _Setting:
     text: str
     path: tuple[str, ...]
     value: Any
@@ -107,29 +105,20 @@ def fields() -> dict[str, Field]:
         words = (_KINDS.get(kind) or values_of(kind)) + (", or none" if nothing else "")
         if name == "start":
             words = "none; `featvis render --start FILE` gives an image"
-        after = source.body[place + 1] if place + 1 < len(source.body) else None
-        text = ast.literal_eval(after.value) if isinstance(after, ast.Expr) else ""
+        after = source.body[place + 1 : place + 2]
+        text = ast.literal_eval(after[0].value) if after and isinstance(after[0], ast.Expr) else ""
         about = " ".join(text.replace("``", "").split())
         table[name] = Field(words, defaults[name], about, "dict" in kind)
     return table
 
 
 def choose_recipe(
-    named: str | None,
-    options: dict[str, Any],
-    settings: Sequence[str] | None,
-    auto: tuple[str, ...] = (),
+    named: str | None, options: dict[str, Any], settings: Sequence[str] | None, auto: tuple[str, ...] = ()
 ) -> Choice:
-    """Return the recipe that is asked for by its name, by options of their own, and by ``--set``.
+    """Return the recipe of a name or file (None: the layer's choice), changed by options and ``--set``.
 
-    Args:
-        named: a recipe's name or file; None for the layer's choice.
-        options: values by field; None where an option was not given.
-        settings: the texts of ``--set``.
-        auto: fields that may be ``auto``, which is left for a measurement.
-
-    Raises:
-        RecipeError: whatever is wrong, in one line.
+    ``options`` are values by field, None where one was not given; fields in ``auto`` may be ``auto``, which
+    is left for a measurement.
 
     >>> choose_recipe("channel", {"steps": 4}, ["transforms.noise.sd=0.2"]).recipe.transforms[1]
     {'name': 'noise', 'sd': 0.2, 'power': 1.0}
@@ -140,21 +129,19 @@ def choose_recipe(
     parsed = sorted(_once(options, map(_parse, settings or ())), key=lambda setting: len(setting.path))
     inside = [setting for setting in parsed if len(setting.path) > 1]
     bases = [Recipe.load(name) for name in ((named,) if named else BY_LAYER if inside else ())] or [Recipe()]
-    measured = {
-        name
-        for name, value in (*options.items(), *((setting.path[0], setting.value) for setting in parsed))
-        if name in auto and value == "auto"
-    }
+    typed = [*options.items(), *((setting.path[0], setting.value) for setting in parsed)]
+    measured = {name for name, value in typed if name in auto and value == "auto"}
     plain = {name: value for name, value in options.items() if name not in measured}
     settled = [setting for setting in parsed if setting.path[0] not in measured]
     laid = [_lay(base.but(**plain), settled) for base in bases]
     for setting in inside:
         name = setting.path[0]
         if any(changes[name] != laid[0][1][name] for _, changes in laid):
-            raise RecipeError(
-                f"--set {setting.text}: without --recipe the layer chooses one of {', '.join(BY_LAYER)}, "
-                f"which differ in {name}; name one by --recipe, or set the whole of {name}"
+            choice = (
+                f"without --recipe the layer chooses one of {', '.join(BY_LAYER)}, which differ in {name}"
             )
+            hint = f"name one by --recipe, or set the whole of {name}"
+            raise RecipeError(f"--set {setting.text}: {choice}; {hint}")
     recipe, changes = laid[0]
     cleared = {name for name, value in changes.items() if value is None}
     changes = {**options, **changes, **dict.fromkeys(measured, "auto")}
@@ -181,7 +168,7 @@ def complete(incomplete: str) -> list[tuple[str, str]]:
     return [(f"{name}=", field.kind) for name, field in fields().items() if name.startswith(incomplete)]
 
 
-def _parse(text: str) -> Setting:
+def _parse(text: str) -> _Setting:
     from featvis.spec.recipe import Recipe
 
     place, equals, value = text.partition("=")
@@ -195,7 +182,7 @@ def _parse(text: str) -> Setting:
         raise RecipeError("--set start: an image to start from is a file; `featvis render --start FILE`")
     if inner and not (field := fields()[name]).has_parts:
         raise RecipeError(f"--set {text}: {name} is {field.kind}; nothing is inside it")
-    return Setting(text, path, _read(text, value.strip(), bool(inner)))
+    return _Setting(text, path, _read(text, value.strip(), bool(inner)))
 
 
 def _read(text: str, value: str, inner: bool) -> Any:
@@ -218,23 +205,21 @@ def _read(text: str, value: str, inner: bool) -> Any:
     return value
 
 
-def _once(options: dict[str, Any], settings: Iterable[Setting]) -> list[Setting]:
+def _once(options: dict[str, Any], settings: Iterable[_Setting]) -> list[_Setting]:
     """Return the settings, each field once; twice is a mistake unless both say the same."""
-    kept: dict[tuple[str, ...], Setting] = {}
+    kept: dict[tuple[str, ...], _Setting] = {}
     for setting in settings:
         name = setting.path[0]
         other = kept.setdefault(setting.path, setting)
-        source = f"--set {other.text}"
-        value = other.value
+        source, value = f"--set {other.text}", other.value
         if len(setting.path) == 1 and name in options:
-            value = options[name]
-            source = f"--{name.replace('_', '-')}"
+            source, value = f"--{name.replace('_', '-')}", options[name]
         if not _same(setting, value):
             raise RecipeError(f"{'.'.join(setting.path)} is given twice: {source} and --set {setting.text}")
     return list(kept.values())
 
 
-def _same(setting: Setting, value: Any) -> bool:
+def _same(setting: _Setting, value: Any) -> bool:
     from featvis.spec.recipe import Recipe
 
     if setting.value == value or len(setting.path) > 1:
@@ -247,7 +232,7 @@ def _same(setting: Setting, value: Any) -> bool:
     return bool(first == second)
 
 
-def _lay(recipe: Recipe, settings: Sequence[Setting]) -> tuple[Recipe, dict[str, Any]]:
+def _lay(recipe: Recipe, settings: Sequence[_Setting]) -> tuple[Recipe, dict[str, Any]]:
     """Return a recipe with the settings, and the fields that they change."""
     from pydantic import ValidationError
 
@@ -273,7 +258,7 @@ def _lay(recipe: Recipe, settings: Sequence[Setting]) -> tuple[Recipe, dict[str,
         raise RecipeError(f"--set: {str(error).removeprefix('recipe: ')}") from None
 
 
-def _replaced(node: Any, path: Sequence[str], setting: Setting) -> Any:
+def _replaced(node: Any, path: Sequence[str], setting: _Setting) -> Any:
     """Return a table or list with the setting's value at a path of it."""
     if not path:
         return setting.value
@@ -294,7 +279,7 @@ def _replaced(node: Any, path: Sequence[str], setting: Setting) -> Any:
     return {name: inner for name, inner in {**node, key: value}.items() if inner is not None}
 
 
-def _place(entries: list[Any], key: str, setting: Setting) -> int:
+def _place(entries: list[Any], key: str, setting: _Setting) -> int:
     if key.isdecimal() and int(key) < len(entries):
         return int(key)
     names = [str(entry.get("name", entry)) if isinstance(entry, dict) else str(entry) for entry in entries]

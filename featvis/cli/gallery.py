@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featvis.cli import options
 from featvis.cli.network import Network
-from featvis.cli.options import Device, DryRun, Executor, OutOfConfig, Photographs, WeightsOfConfig, option
-from featvis.cli.output import count_of, first_of, note, print_costs
+from featvis.cli.output import count_of, first_of, note, note_code, print_costs
 from featvis.errors import OutputError
 from featvis.run.executors.register import DEFAULT, check_executor
 
@@ -30,20 +30,26 @@ Folder = Annotated[Path, typer.Argument(help="A gallery's folder.")]
 
 
 @app.command("build")
+@options.read_options
 def build(
-    config: Annotated[Path, typer.Argument(help="A TOML file; configs/galleries has some.")],
-    out: OutOfConfig = None,
-    weights: WeightsOfConfig = None,
-    examples: Photographs = None,
-    limit: Annotated[int | None, option("--limit", "The greatest number of pictures to render now.")] = None,
-    prune: Annotated[bool, option("--prune", "Remove pictures that the config no longer asks for.")] = False,
-    dry_run: DryRun = False,
-    device: Device = "auto",
-    executor: Executor = DEFAULT,
+    config: Path,
+    out: options.OutOfConfig = None,
+    weights: options.WeightsOfConfig = None,
+    examples: options.Photographs = None,
+    limit: int | None = None,
+    prune: bool = False,
+    dry_run: options.DryRun = False,
+    device: options.Device = "auto",
+    executor: options.Executor = DEFAULT,
 ) -> int:
     """Render what a gallery lacks. Writes its pages too. Stopped at any moment, the same command goes on.
 
     Example: featvis gallery build configs/galleries/small.toml
+
+    Args:
+        config: A TOML file; configs/galleries has some.
+        --limit: The greatest number of pictures to render now.
+        --prune: Remove pictures that the config no longer asks for.
     """
     began = time.perf_counter()
     from featvis.galleries.request import make_request
@@ -51,8 +57,7 @@ def build(
     request = make_request(config, out, weights=weights, examples=examples, limit=limit)
     Network(request.gallery.model)  # refuses what can be no name
     check_executor(executor)
-    if request.source.startswith("file:"):
-        note(f"running the code of {request.source.removeprefix('file:').rpartition(':')[0]}")
+    note_code(request.source)
     if dry_run:
         return _dry_run(request, device, limit, began)
     from featvis.results.lock import hold
@@ -140,8 +145,7 @@ def schema() -> int:
 
 @app.command("export")
 def export(
-    folder: Folder,
-    zip_file: Annotated[Path, option("--zip", "The ZIP file to write.")],
+    folder: Folder, zip_file: Annotated[Path, typer.Option("--zip", help="The ZIP file to write.")]
 ) -> int:
     """Pack a gallery into one ZIP file. It holds the pages and the pictures."""
     from featvis.galleries.export import export_zip

@@ -8,12 +8,7 @@ from featvis.cli.photograph import Redrawing, check, layers_of
 
 
 def invert(
-    photo: Photo,
-    layer: Layers = None,
-    recipe: Recipe = "invert",
-    *,
-    options: Redrawing,
-    network: Network,
+    photo: Photo, layer: Layers = None, recipe: Recipe = "invert", *, options: Redrawing, network: Network
 ) -> int:
     """Show what a layer keeps of a photograph. Climbs from noise to an image that gives it the same.
 

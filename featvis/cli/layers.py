@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from featvis.cli.checks import canvas_of
 from featvis.cli.network import UntrainedNetwork
-from featvis.cli.options import AsJson, Search, SizeOfNetwork, option
+from featvis.cli.options import AsJson, Search, SizeOfNetwork
 from featvis.errors import TargetError
 
 if TYPE_CHECKING:
@@ -18,14 +18,15 @@ def layers(
     network: UntrainedNetwork,
     size: SizeOfNetwork = None,
     search: Search = "",
-    fields: Annotated[
-        bool, option("--fields/--no-fields", "Measure receptive fields (takes seconds).")
-    ] = True,
+    fields: bool = True,
     as_json: AsJson = False,
 ) -> int:
     """List a network's layers. Module, layout, units, shape, receptive field and stride; needs no weights.
 
     Example: featvis layers torchvision:resnet50 --search layer3
+
+    Args:
+        --fields/--no-fields: Measure receptive fields (takes seconds).
     """
     canvas = canvas_of(size)
     handle = network.load()
@@ -55,29 +56,16 @@ def _as_row(layer: LayerInfo) -> tuple[str, ...]:
     field = "" if layer.kind not in ("map", "map_last") or layer.stride is None else "> canvas"
     if layer.receptive_field is not None:
         field = _by(layer.receptive_field)
-    return (
-        layer.name,
-        layer.module,
-        KINDS.get(layer.kind, "unclear"),
-        str(layer.units) if layer.is_clear else "?",
-        _by(layer.shape[1:]),
-        field,
-        "" if layer.stride is None else _by(layer.stride),
-    )
+    units = str(layer.units) if layer.is_clear else "?"
+    stride = "" if layer.stride is None else _by(layer.stride)
+    layout = KINDS.get(layer.kind, "unclear")
+    return layer.name, layer.module, layout, units, _by(layer.shape[1:]), field, stride
 
 
 def _as_data(layer: LayerInfo) -> dict[str, Any]:
-    return {
-        "name": layer.name,
-        "module": layer.module,
-        "kind": layer.kind,
-        "units": layer.units if layer.is_clear else None,
-        "axis": layer.axis if layer.is_clear else None,
-        "shape": list(layer.shape),
-        "receptive_field": layer.receptive_field,
-        "stride": layer.stride,
-        "calls": layer.calls,
-    }
+    names = ("name", "module", "kind", "units", "axis", "shape", "receptive_field", "stride", "calls")
+    data = {name: getattr(layer, name) for name in names}
+    return data if layer.is_clear else {**data, "units": None, "axis": None}
 
 
 def _by(numbers: tuple[int, ...]) -> str:

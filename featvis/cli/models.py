@@ -6,9 +6,7 @@ from featvis.cli.options import SearchOrS
 from featvis.errors import ModelError
 
 
-def models(
-    search: SearchOrS = "",
-) -> int:
+def models(search: SearchOrS = "") -> int:
     """List the networks that can be loaded. Says where their weights come from.
 
     Example: featvis models --search resnet

@@ -6,20 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from featvis.cli import options
 from featvis.cli.checks import numbers_of
-from featvis.cli.options import (
-    Device,
-    Mean,
-    Model,
-    ModelArgument,
-    ModelOfFile,
-    ModelOfFolder,
-    Std,
-    UnitAxis,
-    Weights,
-    WeightsOrNone,
-)
-from featvis.cli.output import note
+from featvis.cli.output import note, note_code
 from featvis.errors import ModelError
 from featvis.models.sources.register import forms, split_name
 
@@ -33,12 +22,12 @@ _EMBEDDED = re.compile(r"[\w.-]+")
 class Network:
     """The options of a network. What can be seen to be wrong without loading it raises ModelError."""
 
-    model: Model = "efficientnet_lite0"
-    weights: Weights = None
-    mean: Mean = None
-    std: Std = None
-    unit_axis: UnitAxis = None
-    device: Device = "auto"
+    model: options.Model = "efficientnet_lite0"
+    weights: options.Weights = None
+    mean: options.Mean = None
+    std: options.Std = None
+    unit_axis: options.UnitAxis = None
+    device: options.Device = "auto"
 
     def __post_init__(self) -> None:
         if self.model is not None:
@@ -56,8 +45,7 @@ class Network:
     def load(self, name: str | None = None) -> ModelHandle:
         """Load the network, or one of another name with the same options; print its notes."""
         source = str(name or self.model)
-        if source.startswith("file:"):
-            note(f"running the code of {source.removeprefix('file:').rpartition(':')[0]}")
+        note_code(source)
         from featvis.models.load import load_model
 
         handle = load_model(
@@ -77,20 +65,20 @@ class Network:
 class NetworkOfFile(Network):
     """The network of one picture."""
 
-    model: ModelOfFile = None
+    model: options.ModelOfFile = None
 
 
 @dataclass
 class NetworkOfFolder(Network):
     """The network of a folder's pictures."""
 
-    model: ModelOfFolder = None
+    model: options.ModelOfFolder = None
 
 
 @dataclass
 class UntrainedNetwork(Network):
     """A network whose weights do not matter, named as the command's argument."""
 
-    model: ModelArgument = "efficientnet_lite0"
-    weights: WeightsOrNone = "none"
-    device: Device = "cpu"
+    model: options.ModelArgument = "efficientnet_lite0"
+    weights: options.WeightsOrNone = "none"
+    device: options.Device = "cpu"

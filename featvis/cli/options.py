@@ -1,11 +1,12 @@
-"""The options that commands share, each declared once; and how a command takes a group of them."""
+"""The options that commands share, each declared once; and how a command's own are read off its docstring."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
+import textwrap
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -15,207 +16,165 @@ from featvis.cli.fields import complete, show_fields
 from featvis.models.sources.register import forms
 from featvis.run.executors.register import executors
 
-SEARCH = "List only what contains this text."
+_SHARED = f"""
+photo: A photograph.
+network: The network, as for --model of other commands.
 
+--model -m: The network: {forms()} (file: runs that code); `featvis models` lists them.
+--weights FILE: A weights file (safetensors or checkpoint), or none: random weights.
+--mean NUMBERS: The mean that the network expects to be subtracted from an image: 0.485,0.456,0.406.
+    [the network's own]
+--std NUMBERS: The standard deviation that the image is divided by: 0.229,0.224,0.225. [the network's own]
+--unit-axis: The axis of a layer's output along which its units lie (1 or -1), where this is not clear.
+--executor: How the pictures are computed; no picture depends on it:
+    {"; ".join(f"{name}, {entry.about}" for name, entry in executors().items())}
+--device: Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps.
+--judge -j MODEL: A network that took no part and is asked what it sees; may be repeated. [the embedded ones]
 
-def option(names: str, help: str, default: str = "", **settings: Any) -> Any:
-    """Return an option of a command.
+--layer -l: A layer's name; `featvis layers MODEL` lists them.
+--target -t: A unit: blocks.3:5, blocks.3:5@4,6 or classifier:tabby.
+--units -u: The layer's units: 0:64, 3,17 or all.
+--examples FOLDER: A folder of photographs to compare the units' pictures with.
+--search: List only what contains this text.
 
-    Args:
-        names: one or more, with spaces between.
-        help: what it is.
-        default: the words for a default that is not a value.
-        **settings: further ones of Typer's.
-    """
-    return typer.Option(*names.split(), help=help, show_default=default or True, **settings)
+--recipe -r: A recipe's name or TOML file; it says how a picture is made.
+--set FIELD=VALUE: Set any field of the recipe; may be repeated. `--set help` lists the fields.
+--size SIZE: The canvas in pixels: 224, or HEIGHTxWIDTH. [the recipe's]
+--steps: Steps of gradient ascent. [the recipe's]
+--lanes: How many pictures one step computes together. [the recipe's]
+--precision float32|bfloat16: The numbers that the network computes with. [the recipe's]
+--threads: CPU threads. Another number changes a picture's last bits, so a folder keeps its first one.
+    [as many as this machine has]
+--seed: The start of all random numbers: the same seed gives the same result.
+--seeds: How many pictures of each target, each from a seed of its own.
+--start FILE: The image that the run starts from. [none: from noise]
 
-
-# Options whose default is not the same in every command; the default is told below.
-_out = partial(option, "--out -o", "Where to write the result.")
-_size = partial(option, "--size", "The canvas in pixels: 224, or HEIGHTxWIDTH.", metavar="SIZE")
-_model = partial(
-    option,
-    "--model -m",
-    f"The network: {forms()} (file: runs that code); `featvis models` lists them.",
+--out -o FOLDER: Where to write the result.
+--dry-run: Say what would be done and how long it would take; write nothing.
+--json: Print JSON.
+"""
+_ENTRY = re.compile(
+    r"(?P<names>\w+|--[\w/-]+(?: -\w)*)(?: (?P<metavar>[^:]+))?: (?P<help>.+?)(?: \[(?P<default>[^]]+)\])?"
 )
-_weights = partial(
-    option,
-    "--weights",
-    "A weights file (safetensors or checkpoint), or none: random weights.",
-    metavar="FILE",
-)
-_start = partial(option, "--start", "The image that the run starts from.", metavar="FILE")
-_target = partial(option, "--target -t", "A unit: blocks.3:5, blocks.3:5@4,6 or classifier:tabby.")
-_layer = partial(option, "--layer -l", "A layer's name; `featvis layers MODEL` lists them.")
-_recipe = partial(option, "--recipe -r", "A recipe's name or TOML file; it says how a picture is made.")
-_steps = partial(option, "--steps", "Steps of gradient ascent.")
-_lanes = partial(option, "--lanes", "How many pictures one step computes together.")
-_precision = partial(option, "--precision", "The numbers that the network computes with.")
+
+
+def _read(text: str) -> dict[str, dict[str, Any]]:
+    """Read entries ``--name -n METAVAR: What it is. [the default in words]``; indented lines go on."""
+    matches = [_ENTRY.fullmatch(" ".join(entry.split())) for entry in re.split(r"\n+(?=\S)", text.strip())]
+    entries = [match.groupdict() for match in matches if match is not None]
+    return {str(entry["names"]).replace("/", " ").split()[0]: entry for entry in entries}
+
+
+def _make(entry: dict[str, Any], **settings: Any) -> Any:
+    names = entry["names"].split()
+    settings |= {"help": entry["help"], "metavar": entry["metavar"]}
+    settings["show_default"] = entry["default"] or True
+    return typer.Option(*names, **settings) if "-" in names[0] else typer.Argument(**settings)
+
+
+_ENTRIES = _read(_SHARED)
+
+
+def _shared(name: str, default: str = "", *, more: str = "", **changes: Any) -> Any:
+    """Return a shared option, with other words for its default, more help or Typer's further settings."""
+    own: dict[str, Any] = {key: changes.pop(key) for key in ("names", "metavar") if key in changes}
+    entry = {**_ENTRIES[name], **own}
+    return _make({**entry, "default": default or entry["default"], "help": entry["help"] + more}, **changes)
+
+
+_REPEATED = " May be repeated: a picture for each."
 
 # The network
-Model = Annotated[str | None, _model()]
-ModelOfFile = Annotated[str | None, _model(default="the one that the file names")]
-ModelOfFolder = Annotated[str | None, _model(default="the one that the folder's pictures are of")]
-ModelArgument = Annotated[str | None, typer.Argument(help="The network, as for --model of other commands.")]
-Weights = Annotated[str | None, _weights(default="the network's own")]
-WeightsOrNone = Annotated[str | None, _weights()]
-WeightsOfConfig = Annotated[str | None, _weights(default="the config's")]
-Mean = Annotated[
-    str | None,
-    option(
-        "--mean",
-        "The mean that the network expects to be subtracted from an image: 0.485,0.456,0.406.",
-        default="the network's own",
-        metavar="NUMBERS",
-    ),
-]
-Std = Annotated[
-    str | None,
-    option(
-        "--std",
-        "The standard deviation that the image is divided by: 0.229,0.224,0.225.",
-        default="the network's own",
-        metavar="NUMBERS",
-    ),
-]
-UnitAxis = Annotated[
-    int | None,
-    option(
-        "--unit-axis",
-        "The axis of a layer's output along which its units lie (1 or -1), where this is not clear.",
-    ),
-]
-Executor = Annotated[
-    str,
-    option(
-        "--executor",
-        "How the pictures are computed; no picture depends on it: "
-        + "; ".join(f"{name}, {entry.about}" for name, entry in executors().items()),
-    ),
-]
-Device = Annotated[
-    str,
-    option("--device", "Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps."),
-]
-Judges = Annotated[
-    list[str] | None,
-    option(
-        "--judge -j",
-        "A network that took no part and is asked what it sees; may be repeated.",
-        default="the embedded ones",
-        metavar="MODEL",
-    ),
-]
+Model = Annotated[str | None, _shared("--model")]
+ModelOfFile = Annotated[str | None, _shared("--model", "the one that the file names")]
+ModelOfFolder = Annotated[str | None, _shared("--model", "the one that the folder's pictures are of")]
+ModelArgument = Annotated[str | None, _shared("network")]
+Weights = Annotated[str | None, _shared("--weights", "the network's own")]
+WeightsOrNone = Annotated[str | None, _shared("--weights")]
+WeightsOfConfig = Annotated[str | None, _shared("--weights", "the config's")]
+Mean = Annotated[str | None, _shared("--mean")]
+Std = Annotated[str | None, _shared("--std")]
+UnitAxis = Annotated[int | None, _shared("--unit-axis")]
+Executor = Annotated[str, _shared("--executor")]
+Device = Annotated[str, _shared("--device")]
+Judges = Annotated[list[str] | None, _shared("--judge")]
 
 # What is looked at
-Layer = Annotated[str, _layer()]
-LayerOfTargets = Annotated[str | None, _layer(default="none: TARGETS are given")]
-LastLayer = Annotated[str | None, _layer(default="the network's last")]
-Layers = Annotated[
-    list[str] | None,
-    option(
-        "--layer -l",
-        "A layer's name; `featvis layers MODEL` lists them. May be repeated: a picture for each.",
-    ),
-]
-Target = Annotated[str, _target()]
-TargetOrDirection = Annotated[str, _target(default="none: --direction is given")]
-Targets = Annotated[
-    list[str] | None,
-    option(
-        "--target -t",
-        "A unit: blocks.3:5, blocks.3:5@4,6 or classifier:tabby. May be repeated: a picture for each.",
-    ),
-]
-Units = Annotated[str, option("--units -u", "The layer's units: 0:64, 3,17 or all.")]
-Photo = Annotated[Path, typer.Argument(help="A photograph.")]
-Photographs = Annotated[
-    Path | None,
-    option("--examples", "A folder of photographs to compare the units' pictures with.", metavar="FOLDER"),
-]
-Search = Annotated[str, option("--search", SEARCH)]
-SearchOrS = Annotated[str, option("--search -s", SEARCH)]
+Layer = Annotated[str, _shared("--layer")]
+LayerOfTargets = Annotated[str | None, _shared("--layer", "none: TARGETS are given")]
+LastLayer = Annotated[str | None, _shared("--layer", "the network's last")]
+Layers = Annotated[list[str] | None, _shared("--layer", more=_REPEATED)]
+Target = Annotated[str, _shared("--target")]
+TargetOrDirection = Annotated[str, _shared("--target", "none: --direction is given")]
+Targets = Annotated[list[str] | None, _shared("--target", more=_REPEATED)]
+Units = Annotated[str, _shared("--units")]
+Photo = Annotated[Path, _shared("photo")]
+Photographs = Annotated[Path | None, _shared("--examples")]
+Search = Annotated[str, _shared("--search")]
+SearchOrS = Annotated[str, _shared("--search", names="--search -s")]
 
 # The recipe
-Recipe = Annotated[str, _recipe()]
-RecipeOfLayer = Annotated[
-    str | None, _recipe(default="portrait, texture or channel, whichever suits the layer")
-]
-Set = Annotated[
-    list[str] | None,
-    option(
-        "--set",
-        "Set any field of the recipe; may be repeated. `--set help` lists the fields.",
-        metavar="FIELD=VALUE",
-        callback=show_fields,
-        autocompletion=complete,
-        is_eager=True,
-    ),
-]
-Size = Annotated[str | None, _size(default="the recipe's")]
-SizeOfNetwork = Annotated[str | None, _size(default="the network's own")]
-SizeOfPhoto = Annotated[str | None, _size(default="the whole photograph")]
-SizeAtMost = Annotated[str | None, _size(default="the whole photograph, at most 384 pixels long")]
-Steps = Annotated[int | None, _steps(default="the recipe's")]
-StepsOfTwo = Annotated[str | None, _steps(metavar="INTEGER or A,B", default="the recipes'")]
-Lanes = Annotated[int | None, _lanes(default="the recipe's")]
-LanesOrAuto = Annotated[
-    str | None, _lanes(metavar="INTEGER or auto", default="the recipe's; auto measures what is fastest")
-]
-Precision = Annotated[str | None, _precision(metavar="float32|bfloat16", default="the recipe's")]
-PrecisionOrAuto = Annotated[
-    str | None,
-    _precision(metavar="float32|bfloat16|auto", default="the recipe's; auto measures whether it is faster"),
-]
-Threads = Annotated[
-    int | None,
-    option(
-        "--threads",
-        "CPU threads. Another number changes a picture's last bits, so a folder keeps its first one.",
-        default="as many as this machine has",
-    ),
-]
-Seed = Annotated[
-    int, option("--seed", "The start of all random numbers: the same seed gives the same result.")
-]
-Seeds = Annotated[int, option("--seeds", "How many pictures of each target, each from a seed of its own.")]
-Start = Annotated[Path | None, _start(default="none: from noise")]
+Recipe = Annotated[str, _shared("--recipe")]
+_OF_LAYER = "portrait, texture or channel, whichever suits the layer"
+RecipeOfLayer = Annotated[str | None, _shared("--recipe", _OF_LAYER)]
+_SET: dict[str, Any] = {"callback": show_fields, "autocompletion": complete, "is_eager": True}
+Set = Annotated[list[str] | None, _shared("--set", **_SET)]
+Size = Annotated[str | None, _shared("--size")]
+SizeOfNetwork = Annotated[str | None, _shared("--size", "the network's own")]
+SizeOfPhoto = Annotated[str | None, _shared("--size", "the whole photograph")]
+SizeAtMost = Annotated[str | None, _shared("--size", "the whole photograph, at most 384 pixels long")]
+Steps = Annotated[int | None, _shared("--steps")]
+StepsOfTwo = Annotated[str | None, _shared("--steps", "the recipes'", metavar="INTEGER or A,B")]
+Lanes = Annotated[int | None, _shared("--lanes")]
+_FASTEST, _FASTER = (
+    f"the recipe's; auto measures {what}" for what in ("what is fastest", "whether it is faster")
+)
+LanesOrAuto = Annotated[str | None, _shared("--lanes", _FASTEST, metavar="INTEGER or auto")]
+Precision = Annotated[str | None, _shared("--precision")]
+PrecisionOrAuto = Annotated[str | None, _shared("--precision", _FASTER, metavar="float32|bfloat16|auto")]
+Threads = Annotated[int | None, _shared("--threads")]
+Seed = Annotated[int, _shared("--seed")]
+Seeds = Annotated[int, _shared("--seeds")]
+Start = Annotated[Path | None, _shared("--start")]
 
 # The run
-Out = Annotated[Path | None, _out(metavar="FOLDER", default="gallery/MODEL")]
-OutOfCommand = Annotated[Path | None, _out(metavar="FOLDER", default="gallery/COMMAND")]
-OutOfPhoto = Annotated[Path | None, _out(metavar="FOLDER", default="gallery/attribution/PHOTO-TARGET")]
-OutOfConfig = Annotated[Path | None, _out(metavar="FOLDER", default="gallery/NAME of the config")]
-OutOrNothing = Annotated[Path | None, _out(metavar="FOLDER", default="nothing is kept")]
-OutFileOrNothing = Annotated[Path | None, _out(metavar="FILE", default="nothing is written")]
-OutFolder = Annotated[Path, _out(metavar="FOLDER")]
-OutFile = Annotated[Path, _out(metavar="FILE")]
-DryRun = Annotated[
-    bool,
-    option("--dry-run", "Say what would be done and how long it would take; write nothing."),
-]
-AsJson = Annotated[bool, option("--json", "Print JSON.")]
-JsonFile = Annotated[Path | None, option("--json", "Write the numbers as JSON.", metavar="FILE")]
+Out = Annotated[Path | None, _shared("--out", "gallery/MODEL")]
+OutOfCommand = Annotated[Path | None, _shared("--out", "gallery/COMMAND")]
+OutOfPhoto = Annotated[Path | None, _shared("--out", "gallery/attribution/PHOTO-TARGET")]
+OutOfConfig = Annotated[Path | None, _shared("--out", "gallery/NAME of the config")]
+OutOrNothing = Annotated[Path | None, _shared("--out", "nothing is kept")]
+OutFileOrNothing = Annotated[Path | None, _shared("--out", "nothing is written", metavar="FILE")]
+OutFolder = Annotated[Path, _shared("--out")]
+OutFile = Annotated[Path, _shared("--out", metavar="FILE")]
+DryRun = Annotated[bool, _shared("--dry-run")]
+AsJson = Annotated[bool, _shared("--json")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the numbers as JSON.", metavar="FILE")]
 
 
-def with_groups(function: Callable[..., int]) -> Callable[..., int]:
-    """Return a command for Typer, each of whose groups of options is taken option by option.
+def read_options(function: Callable[..., int]) -> Callable[..., int]:
+    """Return a command for Typer, with the arguments and options that its docstring's ``Args:`` tell of.
 
     Args:
         function: a parameter whose type is a dataclass stands for its fields, each of them an option.
     """
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
+    about, entries = _split(function)
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(function).parameters.items():
-        if name not in groups:
-            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints[name]))
-            continue
-        kinds = get_type_hints(groups[name], include_extras=True)
-        parameters += [
-            parameter.replace(name=field.name, default=field.default, annotation=kinds[field.name])
-            for field in dataclasses.fields(groups[name])
-        ]
+        fields: tuple[Any, ...] = (parameter,)
+        kinds, texts = hints, entries
+        if name in groups:
+            kinds = get_type_hints(groups[name], include_extras=True)
+            fields, texts = dataclasses.fields(groups[name]), _split(groups[name])[1]
+        for field in fields:
+            kind = kinds[field.name]
+            if not hasattr(kind, "__metadata__"):
+                entry = texts.get(f"--{field.name.replace('_', '-')}") or texts[field.name]
+                kind = Annotated[kind, _make(entry)]
+            parameters.append(
+                inspect.Parameter(field.name, parameter.KEYWORD_ONLY, default=field.default, annotation=kind)
+            )
 
     def run(**values: Any) -> int:
         made = {
@@ -224,6 +183,11 @@ def with_groups(function: Callable[..., int]) -> Callable[..., int]:
         }
         return function(**values, **made)
 
-    run.__name__, run.__doc__ = function.__name__, function.__doc__
+    run.__name__, run.__doc__ = function.__name__, about
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run
+
+
+def _split(documented: Any) -> tuple[str, dict[str, dict[str, Any]]]:
+    about, _, texts = (inspect.getdoc(documented) or "").partition("\n\nArgs:\n")
+    return about, _read(textwrap.dedent(texts))

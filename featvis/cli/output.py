@@ -17,6 +17,12 @@ def note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def note_code(source: str) -> None:
+    """Print which file's code a network's name runs, if it does."""
+    if source.startswith("file:"):
+        note(f"running the code of {source.removeprefix('file:').rpartition(':')[0]}")
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write plain data to a JSON file, which appears whole or not at all."""
     from featvis.files import write_whole

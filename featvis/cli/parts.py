@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
-
-import typer
 
 from featvis.attribution.register import methods
-from featvis.cli.options import option
 from featvis.errors import UserError, unknown
 from featvis.models.sources.register import sources
 from featvis.run.executors.register import executors
@@ -21,21 +17,14 @@ LISTS: dict[str, tuple[str, Callable[[], list[tuple[str, str]]]]] = {
 """What is no part of a recipe and has a register of its own: its title, and its entries in words."""
 
 
-def parts(
-    family: Annotated[
-        str | None,
-        typer.Argument(
-            help="images, transforms, objectives, sources, methods or executors.", show_default="all"
-        ),
-    ] = None,
-    markdown: Annotated[
-        bool,
-        option("--markdown", "A page in Markdown, with what each option does."),
-    ] = False,
-) -> int:
+def parts(family: str | None = None, markdown: bool = False) -> int:
     """List every part with its options. Parts are what recipes name, and what Python makes.
 
     Example: featvis parts transforms
+
+    Args:
+        family: images, transforms, objectives, sources, methods or executors. [all]
+        --markdown: A page in Markdown, with what each option does.
     """
     from featvis.spec import catalog
     from featvis.spec.register import FAMILIES

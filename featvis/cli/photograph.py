@@ -96,9 +96,8 @@ class Asked:
                 return 130
             if not result.anew:
                 note(f"{path} is that picture already")
-            picture = result.picture
-            is_dead = picture.status == "dead"
-            dead = "; no gradient reaches the image, so nothing was climbed" if is_dead else ""
+            picture, dead = result.picture, "; no gradient reaches the image, so nothing was climbed"
+            dead = dead if picture.status == "dead" else ""
             print(
                 f"{name}: score {picture.start_score:.4g} to {picture.score:.4g}, "
                 f"correlation with the photograph {result.correlation:.3f}{dead}"
@@ -112,19 +111,17 @@ class Asked:
     def _sheet(self, photograph: Tensor, results: Sequence[tuple[str, Redrawn]]) -> Path:
         from featvis.attribution.result import png
         from featvis.files import write_whole
-        from featvis.run.redraw import as_image, side_by_side
+        from featvis.results.sheets import make_sheet
+        from featvis.run.redraw import as_image
 
-        tiles = [(f"{name}  r {result.correlation:.2f}", result.picture.pil) for name, result in results]
-        sheet = side_by_side([("photograph", as_image(photograph)), *tiles])
+        tiles = [as_image(photograph), *(result.picture.pil for _, result in results)]
+        captions = [f"{name}  r {result.correlation:.2f}" for name, result in results]
+        sheet = make_sheet(tiles, [[caption] for caption in ("photograph", *captions)], len(tiles))
         return write_whole(self.folder / f"{self.command}-{self.photo.stem}-side-by-side.png", png(sheet))
 
 
 def check(command: str, photos: Sequence[Path], recipe: str, options: Redrawing, network: Network) -> Asked:
-    """Check what these commands have in common before torch is imported; the first photograph is redrawn.
-
-    Raises:
-        UserError: whatever is wrong, in one line.
-    """
+    """Check what these commands have in common before torch is imported; the first photograph is redrawn."""
     from featvis.spec.recipe import Recipe
 
     chosen = choose_recipe(recipe, {"size": options.size, "steps": options.steps}, options.settings)
@@ -142,11 +139,7 @@ def check(command: str, photos: Sequence[Path], recipe: str, options: Redrawing,
 
 
 def layers_of(layers: Sequence[str] | None, option: str = "layer") -> list[str]:
-    """Return the layers that were named, each once.
-
-    Raises:
-        TargetError: none was.
-    """
+    """Return the layers that were named, each once; a mistake if none was."""
     if not layers:
         raise TargetError(f"say with --{option} which layer; `featvis layers MODEL` lists them")
     return list(dict.fromkeys(layers))

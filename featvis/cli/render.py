@@ -6,31 +6,12 @@ import re
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from featvis.cli import options
 from featvis.cli.checks import check_at_least, check_folder, numbers_of
 from featvis.cli.fields import Choice, choose_recipe
 from featvis.cli.network import Network
-from featvis.cli.options import (
-    DryRun,
-    Executor,
-    LanesOrAuto,
-    LayerOfTargets,
-    Out,
-    PrecisionOrAuto,
-    RecipeOfLayer,
-    Seed,
-    Seeds,
-    Set,
-    Size,
-    Start,
-    Steps,
-    Threads,
-    Units,
-    option,
-)
 from featvis.cli.output import count_of, first_of, note, print_costs
 from featvis.errors import OutputError, RecipeError, TargetError
 from featvis.run.executors.register import DEFAULT, check_executor
@@ -42,136 +23,81 @@ if TYPE_CHECKING:
 
 @dataclass
 class RecipeOptions:
-    """Options of the recipe's fields, each of the field's name."""
+    """Options of the recipe's fields, each of the field's name.
 
-    settings: Set = None
-    size: Size = None
-    input_size: Annotated[
-        str | None,
-        option(
-            "--input-size",
-            "The size in pixels at which the network is shown the canvas.",
-            default="the canvas' own",
-            metavar="SIZE",
-        ),
-    ] = None
-    steps: Steps = None
-    learning_rate: Annotated[
-        float | None,
-        option("--learning-rate", "How far a step goes.", default="the recipe's"),
-    ] = None
-    optimizer: Annotated[
-        str | None,
-        option(
-            "--optimizer",
-            "The optimizer; of lbfgs a step is one evaluation.",
-            default="the recipe's",
-            metavar="adam|nadam|sgd|lbfgs",
-        ),
-    ] = None
-    copies: Annotated[
-        int | None,
-        option(
-            "--copies",
-            "How many transformed copies of a picture give each step's gradient.",
-            default="the recipe's",
-        ),
-    ] = None
-    average: Annotated[
-        float | None,
-        option(
-            "--average",
-            "The picture is an exponential moving average over the steps with this decay, for "
-            "instance 0.9; 0: it is the last step's.",
-            default="the recipe's",
-        ),
-    ] = None
-    band: Annotated[
-        str | None,
-        option(
-            "--band",
-            "The score that pictures are driven to.",
-            default="none: as high as they can",
-            metavar="SCORE or LOW,HIGH",
-        ),
-    ] = None
-    best_of: Annotated[
-        int | None,
-        option(
-            "--best-of",
-            "How many candidates are rendered for each picture; the one with the best score is kept.",
-            default="the recipe's",
-        ),
-    ] = None
-    lanes: LanesOrAuto = None
-    precision: PrecisionOrAuto = None
-    threads: Threads = None
-    space: Annotated[
-        str | None,
-        option(
-            "--space",
-            "The image space: fourier, pixel, phase, cppn …; `featvis parts images` lists them.",
-            default="the recipe's",
-        ),
-    ] = None
+    Args:
+        --input-size SIZE: The size in pixels at which the network is shown the canvas. [the canvas' own]
+        --learning-rate: How far a step goes. [the recipe's]
+        --optimizer adam|nadam|sgd|lbfgs: The optimizer; of lbfgs a step is one evaluation. [the recipe's]
+        --copies: How many transformed copies of a picture give each step's gradient. [the recipe's]
+        --average: The picture is an exponential moving average over the steps with this decay, for
+            instance 0.9; 0: it is the last step's. [the recipe's]
+        --band SCORE or LOW,HIGH: The score that pictures are driven to. [none: as high as they can]
+        --best-of: How many candidates are rendered for each picture; the one with the best score is kept.
+            [the recipe's]
+        --space: The image space: fourier, pixel, phase, cppn …; `featvis parts images` lists them.
+            [the recipe's]
+    """
+
+    settings: options.Set = None
+    size: options.Size = None
+    input_size: str | None = None
+    steps: options.Steps = None
+    learning_rate: float | None = None
+    optimizer: str | None = None
+    copies: int | None = None
+    average: float | None = None
+    band: str | None = None
+    best_of: int | None = None
+    lanes: options.LanesOrAuto = None
+    precision: options.PrecisionOrAuto = None
+    threads: options.Threads = None
+    space: str | None = None
 
     def choose(self, recipe: str | None) -> Choice:
         """Return the recipe, changed by the options."""
-        options = asdict(self)
-        settings = options.pop("settings")
+        changes = asdict(self)
+        settings = changes.pop("settings")
         if self.band is not None:
             numbers = numbers_of("--band", self.band, float)
-            options["band"] = numbers[0] if len(numbers) == 1 else numbers
-        return choose_recipe(recipe, options, settings, auto=("lanes", "precision"))
+            changes["band"] = numbers[0] if len(numbers) == 1 else numbers
+        return choose_recipe(recipe, changes, settings, auto=("lanes", "precision"))
 
 
 def render(
-    targets: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="What to render, as LAYER:UNITS: blocks.3:0:8, classifier:263, classifier:Pembroke, "
-            "features.28:7@4,6."
-        ),
-    ] = None,
-    layer: LayerOfTargets = None,
-    units: Units = "all",
-    recipe: RecipeOfLayer = None,
+    targets: list[str] | None = None,
+    layer: options.LayerOfTargets = None,
+    units: options.Units = "all",
+    recipe: options.RecipeOfLayer = None,
     *,
     fields: RecipeOptions,
-    seed: Seed = 0,
-    seeds: Seeds = 1,
-    diverse: Annotated[
-        int,
-        option("--diverse", "How many pictures of each target, kept unlike each other; 0: one, by itself."),
-    ] = 0,
-    start: Start = None,
-    out: Out = None,
-    snapshots: Annotated[
-        str | None,
-        option("--snapshots", "Also keep the pictures as they were after these steps: 16,64."),
-    ] = None,
-    video: Annotated[
-        str | None,
-        option("--video", "Also write a video of each run: gif, or mp4 (needs featvis[video])."),
-    ] = None,
-    transparency: Annotated[
-        bool,
-        option(
-            "--transparency", "Also write each picture with what did not matter to the unit made transparent."
-        ),
-    ] = False,
-    morph: Annotated[
-        str | None,
-        option("--morph", "Also write a video of the pictures turning into each other: gif or mp4."),
-    ] = None,
-    fps: Annotated[float, option("--fps", "Frames per second of the videos.")] = 12.0,
+    seed: options.Seed = 0,
+    seeds: options.Seeds = 1,
+    diverse: int = 0,
+    start: options.Start = None,
+    out: options.Out = None,
+    snapshots: str | None = None,
+    video: str | None = None,
+    transparency: bool = False,
+    morph: str | None = None,
+    fps: float = 12.0,
     network: Network,
-    executor: Executor = DEFAULT,
-    dry_run: DryRun = False,
+    executor: options.Executor = DEFAULT,
+    dry_run: options.DryRun = False,
 ) -> int:
     """Render what units look for. What the folder has already is not rendered again.
 
     Example: featvis render "blocks.3:0:8" "classifier:Pembroke" --size 128
+
+    Args:
+        targets: What to render, as LAYER:UNITS: blocks.3:0:8, classifier:263, classifier:Pembroke,
+            features.28:7@4,6.
+        --diverse: How many pictures of each target, kept unlike each other; 0: one, by itself.
+        --snapshots: Also keep the pictures as they were after these steps: 16,64.
+        --video: Also write a video of each run: gif, or mp4 (needs featvis[video]).
+        --transparency: Also write each picture with what did not matter to the unit made transparent.
+        --morph: Also write a video of the pictures turning into each other: gif or mp4.
+        --fps: Frames per second of the videos.
     """
     from featvis.results.encoders import check_video
     from featvis.spec.target import parse_request, parse_vectors
@@ -249,10 +175,8 @@ def _render(prepared: Prepared, folder: Path) -> int:
             pictures = list(run(prepared, report=report))
     except KeyboardInterrupt:
         finished = sum(store.done(picture.key(planned.weights)) is not None for picture in planned.wanted)
-        note(
-            f"interrupted: {finished} of {len(planned.wanted)} pictures are finished in {folder}; "
-            "the same command goes on from there"
-        )
+        done = f"{finished} of {len(planned.wanted)} pictures are finished in {folder}"
+        note(f"interrupted: {done}; the same command goes on from there")
         return 130
     dead = [picture.target for picture in pictures if picture.status == "dead"]
     took = duration(time.perf_counter() - began)
@@ -277,8 +201,6 @@ def _dry_run(planned: Plan, folder: Path) -> None:
     costs, memory = estimate(planned.wanted, planned.model, planned.weights)
     print_costs(costs)
     minutes = sum(cost.seconds for cost in costs) / 60
-    print(
-        f"in all {count_of(len(planned.wanted), 'picture')}, "
-        f"about {minutes:.1f} minutes on {planned.model.device}, "
-        f"memory {memory / 2**30:.1f} GiB; they would go to {folder}"
-    )
+    time_and_space = f"{minutes:.1f} minutes on {planned.model.device}, memory {memory / 2**30:.1f} GiB"
+    wanted = count_of(len(planned.wanted), "picture")
+    print(f"in all {wanted}, about {time_and_space}; they would go to {folder}")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from featvis.cli.network import NetworkOfFile
 from featvis.cli.options import OutFileOrNothing, Start
@@ -14,15 +11,14 @@ from featvis.models.sources.register import check_read_name
 
 
 def reproduce(
-    file: Annotated[Path, typer.Argument(help="A PNG that featvis wrote.")],
-    start: Start = None,
-    out: OutFileOrNothing = None,
-    *,
-    network: NetworkOfFile,
+    file: Path, start: Start = None, out: OutFileOrNothing = None, *, network: NetworkOfFile
 ) -> int:
     """Render a picture again from its own PNG. Says whether the bytes are the same (exit code 1 if not).
 
     Example: featvis reproduce gallery/blocks4/blocks.4/0003.png
+
+    Args:
+        file: A PNG that featvis wrote.
     """
     from featvis.results.picture import load_image, load_picture
 
@@ -40,7 +36,6 @@ def reproduce(
         print(f"{file}: reproduced, the same bytes ({new.target}, score {new.score:.4g})")
         return 0
     same = (new.levels == old.levels).mean() if new.levels.shape == old.levels.shape else 0.0
-    print(
-        f"{file}: reproduced, but {1 - same:.2%} of the values differ (another machine, device or version?)"
-    )
+    differing = f"{1 - same:.2%} of the values differ (another machine, device or version?)"
+    print(f"{file}: reproduced, but {differing}")
     return 1

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from featvis.cli.checks import check_at_least
 from featvis.cli.network import Network
-from featvis.cli.options import Photo, Recipe, option
+from featvis.cli.options import Photo, Recipe
 from featvis.cli.photograph import Redrawing, check, layers_of
 
 
 def style(
     content: Photo,
-    style: Annotated[Path, typer.Argument(help="The photograph whose style it gets.")],
-    content_layer: Annotated[
-        list[str] | None,
-        option("--content-layer", "A layer whose activations are kept, best a deep one; may be repeated."),
-    ] = None,
-    style_layer: Annotated[
-        list[str] | None,
-        option(
-            "--style-layer",
-            "A layer in which styles are compared; repeat it, best for early and deep layers.",
-        ),
-    ] = None,
-    weight: Annotated[
-        float,
-        option("--weight", "The weight of the style; the larger, the less is left of the content."),
-    ] = 0.3,
+    style: Path,
+    content_layer: list[str] | None = None,
+    style_layer: list[str] | None = None,
+    weight: float = 0.3,
     recipe: Recipe = "style",
     *,
     options: Redrawing,
@@ -39,6 +24,12 @@ def style(
     """Give a photograph another's style. Matches activations and Gram matrices (Gatys et al. 2016).
 
     Example: featvis style cat.jpg art.jpg --content-layer blocks.3 --style-layer blocks.0
+
+    Args:
+        style: The photograph whose style it gets.
+        --content-layer: A layer whose activations are kept, best a deep one; may be repeated.
+        --style-layer: A layer in which styles are compared; repeat it, best for early and deep layers.
+        --weight: The weight of the style; the larger, the less is left of the content.
     """
     contents = layers_of(content_layer, "content-layer")
     styles = layers_of(style_layer, "style-layer")

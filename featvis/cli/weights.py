@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from featvis.cli.checks import check_at_least
 from featvis.cli.network import Network
-from featvis.cli.options import Device, Mean, Model, OutFile, Std, Units, Weights, option
+from featvis.cli.options import Device, Mean, Model, OutFile, Std, Units, Weights
 from featvis.errors import OutputError, RecipeError
 
 
 def weights(
-    layer: Annotated[str, typer.Argument(help="A first convolution, or a linear layer on pixels.")],
+    layer: str,
     units: Units = "all",
-    scale: Annotated[
-        float | None,
-        option("--scale", "The weight that is at the end of the scale.", default="the layer's largest"),
-    ] = None,
-    columns: Annotated[int | None, option("--columns", "How many columns the grid of images has.")] = None,
+    scale: float | None = None,
+    columns: int | None = None,
     model: Model = "efficientnet_lite0",
     weights: Weights = None,
     out: OutFile = Path("weights.png"),
@@ -31,6 +25,11 @@ def weights(
     """Show a layer's weights on pixels. Signed, as images, all units on one scale.
 
     Example: featvis weights conv_stem
+
+    Args:
+        layer: A first convolution, or a linear layer on pixels.
+        --scale: The weight that is at the end of the scale. [the layer's largest]
+        --columns: How many columns the grid of images has.
     """
     from featvis.spec.target import expand, parse_request
 

@@ -32,11 +32,9 @@ def _as_table(value: Any) -> Any:
 
 def _recipe_schema() -> dict[str, Any]:
     fields = Recipe.model_json_schema()["properties"]
-    base = {
-        "type": "string",
-        "description": "The recipe that the other fields change: a name or a TOML file.",
-    }
-    table = {"type": "object", "properties": {"base": base, **fields}, "additionalProperties": False}
+    about = "The recipe that the other fields change: a name or a TOML file."
+    fields = {"base": {"type": "string", "description": about}, **fields}
+    table = {"type": "object", "properties": fields, "additionalProperties": False}
     return {"anyOf": [{"type": "string"}, table]}
 
 
@@ -149,12 +147,7 @@ class Gallery(_Table):
 
 
 def load_gallery(path: str | Path) -> Gallery:
-    """Read a gallery's config; files that it names by relative paths are looked for from its folder.
-
-    Raises:
-        RecipeError: no such file, not TOML, an unknown key, a value out of range.
-        TargetError: an address that does not parse.
-    """
+    """Read a gallery's config; files that it names by relative paths are looked for from its folder."""
     path = Path(path)
     if not path.is_file():
         what = "is a folder; name the .toml file" if path.is_dir() else "is not there"
@@ -234,8 +227,7 @@ def _complaint(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return where + unknown("key", name, kind.model_fields, "keys: " + ", ".join(kind.model_fields))
     if first["type"] == "missing":
-        return f"{where}{name} is missing" + (
-            "; write [[sections]] with targets = [...]" if name == "sections" else ""
-        )
+        hint = "; write [[sections]] with targets = [...]" if name == "sections" else ""
+        return f"{where}{name} is missing{hint}"
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{where}{name}: {message}, got {first.get('input')!r}"

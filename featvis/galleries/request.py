@@ -44,17 +44,9 @@ def make_request(
     examples: str | Path | None = None,
     limit: int | None = None,
 ) -> BuildRequest:
-    """Read a config and check that what it names is there.
+    """Read a config and check that what it names is there; what else is given stands instead of its own.
 
-    Args:
-        config: the TOML file.
-        out: the folder, by default ``gallery/<name of the config>``.
-        weights: instead of the config's.
-        examples: a folder of photographs, instead of the config's.
-        limit: how many pictures may be rendered at most.
-
-    Raises:
-        UserError: anything that can be seen to be wrong without the network.
+    The folder is by default ``gallery/<name of the config>``. UserError for what needs no network to see.
     """
     path = Path(config)
     gallery = load_gallery(path)
@@ -81,36 +73,20 @@ def make_request(
         photographs = beside(path, settings.folder)
     if photographs is not None and not photographs.is_dir():
         raise OutputError(f"no folder of photographs {str(photographs)!r}; give another by --examples")
-    return BuildRequest(
-        gallery=gallery,
-        config=path,
-        text=path.read_bytes(),
-        folder=folder,
-        source=source,
-        weights=weights,
-        photographs=photographs,
-        count=settings.count if settings is not None else 9,
-        options=tuple(text for option, value in options.items() if value for text in (option, value)),
-    )
+    count = settings.count if settings is not None else 9
+    typed = tuple(text for option, value in options.items() if value for text in (option, value))
+    text = path.read_bytes()
+    return BuildRequest(gallery, path, text, folder, source, weights, photographs, count, typed)
 
 
 def find_request(folder: Path, manifest: dict[str, Any]) -> BuildRequest | None:
-    """Return what a gallery's folder was built from, where that still lies there unchanged, seen from here.
-
-    Args:
-        folder: the gallery.
-        manifest: its manifest, which keeps the command.
-    """
+    """Return what a folder was built from, as its manifest tells, where that still lies there unchanged."""
     gallery = manifest.get("gallery")
     try:
         words = shlex.split(str(gallery.get("command"))) if isinstance(gallery, dict) else []
-        if (
-            words[:3] != ["featvis", "gallery", "build"]
-            or len(words) < 4
-            or not is_copy(folder, Path(words[3]))
-        ):
+        if words[:3] != ["featvis", "gallery", "build"] or not is_copy(folder, Path(words[3])):
             return None
         options = dict(zip(words[4::2], words[5::2], strict=False))
         return make_request(words[3], folder, weights=options.get("--weights"))
-    except (UserError, ValueError):
+    except (UserError, ValueError, IndexError):
         return None

@@ -27,11 +27,7 @@ class Status:
 
 
 def read_status(folder: Path) -> Status:
-    """Count what a folder holds of what its last build planned.
-
-    Raises:
-        OutputError: there is no gallery.
-    """
+    """Count what a folder holds of what its last build planned."""
     manifest = read_manifest(folder) if folder.is_dir() else None
     if manifest is None:
         what = "holds no pictures that featvis wrote" if folder.is_dir() else "is no folder"
@@ -39,9 +35,8 @@ def read_status(folder: Path) -> Status:
     entries = {picture_name(entry): entry for entry in manifest["pictures"]}
     names = _planned(manifest)
     counted = [entry for name, entry in entries.items() if name in names] if names else [*entries.values()]
-    kinds = {"done": 0, "dead": 0, "failed": 0, "missing": 0}
     missing = [name for name in names if name not in entries]
-    kinds["missing"] = len(missing)
+    kinds = {"done": 0, "dead": 0, "failed": 0, "missing": len(missing)}
     stale = sum(entry.get("stale") is True for entry in entries.values())
     lacking = [_layer(name) for name in missing]
     for entry in counted:
@@ -55,12 +50,8 @@ def read_status(folder: Path) -> Status:
         kinds[kind] += 1
         if kind in ("missing", "failed"):
             lacking.append(str(entry.get("layer")))
-    return Status(
-        planned=len(names) if names else None,
-        stale=stale,
-        seconds_left=_seconds(lacking, list(entries.values())),
-        **kinds,
-    )
+    left = _seconds(lacking, list(entries.values()))
+    return Status(planned=len(names) if names else None, stale=stale, seconds_left=left, **kinds)
 
 
 def _planned(manifest: dict[str, Any]) -> dict[str, None]:

@@ -32,6 +32,8 @@ class AlphaImage(Wrapper):
     (4, ['alpha.pixels', 'color.pixels'])
     """
 
+    prefixes = ("color.", "alpha.")
+
     size: Size | None = None
     channels: AtLeastOne = 3
     inner: Inner = "fourier"
@@ -51,16 +53,6 @@ class AlphaImage(Wrapper):
         return made
 
     @property
-    def fits(self) -> bool:  # type: ignore[override]
-        """Whether the inner space does."""
-        return self.within.fits
-
-    @property
-    def held(self) -> frozenset[str]:  # type: ignore[override]
-        """What the inner space holds."""
-        return frozenset(prefix + name for prefix in ("color.", "alpha.") for name in self.within.held)
-
-    @property
     def image_channels(self) -> int:
         """The network's and α."""
         return self.channels + 1
@@ -71,14 +63,10 @@ class AlphaImage(Wrapper):
         return self.background_deviation, self.background_exponent
 
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
-        color, alpha = self.within.draw(generator, spread), self._opacity.draw(generator, spread)
-        return _both(color, alpha)
+        return _both(self.within.draw(generator, spread), self._opacity.draw(generator, spread))
 
-    def fit(self, image: Tensor) -> Parameters:
+    def begin(self, image: Tensor, generator: torch.Generator) -> Parameters:
         """Start from an image with alpha, or from one without, then half transparent."""
-        return self.begin(image, torch.Generator().manual_seed(0))
-
-    def begin(self, image: Tensor, generator: torch.Generator) -> Parameters:  # noqa: D102
         if image.shape[0] == self.channels and image.dim() == 3:
             image = torch.cat([image, torch.full_like(image[:1], 0.5)])
         image = self.check_image(image)

@@ -57,10 +57,8 @@ class ImageSpace(ABC):
     """A learning rate of Adam that suits it."""
     smallest: ClassVar[int] = 1
     """The least that the longer side of a canvas may be."""
-
     coupled: ClassVar[bool] = False
     """Whether a picture depends on its batch-mates (by design, as in shared)."""
-
     held: frozenset[str] = frozenset()
     """Names of parameters that are kept with the picture but not learned: their gradient is zero."""
 
@@ -90,11 +88,7 @@ class ImageSpace(ABC):
         return changed
 
     def grow(self, parameters: Parameters, larger: ImageSpace) -> Parameters:
-        """Return the parameters of a batch on ``larger``'s canvas that show the same images.
-
-        Raises:
-            CanvasError: this space cannot.
-        """
+        """Return a batch's parameters that show the same on ``larger``'s canvas; CanvasError if it cannot."""
         raise CanvasError(f"the image space {self.part_name!r} cannot grow its canvas; leave out stages")
 
     @abstractmethod
@@ -115,12 +109,7 @@ class ImageSpace(ABC):
         raise CanvasError(f"the image space {self.part_name!r} cannot start from an image")
 
     def begin(self, image: Tensor, generator: torch.Generator) -> Parameters:
-        """Return the parameters of a run that starts from ``image``, as :meth:`fit` does.
-
-        Args:
-            image: ``(C, H, W)`` in [0, 1].
-            generator: the picture's own chance, for what the image does not settle.
-        """
+        """As :meth:`fit`, with the picture's own chance for what the image does not settle."""
         return self.fit(image)
 
     @abstractmethod

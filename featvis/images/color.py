@@ -85,13 +85,10 @@ class ColoredImage(ImageSpace):
     statistics: str | None
 
     def __post_init__(self) -> None:
-        """Find before any compute that a file of statistics is none, is of other channels, or goes unused."""
-        if self.statistics is not None:
-            if not self.decorrelate:
-                raise RecipeError(
-                    "statistics are colours to decorrelate by; with decorrelate off, leave them out"
-                )
+        if self.statistics is not None:  # what is wrong with it shows before any compute
             statistics_of(self.statistics, self.channels)
+            if not self.decorrelate:
+                raise RecipeError("statistics are to decorrelate by; with decorrelate off, leave them out")
 
     @abstractmethod
     def decode_raw(self, parameters: Parameters) -> Tensor:
@@ -99,11 +96,12 @@ class ColoredImage(ImageSpace):
 
     def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
         raw = self.decode_raw(parameters)
-        return to_unit_range(raw, color_matrix(self.channels, self.decorrelate, raw.device, self.statistics))
+        return to_unit_range(raw, self._matrix(raw))
 
     def fit_raw(self, image: Tensor) -> Tensor:
         """Return the decorrelated channels of an image ``(C, H, W)``, float64."""
         image = self.check_image(image)
-        return from_unit_range(
-            image, color_matrix(self.channels, self.decorrelate, image.device, self.statistics)
-        )
+        return from_unit_range(image, self._matrix(image))
+
+    def _matrix(self, like: Tensor) -> Tensor | None:
+        return color_matrix(self.channels, self.decorrelate, like.device, self.statistics)

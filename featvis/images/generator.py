@@ -60,11 +60,10 @@ class GeneratorImage(ImageSpace):
         channels, height, width = _KEPT[self.generator][1]
         if channels != self.channels:
             raise CanvasError(f"the generator's images have {channels} channels, not {self.channels}")
-        if self.size is not None and (self.size[0] < height or self.size[1] < width):
-            raise CanvasError(
-                f"the generator's images are {height}x{width}; a canvas of {self.size[0]}x{self.size[1]} "
-                "does not hold them"
-            )
+        tall, wide = self.size or (height, width)
+        if tall < height or wide < width:
+            images = f"the generator's images are {height}x{width}"
+            raise CanvasError(f"{images}; a canvas of {tall}x{wide} does not hold them")
 
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
         return {"latent": torch.randn(tuple(self.latent), generator=generator) * (self.deviation * spread)}
@@ -109,7 +108,7 @@ def generator_image(
     ((16, 16), 3)
     """
     kept = copy.deepcopy(module).eval().requires_grad_(False)
-    first = next((value for value in kept.state_dict().values()), torch.empty(0))
+    first = next(iter(kept.state_dict().values()), torch.empty(0))
     try:
         with torch.no_grad():
             made: Any = kept(torch.zeros((2, *latent), device=first.device))

@@ -22,16 +22,14 @@ def level_sizes(levels: str, canvas: Size) -> tuple[Size, ...]:
     [1, 5, 9, 12]
     """
     longer = max(canvas)
-    octaves = longer.bit_length() if levels == "octaves" else 4
     sides = {
-        "four": [longer / 2**n for n in range(octaves)],
-        "octaves": [longer / 2**n for n in range(octaves)],
+        "four": [longer / 2**n for n in range(4)],
+        "octaves": [longer / 2**n for n in range(longer.bit_length())],
         "fourth": [*range(1, longer, 4), longer],
         "all": [*range(1, longer + 1)],
     }[levels]
-    sizes = {
-        (max(1, round(canvas[0] * side / longer)), max(1, round(canvas[1] * side / longer))) for side in sides
-    }
+    height, width = canvas
+    sizes = {(max(1, round(height * side / longer)), max(1, round(width * side / longer))) for side in sides}
     return tuple(sorted(sizes))
 
 
@@ -74,7 +72,5 @@ def draw_levels(
     levels: str, canvas: Size, channels: int, deviation: float, generator: torch.Generator
 ) -> list[Tensor]:
     """Draw each level, normal, the smallest first."""
-    return [
-        torch.randn((channels, *size), generator=generator) * deviation
-        for size in level_sizes(levels, canvas)
-    ]
+    sizes = level_sizes(levels, canvas)
+    return [torch.randn((channels, *size), generator=generator) * deviation for size in sizes]

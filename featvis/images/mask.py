@@ -41,12 +41,6 @@ class MaskedImage(Around):
     weights: tuple[tuple[Fraction, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that the region has a pixel.
-
-        Raises:
-            RecipeError: ``weights`` are no table.
-            CanvasError: no pixel lies in the region.
-        """
         super().__post_init__()
         if len({len(row) for row in self.weights}) > 1 or (self.weights and not self.weights[0]):
             raise RecipeError("mask: weights are rows of equal length, each with at least one number")
@@ -83,7 +77,6 @@ def _region(
             across = (columns - (left + right) / 2) / max(abs(right - left) / 2, 1e-9)
             inside = down[:, None] ** 2 + across[None] ** 2 <= 1
         else:
-            inside = ((rows >= top) & (rows < bottom))[:, None] & ((columns >= left) & (columns < right))[
-                None
-            ]
+            down, across = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
+            inside = down[:, None] & across[None]
         return inside.float().to(device)

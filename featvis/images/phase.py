@@ -141,16 +141,10 @@ def _make_waves(
 
 
 def _check_canvas(size: tuple[int, int], channels: int, statistics: str | None) -> None:
-    if statistics is None:
-        if max(size) < PhaseImage.smallest:
-            raise CanvasError(
-                f"the magnitudes of 'phase' need a side of at least {PhaseImage.smallest} pixels, "
-                f"got {size[0]}x{size[1]}"
-            )
-        return
-    measured = statistics_of(statistics, channels).size
+    if statistics is None and max(size) < PhaseImage.smallest:
+        least = f"the magnitudes of 'phase' need a side of at least {PhaseImage.smallest} pixels"
+        raise CanvasError(f"{least}, got {size[0]}x{size[1]}")
+    measured = statistics_of(statistics, channels).size if statistics is not None else tuple(size)
     if measured != tuple(size):
-        raise RecipeError(
-            f"statistics measured at {measured[0]}x{measured[1]} are none of a canvas of {size[0]}x{size[1]}"
-            f"; measure them with size=({size[0]}, {size[1]})"
-        )
+        where = f"statistics measured at {measured[0]}x{measured[1]} are none of a canvas of"
+        raise RecipeError(f"{where} {size[0]}x{size[1]}; measure them with size=({size[0]}, {size[1]})")

@@ -52,11 +52,6 @@ class SharedImage(Wrapper):
     decorrelate: bool = True
 
     def __post_init__(self) -> None:
-        """Check that something is shared, and that nothing within constrains the images.
-
-        Raises:
-            RecipeError: no scale, or ``inner`` is a mask, a ball, alpha or shares itself.
-        """
         super().__post_init__()
         if not self.scales:
             raise RecipeError("shared: scales names at least one (number, divisor), for instance [[1, 4]]")
@@ -64,16 +59,6 @@ class SharedImage(Wrapper):
             name = self.within.part_name
             hint = "once is enough" if name == "shared" else f"put it into that: {name} with inner shared"
             raise RecipeError(f"shared: what is shared would go past {name!r}; {hint}")
-
-    @property
-    def fits(self) -> bool:  # type: ignore[override]
-        """Whether the inner space does."""
-        return self.within.fits
-
-    @property
-    def held(self) -> frozenset[str]:  # type: ignore[override]
-        """What the inner space holds."""
-        return frozenset(INNER + name for name in self.within.held)
 
     def _shapes(self) -> list[tuple[int, ...]]:
         """The shape of one picture's copy of each shared image."""
@@ -90,11 +75,8 @@ class SharedImage(Wrapper):
             for place, shape in enumerate(self._shapes())
         }
 
-    def fit(self, image: Tensor) -> Parameters:
+    def begin(self, image: Tensor, generator: torch.Generator) -> Parameters:
         """Put the image into what is the picture's own; nothing is shared yet."""
-        return self.begin(image, torch.Generator().manual_seed(0))
-
-    def begin(self, image: Tensor, generator: torch.Generator) -> Parameters:  # noqa: D102
         own = prefixed(self.within.begin(image, generator), INNER)
         return own | {f"shared{place}": torch.zeros(shape) for place, shape in enumerate(self._shapes())}
 

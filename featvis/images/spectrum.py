@@ -14,10 +14,7 @@ def frequencies(height: int, width: int) -> Tensor:
 
 
 def falling_amplitudes(height: int, width: int, exponent: float) -> Tensor:
-    """Return 1 / max(|k|, 1/max(H, W)) ** exponent, the amplitudes of natural images at exponent 1.
-
-    The power law of Lucid's Fourier images, float64 ``(height, width // 2 + 1)``.
-    """
+    """Return 1 / max(|k|, 1/max(H, W)) ** exponent (Lucid), float64 ``(height, width // 2 + 1)``."""
     least = 1.0 / max(height, width)
     return frequencies(height, width).clamp(min=least) ** -exponent
 

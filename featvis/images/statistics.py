@@ -58,25 +58,12 @@ class ImageStatistics:
         return root_of(self.covariance)
 
     def save(self, path: str | Path) -> Path:
-        """Write a safetensors file, which recipes name as ``statistics``; it appears whole or not at all.
-
-        Raises:
-            OutputError: the place cannot be written.
-        """
-        arrays: dict[str, NDArray[Any]] = {
-            "covariance": self.covariance,
-            "mean": self.mean,
-            "magnitudes": self.magnitudes.astype(np.float32),
-        }
-        about = {
-            "format": FORMAT,
-            "images": self.images,
-            "skipped": self.skipped,
-            "size": self.size,
-            "fingerprint": self.fingerprint,
-        }
+        """Write a safetensors file, which recipes name as ``statistics``; it appears whole or not at all."""
+        arrays: dict[str, NDArray[Any]] = {"covariance": self.covariance, "mean": self.mean}
+        arrays["magnitudes"] = self.magnitudes.astype(np.float32)
+        about = {name: getattr(self, name) for name in ("images", "skipped", "size", "fingerprint")}
         # One entry, for safetensors writes several in any order.
-        return write_whole(Path(path), save(arrays, {"featvis": json.dumps(about)}))
+        return write_whole(Path(path), save(arrays, {"featvis": json.dumps({"format": FORMAT, **about})}))
 
 
 def root_of(covariance: Numbers) -> Numbers:
@@ -94,13 +81,7 @@ def root_of(covariance: Numbers) -> Numbers:
 
 
 def load_statistics(path: str | Path) -> ImageStatistics:
-    """Read what :meth:`ImageStatistics.save` wrote.
-
-    Args:
-        path: of the safetensors file.
-
-    Returns:
-        The statistics, as float64 arrays.
+    """Read the safetensors file that :meth:`ImageStatistics.save` wrote, as float64 arrays.
 
     Raises:
         OutputError: no such file, or not one of these.
@@ -118,15 +99,10 @@ def load_statistics(path: str | Path) -> ImageStatistics:
             about = json.loads((opened.metadata() or {}).get("featvis", "{}"))
             if about.get("format") != FORMAT:
                 raise OutputError(f"{path} holds no image statistics of this version of featvis")
-            height, width = about["size"]
+            size = int(about["size"][0]), int(about["size"][1])
             arrays = {name: opened.get_tensor(name).astype(np.float64) for name in opened.keys()}  # noqa: SIM118
-        statistics = ImageStatistics(
-            **arrays,
-            size=(int(height), int(width)),
-            images=int(about["images"]),
-            skipped=int(about["skipped"]),
-            fingerprint=about["fingerprint"],
-        )
+        counts: dict[str, Any] = {name: int(about[name]) for name in ("images", "skipped")}
+        statistics = ImageStatistics(**arrays, size=size, **counts, fingerprint=about["fingerprint"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise OutputError(f"{path} holds no image statistics: {error}") from None
     channels, (rows, columns) = statistics.channels, statistics.size
@@ -138,16 +114,10 @@ def load_statistics(path: str | Path) -> ImageStatistics:
 
 @lru_cache(maxsize=8)
 def statistics_of(pinned: str, channels: int) -> ImageStatistics:
-    """Return the statistics that a recipe names as ``PATH#sha256:DIGEST``, which was checked with it.
-
-    Raises:
-        RecipeError: they are of images of other channels.
-        OutputError: the file is none of statistics.
-    """
+    """Return the statistics that a recipe names as ``PATH#sha256:DIGEST``, which was checked with it."""
     path = pinned.rpartition(PIN)[0]
     statistics = load_statistics(Path(path).expanduser())
     if statistics.channels != channels:
-        raise RecipeError(
-            f"{path} is of images of {statistics.channels} channels, these images have {channels}"
-        )
+        own = statistics.channels
+        raise RecipeError(f"{path} is of images of {own} channels, these images have {channels}")
     return statistics

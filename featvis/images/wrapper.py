@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from featvis.spec import register
 
 _Self = TypeVar("_Self", bound="Wrapper")
 
-_HANDED_ON = ("starts_grey", "true_gradient", "any_size", "usual_rate", "smallest")
+_HANDED_ON = ("fits", "starts_grey", "true_gradient", "any_size", "usual_rate", "smallest")
 """What a wrapper says of itself as the inner space does."""
 
 INNER = "inner."
@@ -30,9 +30,10 @@ class Wrapper(ImageSpace):
     """
 
     inner: Any
+    prefixes: ClassVar[tuple[str, ...]] = (INNER,)
+    """Before the names of the inner space's parameters, for each space that is made of it."""
 
     def __post_init__(self) -> None:
-        """Build the inner space, so that its mistakes show at once."""
         self._set_within(self._built(self.channels))
 
     def _built(self, channels: int) -> ImageSpace:
@@ -49,11 +50,16 @@ class Wrapper(ImageSpace):
         object.__setattr__(self, "within", space)
         for flag in _HANDED_ON:
             object.__setattr__(self, flag, getattr(space, flag))
+        held = frozenset(prefix + name for prefix in self.prefixes for name in space.held)
+        object.__setattr__(self, "held", held)
         # What it adds itself cannot make pictures independent of each other again.
         object.__setattr__(self, "coupled", type(self).coupled or space.coupled)
 
     within: ImageSpace
     """The inner space, on this canvas."""
+
+    def fit(self, image: Tensor) -> Parameters:  # noqa: D102
+        return self.begin(image, torch.Generator().manual_seed(0))
 
     def resized(self: _Self, size: tuple[int, int]) -> _Self:  # noqa: D102
         if size == self.size:
@@ -78,21 +84,12 @@ class Around(Wrapper):
     Parameters: the inner space's as ``inner.NAME``, and ``around``, ``(B, C, H, W)``, which is held.
     """
 
-    @property
-    def held(self) -> frozenset[str]:  # type: ignore[override]
-        """``around``, and what the inner space holds."""
-        return frozenset({"around", *(INNER + name for name in self.within.held)})
-
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
         gray = torch.full((self.image_channels, *self.canvas), 0.5)
         return self._with(self.within.draw(generator, spread), gray)
 
-    def fit(self, image: Tensor) -> Parameters:
-        """Keep near ``image``; an inner space that cannot show it starts as it always does."""
-        return self.begin(image, torch.Generator().manual_seed(0))
-
     def begin(self, image: Tensor, generator: torch.Generator) -> Parameters:
-        """As :meth:`fit`, with the picture's own chance for an inner space that cannot show the image."""
+        """Keep near ``image``; an inner space that cannot show it starts as it always does."""
         image = self.check_image(image)
         inner = self.within
         fitted = inner.begin(image, generator) if inner.fits else inner.draw(generator)
@@ -116,6 +113,8 @@ class Around(Wrapper):
 
     def _set_within(self, space: ImageSpace) -> None:
         super()._set_within(space)
+        object.__setattr__(self, "fits", True)
+        object.__setattr__(self, "held", self.held | {"around"})
         object.__setattr__(self, "any_size", False)  # what it keeps near has one size
 
     def _with(self, inner: Parameters, around: Tensor) -> Parameters:

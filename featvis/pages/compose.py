@@ -14,7 +14,7 @@ from urllib.parse import quote
 import tomli_w
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from featvis.pages.entries import Entry, read_text
+from featvis.pages.entries import Entry, read_table, read_text
 from featvis.pages.examples import read_examples
 from featvis.pages.outline import Layer, Outline, Unit, make_outline
 from featvis.pages.trace import make_trace
@@ -29,30 +29,21 @@ _HERE = Path(__file__).parent
 
 
 def make_pages(manifest: dict[str, Any], examples: dict[str, Any] | None = None) -> dict[str, str]:
-    """Make the text of every page of a gallery, and of its stylesheet and script.
+    """Make the text of every page of a gallery, and of its stylesheet and script, by relative path.
 
-    Nothing is read but the two arguments, so the same manifest gives the same pages. Values of the wrong
-    type count as missing, a path that would leave the folder is not followed, all text is escaped.
-
-    Args:
-        manifest: what ``manifest.json`` holds.
-        examples: what ``examples.json`` holds; None where there is none.
-
-    Returns:
-        Relative path, with ``/`` between its parts, to text.
+    Nothing is read but what ``manifest.json`` and ``examples.json`` hold, so the same manifest gives the
+    same pages. Values of the wrong type count as missing, a path that would leave the folder is not
+    followed, all text is escaped.
     """
     outline = make_outline(manifest)
     site = _Site(manifest, outline)
     pages = {name: (_HERE / "assets" / Path(name).name).read_text("utf-8") for name in (STYLE, SCRIPT)}
-    pages["index.html"] = site.page(
-        "index.html", "index.html", sections=outline.sections, strip_length=_STRIP
-    )
-    photographs = read_examples(examples)
-    layers = outline.layers
+    index: dict[str, Any] = {"sections": outline.sections, "strip_length": _STRIP}
+    pages["index.html"] = site.page("index.html", "index.html", **index)
+    photographs, layers = read_examples(examples), outline.layers
     for place, layer in enumerate(layers):
-        pages[layer.page] = site.page(
-            layer.page, "layer.html", layer=layer, order=_order(layer), **_around(layers, place)
-        )
+        around = _around(layers, place)
+        pages[layer.page] = site.page(layer.page, "layer.html", layer=layer, order=_order(layer), **around)
         for at, unit in enumerate(layer.units):
             pages[unit.page] = site.page(
                 unit.page,
@@ -75,25 +66,21 @@ class _Site:
     outline: Outline
 
     def __post_init__(self) -> None:
-        gallery = self.manifest.get("gallery")
-        gallery = gallery if isinstance(gallery, dict) else {}
-        self.model = read_text(self.manifest.get("model")) or "a network"
-        recipes = self.manifest.get("recipes")
-        self.recipes: dict[str, Any] = recipes if isinstance(recipes, dict) else {}
-        entries = self.outline.entries
+        manifest, outline = self.manifest, self.outline
+        gallery, self.recipes = read_table(manifest.get("gallery")), read_table(manifest.get("recipes"))
+        self.model = read_text(manifest.get("model")) or "a network"
+        entries = outline.entries
         self.shared = {
             "title": read_text(gallery.get("title")) or self.model,
             "paragraphs": [part for part in read_text(gallery.get("text")).split("\n\n") if part.strip()],
             "build": read_text(gallery.get("command")),
             "model": self.model,
-            "weights": read_text(self.manifest.get("weights")),
-            "created": read_text(self.manifest.get("created")),
-            "version": read_text(self.manifest.get("featvis")),
+            "weights": read_text(manifest.get("weights")),
+            "created": read_text(manifest.get("created")),
+            "version": read_text(manifest.get("featvis")),
             "counts": {
                 "pictures": sum(entry.file is not None for entry in entries),
-                "units": sum(
-                    unit.number is not None for layer in self.outline.layers for unit in layer.units
-                ),
+                "units": sum(unit.number is not None for layer in outline.layers for unit in layer.units),
                 **{kind: sum(entry.status == kind for entry in entries) for kind in MEANING},
                 "stale": sum(entry.stale and entry.file is not None for entry in entries),
             },

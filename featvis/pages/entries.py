@@ -82,13 +82,10 @@ def read_entry(raw: dict[str, Any], recipes: dict[str, Any]) -> Entry:
             status = "missing"
             if raw.get("file") is not None:
                 reason = "what the manifest names as its file is no PNG inside this folder"
-    unit, variant = raw.get("unit"), raw.get("variant")
-    layer = read_text(raw.get("layer"))
-    known = isinstance(unit, int) and not isinstance(unit, bool) and 0 <= unit < _LARGEST_UNIT and layer
-    made = recipes.get(recipe)
-    size = read_size(raw.get("size")) or (read_size(made.get("size")) if isinstance(made, dict) else None)
-    verdicts, trace = raw.get("verdicts"), raw.get("trace")
-    scores = [read_number(item) for item in trace] if isinstance(trace, list) else []
+    unit, variant, layer = read_whole(raw.get("unit")), raw.get("variant"), read_text(raw.get("layer"))
+    known = unit is not None and 0 <= unit < _LARGEST_UNIT and layer
+    size = read_size(raw.get("size")) or read_size(read_table(recipes.get(recipe)).get("size"))
+    scores = [read_number(item) for item in read_list(raw.get("trace"))]
     return Entry(
         target=read_text(raw.get("target")),
         seed=read_whole(raw.get("seed")) or 0,
@@ -103,7 +100,7 @@ def read_entry(raw: dict[str, Any], recipes: dict[str, Any]) -> Entry:
         seconds=read_number(raw.get("seconds")),
         status=status,
         reason=reason,
-        verdicts=tuple(read_text(item) for item in verdicts) if isinstance(verdicts, list) else (),
+        verdicts=tuple(map(read_text, read_list(raw.get("verdicts")))),
         attempt=read_whole(raw.get("attempt")) or 0,
         variant=variant if variant in _VARIANTS else "picture",
         trace=tuple(item for item in scores if item is not None),
@@ -136,6 +133,16 @@ def read_number(value: Any) -> float | None:
         return float(value) if math.isfinite(value) else None
     except OverflowError:  # a whole number beyond every float
         return None
+
+
+def read_table(value: Any) -> dict[str, Any]:
+    """Return a table; what is none is empty."""
+    return value if isinstance(value, dict) else {}
+
+
+def read_list(value: Any) -> list[Any]:
+    """Return a list; what is none is empty."""
+    return value if isinstance(value, list) else []
 
 
 def read_whole(value: Any) -> int | None:

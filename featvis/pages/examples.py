@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from featvis.pages.entries import CROP_SUFFIXES, read_number, read_path, read_text, read_whole
+from featvis.pages.entries import CROP_SUFFIXES, read_list, read_number, read_path, read_text, read_whole
 from featvis.pages.outline import Unit
 from featvis.pages.words import compare_to_best, place_among
 
@@ -44,11 +44,9 @@ class Examples:
         table = self.units.get(f"{unit.lead.layer}:{unit.number}") if unit.number is not None else None
         if not isinstance(table, dict):
             return UnitExamples()
-        raws, quantiles = table.get("examples"), []
-        crops = tuple(
-            _read_crop(raw) for raw in (raws if isinstance(raws, list) else []) if isinstance(raw, dict)
-        )
-        for pair in table.get("quantiles") or [] if isinstance(table.get("quantiles"), list) else []:
+        quantiles = []
+        crops = tuple(_read_crop(raw) for raw in read_list(table.get("examples")) if isinstance(raw, dict))
+        for pair in read_list(table.get("quantiles")):
             if isinstance(pair, list) and len(pair) == 2:
                 fraction, value = read_number(pair[0]), read_number(pair[1])
                 if fraction is not None and value is not None and 0 <= fraction <= 1:
@@ -57,9 +55,8 @@ class Examples:
         lead = unit.lead
         score = lead.score if lead.file is not None and not lead.where and lead.variant == "picture" else None
         best = max((crop.value for crop in crops if crop.value is not None), default=None)
-        return UnitExamples(
-            crops, compare_to_best(score, best), place_among(score, sorted(quantiles), self.images)
-        )
+        among = place_among(score, sorted(quantiles), self.images)
+        return UnitExamples(crops, compare_to_best(score, best), among)
 
 
 def read_examples(raw: dict[str, Any] | None) -> Examples:
@@ -70,17 +67,17 @@ def read_examples(raw: dict[str, Any] | None) -> Examples:
 
 
 def _read_crop(raw: dict[str, Any]) -> Crop:
-    box = raw.get("box")
-    sides = [read_whole(side) for side in box] if isinstance(box, list) and len(box) == 4 else []
-    size = None
-    if sides and sides[2] is not None and sides[3] is not None:
-        size = (sides[2], sides[3]) if min(sides[2], sides[3]) > 0 else None
-    position = raw.get("position")
-    place = [read_whole(n) for n in position] if isinstance(position, list) and len(position) == 2 else []
+    box, position = _wholes(raw.get("box"), 4), _wholes(raw.get("position"), 2)
     return Crop(
         image=read_text(raw.get("image")),
         value=read_number(raw.get("value")),
-        position=(place[0], place[1]) if place and place[0] is not None and place[1] is not None else None,
-        size=size,
+        position=(position[0], position[1]) if position else None,
+        size=(box[2], box[3]) if box and min(box[2:]) > 0 else None,
         file=read_path(raw.get("file"), CROP_SUFFIXES),
     )
+
+
+def _wholes(value: Any, count: int) -> list[int]:
+    """Return a list of so many whole numbers; what is none is empty."""
+    numbers = [number for number in map(read_whole, read_list(value)) if number is not None]
+    return numbers if len(numbers) == count == len(read_list(value)) else []

@@ -24,17 +24,9 @@ _SUFFIXES = (".html", ".css", ".js", ".webp")
 def write_pages(folder: Path) -> list[Path]:
     """Write the pages of a folder of pictures, and small versions of the pictures; needs no torch.
 
-    A file that would not change is not touched, a page whose unit is gone is removed.
-
-    Args:
-        folder: holds ``manifest.json``, or pictures that it can be rebuilt from; perhaps ``examples.json``.
-
-    Returns:
-        The files that were written this time, ``index.html`` first if it is one of them.
-
-    Raises:
-        OutputError: no pictures there, ``examples.json`` is damaged, a page would replace a file that is not
-            ours or lie outside the folder, or the folder cannot be written.
+    A file that would not change is not touched, a page whose unit is gone is removed. What was written is
+    returned, ``index.html`` first. OutputError if there are no pictures, ``examples.json`` is damaged, or a
+    page would replace a file that is not ours or lie outside the folder.
     """
     if not folder.is_dir():
         raise OutputError(f"no folder {str(folder)!r}" if not folder.exists() else f"{folder} is a file")
@@ -72,16 +64,14 @@ def _look(
         return {**raw, "file": None, "reason": "its file lies outside this folder"}
     if not path.is_file():
         return {**raw, "file": None}
-    size = read_picture_size(path)
-    small = Entry("", 0, file=name).thumbnail
-    content = None
-    if size is not None and small is not None:
-        if is_outdated(folder / small, path):
-            content = make_thumbnail(path, thumbnail_size(size))
-            size = size if content is not None else None
-        if size is not None:
-            thumbnails[small] = content
-            return {**raw, "size": list(size)}
+    size, content = read_picture_size(path), None
+    small = str(Entry("", 0, file=name).thumbnail)
+    is_old = is_outdated(folder / small, path)
+    if size is not None and is_old:
+        content = make_thumbnail(path, thumbnail_size(size))
+    if size is not None and (content is not None or not is_old):
+        thumbnails[small] = content
+        return {**raw, "size": list(size)}
     return {**raw, "file": None, "reason": "its file is damaged; the same command as before renders it again"}
 
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from featvis.pages.entries import Entry, read_entry, read_text
+from featvis.pages.entries import Entry, read_entry, read_list, read_table, read_text
 from featvis.pages.words import is_praise
 from featvis.results.manifest import picture_name
 from featvis.results.store import safe_name
@@ -110,16 +110,15 @@ class Outline:
 
 def make_outline(manifest: dict[str, Any]) -> Outline:
     """Sort a manifest's entries into layers, units and sections."""
-    recipes = manifest.get("recipes")
-    raws = manifest.get("pictures")
+    recipes = read_table(manifest.get("recipes"))
     layers: dict[str, Layer] = {}
     units: dict[tuple[str, int | str], Unit] = {}
     named: dict[str, tuple[Layer, Unit]] = {}
     folders: set[str] = set()
-    for raw in raws if isinstance(raws, list) else []:
+    for raw in read_list(manifest.get("pictures")):
         if not isinstance(raw, dict):
             continue
-        entry = read_entry(raw, recipes if isinstance(recipes, dict) else {})
+        entry = read_entry(raw, recipes)
         if entry.layer not in layers:
             layers[entry.layer] = Layer(entry.layer, _folder(entry.layer, folders))
         layer = layers[entry.layer]
@@ -141,32 +140,27 @@ def make_outline(manifest: dict[str, Any]) -> Outline:
 
 
 def _sections(gallery: Any, layers: list[Layer], named: dict[str, tuple[Layer, Unit]]) -> list[Section]:
-    told = gallery.get("sections") if isinstance(gallery, dict) else None
-    if not isinstance(told, list) or not told:
-        return [_of_layer(layer) for layer in layers]
+    tables = read_list(read_table(gallery).get("sections"))
+    if not tables:
+        return [Section(layer.title, "", [Strip(layer, layer.units)], of_layer=True) for layer in layers]
     sections, seen = [], set()
-    for one in told:
-        if not isinstance(one, dict):
+    by_name = {layer.name: layer for layer in layers}
+    for table in tables:
+        if not isinstance(table, dict):
             continue
-        names = one.get("pictures")
-        names = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-        strips: dict[str, dict[str, Unit]] = {}
+        names = [name for name in read_list(table.get("pictures")) if isinstance(name, str)]
+        units: dict[str, dict[str, Unit]] = {}
         for layer, unit in (named[name] for name in names if name in named):
-            strips.setdefault(layer.name, {}).setdefault(unit.page, unit)
+            units.setdefault(layer.name, {}).setdefault(unit.page, unit)
             seen.add(unit.page)
-        by_name = {layer.name: layer for layer in layers}
-        found = [Strip(by_name[name], list(units.values())) for name, units in strips.items()]
-        sections.append(Section(read_text(one.get("title")), read_text(one.get("text")), found))
+        strips = [Strip(by_name[name], list(pages.values())) for name, pages in units.items()]
+        sections.append(Section(read_text(table.get("title")), read_text(table.get("text")), strips))
     # What no section names, such as pictures of an earlier config, is not hidden.
     rest = [Strip(layer, [unit for unit in layer.units if unit.page not in seen]) for layer in layers]
     rest = [strip for strip in rest if strip.units]
     if rest:
         sections.append(Section("Also in this folder", "", rest))
     return sections
-
-
-def _of_layer(layer: Layer) -> Section:
-    return Section(layer.title, "", [Strip(layer, layer.units)], of_layer=True)
 
 
 def _rank(entry: Entry) -> tuple[Any, ...]:

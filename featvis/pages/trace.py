@@ -14,10 +14,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 12, 40
 
 
 def make_trace(scores: Sequence[float], steps: int | None, name: str) -> Markup:
-    """Draw scores, evenly spread over a run; nothing for fewer than two, or for absurd ones.
-
-    ``name`` begins the ids in the SVG: letters and digits, another for each drawing of a page.
-    """
+    """Draw scores over a run, the SVG's ids after ``name``; nothing for fewer than two or absurd ones."""
     if len(scores) < 2 or max(map(abs, scores)) > 1e200:
         return Markup("")
     last = steps if steps is not None and steps > 0 else len(scores)

@@ -25,9 +25,6 @@ def search_seconds(
     """Predict what :func:`featvis.find_examples` will take; nothing is written to ``out``.
 
     Two passes, over 4 files and over 20, tell what a photograph costs and what happens once.
-
-    Raises:
-        UserError: as find_examples.
     """
     search = plan_search(model, folder, targets, out=out, count=count, size=None, batch=_BATCH)
     if not search.new:

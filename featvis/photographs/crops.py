@@ -27,9 +27,6 @@ def write_crops(
     """Cut the crops of a result's units, named relative to ``out``, from their photographs.
 
     Where a photograph cannot be read any more, ``file`` becomes None.
-
-    Raises:
-        OutputError: a crop cannot be written.
     """
     by_photo: dict[str, list[dict[str, Any]]] = {}
     for unit in units:

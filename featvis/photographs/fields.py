@@ -41,10 +41,7 @@ class Fields:
         channels: int,
         multiple: int | None,
     ) -> None:
-        """Prepare to measure with a tap of the wanted layers.
-
-        ``multiple`` is that by which a canvas may grow; None if the network takes one size.
-        """
+        """Prepare to measure; a canvas may grow by ``multiple``, None if the network takes one size."""
         self._activations = activations
         self._wanted = {name: layers[name] for name in wanted}
         self._channels = channels
@@ -71,11 +68,10 @@ class Fields:
             for key in keys
         ):
             self._measure(canvas)
+        kinds = [self._known[key][layer] for key in keys]
         rows, columns = (
-            edges.seen_by(position[axis], canvas[axis])
-            if (edges := self._known[axis, remainder][layer]) is not None
-            else None
-            for axis, remainder in keys
+            None if edges is None else edges.seen_by(position[axis], canvas[axis])
+            for axis, edges in enumerate(kinds)
         )
         return rows, columns
 
@@ -89,11 +85,9 @@ class Fields:
         # From one period of pixels to two: within the first, some are seen by no position of any kind.
         grown = range(max(self._period) + 1)
         down, across = self._period
-        first = self._reached([(slice(down + n), slice(across + n)) for n in grown], (height, width))
-        last = self._reached(
-            [(slice(height - down - n, None), slice(width - across - n, None)) for n in grown],
-            (height, width),
-        )
+        upper = [(slice(down + n), slice(across + n)) for n in grown]
+        lower = [(slice(height - down - n, None), slice(width - across - n, None)) for n in grown]
+        first, last = (self._reached(blocks, (height, width)) for blocks in (upper, lower))
         for axis in (0, 1):
             period, edges = self._period[axis], dict[str, _Edges | None]()
             for name, layer in self._wanted.items():
@@ -103,12 +97,8 @@ class Fields:
                 stride = size[axis] // positions if layer.kind == "tokens" else told
                 edges[name] = None
                 if name in first and stride and period % stride == 0:
-                    edges[name] = _Edges(
-                        first[name][axis][: period + 1],
-                        last[name][axis][: period + 1],
-                        side=size[axis],
-                        stride=stride,
-                    )
+                    starts, ends = (reached[name][axis][: period + 1] for reached in (first, last))
+                    edges[name] = _Edges(starts, ends, side=size[axis], stride=stride)
             before = self._known.get((axis, size[axis] % period), {})
             if all(one is None or one.side < size[axis] for one in before.values()):
                 self._known[axis, size[axis] % period] = edges
@@ -141,20 +131,10 @@ class Fields:
 
 
 class _Edges:
-    """First and last pixel along one axis of each kind of position, relative to its stride.
-
-    Which kind a position is of is its remainder by the number of kinds.
-    """
+    """First and last pixel along one axis of each kind of position (place modulo kinds), from its stride."""
 
     def __init__(self, starts: Tensor, ends: Tensor, *, side: int, stride: int) -> None:
-        """Read them off what growing blocks reach.
-
-        Args:
-            starts: ``(period + 1, positions)``, reached by the first period + n pixels.
-            ends: the same for the last pixels.
-            side: how many pixels there are.
-            stride: pixels from one position to the next.
-        """
+        """Read them off what the first, the last period + n pixels reach: ``(period + 1, positions)``."""
         period = len(starts) - 1
         self.side, self._stride, kinds = side, stride, period // stride
         self._edges: list[Interval | None] = []

@@ -25,13 +25,6 @@ Read = TypeVar("Read")
 # Formats whose decoders only decode: an EPS file, for one, would be run by Ghostscript.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 
-_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-
 
 @dataclass(frozen=True)
 class Listing:
@@ -47,22 +40,21 @@ class Listing:
 def list_files(folder: Path, out: Path | None = None) -> Listing:
     """List the files of a folder and its sub-folders; hidden ones and our own output are left out.
 
-    The fingerprint is of paths, sizes and times, not of contents: a folder of a million photographs is
-    known again in seconds. A copy with new times counts as another folder, which costs a pass and no more.
-
-    Args:
-        folder: flat, or with a sub-folder for each class; links to folders are followed, each once.
-        out: where examples are written, which may lie within.
-
-    Raises:
-        UserError: no such folder, or it cannot be read.
+    Links to folders are followed, each once. The fingerprint is of paths, sizes and times, not of contents:
+    a folder of a million photographs is known again in seconds. A copy with new times counts as another
+    folder, which costs a pass and no more.
     """
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise UserError(f"the folder of photographs {str(folder)!r} {what}")
     own = _own_output(folder, out)
     digest, listed, visited = hashlib.sha256(), [], set()
-    for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse(folder)):
+
+    def refuse(error: OSError) -> None:
+        if Path(str(error.filename)) == folder:
+            raise UserError(f"cannot read the folder of photographs {folder}: {error.strerror or error}")
+
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         about_folder = os.stat(place)
         if (about_folder.st_dev, about_folder.st_ino) in visited:  # a link back to a folder above it
             folders.clear()
@@ -93,14 +85,6 @@ def _own_output(folder: Path, out: Path | None) -> set[Path]:
     return own if out.resolve() == folder.resolve() else {*own, out.resolve()}
 
 
-def _refuse(folder: Path) -> Callable[[OSError], None]:
-    def refuse(error: OSError) -> None:
-        if Path(str(error.filename)) == folder:
-            raise UserError(f"cannot read the folder of photographs {folder}: {error.strerror or error}")
-
-    return refuse
-
-
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
     """Within it no decoder warns: what cannot be read is counted, what can be read is read."""
@@ -117,18 +101,15 @@ def read_photo(path: Path, channels: int) -> Image.Image | None:
     Pillow's limit for decompression bombs is not decoded.
     """
     try:
-        with Image.open(path, formats=_readable_formats()) as opened:
+        Image.init()
+        readable = [name for name in _FORMATS if name in Image.OPEN]
+        with Image.open(path, formats=readable) as opened:
             if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
                 return None
             opened.load()
             return _plain(_upright(opened), "RGB" if channels == 3 else "L")
     except Exception:  # on broken files decoders raise whatever they like
         return None
-
-
-def _readable_formats() -> list[str]:
-    Image.init()
-    return [name for name in _FORMATS if name in Image.OPEN]
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -162,7 +143,8 @@ def _as_8_bit(levels: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
 
 def resampling(interpolation: str) -> Image.Resampling:
     """Return Pillow's filter for a network's way of resizing; all but ``nearest`` are antialiased."""
-    return _FILTERS.get(interpolation, Image.Resampling.BICUBIC)
+    known = interpolation in ("nearest", "bilinear", "lanczos")
+    return Image.Resampling[interpolation.upper() if known else "BICUBIC"]
 
 
 def read_ahead(read: Callable[[str], Read], names: Sequence[str], ahead: int) -> Iterator[Read]:

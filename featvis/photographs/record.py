@@ -37,13 +37,7 @@ def crop_name(key: str, rank: int) -> str:
 
 
 def read_record(out: Path, about: Result, photos: Collection[str]) -> Result | None:
-    """Return an earlier result if it answers the same question; of its units those that are sound.
-
-    Args:
-        out: the output folder.
-        about: everything that values depend on; all of it must agree.
-        photos: the names that the folder holds; a unit that names others is left out.
-    """
+    """Return an earlier result if all of ``about`` agrees; of its units those that name only ``photos``."""
     try:
         before = json.loads((out / RECORD).read_text("utf-8"))
     except (OSError, ValueError):
@@ -57,11 +51,7 @@ def read_record(out: Path, about: Result, photos: Collection[str]) -> Result | N
 
 
 def write_record(out: Path, result: Result) -> None:
-    """Write the result; it appears whole or not at all.
-
-    Raises:
-        OutputError: the place cannot be written.
-    """
+    """Write the result; it appears whole or not at all."""
     # Names that are no UTF-8 stay what they are: JSON's escapes hold them.
     write_whole(out / RECORD, (json.dumps(result, indent=1) + "\n").encode())
 
@@ -70,11 +60,8 @@ def without_crops(out: Path, result: Result) -> list[str]:
     """Return the keys of the units whose crops are not all there."""
     if not result["crops_written"]:
         return list(result["units"])
-    return [
-        key
-        for key, unit in result["units"].items()
-        if not all(crop["file"] is None or (out / crop["file"]).is_file() for crop in unit["examples"])
-    ]
+    files = {key: [crop["file"] for crop in unit["examples"]] for key, unit in result["units"].items()}
+    return [key for key, names in files.items() if not all(n is None or (out / n).is_file() for n in names)]
 
 
 def remove_strays(out: Path, result: Result) -> None:

@@ -137,21 +137,13 @@ def plan_search(
     size = (int(size[0]), int(size[1])) if size is not None else model.input_size
     wanted = _checked(model, targets, size)
     listing = list_files(folder, out)
-    about: dict[str, Any] = {
-        "fingerprint": listing.fingerprint,
-        "weights": model.fingerprint(),
-        "size": list(size),
-        "interpolation": model.interpolation,
-        "count": count,
-        "format": _FORMAT,
-    }
+    about: dict[str, Any] = {"fingerprint": listing.fingerprint, "weights": model.fingerprint()}
+    about |= {"size": list(size), "interpolation": model.interpolation, "count": count, "format": _FORMAT}
     before = read_record(out, about, set(listing.names)) if out is not None else None
-    known = before["units"] if before is not None else {}
-    new = {
-        layer: [unit for unit in chosen if key_of(layer, unit) not in known]
-        for layer, chosen in wanted.items()
-    }
-    new = {layer: chosen for layer, chosen in new.items() if chosen}
+    known, new = before["units"] if before is not None else {}, {}
+    for layer, chosen in wanted.items():
+        if units := [unit for unit in chosen if key_of(layer, unit) not in known]:
+            new[layer] = units
     return SearchPlan(listing, out, size, about, before, wanted, new)
 
 

@@ -47,9 +47,6 @@ def image_statistics(
         channels: of the images.
         say: is told how far it is, a line at a time.
 
-    Returns:
-        Covariance, mean and magnitudes, with how many images were read and skipped.
-
     Raises:
         UserError: no such folder, no image of so many channels in it, ``out`` cannot be written.
 
@@ -69,26 +66,17 @@ def image_statistics(
     if out is not None and out.resolve().is_relative_to(Path(folder).resolve()):
         raise OutputError(f"{out} would lie among the photographs that it is about; name a place outside")
     if out is not None and out.exists():
-        before = _read_again(out)
+        try:
+            before = load_statistics(out)
+        except OutputError as error:
+            raise OutputError(f"{error}; it is not written over") from None
         if (before.fingerprint, before.size, before.channels) == (listing.fingerprint, canvas, channels):
             return before
     with quiet_decoders():
-        measured = _measure(listing, canvas, channels, say or _say_nothing)
+        measured = _measure(listing, canvas, channels, say or (lambda line: None))
     if out is not None:
         measured.save(out)
     return measured
-
-
-def _read_again(out: Path) -> ImageStatistics:
-    """Read what an earlier call wrote; another file is not written over."""
-    try:
-        return load_statistics(out)
-    except OutputError as error:
-        raise OutputError(f"{error}; it is not written over") from None
-
-
-def _say_nothing(line: str) -> None:
-    pass
 
 
 def _measure(
@@ -105,19 +93,13 @@ def _measure(
         images += 1
     skipped = len(listing.names) - images
     if not images:
-        raise UserError(
-            f"{listing.folder} holds no image of {channels} channels that can be read ({skipped:,} files "
-            "were skipped)"
-        )
+        what = f"no image of {channels} channels that can be read ({skipped:,} files were skipped)"
+        raise UserError(f"{listing.folder} holds {what}")
     covariance, mean = covariance / images, mean / images
     root = root_of(covariance)
     if np.linalg.matrix_rank(root) < channels or np.linalg.cond(root) > 1e4:
-        warnings.warn(
-            f"{listing.folder}: some channels hardly vary on their own; their decorrelated magnitudes are "
-            "mostly rounding",
-            FeatvisWarning,
-            stacklevel=3,
-        )
+        what = "some channels hardly vary on their own; their decorrelated magnitudes are mostly rounding"
+        warnings.warn(f"{listing.folder}: {what}", FeatvisWarning, stacklevel=3)
     back = np.linalg.pinv(root)
     magnitudes = np.zeros((channels, size[0], size[1] // 2 + 1))
     for canvas in _canvases(listing, size, channels, say, "magnitudes"):
@@ -159,15 +141,13 @@ def _array_canvas(path: Path, size: tuple[int, int], channels: int) -> Canvas | 
     except (OSError, ValueError, EOFError):
         return None
     whole = array.dtype == np.uint8
-    if array.ndim != 3 or len(array) != channels or 0 in array.shape:
-        return None
-    if not whole and not np.issubdtype(array.dtype, np.floating):
+    of_levels = whole or np.issubdtype(array.dtype, np.floating)
+    if array.ndim != 3 or len(array) != channels or 0 in array.shape or not of_levels:
         return None
     values = array.astype(np.float32) / (255 if whole else 1)
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
         return None
     frame = frame_middle((values.shape[1], values.shape[2]), size)
-    layers = [
-        frame.lay(Image.fromarray(np.ascontiguousarray(layer)), Image.Resampling.BICUBIC) for layer in values
-    ]
+    images = [Image.fromarray(np.ascontiguousarray(layer)) for layer in values]
+    layers = [frame.lay(image, Image.Resampling.BICUBIC) for image in images]
     return np.concatenate(layers).astype(np.float64)

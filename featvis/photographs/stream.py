@@ -32,12 +32,11 @@ _SECONDS_BETWEEN_WORDS = 5.0
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a pass over a folder found."""
+    """What a pass over a folder found, the units' entries by ``layer:unit``."""
 
     images: int
     skipped: int
     units: dict[str, dict[str, Any]]
-    """Entries of the result by ``layer:unit``."""
 
 
 def search_folder(
@@ -50,19 +49,14 @@ def search_folder(
     batch: int,
     say: Callable[[str], None] | None,
 ) -> SearchResult:
-    """Show every photograph to the network once and keep the ``count`` best of each wanted unit, by layer.
-
-    Raises:
-        UserError: no file is a photograph.
-    """
+    """Show every photograph to the network once and keep the ``count`` best of each wanted unit."""
     layers = model.at(size).layers
     search = _Pass(model, layers, wanted, size=size, count=count)
     with model.tap(list(wanted), size=size) as tap:
         search.run(tap, listing, batch, say)
     if not search.images:
-        raise UserError(
-            f"{listing.folder} holds no photograph that can be read ({search.skipped:,} files were skipped)"
-        )
+        skipped = f"{search.skipped:,} files were skipped"
+        raise UserError(f"{listing.folder} holds no photograph that can be read ({skipped})")
     gridded = [name for name in wanted if layers[name].kind in GRIDDED]
     if not gridded:
         return SearchResult(search.images, search.skipped, search.entries(listing, None))
@@ -181,26 +175,16 @@ class _Pass:
         self, listing: Listing, fields: Fields | None, kept: _Kept, unit: int, place: int
     ) -> dict[str, Any]:
         key, filled = key_of(kept.layer.name, unit), self._sampling.filled
-        examples: list[dict[str, Any]] = []
-        best = kept.best
-        for value, number, where in zip(
-            best.values[place].tolist(),
-            best.numbers[place].tolist(),
-            best.places[place].tolist(),
-            strict=True,
-        ):
+        best, examples = kept.best, list[dict[str, Any]]()
+        columns = (tensor[place].tolist() for tensor in (best.values, best.numbers, best.places))
+        for rank, (value, number, where) in enumerate(zip(*columns, strict=True)):
             if value == -np.inf:
                 break  # fewer photographs than asked for, or no finite value
             position = position_of(where)
-            examples.append(
-                {
-                    "image": listing.names[number],
-                    "value": _number(value),
-                    "position": list(position) if position else None,
-                    "box": self._box(fields, kept.layer.name, position, number),
-                    "file": crop_name(key, len(examples)),
-                }
-            )
+            example = {"image": listing.names[number], "value": _number(value)}
+            example["position"] = list(position) if position else None
+            example["box"] = self._box(fields, kept.layer.name, position, number)
+            examples.append({**example, "file": crop_name(key, rank)})
         best_score = float(kept.best_score.values[place, 0])
         has_score = best_score != -np.inf
         return {

@@ -15,10 +15,7 @@ SAMPLE = 4096
 
 
 class Best:
-    """The best photographs of each unit so far: tensors of units x count, however many come by.
-
-    Equal values go to the earlier photograph, whatever the order they come in.
-    """
+    """The best photographs of each unit so far, units x count; equal values go to the earlier photograph."""
 
     def __init__(self, units: int, count: int) -> None:
         self.values = torch.full((units, count), -torch.inf)
@@ -26,13 +23,7 @@ class Best:
         self.places = torch.full((units, count), -1)
 
     def add(self, values: Tensor, places: Tensor, numbers: Tensor) -> None:
-        """Take the values of some photographs.
-
-        Args:
-            values: ``(B, units)``.
-            places: ``(B, units)``, where on the map; kept beside the value.
-            numbers: ``(B,)``, the photographs' places in the listing.
-        """
+        """Take values and places ``(B, units)`` of photographs, ``(B,)`` their numbers in the listing."""
         count = self.values.shape[1]
         together = torch.cat((self.values, values.T), 1)
         whose = torch.cat((self.numbers, numbers.expand(len(self.numbers), -1)), 1)
@@ -115,8 +106,5 @@ class Spread:
         sample = sample[np.isfinite(sample)].astype(np.float64)
         if not sample.size:
             return [None] * len(shares)
-        quantiles = np.quantile(sample, shares)
-        return [
-            float(self._largest[unit] if share == 1 else value)
-            for share, value in zip(shares, quantiles, strict=True)
-        ]
+        pairs = zip(shares, np.quantile(sample, shares), strict=True)
+        return [float(self._largest[unit] if share == 1 else value) for share, value in pairs]

@@ -18,12 +18,7 @@ KINDS = ("gif", "mp4")
 
 
 def check_video(kind: str, fps: float = 12.0) -> None:
-    """Check that such a video can be written.
-
-    Raises:
-        OutputError: neither ``gif`` nor ``mp4``, or no encoder is installed.
-        RecipeError: no possible number of frames a second.
-    """
+    """Find before anything is rendered that such a video cannot be written."""
     if kind not in KINDS:
         raise OutputError(f"a video is .gif or .mp4, got {kind!r}")
     if not 0 < fps <= 50:
@@ -33,15 +28,9 @@ def check_video(kind: str, fps: float = 12.0) -> None:
 
 
 def encode(arrays: Sequence[NDArray[np.uint8]], kind: str, fps: float) -> bytes:
-    """Return the file of frames ``(H, W, 3)`` of one size.
-
-    Raises:
-        OutputError: no encoder is installed.
-    """
-    return _gif(arrays, fps) if kind == "gif" else _mp4(arrays, fps)
-
-
-def _gif(arrays: Sequence[NDArray[np.uint8]], fps: float) -> bytes:
+    """Return the file of frames ``(H, W, 3)`` of one size."""
+    if kind == "mp4":
+        return _mp4(arrays, fps)
     from PIL import Image
 
     images = [Image.fromarray(array) for array in arrays]

@@ -24,7 +24,7 @@ Frame = Picture | Image.Image | Tensor | NDArray[np.uint8]
 
 
 def video(frames: Iterable[Frame], path: str | Path, fps: float = 12.0) -> Path:
-    """Write a GIF or, with the extra ``featvis[video]``, an MP4 (H.264); it appears whole or not at all.
+    """Write a GIF or, with the extra ``featvis[video]``, an MP4 (H.264), whole or not at all; give its path.
 
     Args:
         frames: one after another, of one size: pictures, PIL images, float tensors ``(C, H, W)`` in [0, 1],
@@ -32,9 +32,6 @@ def video(frames: Iterable[Frame], path: str | Path, fps: float = 12.0) -> Path:
         path: its ending says which, ``.gif`` or ``.mp4``. An MP4's sides are even: an odd one gets its last
             row or column twice.
         fps: frames a second; a GIF counts hundredths of seconds, two at least.
-
-    Returns:
-        The file's path.
 
     Raises:
         OutputError: another ending, no encoder for MP4, a place that cannot be written.
@@ -96,12 +93,7 @@ def morph(pictures: Sequence[Picture], frames: int = 24) -> list[Tensor]:
 
 
 def check_morph(pictures: Sequence[tuple[dict[str, Any], tuple[int, int]]], channels: int) -> ImageSpace:
-    """Return the image space in which pictures, each (space as in a recipe, size), turn into each other.
-
-    Raises:
-        RecipeError: fewer than two pictures, or an image space that cannot show any image.
-        CanvasError: pictures of two sizes.
-    """
+    """Return the image space in which pictures, each (space as in a recipe, size), turn into each other."""
     if len(pictures) < 2:
         raise RecipeError(f"a morph takes two pictures or more, got {len(pictures)}")
     sizes = {size for _, size in pictures}
@@ -119,9 +111,7 @@ def _array(frame: Frame) -> NDArray[np.uint8]:
     """``(H, W, 3)``."""
     if isinstance(frame, Image.Image):
         return np.asarray(frame.convert("RGB"))
-    levels = frame
-    if isinstance(levels, Picture):
-        levels = levels.levels
+    levels = frame.levels if isinstance(frame, Picture) else frame
     if isinstance(levels, Tensor):
         levels = to_levels(levels.clamp(0, 1))
     if levels.ndim != 3 or levels.shape[0] not in (1, 3):

@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 from filelock import FileLock, Timeout
 
@@ -21,11 +20,7 @@ _PATIENCE = 0.1
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[FolderLock]:
-    """Make a folder, hold it for a build, and clear away what a killed one left half-written.
-
-    Raises:
-        OutputError: it cannot be made or written, or another command is writing to it.
-    """
+    """Make a folder, hold it for a build, and clear away what a killed one left half-written."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     check_writable(folder)
     try:
@@ -37,11 +32,7 @@ def hold(folder: Path) -> Iterator[FolderLock]:
 
 
 class FolderLock:
-    """Holds a folder while a build or its pages are written to it; the process' end lets go of it.
-
-    Raises:
-        OutputError: another process holds it, or the folder cannot be written.
-    """
+    """Holds a folder while a build or its pages are written to it; the process' end lets go of it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / LOCK
@@ -63,9 +54,7 @@ class FolderLock:
             self._path.write_text(f"{os.getpid()}\n", "ascii")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._is_there():  # removed while it is held, so that nobody else's is
             with contextlib.suppress(OSError):
                 self._path.unlink()

@@ -24,11 +24,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def read_sound_manifest(folder: Path) -> dict[str, Any] | None:
-    """Read a folder's manifest; None if it is not there or damaged.
-
-    Raises:
-        OutputError: a later featvis wrote it, or the folder is none.
-    """
+    """Read a folder's manifest; None if it is damaged or missing. OutputError: a later featvis wrote it."""
     path = folder / MANIFEST
     try:
         loaded = json.loads(path.read_text("utf-8"))
@@ -60,9 +56,8 @@ def rebuild_manifest(folder: Path) -> dict[str, Any] | None:
     """Make a manifest from the PNGs in a folder; None if none of them is ours."""
     from featvis.results.picture import load_picture
 
-    top: dict[str, Any] | None = None
-    entries = []
-    recipes = {}
+    top: dict[str, Any] = {}
+    entries, recipes = [], {}
     for path in picture_files(folder):
         try:
             picture = load_picture(path)
@@ -71,14 +66,9 @@ def rebuild_manifest(folder: Path) -> dict[str, Any] | None:
         entry = picture.entry(path.relative_to(folder).as_posix())
         entries.append(entry)
         recipes[entry["recipe"]] = picture.recipe
-        top = top or {
-            "featvis": __version__,
-            "model": picture.model,
-            "weights": picture.weights,
-            "recipe": picture.recipe,
-            "recipes": recipes,
-        }
-    return {**top, "pictures": entries} if top is not None else None
+        about = {name: getattr(picture, name) for name in ("model", "weights", "recipe")}
+        top = top or {"featvis": __version__, **about, "recipes": recipes}
+    return {**top, "pictures": entries} if top else None
 
 
 def picture_files(folder: Path) -> list[Path]:
@@ -92,9 +82,8 @@ def picture_files(folder: Path) -> list[Path]:
 
 def _is_entry(entry: Any, folder: Path) -> bool:
     """Whether a manifest's entry is one that we could have written, its file inside the folder."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("target"), str):
-        return False
-    if not isinstance(entry.get("seed"), int) or not isinstance(entry.get("key"), str):
+    types = {"target": str, "seed": int, "key": str}
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(n), kind) for n, kind in types.items()):
         return False
     if entry.get("status") in ("dead", "failed"):  # no picture of them
         return True

@@ -79,7 +79,6 @@ class Picture:
     """How opaque each pixel is, ``(H, W)``: how much the score depended on it over the run; if asked for."""
 
     def __post_init__(self) -> None:
-        """Count the evaluations if they are not told."""
         if not self.evaluations:
             steps = self.taken or self.recipe.get("steps") or 0
             self.evaluations = int(steps) * int(self.recipe.get("copies", 1))
@@ -135,11 +134,7 @@ class Picture:
 
     @property
     def cut_out(self) -> Image.Image:
-        """The picture, its levels as they are saved, as opaque as :attr:`transparency` says (RGBA or LA).
-
-        Raises:
-            OutputError: that was not kept, or the picture has not 1 or 3 channels.
-        """
+        """The picture, as opaque as :attr:`transparency` says (RGBA or LA); OutputError if it cannot be."""
         if self.transparency is None or self.levels.shape[0] not in (1, 3):
             raise OutputError(f"{self.target}: no transparency; it is kept with fv.render(transparency=True)")
         image = self.pil
@@ -148,24 +143,14 @@ class Picture:
 
     def entry(self, file: str | None = None) -> dict[str, Any]:
         """Return what the manifest says of this picture."""
+        names = ("target", "layer", "unit", "label", "variant", "seed", "key", "score", "start_score")
         entry = {
             "file": file,
-            "target": self.target,
-            "layer": self.layer,
-            "unit": self.unit,
-            "label": self.label,
-            "variant": self.variant,
-            "seed": self.seed,
-            "key": self.key,
-            "score": self.score,
-            "start_score": self.start_score,
+            **{name: getattr(self, name) for name in names},
             "recipe": recipe_id(self.recipe),
             "steps": self.taken or self.recipe.get("steps"),
             "seconds": round(self.seconds, 3),
-            "status": self.status,
-            "verdicts": self.verdicts,
-            "trace": self.trace,
-            "attempt": self.attempt,
+            **{name: getattr(self, name) for name in ("status", "verdicts", "trace", "attempt")},
         }
         if self.asked_key is not None:
             entry["asked_key"] = self.asked_key
@@ -180,9 +165,7 @@ class Picture:
         # The seconds it took differ from run to run, so only the manifest tells them.
         entry = {key: value for key, value in self.entry().items() if key not in ("file", "seconds")}
         content = {**entry, "channels": int(self.levels.shape[0]), "recipe": self.recipe}
-        content |= {"model": self.model, "weights": self.weights}
-        if self.alpha:
-            content["alpha"] = True
+        content |= {"model": self.model, "weights": self.weights, **({"alpha": True} if self.alpha else {})}
         info = PngImagePlugin.PngInfo()
         info.add_text(CHUNK, json.dumps(content, sort_keys=True))
         buffer = io.BytesIO()
@@ -190,11 +173,7 @@ class Picture:
         return buffer.getvalue()
 
     def save(self, path: str | Path) -> Path:
-        """Write the PNG; it appears whole or not at all.
-
-        Raises:
-            OutputError: the place cannot be written.
-        """
+        """Write the PNG, whole or not at all; OutputError if the place cannot be written."""
         return write_whole(Path(path), self.png())
 
     def _repr_png_(self) -> bytes:
@@ -202,13 +181,9 @@ class Picture:
 
 
 def load_picture(path: str | Path) -> Picture:
-    """Read a picture back from its PNG, with its recipe.
+    """Read a picture back from the PNG that featvis wrote, with its recipe.
 
-    Args:
-        path: of a PNG that featvis wrote.
-
-    Returns:
-        The picture as it was saved; snapshots, transparency, seconds and preprocessing are not in the file.
+    Its snapshots, transparency, seconds and preprocessing are not in the file.
 
     Raises:
         OutputError: not there, damaged, or not made by featvis.

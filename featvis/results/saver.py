@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 
 from featvis.results.picture import Picture
 
@@ -21,7 +20,6 @@ class Saver:
     """
 
     def __init__(self, add: Callable[[Picture], object], note: Callable[[], object]) -> None:
-        """Save by ``add``, and by ``note`` write down now and then what is there."""
         self._add, self._note = add, note
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="featvis-saver")
         self._pending: list[Future[None]] = []
@@ -39,17 +37,13 @@ class Saver:
             self._noted = time.monotonic()
 
     def _check(self, *, wait: bool) -> None:
-        done = self._pending if wait else [future for future in self._pending if future.done()]
-        self._pending = [] if wait else [future for future in self._pending if not future.done()]
-        for future in done:
-            future.result()
+        while self._pending and (wait or self._pending[0].done()):  # one thread: they end in their order
+            self._pending.pop(0).result()
 
     def __enter__(self) -> Saver:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._thread.shutdown(wait=True)
         if kind is None:
             self._check(wait=True)

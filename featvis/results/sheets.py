@@ -72,14 +72,10 @@ def make_sheet(
     title: str = "",
     dead: Collection[int] = (),
 ) -> Image.Image:
-    """Put images side by side, row by row, each over its caption; none of them is scaled.
+    """Put images side by side, row by row, each over its caption's lines; none of them is scaled.
 
-    Args:
-        tiles: of any sizes; each cell has the largest's.
-        captions: for each image its lines, equally many; empty for none. A line that is too long is cut.
-        columns: how many.
-        title: a line above.
-        dead: the places of those that are crossed out instead.
+    Each cell has the largest image's size; a line that is too long is cut; ``dead`` are the places of those
+    that are crossed out instead.
     """
     width, height = max(tile.width for tile in tiles), max(tile.height for tile in tiles)
     letter = max(10, min(16, width // 11))
@@ -90,8 +86,7 @@ def make_sheet(
     across = max(columns * (width + _GAP), math.ceil(font.getlength(title)) + _GAP) + _GAP
     sheet = Image.new("RGB", (across, top + rows * (height + strip + _GAP) + _GAP), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    if title:
-        draw.text((_GAP, _GAP), title, fill=_INK, font=font)
+    draw.text((_GAP, _GAP), title, fill=_INK, font=font)
     for place, tile in enumerate(tiles):
         left = _GAP + place % columns * (width + _GAP)
         upper = top + _GAP + place // columns * (height + strip + _GAP)
@@ -108,21 +103,16 @@ def make_sheet(
 def _strips(
     pictures: Sequence[Picture], columns: int | None, *, captions: bool, title: str, cell: int | None
 ) -> Image.Image:
-    """Put the grids of the layers one below the other."""
     layers: dict[str, list[Picture]] = {}
     for picture in pictures:
         layers.setdefault(picture.layer, []).append(picture)
     wide = columns or min(16, max(map(len, layers.values())))
-    sheets = [
-        grid(group, wide, captions=captions, title=layer or "objectives", cell=cell)
-        for layer, group in layers.items()
-    ]
-    font = ImageFont.load_default(16)
+    named = [(layer or "objectives", group) for layer, group in layers.items()]
+    sheets = [grid(group, wide, captions=captions, title=name, cell=cell) for name, group in named]
     top = 30 if title else 0
     size = (max(sheet.width for sheet in sheets), top + sum(sheet.height for sheet in sheets))
     whole = Image.new("RGB", size, _PAPER)
-    if title:
-        ImageDraw.Draw(whole).text((_GAP, _GAP), title, fill=_INK, font=font)
+    ImageDraw.Draw(whole).text((_GAP, _GAP), title, fill=_INK, font=ImageFont.load_default(16))
     for sheet in sheets:
         whole.paste(sheet, (0, top))
         top += sheet.height

@@ -38,11 +38,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, *, model: str, weights: str, recipe: dict[str, Any]) -> None:
-        """Open or begin a folder.
-
-        Raises:
-            OutputError: it cannot be written, or holds another network's pictures.
-        """
+        """Open or begin a folder; OutputError if it cannot be written or is another network's."""
         self.folder = folder
         self.top: dict[str, Any] = {
             "featvis": __version__,
@@ -57,16 +53,14 @@ class Store:
         """What the user should know of the folder, each one line."""
         sound = read_sound_manifest(folder) if folder.exists() else None
         before = sound or (rebuild_manifest(folder) if folder.exists() else None)
-        if before is not None and sound is None:
-            what = "does not read" if (folder / MANIFEST).exists() else "is not there"
-            count = len(before["pictures"])
-            self.notes.append(f"{folder / MANIFEST} {what}: made anew from {count} pictures")
         if before is not None:
+            if sound is None:
+                what = "does not read" if (folder / MANIFEST).exists() else "is not there"
+                count = len(before["pictures"])
+                self.notes.append(f"{folder / MANIFEST} {what}: made anew from {count} pictures")
             check_same_network(folder, before, weights)
-            self.top["created"] = before.get("created", self.top["created"])
-            self.top["recipes"] = before.get("recipes", {})
-            if "gallery" in before:
-                self.top["gallery"] = before["gallery"]
+            kept = ("created", "recipes", "gallery")
+            self.top |= {name: before[name] for name in kept if name in before}
             self.entries = {picture_name(entry): entry for entry in before.get("pictures", [])}
         check_writable(folder)
         self.adopt()
@@ -110,14 +104,14 @@ class Store:
 
     def add(self, picture: Picture) -> Path | None:
         """Write a picture's file (none for a dead unit) and remember its entry."""
+        name = file_name(picture)
         if picture.status == "dead":
-            path, name = None, None
-            (self.folder / file_name(picture)).unlink(missing_ok=True)  # of an earlier recipe
-        else:
-            name = file_name(picture)
-            path = picture.save(self.folder / name)
-            if picture.has_own_view:
-                _write_beside(picture, path)
+            (self.folder / name).unlink(missing_ok=True)  # of an earlier recipe
+            self._enter(picture, None, anew=True)
+            return None
+        path = picture.save(self.folder / name)
+        if picture.has_own_view:
+            _write_beside(picture, path)
         self._enter(picture, name, anew=True)
         return path
 
@@ -142,14 +136,7 @@ class Store:
 def made_with(
     manifest: Mapping[str, Any], layer: str, recipe: Recipe, but: Collection[str]
 ) -> dict[str, Any] | None:
-    """Return the recipe by which a folder's first picture of a layer was made, if it is this one.
-
-    Args:
-        manifest: the folder's.
-        layer: the layer's name.
-        recipe: the recipe that is asked for.
-        but: its fields that may differ.
-    """
+    """Return the recipe of a folder's first picture of a layer, if but for some fields it is this one."""
     asked = {name: value for name, value in recipe.to_json().items() if name not in but}
     for entry in sorted(manifest.get("pictures", []), key=_place):
         made: dict[str, Any] = manifest.get("recipes", {}).get(entry.get("recipe"), {})
@@ -159,11 +146,7 @@ def made_with(
 
 
 def check_same_network(folder: Path, manifest: Mapping[str, Any], weights: str) -> None:
-    """Find that a folder is another network's.
-
-    Raises:
-        OutputError: it is.
-    """
+    """Raise OutputError for a folder that is another network's."""
     if manifest.get("pictures") and manifest.get("weights") != weights:
         raise OutputError(
             f"{folder} holds pictures of {manifest.get('model')!r} with other weights; choose another --out"
@@ -210,11 +193,7 @@ def file_name(picture: Place) -> str:
 
 
 def check_writable(folder: Path) -> None:
-    """Make the folder and write into it once; leave nothing behind if that fails.
-
-    Raises:
-        OutputError: it cannot be made or written.
-    """
+    """Make the folder and write into it once; OutputError, and nothing left behind, if that fails."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

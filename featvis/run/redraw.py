@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from featvis.errors import OutputError, RecipeError
@@ -165,20 +165,6 @@ def as_image(image: Tensor) -> Image.Image:
     """Return an image ``(C, H, W)`` in [0, 1] as Pillow's."""
     levels = to_levels(image)
     return Image.fromarray(levels[0] if levels.shape[0] == 1 else levels.transpose(1, 2, 0).copy())
-
-
-def side_by_side(images: Sequence[tuple[str, Image.Image]]) -> Image.Image:
-    """Return images of one size in a row, each under its caption."""
-    width, height = images[0][1].size
-    gap, letter = 6, max(10, min(16, width // 14))
-    font = ImageFont.load_default(letter)
-    sheet = Image.new("RGB", (len(images) * (width + gap) + gap, height + letter + 3 * gap), (255, 255, 255))
-    draw = ImageDraw.Draw(sheet)
-    for place, (name, image) in enumerate(images):
-        left = gap + place * (width + gap)
-        draw.text((left, gap), name, fill=(32, 32, 32), font=font)
-        sheet.paste(image.convert("RGB"), (left, letter + 2 * gap))
-    return sheet
 
 
 def _done(path: Path, key: str) -> Picture | None:

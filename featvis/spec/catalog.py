@@ -59,8 +59,7 @@ def parts_of(family: str) -> list[Entry]:
         fields = schema.model_fields
         # As a recipe would write them: a range that stays is no pair of ranges.
         required: dict[str, Any] = {"options": {}} if "options" in fields else {}
-        made = schema.model_construct(**required)
-        written = made.model_dump(mode="json")
+        written = schema.model_construct(**required).model_dump(mode="json")
         options = tuple(
             (key, values_of(field.description or ""), "" if field.is_required() else repr(written[key]))
             for key, field in fields.items()
@@ -101,14 +100,10 @@ def markdown() -> str:
             for paragraph in (entry.about, *entry.more):
                 lines += [paragraph, ""]
             if entry.options:
-                lines += markdown_table(
-                    ("option", "values", "default"),
-                    [(f"`{a}`", b, f"`{c}`" if c else "required") for a, b, c in entry.options],
-                )
-        made = constructors(family)
-        if made:
-            lines += ["### From Python", ""]
-            lines += markdown_table(("call", "what it is"), [(f"`{call.name}`", call.about) for call in made])
+                rows = [(f"`{a}`", b, f"`{c}`" if c else "required") for a, b, c in entry.options]
+                lines += markdown_table(("option", "values", "default"), rows)
+        if calls := [(f"`{call.name}`", call.about) for call in constructors(family)]:
+            lines += ["### From Python", "", *markdown_table(("call", "what it is"), calls)]
     return "\n".join(lines)
 
 

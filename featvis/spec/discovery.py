@@ -33,13 +33,7 @@ Made = TypeVar("Made", bound=Callable[..., Any])
 
 
 class Register(Generic[Entry]):
-    """What the files of one package enter by one decorator.
-
-    Args:
-        package: for instance ``featvis.models.sources``; its ``__path__`` says which folders are read.
-        decorator: its name as the files write it.
-        schema: makes an entry of the decorator's arguments.
-    """
+    """What the files of one package enter by one decorator, whose arguments ``schema`` makes an entry of."""
 
     def __init__(self, package: str, decorator: str, schema: Callable[..., Entry]) -> None:
         self.package, self.decorator, self.schema = package, decorator, schema
@@ -62,11 +56,7 @@ class Register(Generic[Entry]):
         return decorate
 
     def find(self, name: str) -> Any:
-        """Return the class or function entered under a name, importing its file.
-
-        Raises:
-            KeyError: there is none.
-        """
+        """Return what is entered under a name, importing its file; KeyError if there is nothing."""
         files = self._read()
         if name in files:
             importlib.import_module(f"{self.package}.{files[name][0]}")

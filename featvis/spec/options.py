@@ -48,9 +48,8 @@ def _constant_as_number(value: tuple[float, float]) -> float | list[float]:
 
 
 def _as_inner(value: Any) -> Any:
-    if isinstance(value, str) or hasattr(value, "part_name"):
-        return value
-    if isinstance(value, dict) and isinstance(value.get("name"), str):
+    is_table = isinstance(value, dict) and isinstance(value.get("name"), str)
+    if is_table or isinstance(value, str) or hasattr(value, "part_name"):
         return value
     raise ValueError(f"an image space, its name, or a table with its name is expected, got {value!r}")
 
@@ -94,10 +93,8 @@ def _pin(value: str) -> str:
     try:
         digest = hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:32]
     except OSError as error:
-        raise ValueError(
-            f"{path!r} cannot be read ({error.strerror or error}); "
-            "fv.image_statistics(folder, out=...) makes such a file"
-        ) from None
+        hint = "fv.image_statistics(folder, out=...) makes such a file"
+        raise ValueError(f"{path!r} cannot be read ({error.strerror or error}); {hint}") from None
     if pinned and pinned != digest:
         raise ValueError(f"{path!r} holds other statistics than those the recipe was made with")
     return f"{path}{PIN}{digest}"

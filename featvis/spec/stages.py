@@ -28,9 +28,7 @@ def plan_stages(stages: Sequence[tuple[Size, float]], size: Size, steps: int) ->
     planned: list[Stage] = []
     first = 0
     for canvas, share in (*stages, (size, 1.0)):
-        last = min(steps, round(share * steps))
-        if canvas == size:
-            last = steps
+        last = steps if canvas == size else min(steps, round(share * steps))
         if last > first:
             planned.append(Stage(canvas, first, last))
             first = last

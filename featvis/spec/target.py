@@ -45,7 +45,6 @@ class Target:
     position: tuple[int, int] | None = None
 
     def __str__(self) -> str:
-        """Write the address as the grammar reads it."""
         where = "" if self.position is None else f"@{self.position[0]},{self.position[1]}"
         return f"{self.layer}:{self.unit}{where}"
 
@@ -76,11 +75,7 @@ _AND = " | "
 def name_set(name: str, first: int, count: int, among: Sequence[str] = ()) -> str:
     """Return how a target is called of which ``count`` pictures are rendered together, from seed ``first``.
 
-    Args:
-        name: the target's own.
-        first: the first seed.
-        count: how many seeds.
-        among: the names of all targets of its set, if it has several.
+    ``among`` are the names of all targets of its set, if it has several.
 
     >>> name_set("conv:4", 0, 4), read_set("seeds 0-3 of conv:4"), read_set("conv:4")
     ('seeds 0-3 of conv:4', ((0, 4), 'conv:4'), (None, 'conv:4'))
@@ -112,9 +107,6 @@ def read_among(name: str) -> list[str]:
 
 def parse_request(text: str) -> Request:
     """Read an address; numbers are checked against the layer later, by :func:`expand`.
-
-    Raises:
-        TargetError: the text is no address.
 
     >>> parse_request("features.28:0:64")
     Request(layer='features.28', units='0:64', position=None)
@@ -158,9 +150,6 @@ class VectorRequest:
 def parse_vectors(text: str) -> VectorRequest | None:
     """Read an address of directions in a file; None if the text is another kind of address.
 
-    Raises:
-        TargetError: it names a file but no layer or no key.
-
     >>> parse_vectors("blocks.3@sae.safetensors:decoder:0:8").rows
     '0:8'
     >>> parse_vectors("blocks.3:0:8") is None
@@ -177,25 +166,17 @@ def parse_vectors(text: str) -> VectorRequest | None:
 
 
 def expand(request: Request, units: int, labels: Sequence[str] = ()) -> list[Target]:
-    """Turn a request into targets, in the order written, each once.
+    """Turn a request into targets, in the order written, each once; ``labels`` are the units' synonyms.
 
-    Args:
-        request: what :func:`parse_request` returned.
-        units: how many units the layer has.
-        labels: names of the units (synonyms separated by commas), if the layer has names.
-
-    Raises:
-        TargetError: a unit out of range, an empty range, an unknown or ambiguous name.
+    TargetError for a unit out of range, an empty range, an unknown or ambiguous name.
 
     >>> [str(t) for t in expand(parse_request("conv:4,0:6:2"), units=6)]
     ['conv:4', 'conv:0', 'conv:2']
     >>> [str(t) for t in expand(parse_request("fc:Corgi"), 3, ["cat", "Pembroke, corgi", "dog"])]
     ['fc:1']
     """
-    chosen: dict[int, None] = {}
-    for index in _indices(request, units, labels):
-        chosen.setdefault(index)
-    return [Target(request.layer, index, request.position) for index in chosen]
+    indices = dict.fromkeys(_indices(request, units, labels))
+    return [Target(request.layer, index, request.position) for index in indices]
 
 
 def _indices(request: Request, units: int, labels: Sequence[str]) -> list[int]:
@@ -215,10 +196,8 @@ def _indices(request: Request, units: int, labels: Sequence[str]) -> list[int]:
             stop = match[2]
             if (stop and int(stop) > units) or not span:
                 what = "reaches past the last unit" if span else "holds no unit"
-                raise TargetError(
-                    f"{request.layer}:{part} {what}; {request.layer} has units 0 to {units - 1} "
-                    f"(write {request.layer}:0:{units} for all)"
-                )
+                has = f"{request.layer} has units 0 to {units - 1} (write {request.layer}:0:{units} for all)"
+                raise TargetError(f"{request.layer}:{part} {what}; {has}")
             indices.extend(span)
         elif _NUMBER.match(part):
             index = int(part)
@@ -236,11 +215,9 @@ def _by_name(request: Request, name: str, labels: Sequence[str], *, required: bo
     if not labels:
         if not required:
             return None
-        raise TargetError(
-            f"{request.layer}:{name}: the units of {request.layer!r} have no names; "
-            "give numbers, for instance "
-            f"'{request.layer}:0:8'"
-        )
+        layer = request.layer
+        what = f"the units of {layer!r} have no names; give numbers, for instance '{layer}:0:8'"
+        raise TargetError(f"{layer}:{name}: {what}")
     # As written first: ImageNet has 'cardigan' (a garment) and 'Cardigan' (a dog).
     spelled, wanted = name.strip(), name.strip().casefold()
     matches = (

@@ -33,7 +33,6 @@ class Background(Transform):
     numbers = FIELDS * (2 * WAVES + 1) ** 2
 
     def __init__(self, deviation: float = 1.0, exponent: float = 1.0) -> None:
-        """Make backgrounds of this deviation and spectrum."""
         self.deviation, self.exponent = deviation, exponent
 
     def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:

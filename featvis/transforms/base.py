@@ -44,15 +44,7 @@ class Transform(ABC):
         return 1
 
     def check(self, canvas: Size, shown_size: Size) -> None:  # noqa: B027  (most can change anything)
-        """Find before any run that images of a canvas cannot be changed so.
-
-        Args:
-            canvas: (height, width) of the images that come in.
-            shown_size: (height, width) of the images that the network is shown.
-
-        Raises:
-            CanvasError: they cannot.
-        """
+        """Raise CanvasError, before any run, if images of this size cannot be changed so."""
 
     @abstractmethod
     def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:

@@ -20,11 +20,7 @@ def with_background(transforms: Sequence[Transform], backdrop: tuple[float, floa
 
 
 def check_transforms(transforms: Sequence[Transform], canvas: Size, shown_size: Size) -> None:
-    """Find before a run that one of its transforms cannot change what it is given.
-
-    Raises:
-        CanvasError: it cannot.
-    """
+    """Raise CanvasError for a transform that cannot change what it is given, before a run."""
     for transform, (before, after) in zip(transforms, sizes_of(transforms, canvas, shown_size), strict=True):
         transform.check(before, after)
 
@@ -58,13 +54,7 @@ class Chain:
         shown_size: Size,
         device: torch.device,
     ) -> None:
-        """Draw everything that the run will need.
-
-        Args:
-            streams: for each lane, a function from a purpose to the generator for it.
-            shown_size: (height, width) that the network is shown; a plain resample is put in front if no
-                transform resizes.
-        """
+        """Draw everything that the run will need; ``streams`` give each lane's generator for a purpose."""
         self.shown_size = shown_size
         self.transforms = list(transforms)
         if canvas != shown_size and not any(transform.resizes for transform in self.transforms):
@@ -83,19 +73,13 @@ class Chain:
     ) -> Tensor:
         """Return each picture's score ``(B,)``: the mean over what the network saw of it.
 
-        Args:
-            objective: takes activations and images of B pictures.
-            activations: of all copies, each with ``copies * B`` as its first axis.
-            images: ``(B, C, H, W)``, before the transforms.
+        ``activations`` are of all copies, ``copies * B``; ``images`` ``(B, C, H, W)`` before the transforms.
         """
         if self.copies == 1:
             return objective(activations, images)
-        lanes = images.shape[0]
-        scores = [
-            objective({name: values[first : first + lanes] for name, values in activations.items()}, images)
-            for first in range(0, self.copies * lanes, lanes)
-        ]
-        return torch.stack(scores).mean(0)
+        parts = {name: values.chunk(self.copies) for name, values in activations.items()}
+        copies = [{name: part[copy] for name, part in parts.items()} for copy in range(self.copies)]
+        return torch.stack([objective(copy, images) for copy in copies]).mean(0)
 
     def redraw(self, lane: int, stream: Callable[[str], torch.Generator]) -> None:
         """Give a lane to another picture, with that picture's own draws."""
@@ -117,20 +101,14 @@ class Chain:
         every_field: list[Tensor | None] = []
         sizes = sizes_of(self.transforms, self._canvas, self.shown_size)
         for place, (transform, (before, after)) in enumerate(zip(self.transforms, sizes, strict=True)):
-            if transform.copies() > 1:
-                streams = [
-                    _of_copy(stream, f"{place}.{copy}")
-                    for copy in range(transform.copies())
-                    for stream in streams
-                ]
-            purpose = f"{place} {transform.part_name}"
-            numbers = torch.stack(
-                [draws.uniform(stream(purpose), steps, transform.numbers) for stream in streams]
-            )
+            if (count := transform.copies()) > 1:
+                copies = [f"{place}.{copy}" for copy in range(count)]
+                streams = [_of_copy(stream, copy) for copy in copies for stream in streams]
+            purpose, count = f"{place} {transform.part_name}", transform.numbers
+            numbers = torch.stack([draws.uniform(stream(purpose), steps, count) for stream in streams])
             every_value.append(transform.prepare(numbers, progress, before, after).to(device))
-            fields = [
-                transform.draw_field(stream(purpose + " field"), self._channels, after) for stream in streams
-            ]
+            own = [stream(purpose + " field") for stream in streams]
+            fields = [transform.draw_field(generator, self._channels, after) for generator in own]
             drawn = [field for field in fields if field is not None]
             every_field.append(transform.keep_fields(torch.stack(drawn).to(device)) if drawn else None)
         return every_value, every_field
@@ -138,9 +116,7 @@ class Chain:
     def __call__(self, images: Tensor, step: int | Tensor) -> Tensor:
         """Return the images that the network is shown at this step, ``(copies * B, C, *shown_size)``.
 
-        Args:
-            images: ``(B, C, H, W)``.
-            step: its number; as a tensor on the device, ``(1,)`` or one for each lane, it is read there.
+        ``step`` is a number, or a tensor on the device, ``(1,)`` or one for each lane, which is read there.
         """
         for transform, values, field in zip(self.transforms, self._values, self._fields, strict=True):
             size = self.shown_size if transform.resizes else (images.shape[2], images.shape[3])

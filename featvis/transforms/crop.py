@@ -49,8 +49,7 @@ class Crop(Transform):
         side = drawn(self.side, progress.double(), draw[..., 0])
         if self.pixels:
             self.check(canvas, shown_size)
-            edge = min(largest_box(canvas, shown_size))
-            side = torch.full_like(side, self.pixels / edge)
+            side = torch.full_like(side, self.pixels / min(largest_box(canvas, shown_size)))
         return box_maps(side, draw[..., 1], draw[..., 2], canvas, shown_size)
 
     def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
@@ -72,14 +71,9 @@ def largest_box(canvas: Size, shown_size: Size) -> tuple[float, float]:
 
 
 def box_maps(side: Tensor, down: Tensor, right: Tensor, canvas: Size, shown_size: Size) -> Tensor:
-    """Return the affine maps ``(…, 6)`` of boxes inside the canvas.
+    """Return the affine maps ``(…, 6)`` of boxes in the canvas, ``side`` a share of the largest one's.
 
-    Args:
-        side: of each box, as a share of the largest.
-        down: where it lies among the places inside: 0 at the top, 1 at the bottom.
-        right: the same, from left to right.
-        canvas: (height, width) that the boxes lie in.
-        shown_size: (height, width) that a box is resized to.
+    ``down`` and ``right`` say where among the places inside: 0 at the top or left, 1 at the other end.
     """
     box = largest_box(canvas, shown_size)
     height, width = (side * edge / whole for edge, whole in zip(box, canvas, strict=True))

@@ -59,7 +59,10 @@ class Kornia(Transform):
             # A list of a recipe stands where kornia wants a tuple.
             return kinds[self.augmentation](**{name: _tuples(value) for name, value in options.items()})
         except Exception as error:
-            raise RecipeError(f"{self.augmentation}: {' '.join(str(error).split())[:160]}") from None
+            raise self._refused(error) from None
+
+    def _refused(self, error: Exception) -> RecipeError:
+        return RecipeError(f"{self.augmentation}: {' '.join(str(error).split())[:160]}")
 
     def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         """Return a seed for each picture and step, ``(lanes, steps, 1)``."""
@@ -75,8 +78,7 @@ class Kornia(Transform):
                 try:
                     shown.append(self._module(image))
                 except (AssertionError, TypeError, ValueError) as error:
-                    reason = " ".join(str(error).split())[:160]
-                    raise RecipeError(f"{self.augmentation}: {reason}") from None
+                    raise self._refused(error) from None
         changed = torch.cat(shown)
         if changed.shape != images.shape:
             raise RecipeError(
@@ -91,16 +93,13 @@ def _augmentations() -> dict[str, Any]:
         import kornia.augmentation
     except ImportError:
         raise RecipeError("the transform kornia needs kornia: pip install 'featvis[kornia]'") from None
-    base = kornia.augmentation.AugmentationBase2D
-    mixing = kornia.augmentation.MixAugmentationBaseV2
+    base, mixing = kornia.augmentation.AugmentationBase2D, kornia.augmentation.MixAugmentationBaseV2
+    kinds = {name: kind for name, kind in vars(kornia.augmentation).items() if inspect.isclass(kind)}
     return {
         name: kind
-        for name, kind in vars(kornia.augmentation).items()
-        if inspect.isclass(kind)
-        and issubclass(kind, base)
-        and not issubclass(kind, mixing)
-        and not inspect.isabstract(kind)
-        and not name.endswith(("Base2D", "BaseV2"))
+        for name, kind in kinds.items()
+        if issubclass(kind, base) and not issubclass(kind, mixing) and not inspect.isabstract(kind)
+        if not name.endswith(("Base2D", "BaseV2"))
     }
 
 

@@ -42,12 +42,8 @@ def transform(function: Function, *, name: str, numbers: int = 4) -> Transform:
         raise RecipeError(f"transform {name!r} is one of featvis' own; choose another name")
     if isinstance(numbers, bool) or not isinstance(numbers, int) or numbers < 1:
         raise RecipeError(f"transform {name!r}: numbers is a whole number from 1 up, got {numbers!r}")
-    body: dict[str, Any] = {
-        "__module__": "user",
-        "__doc__": function.__doc__,
-        "numbers": numbers,
-        "function": staticmethod(function),
-    }
+    body: dict[str, Any] = {"__module__": "user", "__doc__": function.__doc__, "numbers": numbers}
+    body["function"] = staticmethod(function)
     made: Transform = register.part(name)(type("UserTransform", (_Called,), body))()
     return made
 

@@ -67,10 +67,8 @@ def _rolled(field: Tensor, values: Tensor) -> Tensor:
     columns = (torch.arange(width, device=device) + values[:, 1:2].long()) % width
     lane = torch.arange(lanes, device=device)[:, None, None, None]
     channel = torch.arange(channels, device=device)[None, :, None, None]
-    return (
-        field[lane, channel, rows[:, None, :, None], columns[:, None, None, :]]
-        * values[:, 2, None, None, None]
-    )
+    rolled = field[lane, channel, rows[:, None, :, None], columns[:, None, None, :]]
+    return rolled * values[:, 2, None, None, None]
 
 
 class _WithWindow(torch.autograd.Function):

@@ -19,16 +19,11 @@ FIXED_POINT_BITS = 30
 
 
 def resample(images: Tensor, values: Tensor, shown_size: Size, pad: Pad) -> Tensor:
-    """Look at ``images`` ``(B, C, H, W)`` through affine maps ``(B, 6)``, bilinear: ``(B, C, *shown_size)``.
+    """Look at ``images`` ``(B, C, H, W)`` in [0, 1] through affine maps ``(B, 6)``: ``(B, C, *shown_size)``.
 
-    On a CPU by ``grid_sample``. A GPU's ``grid_sample`` adds up its gradient in whatever order its
-    threads arrive, so there the same is done by sums that do not depend on an order.
-
-    Args:
-        images: in [0, 1].
-        values: as ``affine_grid`` wants them, columns first.
-        shown_size: (height, width) of the result.
-        pad: what lies beyond the border.
+    Bilinear; ``values`` as ``affine_grid`` wants them, columns first. On a CPU by ``grid_sample``. A GPU's
+    adds up its gradient in whatever order its threads arrive, so there the same is done by sums without an
+    order.
     """
     grid = make_grid(values, shown_size)
     shifted = images - GRAY if pad == "gray" else images
@@ -104,13 +99,11 @@ def _taps(grid: Tensor, height: int, width: int, pad: Pad) -> list[tuple[Tensor,
         column, row = (_within(place, side, pad) for place, side in ((column, width), (row, height)))
     left, top = column.floor(), row.floor()
     taps = []
-    for down in (0, 1):
-        for right in (0, 1):
-            y, x = top + down, left + right
-            weight = (1 - (row - y).abs()) * (1 - (column - x).abs())
-            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-            index = y.clamp(0, height - 1).long() * width + x.clamp(0, width - 1).long()
-            taps.append((index.flatten(1), torch.where(inside, weight, torch.zeros_like(weight)).flatten(1)))
+    for y, x in ((top + down, left + right) for down in (0, 1) for right in (0, 1)):
+        weight = (1 - (row - y).abs()) * (1 - (column - x).abs())
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        index = y.clamp(0, height - 1).long() * width + x.clamp(0, width - 1).long()
+        taps.append((index.flatten(1), torch.where(inside, weight, torch.zeros_like(weight)).flatten(1)))
     return taps
 
 

@@ -59,15 +59,9 @@ class Warp(Transform):
         window_height = max(height, width * shown_size[0] / shown_size[1])
         window_width = max(width, height * shown_size[1] / shown_size[0])
         cosine, sine = scale * angle.cos(), scale * angle.sin()
-        rows = (
-            cosine * (window_width / width),
-            -sine * (window_height / width),
-            2 * right / width,
-            sine * (window_width / height),
-            cosine * (window_height / height),
-            2 * down / height,
-        )
-        return torch.stack(rows, dim=-1).float()
+        first = (cosine * (window_width / width), -sine * (window_height / width), 2 * right / width)
+        second = (sine * (window_width / height), cosine * (window_height / height), 2 * down / height)
+        return torch.stack((*first, *second), dim=-1).float()
 
     def apply(self, images: Tensor, values: Tensor, field: Tensor | None, shown_size: Size) -> Tensor:
         """Resample ``images`` to ``(B, C, *shown_size)``."""
