@@ -110,11 +110,7 @@ def extremal_mask(score: Score, image: Tensor, *, area: float = 0.1, steps: int 
 def extremal(score: Score, image: Tensor, area: float = 0.1, steps: int = 300) -> Extremal:
     """Find the mask of mean ``area`` that preserves the score best while the rest is blurred.
 
-    Args:
-        score: of the target.
-        image: ``(1, C, H, W)`` in [0, 1].
-        area: share of the canvas.
-        steps: of gradient ascent with momentum .9.
+    By ``steps`` of gradient ascent with momentum .9, on one image ``(1, C, H, W)``.
     """
     size = (image.shape[2], image.shape[3])
     cell = max(2, round(CELL * min(size)))

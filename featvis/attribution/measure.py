@@ -12,15 +12,8 @@ from featvis.attribution.scoring import Score
 def curve(score: Score, image: Tensor, values: Tensor, filler: Tensor, steps: int = 16) -> Tensor:
     """Return the scores ``(steps + 1,)`` while more and more of an image is put into ``filler``.
 
-    The pixels of the largest values come first, an equal number with each step. Insertion is this;
+    The pixels of the map's largest ``values`` come first, an equal number with each step. Insertion is this;
     deletion is the same with image and filler exchanged (Petsiuk et al. 2018).
-
-    Args:
-        score: of the target.
-        image: ``(1, C, H, W)``.
-        values: the map ``(H, W)``.
-        filler: like ``image``.
-        steps: how many.
     """
     count = values.numel()
     order = values.flatten().argsort(descending=True, stable=True)

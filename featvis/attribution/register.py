@@ -81,11 +81,7 @@ def methods() -> dict[str, Method]:
 
 
 def find_method(name: str) -> Callable[..., Outcome]:
-    """Import a method and return its function.
-
-    Raises:
-        ModelError: a package that it needs is not installed.
-    """
+    """Import a method and return its function; a ModelError says which package it lacks."""
     entry = methods()[name]
     try:
         if entry.needs:
@@ -100,17 +96,9 @@ def find_method(name: str) -> Callable[..., Outcome]:
 
 
 def check_options(names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check options for some methods: every option that is given must mean something to one of them.
+    """Check options for some methods and return those that are given, that is, are not None.
 
-    Args:
-        names: of the methods.
-        given: the options; those that are None count as not given.
-
-    Returns:
-        The options that are given.
-
-    Raises:
-        RecipeError: an unknown option or method, a value out of range, an option that none of them takes.
+    Every option that is given must mean something to one of them, else a RecipeError is raised.
 
     >>> check_options(["occlusion"], {"window": 9, "stride": None})
     {'window': 9}

@@ -27,18 +27,11 @@ def randomized(
     stages: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
     seed: int = 0,
 ) -> Iterator[Randomized]:
-    """Give copies of the network with more and more of its layers randomized, from the top.
+    """Give copies of the network with larger and larger shares of its layers randomized, from the top.
 
     Weights are drawn from a normal distribution with the layer's own deviation, biases are 0. BatchNorms
-    behind the first randomized layer get the statistics of what now comes in, measured on the image:
-    with those of the trained network most units would be silent, and any map would change.
-
-    Args:
-        model: stays as it is.
-        until: the layers that the target reads.
-        image: ``(1, C, H, W)`` in [0, 1].
-        stages: shares of the layers to be randomized; each at least one.
-        seed: of the weights.
+    behind the first randomized layer get the statistics of what now comes in, measured on the image: with
+    those of the trained network most units would be silent, and any map would change.
     """
     size = (image.shape[2], image.shape[3])
     layers = weighted_layers(model, until, size)

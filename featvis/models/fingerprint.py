@@ -12,14 +12,7 @@ from torch import Tensor, nn
 def fingerprint_of(
     module: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], missing: Collection[str]
 ) -> str:
-    """Return the SHA-256 of a network's weights, its class and its preprocessing.
-
-    Args:
-        module: the network.
-        mean: of its preprocessing.
-        std: of its preprocessing.
-        missing: names of parameters that have no weights; left out.
-    """
+    """Return the SHA-256 of a network's weights (not those ``missing``), its class and its preprocessing."""
     digest = hashlib.sha256()
     digest.update(type(module).__qualname__.encode())
     digest.update(repr((mean, std)).encode())

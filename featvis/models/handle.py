@@ -63,8 +63,7 @@ class ModelHandle:
         Args:
             module: the network.
             name: how it was asked for; stands in manifests.
-            mean: subtracted from images in [0, 1], one number for each channel.
-            std: divides them afterwards.
+            mean, std: subtracted from images in [0, 1], and dividing them; one number for each channel.
             input_size: (height, width) that it was trained for.
             interpolation: how photographs are resized for it.
             labels: names of its classes.
@@ -111,8 +110,7 @@ class ModelHandle:
     def at(self, size: Size) -> NetworkAt:
         """Return what the network's layers are at this canvas, (height, width); measured once.
 
-        Raises:
-            CanvasError: it does not run at this canvas; the message names the smallest that it takes.
+        Where it does not run at this canvas, a CanvasError names the smallest that it takes.
         """
         if self.signal and size[0] != 1:
             raise CanvasError(f"{self.name} takes signals: its canvas is 1xLENGTH, not {size[0]}x{size[1]}")
@@ -218,9 +216,7 @@ class ModelHandle:
     def copy(self, module: nn.Module | None = None, device: str | torch.device | None = None) -> Self:
         """Return a handle like this one that shares nothing with it that may change.
 
-        Args:
-            module: another network of the same build; by default a deep copy of its own.
-            device: where to put it; by default it stays where it is.
+        Its network is ``module``, by default a deep copy, on ``device``, by default where it is.
         """
         other = copy.copy(self)
         other.module = copy.deepcopy(self.module) if module is None else module

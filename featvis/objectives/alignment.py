@@ -51,12 +51,11 @@ class Alignment(Objective):
 def alignment(layers: str | Sequence[str], decay: float = 2.0) -> Alignment:
     """Keep the pictures of a set alike, place by place: ``fv.interpolation(a, b) + 0.1 * fv.alignment(…)``.
 
+    At most 0, and coupled (Lucid): render it with several seeds.
+
     Args:
         layers: whose activations are compared, a name or several.
         decay: ρ, above 0; how much less pictures count that are one farther apart.
-
-    Returns:
-        A coupled objective, at most 0 (Lucid): render it with several seeds.
 
     Raises:
         TargetError: no layer, or a decay that is not above 0.

@@ -68,9 +68,7 @@ class Objective(ABC):
     def beside(self, layers: Sequence[str], units: Sequence[int] = ()) -> Objective:
         """Return this penalty for a run whose target reads ``layers``; it may not look deeper than they.
 
-        Args:
-            layers: of the target.
-            units: where each lane climbs one unit of one layer, those units.
+        Where each lane climbs one unit of one layer, ``units`` are those.
         """
         return self
 

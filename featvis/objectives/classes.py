@@ -83,15 +83,12 @@ class AgainstOthers(Objective):
 
 
 def margin(wanted: int | str, layer: str | None = None, *, others: str = "best") -> AgainstOthers:
-    """Climb how far a class is ahead of the others.
+    """Climb how far a class is ahead of the others: ℓ_t - max ℓ_c or ℓ_t - log Σ exp ℓ_c over c ≠ t.
 
     Args:
         wanted: the class, by number or name.
         layer: the ``(B, classes)`` layer, before any softmax; by default the network's last.
         others: ``best`` for the strongest other class, ``logsumexp`` for all others together.
-
-    Returns:
-        An objective: ℓ_t - max ℓ_c or ℓ_t - log Σ exp ℓ_c over c ≠ t; above 0 the network says t.
 
     Raises:
         TargetError: ``others`` is neither; once bound, no such class, or no classifier layer.
@@ -109,14 +106,10 @@ def margin(wanted: int | str, layer: str | None = None, *, others: str = "best")
 
 
 def log_probability(wanted: int | str, layer: str | None = None) -> AgainstOthers:
-    """Climb log p of a class under the softmax of a layer.
+    """Climb log p of a class under the softmax of a layer; at most 0.
 
     Args:
-        wanted: the class, by number or name.
-        layer: the ``(B, classes)`` layer of logits; by default the network's last.
-
-    Returns:
-        An objective, at most 0.
+        wanted, layer: as for :func:`featvis.margin`.
 
     Raises:
         TargetError: once bound, no such class, or no classifier layer.

@@ -32,13 +32,10 @@ class Contrast(Objective):
 
 
 def contrast(limit: float = 0.2) -> Objective:
-    """Contrast beyond ``limit``, to be subtracted.
+    """Contrast c beyond ``limit``, to be subtracted: max(0, c / limit - 1).
 
     Args:
         limit: above 0; the root mean square deviation from each channel's mean, of images in [0, 1].
-
-    Returns:
-        A penalty, max(0, c / limit - 1).
 
     Raises:
         RecipeError: a limit that is not above 0.

@@ -63,15 +63,12 @@ class Direction(Objective):
 
 
 def direction(layer: str, vector: Tensor | Sequence[float], power: float = 0.0) -> Direction:
-    """Climb a direction in the space of a layer's units.
+    """Climb a direction of a layer's units: the mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid).
 
     Args:
         layer: the layer's name.
         vector: one component for each unit, ``(units,)``.
-        power: p, from 0 up, of max(.1, cosine); a larger one asks for the direction more than for strength.
-
-    Returns:
-        An objective: the mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid).
+        power: p, from 0 up; a larger one asks for the direction more than for strength.
 
     Raises:
         TargetError: no vector, not finite or zero, or a negative power; once bound, other units.

@@ -113,13 +113,10 @@ _HELD: set[int] = set()
 def ensemble(*terms: tuple[ModelHandle, Objective] | tuple[ModelHandle, Objective, float]) -> Objective:
     """Climb objectives of several networks at once, each with its own input size and normalization.
 
-    The network given to ``render`` sees the canvas (or the recipe's ``input_size``) as always.
+    It can be given to any of them; that one sees the canvas (or the recipe's ``input_size``) as always.
 
     Args:
         *terms: a network, an objective of it, and its weight (1 if it is left out).
-
-    Returns:
-        An objective for any of the networks.
 
     Raises:
         UserError: no terms, or a term that is something else.

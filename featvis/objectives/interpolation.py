@@ -27,17 +27,5 @@ class Interpolation(Composite):
 
 
 def interpolation(first: Objective, second: Objective) -> Interpolation:
-    """Climb from one objective to another over a set: with ``seeds=5`` in five steps.
-
-    Args:
-        first: what the first picture climbs.
-        second: what the last picture climbs.
-
-    Returns:
-        A coupled objective: (1 - w)·first + w·second, w from 0 to 1 over the set (Lucid).
-
-    >>> import featvis as fv
-    >>> fv.interpolation(fv.channel("conv", 3), fv.channel("conv", 8))
-    interpolation(conv:3, conv:8)
-    """
+    """Climb from one objective to another over a set: (1 - w)·first + w·second, ``seeds=5`` in five steps."""
     return Interpolation([first, second])

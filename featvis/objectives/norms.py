@@ -43,13 +43,10 @@ class LInf(Objective):
 
 
 def lp(p: int = 6) -> Objective:
-    """Lᵖ distance of the images from mid-grey, to be subtracted.
+    """Lᵖ distance of the images from mid-grey, a mean over pixels and channels, to be subtracted.
 
     Args:
         p: from 2 up (Mahendran and Vedaldi 2015 take 6).
-
-    Returns:
-        A penalty, a mean over pixels and channels.
 
     Raises:
         RecipeError: a smaller p.

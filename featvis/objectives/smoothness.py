@@ -76,9 +76,6 @@ def boundary(width: int = 20) -> Objective:
     Args:
         width: of the border in pixels, from 1 up.
 
-    Returns:
-        A penalty.
-
     Raises:
         RecipeError: a width below 1.
 

@@ -56,8 +56,7 @@ def compare(
     measured on the saved 8-bit pictures. Units are drawn anew in the bootstrap, each with all its seeds.
 
     Args:
-        recipe_a: a recipe, its name or its file.
-        recipe_b: the other.
+        recipe_a, recipe_b: recipes, their names or their files.
         targets: addresses such as ``classifier:0:1000:50``.
         model: the network that is climbed.
         judges: networks that take no part; by default the embedded ones that are installed.
@@ -76,13 +75,12 @@ def compare(
     Raises:
         UserError: anything wrong in what was asked, before any compute.
 
-    >>> import featvis as fv
-    >>> import torch
+    >>> import featvis as fv, torch
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
     >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
     >>> few, more = (fv.Recipe(size=16, steps=steps, lanes=2) for steps in (1, 4))
-    >>> found = fv.compare(few, more, "0:0:2", model=model, judges=[], draws=100)
-    >>> found["pictures"], found["measures"]["score"]["better"]
+    >>> result = fv.compare(few, more, "0:0:2", model=model, judges=[], draws=100)
+    >>> result["pictures"], result["measures"]["score"]["better"]
     (2, 'b')
     """
     handle = load_model(model)
@@ -120,12 +118,7 @@ def compare(
 def paired(a: Values, b: Values, owners: NDArray[np.int64], draws: int, seed: int = 0) -> tuple[float, float]:
     """Return the 95 % interval of mean(b - a), by a bootstrap over what the values belong to (Efron 1979).
 
-    Args:
-        a: of one method, in pairs with ``b``.
-        b: of the other.
-        owners: to what each pair belongs; what belongs together is drawn together.
-        draws: how many.
-        seed: of the draws.
+    What belongs to one owner is drawn together.
     """
     kinds, places = np.unique(owners, return_inverse=True)
     sums = np.bincount(places, weights=b - a)

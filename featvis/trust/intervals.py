@@ -12,9 +12,6 @@ def wilson(successes: int, count: int, z: float = 1.959964) -> Interval:
 
     >>> [round(bound, 3) for bound in wilson(78, 84)]
     [0.853, 0.967]
-
-    Raises:
-        ValueError: more successes than trials, or less than none.
     """
     if not 0 <= successes <= count:
         raise ValueError(f"successes lie between 0 and {count}, got {successes}")

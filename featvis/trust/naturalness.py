@@ -83,23 +83,12 @@ def measure_appearance(picture: Shown) -> Appearance:
 
 
 def naturalness(pictures: Sequence[Shown], judge: ModelHandle, batch: int = 8) -> Statistics | None:
-    """Compare a judge's BatchNorm statistics on pictures with those of its training.
+    """Compare a judge's BatchNorm statistics on pictures with those of its training; None without BatchNorm.
 
     At the input of every BatchNorm2d that runs once: μ, σ² over the batch and all positions (biased), m, v
-    its running statistics, ε its own. What DeepInversion (arXiv 1912.08795) minimizes, measured in a
-    network that was not climbed. It sees noise and artefacts, not meaning.
-
-    Args:
-        pictures: pictures, or images ``(C, H, W)`` in [0, 1].
-        judge: a network with BatchNorm.
-        batch: how many stand together; fewer pictures make one smaller batch. The last batch is filled up
-            with pictures before it.
-
-    Returns:
-        The means over the batches; None for a judge without BatchNorm statistics.
-
-    Raises:
-        UserError: no picture, or a batch of none.
+    its running statistics, ε its own. What DeepInversion (arXiv 1912.08795) minimizes, measured in a network
+    that was not climbed. It sees noise and artefacts, not meaning. Fewer pictures than ``batch`` make one
+    smaller batch; the last batch is filled up with pictures before it.
     """
     if batch < 1:
         raise UserError(f"batch is at least 1, got {batch}")
@@ -151,10 +140,7 @@ def batch_distances(
 
 
 def range_of(photographs: Sequence[Appearance]) -> dict[str, Range]:
-    """Return the middle 95 % of what photographs look like, by name.
-
-    Of fewer than :data:`ENOUGH` photographs, :data:`PHOTOGRAPHS` widened to hold them.
-    """
+    """Return the middle 95 % of photographs by name; of a few, :data:`PHOTOGRAPHS` widened to hold them."""
     ranges = dict(PHOTOGRAPHS)
     for name, known in PHOTOGRAPHS.items():
         values = [value for photograph in photographs if math.isfinite(value := getattr(photograph, name))]

@@ -16,11 +16,7 @@ from featvis.models.sources.register import find_source
 
 
 def name_of_network(manifest: dict[str, Any]) -> str:
-    """Return the name of a folder's network.
-
-    Raises:
-        ModelError: it is code that only its user may have run.
-    """
+    """Return the name of a folder's network; of code that only its user may have run, raise a ModelError."""
     name = str(manifest.get("model"))
     if name.startswith("file:"):
         raise ModelError(f"the folder names {name!r} as its network; give --model to have that code run")
@@ -32,14 +28,6 @@ def load_network_of(folder: Path, manifest: dict[str, Any], device: str = "auto"
 
     The config is the one that the gallery was built from, if it is still where it lay; else the network is
     loaded by its name alone.
-
-    Args:
-        folder: where the pictures are.
-        manifest: its manifest.
-        device: as for :func:`featvis.load_model`.
-
-    Raises:
-        ModelError: it does not load, or is code that only its user may have run.
     """
     name = name_of_network(manifest)
     request = find_request(folder, manifest)
@@ -49,11 +37,7 @@ def load_network_of(folder: Path, manifest: dict[str, Any], device: str = "auto"
 
 
 def own_network(folder: Path, manifest: dict[str, Any], model: ModelHandle | str | None) -> ModelHandle:
-    """Return the network that a folder's pictures are of.
-
-    Raises:
-        ModelError: it does not load, or has other weights.
-    """
+    """Return the network that a folder's pictures are of; a ModelError where it has other weights."""
     own = load_network_of(folder, manifest) if model is None else load_model(model)
     name, expected = str(manifest.get("model")), str(manifest.get("weights"))
     if (weights := own.fingerprint()) != expected:
@@ -65,11 +49,7 @@ def own_network(folder: Path, manifest: dict[str, Any], model: ModelHandle | str
 
 
 def panel_of(judges: Sequence[str | ModelHandle] | None, own: ModelHandle) -> list[ModelHandle]:
-    """Return the judges: those named, or every embedded network that is installed but the folder's own.
-
-    Raises:
-        ModelError: a judge does not load, or is the network that was climbed.
-    """
+    """Return the judges: those named, or every embedded network that is installed but the folder's own."""
     if judges is None:
         names = [
             name for name in find_source("").names() if importlib.util.find_spec(f"{name}_pytorch_model")

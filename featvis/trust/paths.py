@@ -49,17 +49,10 @@ def path_similarity(
 ) -> dict[str, float | None]:
     """Return by layer how alike the paths of a picture and of its class' photographs are.
 
-    Geirhos et al. 2023 (arXiv 2306.04719): the mean Spearman ρ of the picture's activations with those of
-    photographs of its class, scaled so that two photographs of the class give 1 and one of the class with
-    one of another gives 0.
-
-    Args:
-        picture: by layer, flattened activations ``(D,)``.
-        same: of photographs of the class, ``(N, D)``, at least two.
-        other: of photographs of other classes, ``(M, D)``, at least one.
-
-    Returns:
-        None for a layer in which photographs of the class are no more alike than those of two classes.
+    Geirhos et al. 2023 (arXiv 2306.04719): the mean Spearman ρ of the picture's activations ``(D,)`` with
+    ``same``, those ``(N, D)`` of photographs of its class, scaled so that two of these give 1 and one of them
+    with one of the ``other`` classes' ``(M, D)`` gives 0. None for a layer in which photographs of the class
+    are no more alike than those of two classes.
     """
     similarities: dict[str, float | None] = {}
     for layer, row in picture.items():

@@ -81,11 +81,7 @@ class Contents:
 
 
 def read_folder(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a folder that holds pictures.
-
-    Raises:
-        OutputError: no such folder, or no picture in it.
-    """
+    """Read the manifest of a folder; an OutputError where it holds no pictures."""
     if not folder.is_dir():
         raise OutputError(f"no folder {str(folder)!r}" if not folder.exists() else f"{folder} is a file")
     manifest = read_manifest(folder)
@@ -95,13 +91,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
 
 
 def read_contents(folder: Path, manifest: dict[str, Any], channels: int) -> Contents:
-    """Read the pictures that a manifest names.
-
-    Args:
-        folder: where they lie.
-        manifest: from :func:`read_folder`.
-        channels: of the network's images.
-    """
+    """Read the pictures that a manifest names, with as many channels as the network's images have."""
     recipes = manifest.get("recipes")
     recipes = recipes if isinstance(recipes, dict) else {}
     subjects, dead, missing = [], [], []

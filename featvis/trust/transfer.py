@@ -32,17 +32,9 @@ class Recognition:
 
 
 def transfer(pictures: Sequence[Shown], labels: Sequence[int], judge: ModelHandle) -> list[Recognition]:
-    """Ask a judge which class it sees in saved pictures.
+    """Ask a judge that was not climbed which class it sees in saved pictures.
 
-    Args:
-        pictures: pictures, or images ``(C, H, W)`` in [0, 1]; resized to the judge's own size, bicubic
-            and antialiased.
-        labels: for each picture the number of its class among the judge's; see :func:`class_of`.
-        judge: a network that was not climbed, with a vector as its output.
-
-    Raises:
-        TargetError: a class that the judge has not, or not one for each picture.
-        ModelError: the judge names no classes.
+    ``labels`` are for each picture the number of its class among the judge's; see :func:`class_of`.
     """
     if len(labels) != len(pictures):
         raise TargetError(f"one class for each picture: {len(pictures)} pictures, {len(labels)} classes")

@@ -27,8 +27,8 @@ class Pair:
 def find_pairs(module: nn.Module, run: Callable[[], Any]) -> list[Pair]:
     """Find the convolutions whose very output a BatchNorm reads, by running the network once.
 
-    Whether something else reads it too cannot be seen this way: :func:`folded` networks are compared
-    with the plain one before they are trusted.
+    Whether something else reads it too cannot be seen so: :func:`folded` networks are compared with the
+    plain.
     """
     made: dict[int, tuple[str, Tensor]] = {}
     calls: dict[str, int] = {}

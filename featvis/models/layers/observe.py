@@ -22,14 +22,7 @@ class Observation:
 
 
 def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> dict[str, Observation]:
-    """Run the network and return what each module gave, by name.
-
-    Args:
-        module: the network.
-        run: a function that runs it on images.
-        images: to run it on, two of them, so that the batch axis shows.
-        look: called with every module's name and output.
-    """
+    """Run the network on two images or more and return what each module gave, by name; ``look`` sees both."""
     observations: dict[str, Observation] = {}
     made: dict[int, int] = {}  # axis told by the module that last gave a tensor of this many units
     clock = 0

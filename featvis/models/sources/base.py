@@ -32,13 +32,8 @@ class ModelSource(ABC):
 
     @abstractmethod
     def load(self, name: str, pretrained: bool) -> Loaded:
-        """Build a network.
+        """Build the network that ``name`` names behind the prefix; with random weights if not ``pretrained``.
 
-        Args:
-            name: what follows the prefix and its colon.
-            pretrained: whether with its weights; if not, they are random, drawn from torch's generator.
-
-        Raises:
-            ModelError: no such network, or it cannot be built.
-            WeightsError: its weights cannot be read.
+        A ModelError says that there is none or that it cannot be built, a WeightsError that weights are
+        missing.
         """

@@ -23,12 +23,7 @@ class Timm(ModelSource):
         return found
 
     def load(self, name: str, pretrained: bool) -> Loaded:
-        """Build a network; mean, std, size, interpolation and class names come from its ``pretrained_cfg``.
-
-        Raises:
-            ModelError: no such network.
-            WeightsError: its weights could not be downloaded, or there are none.
-        """
+        """Build a network; all that is known of it comes from its ``pretrained_cfg``."""
         import timm
 
         if not timm.is_model(name):

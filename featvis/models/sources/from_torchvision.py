@@ -20,12 +20,7 @@ class Torchvision(ModelSource):
         return found + list(models.list_models(module=models.segmentation))
 
     def load(self, name: str, pretrained: bool) -> Loaded:
-        """Build a network; mean, std, size, interpolation and class names come from its weights' metadata.
-
-        Raises:
-            ModelError: no such network.
-            WeightsError: its weights could not be downloaded.
-        """
+        """Build a network; all that is known of it comes from its weights' metadata."""
         from torchvision import models
 
         known = self.names()

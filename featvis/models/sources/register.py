@@ -74,9 +74,6 @@ def forms() -> str:
 def split_name(name: str) -> tuple[str, str]:
     """Split a network's name into its source's prefix (empty without a colon) and the rest.
 
-    Raises:
-        ModelError: no such source.
-
     >>> split_name("timm:convnext_atto"), split_name("efficientnet_lite0")
     (('timm', 'convnext_atto'), ('', 'efficientnet_lite0'))
     """
