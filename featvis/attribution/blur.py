@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 def blur(images: Tensor, sigma: float, radius: int | None = None) -> Tensor:
-    """Return images ``(B, C, H, W)`` under a Gaussian of deviation ``sigma`` pixels, edges repeated.
+    """Return images ``(B, C, H, W)`` under a Gaussian of ``sigma`` pixels, edges repeated.
 
     It is cut off after 3 sigma, or at ``radius``.
     """

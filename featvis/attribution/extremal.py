@@ -51,10 +51,7 @@ class Extremal:
 
 
 class SmoothMask:
-    """Coarse cells in [0, 1] turned into a smooth mask: the smooth maximum of kernels around each cell.
-
-    Being soft, the maximum stays a little (some .01) below 1.
-    """
+    """Coarse cells in [0, 1] turned into a smooth mask: the soft maximum of kernels around each cell."""
 
     def __init__(self, size: tuple[int, int], cell: int, sigma: float, device: torch.device) -> None:
         self.size, self.cell, self.radius = size, cell, math.ceil(2.5 * sigma / cell)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -119,16 +120,11 @@ def _readers(model: ModelHandle) -> list[str]:
 
         return hook
 
-    hooks = [
-        module.register_forward_pre_hook(watch(name))  # type: ignore[arg-type]
-        for name, module in model.module.named_modules()
-        if isinstance(module, _KINDS)
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, module in model.module.named_modules():
+            if isinstance(module, _KINDS):
+                hooks.callback(module.register_forward_pre_hook(watch(name)).remove)  # type: ignore[arg-type]
         model.run_once(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return [name for name, reads in reads_pixels.items() if reads]
 
 

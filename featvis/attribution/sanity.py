@@ -6,6 +6,7 @@ The maps of a cascade of randomized layers are compared with the original's by r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -77,12 +78,10 @@ def _measure_statistics(
             norm.running_mean.copy_(values.mean(1))
             norm.running_var.copy_(values.var(1, unbiased=False).clamp(min=1e-6))
 
-    handles = [norm.register_forward_pre_hook(measure) for norm in norms]
-    try:
+    with ExitStack() as hooks:
+        for norm in norms:
+            hooks.callback(norm.register_forward_pre_hook(measure).remove)
         model.run_once(torch.cat(flips))
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 _WEIGHTED = nn.modules.conv._ConvNd | nn.Linear

@@ -108,10 +108,7 @@ class ModelHandle:
         return self._plain.dtype
 
     def at(self, size: Size) -> NetworkAt:
-        """Return what the network's layers are at this canvas, (height, width); measured once.
-
-        Where it does not run at this canvas, a CanvasError names the smallest that it takes.
-        """
+        """Return the layers at this canvas, measured once; a CanvasError names the least side that runs."""
         if self.signal and size[0] != 1:
             raise CanvasError(f"{self.name} takes signals: its canvas is 1xLENGTH, not {size[0]}x{size[1]}")
         if size not in self._networks:

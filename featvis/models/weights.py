@@ -72,10 +72,7 @@ def read_weights(path: Path) -> WeightsFile:
 
 
 def apply_weights(module: nn.Module, file: WeightsFile) -> tuple[list[str], list[str]]:
-    """Copy the file's tensors into ``module``; all that fit in name must fit in shape.
-
-    Returns the names of the module's tensors that the file lacks, and of the file's that the module lacks.
-    """
+    """Copy the file's tensors into ``module``; return the names that the file lacks, and the module lacks."""
     own = module.state_dict()
     fitting = {name: value for name, value in file.tensors.items() if name in own}
     if not fitting:

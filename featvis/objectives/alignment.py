@@ -18,10 +18,9 @@ REACH = 4
 
 
 class Alignment(Objective):
-    """−½ Σ_{|a−b| = d ≤ 4} mean (A_a − A_b)² / ρ^d for picture b, the mean over layers (Lucid).
+    """−½ Σ_{|a−b| = d ≤ 4} mean (A_a − A_b)² / ρ^d for picture b, the mean over layers (Lucid). Coupled.
 
     A pair's distance is shared by its two, so the scores sum to −Σ_d Σ_i mean (A_i − A_{i+d})² / ρ^d.
-    Coupled.
     """
 
     coupled = True

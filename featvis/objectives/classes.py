@@ -32,20 +32,19 @@ class AgainstOthers(Objective):
         self._where: Tensor | None = None
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
-        name = self.layers[0] if self.layers else network.output_layer
-        info = network.layer(name)
+        info = network.layer(self.layers[0] if self.layers else network.output_layer)
         if len(info.shape) != 2 or info.units < 2:
             raise TargetError(
-                f"{self._word}: {name!r} gives {info.shape}, not (B, classes) with two classes or more; "
+                f"{self._word}: {info.name!r} gives {info.shape}, not (B, classes) with two classes or more; "
                 "name a classifier layer"
             )
         units = self.units
         if not units:
-            targets = expand(parse_request(f"{name}:{self.wanted}"), info.units, info.labels)
+            targets = expand(parse_request(f"{info.name}:{self.wanted}"), info.units, info.labels)
             if len(targets) != 1:
                 raise TargetError(f"{self._word}: one class is asked for, got {self.wanted!r}")
             units = (targets[0].unit,)
-        return copy_with(self, layers=(name,), units=units)
+        return copy_with(self, layers=(info.name,), units=units)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         self._bound(self.units or None)

@@ -16,10 +16,7 @@ from featvis.objectives.shown import Activations
 
 
 class Direction(Objective):
-    """mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid).
-
-    ``power`` p = 0 is the plain inner product; a larger p asks for the direction more than for strength.
-    """
+    """mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid); with p = 0 the plain inner product."""
 
     def __init__(self, layer: str, vectors: Tensor, power: float = 0.0) -> None:
         self.layers = (layer,)

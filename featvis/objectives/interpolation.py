@@ -10,10 +10,7 @@ from featvis.objectives.shown import Activations
 
 
 class Interpolation(Composite):
-    """(1 − w_b)·J₁ + w_b·J₂ with w_b = b / (B − 1) for picture b of B (Lucid).
-
-    Coupled: a picture's place in its set says what it climbs.
-    """
+    """(1 − w_b)·J₁ + w_b·J₂ with w_b = b / (B − 1) for picture b of a set of B (Lucid), so coupled."""
 
     coupled = True
 

@@ -76,7 +76,7 @@ class References:
         }
 
     def read(
-        self, activations: Callable[[Tensor], dict[str, Tensor]], chain: Callable[[Tensor], Tensor]
+        self, activations: Callable[[Tensor], Activations], chain: Callable[[Tensor], Tensor]
     ) -> dict[str, Tensor]:
         """Return what layers give for the photographs under the draw of a step, without gradients."""
         read = {}

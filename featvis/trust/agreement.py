@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,10 +25,6 @@ class Agreement:
     def agrees(self) -> bool | None:
         """Whether two pictures of the unit are more alike than pictures of two units."""
         return None if self.others is None else self.own > self.others
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {**asdict(self), "agrees": self.agrees}
 
 
 def agreement(likeness: Tensor, groups: Sequence[Hashable]) -> dict[Hashable, Agreement]:

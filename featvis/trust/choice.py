@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,15 +26,11 @@ class Choice:
     def is_chance(self) -> bool:
         """Whether the pictures tell no more than chance would.
 
-        With fewer than :data:`QUERIES` on a side, chance alone is often a little below ½: the share must then
-        lie a standard deviation of the rank sum below it.
+        With fewer than :data:`QUERIES` on a side, the share must lie a standard deviation of the rank sum
+        below ½.
         """
         deviation = math.sqrt((2 * self.queries + 1) / 12) / self.queries
         return self.share <= 0.5 - (deviation if self.queries < QUERIES else 0.0)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {**asdict(self), "is_chance": self.is_chance}
 
 
 def choice(likeness: Tensor, positive: Tensor, negative: Tensor, high: Tensor, low: Tensor) -> Choice:

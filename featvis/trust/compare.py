@@ -24,17 +24,8 @@ from featvis.trust.transfer import class_of, transfer
 Values = NDArray[np.float64]
 BATCH = 8
 """How many pictures stand together for a judge's BatchNorm statistics."""
-BETTER = {
-    "first": 1,
-    "probability": 1,
-    "margin": 1,
-    "score": 1,
-    "gain": 1,
-    "spread (D_σ)": -1,
-    "shift (D_μ)": -1,
-    "evaluations": -1,
-    "seconds": -1,
-}
+BETTER = dict.fromkeys(("first", "probability", "margin", "score", "gain"), 1)
+BETTER |= dict.fromkeys(("spread (D_σ)", "shift (D_μ)", "evaluations", "seconds"), -1)
 """Whether more is better (1) or worse (-1); of what is not here neither is."""
 
 
@@ -116,10 +107,7 @@ def compare(
 
 
 def paired(a: Values, b: Values, owners: NDArray[np.int64], draws: int, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % interval of mean(b - a), by a bootstrap over what the values belong to (Efron 1979).
-
-    What belongs to one owner is drawn together.
-    """
+    """Return the 95 % interval of mean(b - a), by a bootstrap over the owners of the values (Efron 1979)."""
     kinds, places = np.unique(owners, return_inverse=True)
     sums = np.bincount(places, weights=b - a)
     counts = np.bincount(places)

@@ -26,10 +26,7 @@ _CHECKED = 6
 
 
 def randomize(module: nn.Module, generator: torch.Generator) -> None:
-    """Deal every tensor of a module itself, its children not among them, out anew among its places.
-
-    Each keeps its values and with them its scale; what it had learned is gone.
-    """
+    """Deal each tensor of a module itself, not of its children, out anew among its places; scales stay."""
     for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
         if tensor.is_floating_point() and tensor.numel() > 1:
             order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)

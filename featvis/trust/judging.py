@@ -102,17 +102,15 @@ def logits_and_pools(pictures: Sequence[Shown], judge: ModelHandle) -> tuple[Ten
     def reduce(name: str, given: Tensor) -> Tensor:
         return given if name in names else units_of(layers[name], given)
 
-    found = read(fit(pictures, judge), judge, list(dict.fromkeys((*layers, *names))), reduce)
-    return found[last.name] if names else torch.zeros(len(pictures), 0), {
-        name: found[name] for name in layers
-    }
+    values = read(fit(pictures, judge), judge, list(dict.fromkeys((*layers, *names))), reduce)
+    logits = values[last.name] if names else torch.zeros(len(pictures), 0)
+    return logits, {name: values[name] for name in layers}
 
 
 def pool(pictures: Sequence[Shown], judge: ModelHandle) -> dict[str, Tensor]:
     """Return what up to four of a judge's layers say of pictures, means over the map, ``(N, units)`` each."""
-    images = fit(pictures, judge)
     layers = {layer.name: layer for layer in pooled_layers(judge)}
-    return read(images, judge, list(layers), lambda name, given: units_of(layers[name], given))
+    return read(fit(pictures, judge), judge, list(layers), lambda name, given: units_of(layers[name], given))
 
 
 def likeness(pooled: Mapping[str, Tensor]) -> Tensor:
@@ -136,6 +134,4 @@ def pooled_layers(judge: ModelHandle) -> list[LayerInfo]:
 
 
 def _is_spread(layer: LayerInfo) -> bool:
-    return (
-        len([side for axis, side in enumerate(layer.shape) if axis not in (0, layer.axis) and side > 1]) > 0
-    )
+    return any(side > 1 for axis, side in enumerate(layer.shape) if axis not in (0, layer.axis))

@@ -142,9 +142,7 @@ def measure_random_weights(
 ) -> dict[str, Any]:
     """Show a group's pictures to networks with random weights; enter in ``measured`` what is left of their z.
 
-    Returns:
-        ``trained``: the mean of z over noise with the true weights, and ``cascade``: for each depth how many
-        modules are randomized, and the mean of z there.
+    Returns the mean of z over noise with the true weights, and for each depth of the cascade.
     """
     images = as_its_network_is_shown(group.members, model)
     noise = noise_images(NOISE // 2, model.channels, group.shown_size)

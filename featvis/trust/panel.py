@@ -24,11 +24,7 @@ def name_of_network(manifest: dict[str, Any]) -> str:
 
 
 def load_network_of(folder: Path, manifest: dict[str, Any], device: str = "auto") -> ModelHandle:
-    """Load the network that a folder names: a gallery's with the weights and preprocessing of its config.
-
-    The config is the one that the gallery was built from, if it is still where it lay; else the network is
-    loaded by its name alone.
-    """
+    """Load the network of a folder, as its gallery's config says if that is still there, else by its name."""
     name = name_of_network(manifest)
     request = find_request(folder, manifest)
     if request is not None and request.gallery.model == name:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -38,10 +37,6 @@ class PathSimilarity:
         """The mean over the layers that tell."""
         clear = [value for value in self.layers.values() if value is not None]
         return sum(clear) / len(clear) if clear else None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {**asdict(self), "mean": self.mean}
 
 
 def path_similarity(

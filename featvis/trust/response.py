@@ -142,10 +142,7 @@ class PhotographScores:
 
 
 def beside_photographs(score: float, examples: dict[str, Any], *, at_position: bool) -> PhotographScores:
-    """Compare a score with photographs', from what :func:`featvis.find_examples` found of the unit.
-
-    Of one neuron (``at_position``), photographs count with their largest value.
-    """
+    """Compare a score with what :func:`featvis.find_examples` found, of one neuron the largest values."""
     if at_position:
         best = float(examples["examples"][0]["value"])
         quantiles = examples["quantiles"]

@@ -65,10 +65,7 @@ def _above(responses: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
 
 
 def selectivity(z: Tensor, units: Sequence[int], signs: Sequence[int] | None = None) -> list[Selectivity]:
-    """Rank each picture's unit among all units of its layer, by standardized responses ``(N, units)``.
-
-    A sign of -1 is for pictures of what drives the unit down; by default all are 1.
-    """
+    """Rank each picture's unit in its layer by standardized responses ``(N, units)``; signs are 1 or -1."""
     ranked = []
     for row, unit in enumerate(units):
         signed = z[row] * (signs[row] if signs is not None else 1)
@@ -78,10 +75,7 @@ def selectivity(z: Tensor, units: Sequence[int], signs: Sequence[int] | None = N
 
 
 def below_directions(z: Tensor, units: Sequence[int], signs: Sequence[int], count: int = 256) -> list[float]:
-    """Return for each picture the share of random directions that it excites less than its own unit.
-
-    The control of a random direction, drawn uniformly from the sphere of standardized units.
-    """
+    """Return for each picture the share of random directions that it excites less than its own unit."""
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn((z.shape[1], count), generator=generator)
     along = z @ (directions / directions.norm(dim=0))

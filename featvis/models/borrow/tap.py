@@ -18,10 +18,7 @@ from featvis.models.borrow.shortcuts import shortcuts
 
 
 class _Finished(BaseException):
-    """Ends the forward pass after the last wanted layer.
-
-    Not an Exception, so that a network's own ``except Exception`` does not swallow it.
-    """
+    """Ends the forward pass; no Exception, lest a network's own ``except Exception`` swallow it."""
 
 
 @contextmanager

@@ -105,10 +105,7 @@ def _spread_once(
 
 
 def grid_of(layer: LayerInfo, shape: tuple[int, ...], canvas: tuple[int, int]) -> tuple[int, int] | None:
-    """Return the rows and columns of a layer's positions, or None where they are not known.
-
-    Tokens are taken to be square patches of the canvas, row by row, if a patch size gives their number.
-    """
+    """Return a layer's rows and columns (of tokens: square patches), or None where they are not known."""
     if layer.kind in ("map", "map_last"):
         rows, columns = (n for axis, n in enumerate(shape) if axis not in (0, layer.axis))
         return rows, columns
