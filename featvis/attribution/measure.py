@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from featvis.attribution.blur import blur
 from featvis.attribution.scoring import Score
@@ -47,10 +48,16 @@ def _height(scores: Tensor, empty: Tensor, whole: Tensor) -> float | None:
 
 def rank_correlation(one: Tensor, other: Tensor) -> float:
     """Return Spearman's ρ of two maps, ties at their mean rank; 0 where one of them is constant."""
-    first, second = ranks(one), ranks(other)
-    first, second = first - first.mean(), second - second.mean()
-    norm = first.norm() * second.norm()
-    return float(first @ second / norm) if norm > 0 else 0.0
+    return float(spearman(one[None], other[None]))
+
+
+def spearman(one: Tensor, other: Tensor) -> Tensor:
+    """Return Spearman's ρ of every row of ``one`` with every row of ``other``, ``(N, M)``."""
+    standard = []
+    for values in (one, other):
+        ranked = torch.stack([ranks(row) for row in values])
+        standard.append(functional.normalize(ranked - ranked.mean(1, keepdim=True), dim=1))
+    return standard[0] @ standard[1].T
 
 
 def ranks(values: Tensor) -> Tensor:

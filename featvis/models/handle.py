@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -17,7 +18,6 @@ from featvis.models.borrow.fold import Pair, foldable
 from featvis.models.borrow.gather import can_gather
 from featvis.models.borrow.moments import MOMENTS_OF
 from featvis.models.borrow.tap import Tap, borrowed
-from featvis.models.fingerprint import fingerprint_of
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.models.layers.probe import measure_layers, takes_one_size, trusted_pairs
@@ -237,7 +237,17 @@ class ModelHandle:
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the weights that were loaded, the network's class and the preprocessing."""
-        return fingerprint_of(self.module, self.mean, self.std, self.missing)
+        digest = hashlib.sha256(type(self.module).__qualname__.encode())
+        digest.update(repr((self.mean, self.std)).encode())
+        for name, value in sorted(self.module.state_dict().items()):
+            if name in self.missing or not isinstance(value, Tensor):
+                continue
+            digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+            plain = value.detach().cpu().contiguous()
+            digest.update(
+                plain.view(torch.uint8).numpy().tobytes() if plain.dim() else repr(plain.item()).encode()
+            )
+        return digest.hexdigest()
 
     @property
     def _plain(self) -> PlainRun:

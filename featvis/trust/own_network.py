@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -154,9 +155,9 @@ def measure_random_weights(
     return {
         "layer": group.layer,
         "pictures": len(measured),
-        "trained": _mean([own.noise.z for own in measured]),
+        "trained": fmean([own.noise.z for own in measured]),
         "cascade": [
-            {"randomized": one["randomized"], "of": one["of"], "z": _mean(one["z"])} for one in depths
+            {"randomized": one["randomized"], "of": one["of"], "z": fmean(one["z"])} for one in depths
         ],
     }
 
@@ -192,7 +193,3 @@ def _fresh(group: Group, model: ModelHandle) -> dict[int, float]:
 
 def _is_still(values: Tensor) -> bool:
     return float(values.max() - values.min()) <= 1e-6 * max(1.0, float(values.abs().max()))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -5,23 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from featvis.attribution.measure import ranks
-
-
-def spearman(one: Tensor, other: Tensor) -> Tensor:
-    """Return Spearman's ρ of every row of ``one`` with every row of ``other``, ``(N, M)``."""
-
-    def standard(values: Tensor) -> Tensor:
-        ranked = torch.stack([ranks(row) for row in values])
-        ranked = ranked - ranked.mean(1, keepdim=True)
-        scaled: Tensor = ranked / ranked.norm(dim=1, keepdim=True).clamp(min=1e-12)
-        return scaled
-
-    rho: Tensor = standard(one) @ standard(other).T
-    return rho
+from featvis.attribution.measure import spearman
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def under_fresh_transforms(
     scores: list[float] = []
     for part in batches(len(subjects), BATCH):
         group = subjects[part]
-        recipe = group[0].settled()
+        recipe = Recipe(**group[0].recipe)
         shown = _transformed(group, recipe, model, count)
         responses = read(shown, model, [layer], lambda _, one: units_of(info, one, position))[layer]
         for row, one in enumerate(group):

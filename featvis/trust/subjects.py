@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from featvis.errors import OutputError
 from featvis.results.manifest import MANIFEST, picture_name, read_manifest
 from featvis.results.picture import load_image, load_picture
-from featvis.spec.recipe import Recipe
 from featvis.spec.target import parse_request
 
 if TYPE_CHECKING:
@@ -64,10 +63,6 @@ class Subject:
         """(height, width) that its network was shown."""
         size = self.recipe.get("input_size") or self.recipe.get("size")
         return (int(size[0]), int(size[1])) if size else (self.image.shape[1], self.image.shape[2])
-
-    def settled(self) -> Recipe:
-        """Return its recipe, checked."""
-        return Recipe(**self.recipe)
 
 
 @dataclass(frozen=True)

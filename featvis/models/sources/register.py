@@ -12,17 +12,14 @@ A source is a class in a file of this folder; that file is all it takes::
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from featvis.errors import ModelError, unknown
 from featvis.spec.discovery import Register
 
 if TYPE_CHECKING:
     from featvis.models.sources.base import ModelSource
-
-_Class = TypeVar("_Class", bound="type[ModelSource]")
 
 
 @dataclass(frozen=True)
@@ -40,11 +37,8 @@ class Source:
 
 
 REGISTER = Register("featvis.models.sources", "source", Source)
-
-
-def source(prefix: str, *, example: str, about: str, random: bool = True) -> Callable[[_Class], _Class]:
-    """Enter a class as a source; its arguments are literals, see :class:`Source`."""
-    return REGISTER.enter(prefix, example=example, about=about, random=random)
+source = REGISTER.enter
+"""Enters a class under a prefix, with the fields of :class:`Source` as keywords, all written as literals."""
 
 
 def sources() -> list[Source]:
