@@ -61,12 +61,10 @@ def attribute(
         OutputError: the photograph cannot be read.
         ModelError: a package that the method needs is not installed.
 
-    >>> import featvis as fv
-    >>> import torch
+    >>> import featvis as fv, torch
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
     >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
-    >>> photo = torch.linspace(0, 1, 16).expand(3, 16, 16)
-    >>> where = fv.attribute(model, photo, "0:2", "lrp")
+    >>> where = fv.attribute(model, torch.rand(3, 16, 16), "0:2", "lrp")
     >>> where.values.shape, where.signed
     ((16, 16), True)
     """

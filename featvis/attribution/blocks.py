@@ -73,9 +73,7 @@ class Blocks:
     def sheet(self, count: int = 8, icons: Mapping[int, Image.Image] | None = None) -> Image.Image:
         """Return a picture: the best unit of each place, and below where each of the strongest units is.
 
-        Args:
-            count: how many units are shown below.
-            icons: pictures of units; a unit without one is shown by its number.
+        A unit without a picture in ``icons`` is shown by its number.
         """
         icons = icons or {}
         _, rows, columns = self.contributions.shape
@@ -145,8 +143,7 @@ def find_blocks(
     A unit's contribution at a place is its activation times the gradient of the score (Olah et al. 2018).
 
     Args:
-        model: from :func:`featvis.load_model`.
-        photo, target, size: as for :func:`featvis.attribute`.
+        model, photo, target, size: as for :func:`featvis.attribute`.
         layer: one that gives a map and runs before the target's.
 
     Returns:
@@ -155,8 +152,7 @@ def find_blocks(
     Raises:
         TargetError: the layer gives no map, or does not lead to the target.
 
-    >>> import featvis as fv
-    >>> import torch
+    >>> import featvis as fv, torch
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
     >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
     >>> blocks = fv.find_blocks(model, torch.rand(3, 16, 16), "1:2", "0")
@@ -185,11 +181,7 @@ def find_blocks(
 
 
 def load_icons(folder: str | Path, layer: str) -> dict[int, Image.Image]:
-    """Return the pictures of a layer's units that a gallery holds, by unit.
-
-    Raises:
-        OutputError: no gallery, or none of the layer's units in it.
-    """
+    """Return the pictures of a layer's units that a gallery holds, by unit."""
     place = Path(folder)
     manifest = read_manifest(place) if place.is_dir() else None
     if manifest is None:

@@ -10,12 +10,9 @@ from torch.nn import functional
 
 
 def blur(images: Tensor, sigma: float, radius: int | None = None) -> Tensor:
-    """Return images ``(B, C, H, W)`` under a Gaussian of deviation ``sigma`` pixels, edges repeated.
+    """Return images ``(B, C, H, W)`` under a Gaussian of ``sigma`` pixels, edges repeated.
 
-    Args:
-        images: of any values.
-        sigma: 0 leaves them as they are.
-        radius: where the Gaussian is cut off, by default after 3 sigma.
+    It is cut off after 3 sigma, or at ``radius``.
     """
     if sigma <= 0:
         return images

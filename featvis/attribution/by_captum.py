@@ -51,11 +51,7 @@ def saliency(score: Score, image: Tensor, *, smooth: int = 0, noise: float = 0.1
 def guided_backprop(
     score: Score, image: Tensor, *, smooth: int = 0, noise: float = 0.15, seed: int = 0
 ) -> Outcome:
-    """Return saliency with rectifiers that let positive gradients through only (Springenberg et al. 2014).
-
-    Raises:
-        ModelError: the network has no ReLU or ReLU6 on the way to the target.
-    """
+    """Return saliency whose rectifiers let positive gradients through only (Springenberg et al. 2014)."""
     guide = GuidedReLU()
 
     def guided(images: Tensor) -> Tensor:
@@ -100,10 +96,7 @@ def integrated_gradients(
 
     def attributed(images: Tensor) -> Tensor:
         return integrated.attribute(  # type: ignore[no-any-return]
-            images,
-            baselines=base,
-            n_steps=steps,
-            internal_batch_size=BATCH,
+            images, baselines=base, n_steps=steps, internal_batch_size=BATCH
         )
 
     found = _smoothed(attributed, image, smooth, noise, seed).detach()

@@ -44,15 +44,7 @@ def cascade(
     randomize: Callable[[nn.Module, torch.Generator], None],
     seed: int = 0,
 ) -> Iterator[Randomized]:
-    """Randomize layers one after the other, and stop wherever so many are.
-
-    Args:
-        changed: a copy of the network; the same one is given at every stop.
-        layers: in the order in which they are randomized.
-        stops: numbers of layers.
-        randomize: changes one module's own weights by a generator.
-        seed: of the generator.
-    """
+    """Randomize layers of a copy of a network in their order, and give it wherever so many are done."""
     modules = dict(changed.module.named_modules())
     generator = torch.Generator().manual_seed(seed)
     for done, name in enumerate(layers, 1):

@@ -39,11 +39,7 @@ class Components:
     """The share of the activations' squares (NMF) or of their variance (PCA) that the directions explain."""
 
     def save(self, path: str | Path) -> Path:
-        """Write the directions as rows of one safetensors file.
-
-        Raises:
-            OutputError: the place cannot be written.
-        """
+        """Write the directions as rows of one safetensors file."""
         metadata = {"layer": self.layer, "method": self.method, "model": self.model}
         content = to_safetensors({NAME: self.directions.contiguous()}, {"featvis": json.dumps(metadata)})
         return write_whole(Path(path), content)
@@ -67,8 +63,7 @@ def find_components(
         images: photographs ``(C, H, W)`` in [0, 1], of any sizes; each position of each map is a sample.
         method: ``nmf`` (of the activations above 0) or ``pca`` (of the centred activations).
         count: how many directions.
-        steps: of NMF's updates.
-        seed: of NMF's start.
+        steps, seed: of NMF's updates, and of its start.
 
     Returns:
         The directions ``(count, units)``, how much every place holds of each, and the share they explain.
@@ -77,12 +72,11 @@ def find_components(
         TargetError: the layer gives no map.
         RecipeError: an unknown method, or more directions than units or samples.
 
-    >>> import featvis as fv
-    >>> import torch
+    >>> import featvis as fv, torch
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
     >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
-    >>> found = fv.find_components(model, "0", [torch.rand(3, 16, 16)], "pca", count=2)
-    >>> found.directions.shape, found.maps[0].shape
+    >>> components = fv.find_components(model, "0", [torch.rand(3, 16, 16)], "pca", count=2)
+    >>> components.directions.shape, components.maps[0].shape
     (torch.Size([2, 4]), torch.Size([2, 14, 14]))
     """
     if method not in METHODS:
@@ -121,12 +115,11 @@ def load_direction(path: str | Path, row: int = 0) -> tuple[str, Tensor]:
     Raises:
         OutputError: no such file, none of ours, or no such row.
 
-    >>> import tempfile, torch
-    >>> import featvis as fv
+    >>> import tempfile, featvis as fv, torch
     >>> from featvis.attribution.components import Components
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     found = Components("conv", "pca", "mine", torch.eye(3), (), 1.0)
-    ...     fv.load_direction(found.save(folder + "/directions.safetensors"), row=1)
+    ...     components = Components("conv", "pca", "mine", torch.eye(3), (), 1.0)
+    ...     fv.load_direction(components.save(folder + "/directions.safetensors"), row=1)
     ('conv', tensor([0., 1., 0.]))
     """
     if not Path(path).is_file():

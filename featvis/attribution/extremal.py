@@ -51,10 +51,7 @@ class Extremal:
 
 
 class SmoothMask:
-    """Coarse cells in [0, 1] turned into a smooth mask: the smooth maximum of kernels around each cell.
-
-    Being soft, the maximum stays a little (some .01) below 1.
-    """
+    """Coarse cells in [0, 1] turned into a smooth mask: the soft maximum of kernels around each cell."""
 
     def __init__(self, size: tuple[int, int], cell: int, sigma: float, device: torch.device) -> None:
         self.size, self.cell, self.radius = size, cell, math.ceil(2.5 * sigma / cell)
@@ -110,11 +107,7 @@ def extremal_mask(score: Score, image: Tensor, *, area: float = 0.1, steps: int 
 def extremal(score: Score, image: Tensor, area: float = 0.1, steps: int = 300) -> Extremal:
     """Find the mask of mean ``area`` that preserves the score best while the rest is blurred.
 
-    Args:
-        score: of the target.
-        image: ``(1, C, H, W)`` in [0, 1].
-        area: share of the canvas.
-        steps: of gradient ascent with momentum .9.
+    By ``steps`` of gradient ascent with momentum .9, on one image ``(1, C, H, W)``.
     """
     size = (image.shape[2], image.shape[3])
     cell = max(2, round(CELL * min(size)))

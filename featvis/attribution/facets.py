@@ -42,8 +42,7 @@ def fit_facet(
         OutputError: a folder that is not there or holds no photograph.
         TargetError: no layers, an unknown one, or one that answers alike to all.
 
-    >>> import featvis as fv
-    >>> import torch
+    >>> import featvis as fv, torch
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
     >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
     >>> bright, dark = ([level + 0.1 * torch.rand(3, 16, 16) for _ in range(4)] for level in (0.8, 0.1))

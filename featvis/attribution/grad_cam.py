@@ -16,11 +16,8 @@ from featvis.models.layers.network import NetworkAt
 def cam_layer(network: NetworkAt, layers: tuple[str, ...], wanted: str | None = None) -> LayerInfo:
     """Return the layer that Grad-CAM reads for a target that reads ``layers``.
 
-    By default the target's own, if it is a map; else the last convolution's map before it, read behind
-    the normalization and activation that keep its shape (behind the block, in a network of blocks).
-
-    Raises:
-        TargetError: the layer wanted is no map, or comes behind the target's.
+    By default the target's own, if it is a map; else the last convolution's map before it, read behind the
+    normalization and activation that keep its shape (behind the block, in a network of blocks).
     """
     target = max((network.find(name) for name in layers), key=lambda info: info.order)
     if wanted is not None:
@@ -43,15 +40,9 @@ def cam_layer(network: NetworkAt, layers: tuple[str, ...], wanted: str | None = 
 
 @method("grad-cam", about="a layer's units, weighed by how the score rises with them")
 def grad_cam(score: Score, image: Tensor, *, layer: str | None = None) -> Outcome:
-    """Return relu(Σ_c w_c a_c), w_c the mean over the map of ∂score/∂a_c, enlarged to the image's size.
+    """Return relu(Σ_c w_c a_c), w_c the mean over the map of ∂score/∂a_c (Selvaraju et al. 2017), enlarged.
 
-    Selvaraju et al. 2017. A score that reads one position of this very layer weighs its unit alone, so
-    the map is then that unit's.
-
-    Args:
-        score: of the target, on a tap that reads the layer too.
-        image: ``(1, C, H, W)``.
-        layer: as :func:`cam_layer` chooses it.
+    A score that reads one position of this very layer weighs its unit alone, so the map is then that unit's.
     """
     assert layer is not None
     size = (image.shape[2], image.shape[3])

@@ -23,10 +23,7 @@ class _Guided(torch.autograd.Function):
 
 
 class GuidedReLU(RectifierMode):
-    """Within this context every ReLU and ReLU6, module or function, passes positive gradients only.
-
-    Springenberg et al. 2014.
-    """
+    """Passes positive gradients only through every ReLU and ReLU6 (Springenberg et al. 2014)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -27,14 +28,7 @@ def pixel_weights(model: ModelHandle, layer: str) -> Tensor:
 
     They are of what the network is shown, (image - mean) / std, as it holds them: not scaled, not clipped.
     Whether it reads the pixels is measured: a random image must come into the layer unchanged, as it is or
-    flattened.
-
-    Args:
-        model: the network.
-        layer: a convolution, whose kernels are returned, or a linear layer on flattened images.
-
-    Raises:
-        TargetError: unknown, no such layer, its weights are missing, or it reads what other layers made.
+    flattened; else a TargetError is raised.
     """
     model.layer(layer)
     modules = dict(model.module.named_modules())
@@ -68,8 +62,8 @@ def weights_image(
 
     Zero is mid-grey in colour and near white in one channel, and ``scale`` is as far from it as minus
     ``scale``, the same for every unit, so that strong and weak ones can be told apart. Weights on three
-    channels are colours, zero (128, 128, 128); other numbers of channels lie side by side, blue below and
-    red above zero.
+    channels are colours, zero (128, 128, 128); other numbers of channels lie side by side, blue below and red
+    above zero.
 
     Args:
         model: the network.
@@ -83,8 +77,7 @@ def weights_image(
         TargetError: the layer reads no pixels, or a unit is out of range.
         UserError: a scale that is not above 0, or no column.
 
-    >>> import featvis as fv
-    >>> import torch
+    >>> import featvis as fv, torch
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
     >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
     >>> fv.weights_image(model, "0", units=[0, 1], columns=2).mode
@@ -127,16 +120,11 @@ def _readers(model: ModelHandle) -> list[str]:
 
         return hook
 
-    hooks = [
-        module.register_forward_pre_hook(watch(name))  # type: ignore[arg-type]
-        for name, module in model.module.named_modules()
-        if isinstance(module, _KINDS)
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, module in model.module.named_modules():
+            if isinstance(module, _KINDS):
+                hooks.callback(module.register_forward_pre_hook(watch(name)).remove)  # type: ignore[arg-type]
         model.run_once(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return [name for name, reads in reads_pixels.items() if reads]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from featvis.attribution.blur import blur
 from featvis.attribution.scoring import Score
@@ -12,15 +13,8 @@ from featvis.attribution.scoring import Score
 def curve(score: Score, image: Tensor, values: Tensor, filler: Tensor, steps: int = 16) -> Tensor:
     """Return the scores ``(steps + 1,)`` while more and more of an image is put into ``filler``.
 
-    The pixels of the largest values come first, an equal number with each step. Insertion is this;
+    The pixels of the map's largest ``values`` come first, an equal number with each step. Insertion is this;
     deletion is the same with image and filler exchanged (Petsiuk et al. 2018).
-
-    Args:
-        score: of the target.
-        image: ``(1, C, H, W)``.
-        values: the map ``(H, W)``.
-        filler: like ``image``.
-        steps: how many.
     """
     count = values.numel()
     order = values.flatten().argsort(descending=True, stable=True)
@@ -54,10 +48,16 @@ def _height(scores: Tensor, empty: Tensor, whole: Tensor) -> float | None:
 
 def rank_correlation(one: Tensor, other: Tensor) -> float:
     """Return Spearman's ρ of two maps, ties at their mean rank; 0 where one of them is constant."""
-    first, second = ranks(one), ranks(other)
-    first, second = first - first.mean(), second - second.mean()
-    norm = first.norm() * second.norm()
-    return float(first @ second / norm) if norm > 0 else 0.0
+    return float(spearman(one[None], other[None]))
+
+
+def spearman(one: Tensor, other: Tensor) -> Tensor:
+    """Return Spearman's ρ of every row of ``one`` with every row of ``other``, ``(N, M)``."""
+    standard = []
+    for values in (one, other):
+        ranked = torch.stack([ranks(row) for row in values])
+        standard.append(functional.normalize(ranked - ranked.mean(1, keepdim=True), dim=1))
+    return standard[0] @ standard[1].T
 
 
 def ranks(values: Tensor) -> Tensor:

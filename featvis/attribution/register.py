@@ -15,7 +15,7 @@ import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from featvis.errors import ModelError, RecipeError, unknown
 from featvis.spec.discovery import Register
@@ -23,7 +23,6 @@ from featvis.spec.discovery import Register
 if TYPE_CHECKING:
     from torch import Tensor
 
-_Function = TypeVar("_Function", bound="Callable[..., Outcome]")
 _WHOLE = {"steps": 1, "window": 1, "stride": 1, "smooth": 0, "seed": 0}
 """Options that are whole numbers, each with its least."""
 BASELINES = ("mean", "black", "white", "blur")
@@ -60,19 +59,8 @@ class Method:
 
 
 REGISTER = Register("featvis.attribution", "method", Method)
-
-
-def method(
-    name: str,
-    *,
-    about: str,
-    signed: bool = False,
-    full_scale: float | None = None,
-    needs: str = "",
-    extra: str = "",
-) -> Callable[[_Function], _Function]:
-    """Enter a function as a method; all is written as literals, see :class:`Method`."""
-    return REGISTER.enter(name, about=about, signed=signed, full_scale=full_scale, needs=needs, extra=extra)
+method = REGISTER.enter
+"""Enters a function under a name, with the fields of :class:`Method` as keywords, all written as literals."""
 
 
 def methods() -> dict[str, Method]:
@@ -81,11 +69,7 @@ def methods() -> dict[str, Method]:
 
 
 def find_method(name: str) -> Callable[..., Outcome]:
-    """Import a method and return its function.
-
-    Raises:
-        ModelError: a package that it needs is not installed.
-    """
+    """Import a method and return its function; a ModelError says which package it lacks."""
     entry = methods()[name]
     try:
         if entry.needs:
@@ -100,17 +84,9 @@ def find_method(name: str) -> Callable[..., Outcome]:
 
 
 def check_options(names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check options for some methods: every option that is given must mean something to one of them.
+    """Check options for some methods and return those that are given, that is, are not None.
 
-    Args:
-        names: of the methods.
-        given: the options; those that are None count as not given.
-
-    Returns:
-        The options that are given.
-
-    Raises:
-        RecipeError: an unknown option or method, a value out of range, an option that none of them takes.
+    Every option that is given must mean something to one of them, else a RecipeError is raised.
 
     >>> check_options(["occlusion"], {"window": 9, "stride": None})
     {'window': 9}

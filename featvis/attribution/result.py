@@ -99,11 +99,7 @@ class Attribution:
         }
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write ``METHOD-overlay.png``, ``METHOD-map.png`` and ``METHOD.json``.
-
-        Raises:
-            OutputError: the folder cannot be written.
-        """
+        """Write ``METHOD-overlay.png``, ``METHOD-map.png`` and ``METHOD.json``, or raise an OutputError."""
         place = Path(folder)
         text = json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
         return [
@@ -119,12 +115,7 @@ class Attribution:
 def side_by_side(
     attributions: Sequence[Attribution], edges: NDArray[np.float32] | None = None
 ) -> Image.Image:
-    """Return one sheet: the photograph, then each method's overlay, then the edge detector's.
-
-    Args:
-        attributions: of one photograph and target.
-        edges: an edge detector's map of the photograph.
-    """
+    """Return one sheet: the photograph, then each method's overlay, then that of an edge detector's map."""
     first = attributions[0]
     shown = [(first.label or first.target, _image(first.photo))]
     shown += [(attribution.method, attribution.overlay) for attribution in attributions]

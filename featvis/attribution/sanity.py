@@ -6,6 +6,7 @@ The maps of a cascade of randomized layers are compared with the original's by r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -27,18 +28,11 @@ def randomized(
     stages: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
     seed: int = 0,
 ) -> Iterator[Randomized]:
-    """Give copies of the network with more and more of its layers randomized, from the top.
+    """Give copies of the network with larger and larger shares of its layers randomized, from the top.
 
     Weights are drawn from a normal distribution with the layer's own deviation, biases are 0. BatchNorms
-    behind the first randomized layer get the statistics of what now comes in, measured on the image:
-    with those of the trained network most units would be silent, and any map would change.
-
-    Args:
-        model: stays as it is.
-        until: the layers that the target reads.
-        image: ``(1, C, H, W)`` in [0, 1].
-        stages: shares of the layers to be randomized; each at least one.
-        seed: of the weights.
+    behind the first randomized layer get the statistics of what now comes in, measured on the image: with
+    those of the trained network most units would be silent, and any map would change.
     """
     size = (image.shape[2], image.shape[3])
     layers = weighted_layers(model, until, size)
@@ -84,12 +78,10 @@ def _measure_statistics(
             norm.running_mean.copy_(values.mean(1))
             norm.running_var.copy_(values.var(1, unbiased=False).clamp(min=1e-6))
 
-    handles = [norm.register_forward_pre_hook(measure) for norm in norms]
-    try:
+    with ExitStack() as hooks:
+        for norm in norms:
+            hooks.callback(norm.register_forward_pre_hook(measure).remove)
         model.run_once(torch.cat(flips))
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 _WEIGHTED = nn.modules.conv._ConvNd | nn.Linear

@@ -49,11 +49,7 @@ def scored(
 
 
 def find_target(model: ModelHandle, wish: Wish, size: tuple[int, int]) -> tuple[Objective, str]:
-    """Return the one objective that a wish names, bound at a canvas, and its name.
-
-    Raises:
-        TargetError: no such unit, more than one, or an objective that reads no layer or couples pictures.
-    """
+    """Return the one objective that a wish names, bound at a canvas, and its name."""
     network = model.at(size)
     if isinstance(wish, str):
         request = parse_request(wish)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -17,7 +18,6 @@ from featvis.models.borrow.fold import Pair, foldable
 from featvis.models.borrow.gather import can_gather
 from featvis.models.borrow.moments import MOMENTS_OF
 from featvis.models.borrow.tap import Tap, borrowed
-from featvis.models.fingerprint import fingerprint_of
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.models.layers.probe import measure_layers, takes_one_size, trusted_pairs
@@ -63,8 +63,7 @@ class ModelHandle:
         Args:
             module: the network.
             name: how it was asked for; stands in manifests.
-            mean: subtracted from images in [0, 1], one number for each channel.
-            std: divides them afterwards.
+            mean, std: subtracted from images in [0, 1], and dividing them; one number for each channel.
             input_size: (height, width) that it was trained for.
             interpolation: how photographs are resized for it.
             labels: names of its classes.
@@ -109,11 +108,7 @@ class ModelHandle:
         return self._plain.dtype
 
     def at(self, size: Size) -> NetworkAt:
-        """Return what the network's layers are at this canvas, (height, width); measured once.
-
-        Raises:
-            CanvasError: it does not run at this canvas; the message names the smallest that it takes.
-        """
+        """Return the layers at this canvas, measured once; a CanvasError names the least side that runs."""
         if self.signal and size[0] != 1:
             raise CanvasError(f"{self.name} takes signals: its canvas is 1xLENGTH, not {size[0]}x{size[1]}")
         if size not in self._networks:
@@ -218,9 +213,7 @@ class ModelHandle:
     def copy(self, module: nn.Module | None = None, device: str | torch.device | None = None) -> Self:
         """Return a handle like this one that shares nothing with it that may change.
 
-        Args:
-            module: another network of the same build; by default a deep copy of its own.
-            device: where to put it; by default it stays where it is.
+        Its network is ``module``, by default a deep copy, on ``device``, by default where it is.
         """
         other = copy.copy(self)
         other.module = copy.deepcopy(self.module) if module is None else module
@@ -244,7 +237,17 @@ class ModelHandle:
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the weights that were loaded, the network's class and the preprocessing."""
-        return fingerprint_of(self.module, self.mean, self.std, self.missing)
+        digest = hashlib.sha256(type(self.module).__qualname__.encode())
+        digest.update(repr((self.mean, self.std)).encode())
+        for name, value in sorted(self.module.state_dict().items()):
+            if name in self.missing or not isinstance(value, Tensor):
+                continue
+            digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+            plain = value.detach().cpu().contiguous()
+            digest.update(
+                plain.view(torch.uint8).numpy().tobytes() if plain.dim() else repr(plain.item()).encode()
+            )
+        return digest.hexdigest()
 
     @property
     def _plain(self) -> PlainRun:

@@ -123,11 +123,7 @@ def _as_canvas(size: int | tuple[int, int], signal: bool) -> tuple[int, int]:
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """Return the device meant; ``auto`` is a GPU where there is one.
-
-    Raises:
-        ModelError: there is no such device here.
-    """
+    """Return the device meant; ``auto`` is a GPU where there is one."""
     if str(device) == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -143,13 +139,12 @@ def pick_device(device: str | torch.device) -> torch.device:
 
 
 def list_models(search: str = "") -> list[tuple[str, str]]:
-    """Return every network that can be listed; ``hf:`` and ``file:`` name others.
+    """Return the names of all networks that can be listed, each with where its weights come from.
+
+    ``hf:`` and ``file:`` name others.
 
     Args:
         search: only names that hold this text, in letters of either case.
-
-    Returns:
-        Pairs of a name, as :func:`load_model` takes it, and where its weights come from.
 
     >>> list_models("lite0")[0]
     ('efficientnet_lite0', 'embedded (PyPI package)')

@@ -51,11 +51,7 @@ class PairedHandle(ModelHandle):
         self._texts: dict[str, Tensor] = {}
 
     def embed(self, prompt: str) -> Tensor:
-        """Return the unit vector ``(D,)`` of a text, float32 on the CPU; computed once for each text.
-
-        Raises:
-            ModelError: the text encoder gives no ``(1, D)`` embedding, or a null one.
-        """
+        """Return the unit vector ``(D,)`` of a text, float32 on the CPU; computed once for each text."""
         if prompt not in self._texts:
             training = [(module, module.training) for module in self._modules_of_pair()]
             try:
@@ -95,8 +91,7 @@ def load_paired(
     Args:
         pair: an ``nn.Module`` with ``encode_image(images) -> (B, D)`` and ``encode_text(tokens) -> (B, D)``.
         tokenize: from a list of texts to what ``encode_text`` takes.
-        mean: subtracted from images in [0, 1]; by default that of OpenAI's CLIP.
-        std: divides them afterwards.
+        mean, std: as for :func:`featvis.load_model`; by default those of OpenAI's CLIP.
         input_size: one side, or (height, width).
         name: for manifests; by default the class of ``pair``.
 
@@ -130,17 +125,14 @@ def load_paired(
 
 
 def load_open_clip(name: str, tag: str | None = None) -> PairedHandle:
-    """Load a network of open_clip (``pip install featvis[clip]``) with its own preprocessing and tokenizer.
+    """Load a pair (see :func:`featvis.load_paired`) of open_clip with its own preprocessing and tokenizer.
 
     Args:
         name: for instance ``ViT-B-32``.
         tag: of the weights, for instance ``openai``, which are downloaded; None for random ones.
 
-    Returns:
-        A handle, as :func:`featvis.load_paired` makes it.
-
     Raises:
-        ModelError: open_clip is not installed, or knows no such network or weights.
+        ModelError: no such network or weights; or no open_clip (``pip install featvis[clip]``).
 
     >>> import featvis as fv
     >>> fv.load_open_clip("ViT-B-32", "openai")  # doctest: +SKIP

@@ -30,10 +30,9 @@ class WeightsFile:
     metadata: dict[str, str]
 
     def preprocessing(self) -> dict[str, tuple[float, ...]]:
-        """Return ``mean`` and ``std`` if the file's metadata states them, as lists or in words.
+        """Return ``mean`` and ``std`` if the file's metadata states them.
 
-        ``mean``/``std`` keys with lists, or a sentence such as ``mean (123.68,116.779,103.939)/255,
-        std 1/255``, are understood.
+        As lists, or in a sentence such as ``mean (123.68,116.779,103.939)/255, std 1/255``.
         """
         statistics: dict[str, tuple[float, ...]] = {}
         for name in ("mean", "std"):
@@ -54,11 +53,7 @@ class WeightsFile:
 
 
 def read_weights(path: Path) -> WeightsFile:
-    """Read a safetensors file or a PyTorch checkpoint; no code in the file is ever run.
-
-    Raises:
-        WeightsError: not there, damaged, wants to run code, or holds no tensors by name.
-    """
+    """Read a safetensors file or a PyTorch checkpoint; no code in the file is ever run."""
     if not path.is_file():
         raise WeightsError(f"no weights file {str(path)!r}")
     metadata: dict[str, str] = {}
@@ -77,14 +72,7 @@ def read_weights(path: Path) -> WeightsFile:
 
 
 def apply_weights(module: nn.Module, file: WeightsFile) -> tuple[list[str], list[str]]:
-    """Copy the file's tensors into ``module``; all that fit in name must fit in shape.
-
-    Returns:
-        The names of the module's tensors that the file lacks, and of the file's that the module lacks.
-
-    Raises:
-        WeightsError: no name fits, or a shape does not.
-    """
+    """Copy the file's tensors into ``module``; return the names that the file lacks, and the module lacks."""
     own = module.state_dict()
     fitting = {name: value for name, value in file.tensors.items() if name in own}
     if not fitting:

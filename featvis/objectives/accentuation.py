@@ -77,16 +77,15 @@ class Accentuation(Composite):
 def accentuation(
     objective: Objective, photograph: Tensor, *, weight: float = 1.0, layer: str | None = None
 ) -> Accentuation:
-    """Accentuate in a photograph what an objective looks for; ``start=photograph`` begins the run there.
+    """Accentuate in a photograph what an objective looks for (Hamblin et al. 2024, arXiv 2402.10039).
+
+    ``start=photograph`` begins the run there.
 
     Args:
         objective: what is climbed.
         photograph: ``(C, H, W)`` in [0, 1]; resized to the canvas.
         weight: λ, from 0 up; 1 lets the photograph pull as hard as the objective, 0 lets it not pull.
         layer: where the distance is measured, best an early layer; by default what the network is shown.
-
-    Returns:
-        An objective (Hamblin et al. 2024, arXiv 2402.10039).
 
     Raises:
         TargetError: the photograph has another shape or range, the weight is negative.

@@ -18,10 +18,9 @@ REACH = 4
 
 
 class Alignment(Objective):
-    """−½ Σ_{|a−b| = d ≤ 4} mean (A_a − A_b)² / ρ^d for picture b, the mean over layers (Lucid).
+    """−½ Σ_{|a−b| = d ≤ 4} mean (A_a − A_b)² / ρ^d for picture b, the mean over layers (Lucid). Coupled.
 
     A pair's distance is shared by its two, so the scores sum to −Σ_d Σ_i mean (A_i − A_{i+d})² / ρ^d.
-    Coupled.
     """
 
     coupled = True
@@ -51,12 +50,11 @@ class Alignment(Objective):
 def alignment(layers: str | Sequence[str], decay: float = 2.0) -> Alignment:
     """Keep the pictures of a set alike, place by place: ``fv.interpolation(a, b) + 0.1 * fv.alignment(…)``.
 
+    At most 0, and coupled (Lucid): render it with several seeds.
+
     Args:
         layers: whose activations are compared, a name or several.
         decay: ρ, above 0; how much less pictures count that are one farther apart.
-
-    Returns:
-        A coupled objective, at most 0 (Lucid): render it with several seeds.
 
     Raises:
         TargetError: no layer, or a decay that is not above 0.

@@ -123,9 +123,6 @@ def attention_head(layer: str, head: int, what: str, unit: int, token: int | Non
         unit: the component, below the head's width.
         token: at one token, 0 the class token where there is one; by default the mean over the patches.
 
-    Returns:
-        An objective.
-
     Raises:
         TargetError: ``what`` is none of these; once bound, a number is out of range.
 
@@ -142,13 +139,8 @@ def attention_score(layer: str, head: int, query: int, key: int) -> AttentionSco
     """Climb how much one token attends to another in a head: q · k / √d, before the softmax.
 
     Args:
-        layer: the attention, as for :func:`featvis.attention_head`.
-        head: which head.
-        query: the token that attends.
-        key: the token that is attended to.
-
-    Returns:
-        An objective.
+        layer, head: as for :func:`featvis.attention_head`.
+        query, key: the token that attends, and the token that is attended to.
 
     Raises:
         TargetError: once bound, a number is out of range.

@@ -49,16 +49,13 @@ class Within(Composite):
 def within(objective: Objective, low: float, high: float | None = None) -> Within:
     """Drive an objective's score to ``low``, or to anywhere from ``low`` to ``high``, and no further.
 
-    The strongest stimulus is often none that nature has; a photograph's score as the aim asks for a
-    natural one. The picture of such an objective is scored by the same rule.
+    The strongest stimulus is often none that nature has; a photograph's score as the aim asks for a natural
+    one. The picture of such an objective is scored by the same rule.
 
     Args:
         objective: any.
         low: a finite score.
         high: not below ``low``; by default ``low``.
-
-    Returns:
-        An objective that is everything the inner one is.
 
     Raises:
         UserError: the scores are not finite, or not low first.

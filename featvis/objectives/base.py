@@ -68,9 +68,7 @@ class Objective(ABC):
     def beside(self, layers: Sequence[str], units: Sequence[int] = ()) -> Objective:
         """Return this penalty for a run whose target reads ``layers``; it may not look deeper than they.
 
-        Args:
-            layers: of the target.
-            units: where each lane climbs one unit of one layer, those units.
+        Where each lane climbs one unit of one layer, ``units`` are those.
         """
         return self
 
@@ -277,11 +275,8 @@ class EachItsOwn(Composite):
             scores.append(objective({name: activations[name][own] for name in names}, images[own]))
         return torch.cat(scores)
 
-    def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
-        return None  # the lanes may read different places
-
-    def gather(self, lanes: int) -> tuple[Objective, dict[str, tuple[int, ...]]]:  # noqa: D102
-        return self, {}  # each is given its lane only, so it cannot tell the unit by the lane
+    # The lanes may read different places; and given its lane only, none can tell its unit by the lane.
+    place, gather = Objective.place, Objective.gather
 
     def describe(self) -> str:  # noqa: D102
         return "[" + ", ".join(objective.describe() for objective in self.inner) + "]"

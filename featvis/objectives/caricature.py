@@ -33,15 +33,12 @@ class Caricature(Compared):
 
 
 def caricature(layers: str | Sequence[str], photograph: Tensor, power: float = 0.0) -> Caricature:
-    """Exaggerate what layers see in a photograph.
+    """Exaggerate what layers see in a photograph, which itself scores 1 for each (Lucid, normalized).
 
     Args:
         layers: whose activations are exaggerated, a name or several.
         photograph: ``(C, H, W)`` in [0, 1]; brought to the canvas.
         power: of the cosine, from 0 up; the larger, the more faithful and the less strong.
-
-    Returns:
-        An objective; the photograph itself scores 1 for each layer (Lucid's dot product, normalized).
 
     Raises:
         CanvasError: no image.

@@ -32,20 +32,19 @@ class AgainstOthers(Objective):
         self._where: Tensor | None = None
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
-        name = self.layers[0] if self.layers else network.output_layer
-        info = network.layer(name)
+        info = network.layer(self.layers[0] if self.layers else network.output_layer)
         if len(info.shape) != 2 or info.units < 2:
             raise TargetError(
-                f"{self._word}: {name!r} gives {info.shape}, not (B, classes) with two classes or more; "
+                f"{self._word}: {info.name!r} gives {info.shape}, not (B, classes) with two classes or more; "
                 "name a classifier layer"
             )
         units = self.units
         if not units:
-            targets = expand(parse_request(f"{name}:{self.wanted}"), info.units, info.labels)
+            targets = expand(parse_request(f"{info.name}:{self.wanted}"), info.units, info.labels)
             if len(targets) != 1:
                 raise TargetError(f"{self._word}: one class is asked for, got {self.wanted!r}")
             units = (targets[0].unit,)
-        return copy_with(self, layers=(name,), units=units)
+        return copy_with(self, layers=(info.name,), units=units)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         self._bound(self.units or None)
@@ -83,15 +82,12 @@ class AgainstOthers(Objective):
 
 
 def margin(wanted: int | str, layer: str | None = None, *, others: str = "best") -> AgainstOthers:
-    """Climb how far a class is ahead of the others.
+    """Climb how far a class is ahead of the others: ℓ_t - max ℓ_c or ℓ_t - log Σ exp ℓ_c over c ≠ t.
 
     Args:
         wanted: the class, by number or name.
         layer: the ``(B, classes)`` layer, before any softmax; by default the network's last.
         others: ``best`` for the strongest other class, ``logsumexp`` for all others together.
-
-    Returns:
-        An objective: ℓ_t - max ℓ_c or ℓ_t - log Σ exp ℓ_c over c ≠ t; above 0 the network says t.
 
     Raises:
         TargetError: ``others`` is neither; once bound, no such class, or no classifier layer.
@@ -109,14 +105,10 @@ def margin(wanted: int | str, layer: str | None = None, *, others: str = "best")
 
 
 def log_probability(wanted: int | str, layer: str | None = None) -> AgainstOthers:
-    """Climb log p of a class under the softmax of a layer.
+    """Climb log p of a class under the softmax of a layer; at most 0.
 
     Args:
-        wanted: the class, by number or name.
-        layer: the ``(B, classes)`` layer of logits; by default the network's last.
-
-    Returns:
-        An objective, at most 0.
+        wanted, layer: as for :func:`featvis.margin`.
 
     Raises:
         TargetError: once bound, no such class, or no classifier layer.

@@ -38,9 +38,6 @@ def objective(
         name: what the picture's key and captions say; by default the function's name. Two functions
             that differ need two names, for a function cannot be hashed.
 
-    Returns:
-        A decorator that makes a function an objective.
-
     Raises:
         UserError: the decorator was written without parentheses; once called, the scores' shape is wrong.
 

@@ -16,10 +16,7 @@ from featvis.objectives.shown import Activations
 
 
 class Direction(Objective):
-    """mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid).
-
-    ``power`` p = 0 is the plain inner product; a larger p asks for the direction more than for strength.
-    """
+    """mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid); with p = 0 the plain inner product."""
 
     def __init__(self, layer: str, vectors: Tensor, power: float = 0.0) -> None:
         self.layers = (layer,)
@@ -63,15 +60,12 @@ class Direction(Objective):
 
 
 def direction(layer: str, vector: Tensor | Sequence[float], power: float = 0.0) -> Direction:
-    """Climb a direction in the space of a layer's units.
+    """Climb a direction of a layer's units: the mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid).
 
     Args:
         layer: the layer's name.
         vector: one component for each unit, ``(units,)``.
-        power: p, from 0 up, of max(.1, cosine); a larger one asks for the direction more than for strength.
-
-    Returns:
-        An objective: the mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid).
+        power: p, from 0 up; a larger one asks for the direction more than for strength.
 
     Raises:
         TargetError: no vector, not finite or zero, or a negative power; once bound, other units.

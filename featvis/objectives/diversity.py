@@ -60,8 +60,7 @@ class Diversity(Objective):
 def _own(network: NetworkAt, until: Sequence[str]) -> LayerInfo:
     """The target's layer; if it has no positions, the last before it that has several."""
     last = max(
-        (network.layer(name) for name in until or (network.output_layer,)),
-        key=lambda info: info.order,
+        (network.layer(name) for name in until or (network.output_layer,)), key=lambda info: info.order
     )
     if last.kind != "vector":
         return last
@@ -79,12 +78,11 @@ def _own(network: NetworkAt, until: Sequence[str]) -> LayerInfo:
 def diversity(layer: str, *, relative: bool = False) -> Objective:
     """How alike the pictures of a set are at a layer, to be subtracted: ``… - 10 * fv.diversity("conv")``.
 
+    Coupled (Lucid): render it with ``seeds=4``, and the four pictures are computed together.
+
     Args:
         layer: the layer's name.
         relative: multiply by the root mean square of the picture's activations there, as a constant.
-
-    Returns:
-        A coupled objective (Lucid): render it with ``seeds=4``, and the four pictures are computed together.
 
     >>> import featvis as fv
     >>> fv.channel("conv", 3) - 10 * fv.diversity("conv")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -12,16 +12,13 @@ from featvis.errors import ModelError, UserError
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Composite, Objective, Sum, copy_with
-from featvis.objectives.reference import fitted
+from featvis.objectives.reference import References
 from featvis.objectives.resize import Resize
-from featvis.objectives.shown import Activations, read, require_shown, under_reference
+from featvis.objectives.shown import Activations, read, require_shown
 
 
 class Elsewhere(Composite):
-    """An objective that reads another network than the one that the run was started with.
-
-    The other network is shown what the first one is, after the transforms, resized to its own input size.
-    """
+    """An objective of another network, which is shown what the first one is, but at its own input size."""
 
     reads_shown = True
 
@@ -44,17 +41,8 @@ class Elsewhere(Composite):
             raise ModelError(f"ensemble: {self.model.name} is a part of {network.name}; load it on its own")
         return super().bind(self.model.at(self.model.input_size))
 
-    def beside(self, layers: Sequence[str], units: Sequence[int] = ()) -> Objective:  # noqa: D102
-        return self  # those are layers of the first network
-
-    def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
-        return None  # a place in the other network's map is none of the canvas
-
-    def moved(self, position: tuple[int, int]) -> Objective:  # noqa: D102
-        return self
-
-    def gather(self, lanes: int) -> tuple[Objective, dict[str, tuple[int, ...]]]:  # noqa: D102
-        return self, {}  # the other network's layers are whole
+    # What is asked about layers, places and units is meant of the first network: this one has none there.
+    beside, place, moved, gather = Objective.beside, Objective.place, Objective.moved, Objective.gather
 
     @contextmanager
     def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:  # noqa: D102
@@ -88,19 +76,10 @@ class Elsewhere(Composite):
             return self._resize(moved).to(self.model.device)
 
         own = read(self.inner[0], self._tap, images, transformed)
-        own |= self._references(images, transformed)
+        canvas, lanes = (images.shape[2], images.shape[3]), images.shape[0]
+        references = References(self.inner[0], canvas, lanes, images.device, moved=True)
+        own |= references.read(self._tap, transformed)
         return self.inner[0](own, images).to(images.device)
-
-    def _references(self, images: Tensor, transformed: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        """What the layers give for the photographs that the objective compares with, moved as the images."""
-        assert self._tap is not None
-        read = {}
-        with torch.no_grad():
-            for digest, photograph in self.inner[0].references.items():
-                laid = fitted(photograph, (images.shape[2], images.shape[3])).to(images.device, images.dtype)
-                for layer, activation in self._tap(transformed(laid.expand(len(images), -1, -1, -1))).items():
-                    read[under_reference(digest, layer)] = activation
-        return read
 
     def describe(self) -> str:  # noqa: D102
         return f"{self.model.name}#{self.model.fingerprint()[:12]}({self.inner[0].describe()})"
@@ -113,13 +92,10 @@ _HELD: set[int] = set()
 def ensemble(*terms: tuple[ModelHandle, Objective] | tuple[ModelHandle, Objective, float]) -> Objective:
     """Climb objectives of several networks at once, each with its own input size and normalization.
 
-    The network given to ``render`` sees the canvas (or the recipe's ``input_size``) as always.
+    It can be given to any of them; that one sees the canvas (or the recipe's ``input_size``) as always.
 
     Args:
         *terms: a network, an objective of it, and its weight (1 if it is left out).
-
-    Returns:
-        An objective for any of the networks.
 
     Raises:
         UserError: no terms, or a term that is something else.

@@ -87,16 +87,13 @@ class Facet(Composite):
 
 
 def facet(target: Objective, probes: Mapping[str, Tensor | Sequence[float]], strength: float = 1.0) -> Facet:
-    """Climb a target, and of what it answers to rather what the probes point at.
+    """Climb a target, and of what it answers to rather what the probes point at (Goh et al. 2021).
 
     Args:
         target: an objective that reads a layer, for instance ``fv.channel("blocks.4", 5)``.
         probes: for each of some earlier layers one weight for each unit, as :func:`featvis.fit_facet`
             returns them.
         strength: from 0 up; the authors take .1 to 5.
-
-    Returns:
-        An objective (Goh et al. 2021, "Multimodal Neurons in Artificial Neural Networks").
 
     Raises:
         UserError: no objective, no probes, weights that are no finite vector, or no finite strength.

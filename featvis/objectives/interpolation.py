@@ -10,10 +10,7 @@ from featvis.objectives.shown import Activations
 
 
 class Interpolation(Composite):
-    """(1 − w_b)·J₁ + w_b·J₂ with w_b = b / (B − 1) for picture b of B (Lucid).
-
-    Coupled: a picture's place in its set says what it climbs.
-    """
+    """(1 − w_b)·J₁ + w_b·J₂ with w_b = b / (B − 1) for picture b of a set of B (Lucid), so coupled."""
 
     coupled = True
 
@@ -27,17 +24,5 @@ class Interpolation(Composite):
 
 
 def interpolation(first: Objective, second: Objective) -> Interpolation:
-    """Climb from one objective to another over a set: with ``seeds=5`` in five steps.
-
-    Args:
-        first: what the first picture climbs.
-        second: what the last picture climbs.
-
-    Returns:
-        A coupled objective: (1 - w)·first + w·second, w from 0 to 1 over the set (Lucid).
-
-    >>> import featvis as fv
-    >>> fv.interpolation(fv.channel("conv", 3), fv.channel("conv", 8))
-    interpolation(conv:3, conv:8)
-    """
+    """Climb from one objective to another over a set: (1 - w)·first + w·second, ``seeds=5`` in five steps."""
     return Interpolation([first, second])

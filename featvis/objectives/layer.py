@@ -30,13 +30,9 @@ class LayerEnergy(Objective):
 
 
 def layer(name: str) -> LayerEnergy:
-    """Climb a whole layer: the mean square of its activations; tokens that are no positions are left out.
+    """Climb a whole layer, ``name``: the mean square of its activations (DeepDream, Mordvintsev et al. 2015).
 
-    Args:
-        name: the layer's.
-
-    Returns:
-        An objective, at least 0 (DeepDream, Mordvintsev et al. 2015).
+    Tokens that are no positions are left out.
 
     >>> import featvis as fv
     >>> fv.layer("conv")

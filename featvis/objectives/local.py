@@ -115,9 +115,6 @@ def weighted(
         window: (row, column, rows, columns) of the map.
         position: (row, column) of the map, instead of a window.
 
-    Returns:
-        An objective.
-
     Raises:
         TargetError: no weight, not finite or all zero; a window or position outside the map (at bind).
 
@@ -158,9 +155,6 @@ def direction_at(
         power: of max(.1, cosine), from 0 up.
         whitening: S ``(units, units)``, the inverse of AᵀA/n (uncentred); v' = v·S is climbed
             (Activation Atlas, Carter et al. 2019).
-
-    Returns:
-        An objective.
 
     Raises:
         TargetError: no vector, not finite or zero, a whitening of another shape, a position outside the map.

@@ -22,14 +22,11 @@ class Match(Compared):
 
 
 def match(layers: str | Sequence[str], photograph: Tensor) -> Match:
-    """Invert a representation: an image whose activations are a photograph's.
+    """Invert a representation: an image whose activations are a photograph's (Mahendran & Vedaldi 2015).
 
     Args:
-        layers: whose activations are matched, a name or several.
+        layers: whose activations are matched, a name or several; a perfect match scores 0, others less.
         photograph: ``(C, H, W)`` in [0, 1]; brought to the canvas.
-
-    Returns:
-        An objective, at most 0, which is a perfect match (Mahendran & Vedaldi 2015).
 
     Raises:
         CanvasError: no image.

@@ -19,14 +19,7 @@ LEAST_COSINE = 0.1
 
 
 def dot_times_cosine(activation: Tensor, pattern: Tensor, power: float, dim: int) -> Tensor:
-    """Return ⟨a, v⟩ · max(.1, ⟨a, v⟩ / ((‖a‖ + 1e-4)(‖v‖ + 1e-4)))^p along ``dim`` (Lucid).
-
-    Args:
-        one: activations.
-        other: what they are compared with; broadcast.
-        power: p; 0 is the plain inner product.
-        dim: the axis that is summed over.
-    """
+    """Return ⟨a, v⟩ · max(.1, ⟨a, v⟩ / ((‖a‖ + 1e-4)(‖v‖ + 1e-4)))^p along ``dim`` (Lucid)."""
     dot = (activation * pattern).sum(dim)
     if power == 0:
         return dot
@@ -93,15 +86,12 @@ class Pattern(Objective):
 
 
 def tensor_direction(layer: str, pattern: Tensor, power: float = 0.0) -> Pattern:
-    """Climb a direction of its own at each position: Lucid's tensor direction.
+    """Climb a direction of its own at each position, the mean of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid).
 
     Args:
         layer: a map.
         pattern: ``(units, rows, columns)``, no larger than the map; compared with the centre of it.
-        power: of the cosine at each position, from 0 up.
-
-    Returns:
-        An objective: the mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p.
+        power: p, from 0 up.
 
     Raises:
         TargetError: no such shape, not finite, or all zero.
@@ -115,21 +105,10 @@ def tensor_direction(layer: str, pattern: Tensor, power: float = 0.0) -> Pattern
 
 
 def dot_cosine(layer: str, pattern: Tensor, power: float = 2.0) -> Pattern:
-    """Climb ⟨A, V⟩ · max(.1, cos(A, V))^p of the whole pattern: one product for each picture.
+    """Climb ⟨A, V⟩ · max(.1, cos(A, V))^p of the whole pattern: one product for each picture (Lucid).
 
-    The product of a negative dot is negative and rises with the dot, too.
-
-    Args:
-        layer: a map.
-        pattern: ``(units, rows, columns)``, no larger than the map; compared with the centre of it.
-        power: p, from 0 up.
-
-    Returns:
-        An objective (Lucid).
-
-    Raises:
-        TargetError: no such shape, not finite, or all zero.
-        CanvasError: once bound, it does not fit the map.
+    The product of a negative dot is negative and rises with the dot, too. The parameters and errors are those
+    of :func:`featvis.tensor_direction`.
 
     >>> import featvis as fv, torch
     >>> fv.dot_cosine("conv", torch.ones(4, 2, 3)).power

@@ -76,7 +76,7 @@ class References:
         }
 
     def read(
-        self, activations: Callable[[Tensor], dict[str, Tensor]], chain: Callable[[Tensor], Tensor]
+        self, activations: Callable[[Tensor], Activations], chain: Callable[[Tensor], Tensor]
     ) -> dict[str, Tensor]:
         """Return what layers give for the photographs under the draw of a step, without gradients."""
         read = {}
@@ -90,12 +90,7 @@ class References:
 def check_photograph(
     what: str, photograph: Tensor, layers: str | Sequence[str]
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """Return a photograph as ``(1, C, H, W)`` and the layers as names.
-
-    Raises:
-        CanvasError: it is no image ``(C, H, W)`` in [0, 1].
-        TargetError: no layer.
-    """
+    """Return a photograph ``(C, H, W)`` in [0, 1] as ``(1, C, H, W)`` and the layers as names."""
     names = (layers,) if isinstance(layers, str) else tuple(layers)
     if not names:
         raise TargetError(f"{what}: name at least one layer")

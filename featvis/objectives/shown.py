@@ -58,11 +58,8 @@ def read(
 ) -> dict[str, Tensor]:
     """Return what an objective is to read of a step, no more than it needs.
 
-    Args:
-        objective: what is climbed.
-        tap: from what the network is shown to the activations of the objective's layers.
-        images: of the image space.
-        transformed: from images to what the network is shown; the same draws whenever it is called.
+    ``transformed`` leads from images to what the network is shown, by the same draws whenever it is called;
+    ``tap`` from there to the activations of the objective's layers.
     """
 
     def activations_of(shown: Tensor) -> Activations:

@@ -35,14 +35,13 @@ def _gram(activation: Tensor, layer: LayerInfo) -> Tensor:
 
 
 def style(layers: str | Sequence[str], photograph: Tensor) -> Style:
-    """Climb towards a photograph's style; with :func:`featvis.match` of a deep layer, style transfer.
+    """Climb towards a photograph's style (Gatys et al. 2016, with L1 distances); at most 0.
+
+    With :func:`featvis.match` of a deep layer, this is style transfer.
 
     Args:
         layers: whose Gram matrices are compared, early ones for fine texture.
         photograph: ``(C, H, W)`` in [0, 1]; brought to the canvas.
-
-    Returns:
-        An objective, at most 0 (Gatys et al. 2016, with L1 distances).
 
     Raises:
         CanvasError: no image.

@@ -55,14 +55,11 @@ class Text(Objective):
 
 
 def text(model: PairedHandle, prompt: str) -> Text:
-    """Climb how well the pictures fit a text.
+    """Climb how well the pictures fit a text: the cosine of the two embeddings, from -1 to 1.
 
     Args:
         model: from :func:`featvis.load_paired` or :func:`featvis.load_open_clip`.
         prompt: the text; embedded once.
-
-    Returns:
-        An objective for ``model``: the cosine of the two embeddings, from -1 to 1.
 
     Raises:
         TargetError: the network has no text encoder, or there is no text.

@@ -118,9 +118,6 @@ def channel(layer: str, unit: int) -> Unit:
         layer: the layer's name.
         unit: from 0 up.
 
-    Returns:
-        An objective.
-
     Raises:
         TargetError: once bound, no such layer or unit.
 
@@ -138,9 +135,6 @@ def neuron(layer: str, unit: int, position: tuple[int, int] | None = None) -> Un
         layer: a map.
         unit: from 0 up.
         position: (row, column), by default the middle (⌊H/2⌋, ⌊W/2⌋).
-
-    Returns:
-        An objective.
 
     Raises:
         TargetError: once bound, no such layer, unit or position.
@@ -180,9 +174,6 @@ def logit(unit: int | str, layer: str | None = None) -> Logit:
     Args:
         unit: the class, by number or name.
         layer: the ``(B, classes)`` layer; by default the network's last.
-
-    Returns:
-        An objective.
 
     Raises:
         TargetError: once bound, no such class, or no classifier layer.

@@ -25,15 +25,7 @@ class NamedDirection(Direction):
 
 
 def read_vectors(request: VectorRequest) -> list[Direction]:
-    """Return a direction for each layer and row asked for, layer by layer.
-
-    Args:
-        request: what :func:`parse_vectors` returned; the tensor is ``(rows, units)`` or one ``(units,)``.
-
-    Raises:
-        UserError: the file cannot be read.
-        TargetError: no such key or row, or no direction there.
-    """
+    """Return a direction for each row asked for of a tensor ``(rows, units)`` or ``(units,)``, by layer."""
     try:
         with safe_open(str(request.file), framework="pt") as opened:
             keys = list(opened.keys())
@@ -63,13 +55,10 @@ def read_vectors(request: VectorRequest) -> list[Direction]:
 
 
 def vectors(address: str) -> list[Direction]:
-    """Read directions by their address.
+    """Read directions by their address, one for each row, layer by layer.
 
     Args:
         address: ``LAYER@FILE.safetensors:KEY:ROWS``, for instance ``blocks.3@sae.safetensors:decoder:0:8``.
-
-    Returns:
-        A direction for each row, layer by layer.
 
     Raises:
         TargetError: no such address, key or row.

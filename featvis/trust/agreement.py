@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,18 +26,9 @@ class Agreement:
         """Whether two pictures of the unit are more alike than pictures of two units."""
         return None if self.others is None else self.own > self.others
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {**asdict(self), "agrees": self.agrees}
-
 
 def agreement(likeness: Tensor, groups: Sequence[Hashable]) -> dict[Hashable, Agreement]:
-    """Compare the pictures of every group that has two or more.
-
-    Args:
-        likeness: ``(N, N)``, from :func:`featvis.trust.judging.likeness`.
-        groups: what each picture is of: for seeds the target, for image spaces the target, too.
-    """
+    """Compare the pictures of every group that has two or more, by the likeness ``(N, N)`` of all."""
     names = list(groups)
     agreements: dict[Hashable, Agreement] = {}
     for name in dict.fromkeys(names):
@@ -56,12 +46,7 @@ def agreement(likeness: Tensor, groups: Sequence[Hashable]) -> dict[Hashable, Ag
 def diversity(likeness: Tensor, scores: Sequence[float]) -> float | None:
     """Return the mean of 1 - likeness over every two pictures that reach 90 % of the best score.
 
-    Args:
-        likeness: ``(N, N)`` of pictures of one unit.
-        scores: of each; of a best score that is not above zero, all count that reach it.
-
-    Returns:
-        None for fewer than two such pictures.
+    Where the best is not above zero, all count that reach it; None for fewer than two such pictures.
     """
     best = max(scores, default=0.0)
     strong = [place for place, score in enumerate(scores) if score >= (_STRONG * best if best > 0 else best)]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,31 +26,26 @@ class Choice:
     def is_chance(self) -> bool:
         """Whether the pictures tell no more than chance would.
 
-        With fewer than :data:`QUERIES` on a side, chance alone is often a little below ½: the share must then
-        lie a standard deviation of the rank sum below it.
+        With fewer than :data:`QUERIES` on a side, the share must lie a standard deviation of the rank sum
+        below ½.
         """
         deviation = math.sqrt((2 * self.queries + 1) / 12) / self.queries
         return self.share <= 0.5 - (deviation if self.queries < QUERIES else 0.0)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {**asdict(self), "is_chance": self.is_chance}
 
 
 def choice(likeness: Tensor, positive: Tensor, negative: Tensor, high: Tensor, low: Tensor) -> Choice:
     """Say in how many pairs of photographs the pictures point at the one that excites the unit.
 
-    The task of Zimmermann et al. 2023 (arXiv 2307.05471) with a judge's features in place of a person: for
-    a photograph q, Δ(q) is its mean likeness to the unit's pictures less that to what stands against
-    them; a pair is right if Δ is larger for the photograph that excites the unit. Ties count half, so
-    chance is ½. Without DreamSim no probability is made of Δ.
+    The task of Zimmermann et al. 2023 (arXiv 2307.05471) with a judge's features in place of a person: for a
+    photograph q, Δ(q) is its mean likeness to the unit's pictures less that to what stands against them; a
+    pair is right if Δ is larger for the photograph that excites the unit. Ties count half, so chance is ½.
+    Without DreamSim no probability is made of Δ.
 
     Args:
-        likeness: ``(N, N)`` of pictures and photographs together.
-        positive: indices of the unit's pictures, at least one.
-        negative: of what drives it down, or pictures of other units; may be empty.
-        high: of photographs that excite the unit most.
-        low: of photographs that excite it least.
+        likeness: ``(N, N)`` of pictures and photographs together, of which the others are indices.
+        positive: the unit's pictures, at least one.
+        negative: what drives it down, or pictures of other units; may be empty.
+        high, low: photographs that excite the unit most, and least.
     """
 
     def pull(query: Tensor) -> Tensor:
@@ -64,12 +58,7 @@ def choice(likeness: Tensor, positive: Tensor, negative: Tensor, high: Tensor, l
 
 
 def extremes(responses: Tensor, most: int = QUERIES) -> tuple[Tensor, Tensor] | None:
-    """Return the indices of the photographs that excite a unit most, and least; None if they are too few.
-
-    Args:
-        responses: of the unit to each photograph.
-        most: at most so many of each, and at most a quarter of all.
-    """
+    """Return the indices of the (at most a quarter of all) photographs that excite a unit most, and least."""
     count = min(most, len(responses) // 4)
     if count < FEWEST:
         return None

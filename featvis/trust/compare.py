@@ -24,17 +24,8 @@ from featvis.trust.transfer import class_of, transfer
 Values = NDArray[np.float64]
 BATCH = 8
 """How many pictures stand together for a judge's BatchNorm statistics."""
-BETTER = {
-    "first": 1,
-    "probability": 1,
-    "margin": 1,
-    "score": 1,
-    "gain": 1,
-    "spread (D_σ)": -1,
-    "shift (D_μ)": -1,
-    "evaluations": -1,
-    "seconds": -1,
-}
+BETTER = dict.fromkeys(("first", "probability", "margin", "score", "gain"), 1)
+BETTER |= dict.fromkeys(("spread (D_σ)", "shift (D_μ)", "evaluations", "seconds"), -1)
 """Whether more is better (1) or worse (-1); of what is not here neither is."""
 
 
@@ -56,8 +47,7 @@ def compare(
     measured on the saved 8-bit pictures. Units are drawn anew in the bootstrap, each with all its seeds.
 
     Args:
-        recipe_a: a recipe, its name or its file.
-        recipe_b: the other.
+        recipe_a, recipe_b: recipes, their names or their files.
         targets: addresses such as ``classifier:0:1000:50``.
         model: the network that is climbed.
         judges: networks that take no part; by default the embedded ones that are installed.
@@ -76,13 +66,12 @@ def compare(
     Raises:
         UserError: anything wrong in what was asked, before any compute.
 
-    >>> import featvis as fv
-    >>> import torch
+    >>> import featvis as fv, torch
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
     >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
     >>> few, more = (fv.Recipe(size=16, steps=steps, lanes=2) for steps in (1, 4))
-    >>> found = fv.compare(few, more, "0:0:2", model=model, judges=[], draws=100)
-    >>> found["pictures"], found["measures"]["score"]["better"]
+    >>> result = fv.compare(few, more, "0:0:2", model=model, judges=[], draws=100)
+    >>> result["pictures"], result["measures"]["score"]["better"]
     (2, 'b')
     """
     handle = load_model(model)
@@ -118,15 +107,7 @@ def compare(
 
 
 def paired(a: Values, b: Values, owners: NDArray[np.int64], draws: int, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % interval of mean(b - a), by a bootstrap over what the values belong to (Efron 1979).
-
-    Args:
-        a: of one method, in pairs with ``b``.
-        b: of the other.
-        owners: to what each pair belongs; what belongs together is drawn together.
-        draws: how many.
-        seed: of the draws.
-    """
+    """Return the 95 % interval of mean(b - a), by a bootstrap over the owners of the values (Efron 1979)."""
     kinds, places = np.unique(owners, return_inverse=True)
     sums = np.bincount(places, weights=b - a)
     counts = np.bincount(places)

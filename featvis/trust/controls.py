@@ -26,11 +26,7 @@ _CHECKED = 6
 
 
 def randomize(module: nn.Module, generator: torch.Generator) -> None:
-    """Deal every tensor of a module itself, its children not among them, out anew among its places.
-
-    Each keeps its values and with them its scale; what it had learned is gone. A tensor of one value is
-    left as it is.
-    """
+    """Deal each tensor of a module itself, not of its children, out anew among its places; scales stay."""
     for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
         if tensor.is_floating_point() and tensor.numel() > 1:
             order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
@@ -38,13 +34,7 @@ def randomize(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def randomized(model: ModelHandle, layer: str, seed: int = 0) -> Iterator[Randomized]:
-    """Randomize a copy of a network from a layer downwards and stop at up to six depths on the way.
-
-    Args:
-        model: the network; not touched.
-        layer: where it begins; what runs later is left alone.
-        seed: of the chance.
-    """
+    """Randomize a copy of a network from a layer downwards and stop at up to six depths on the way."""
     names = layers_from_top(model, [layer], model.input_size, _has_own)
     # Modules that give no single tensor but hold weights of their own are never left out.
     known = {info.name for info in model.at(model.input_size).layers.values()}
@@ -65,9 +55,8 @@ def responses_in_random_networks(
 ) -> list[dict[str, Any]]:
     """Show pictures to networks with more and more random weights, from their layer downwards.
 
-    Returns:
-        For each depth: ``randomized`` and ``of`` (modules), and ``z``: each picture's own unit in standard
-        deviations above noise, in that network; of the first 32 pictures, and of all at the last depth.
+    For each depth: ``randomized`` and ``of`` (modules), and ``z``: each picture's own unit in standard
+    deviations above noise, in that network; of the first 32 pictures, and of all at the last depth.
     """
     depths = []
     for stage in randomized(model, layer):
@@ -84,12 +73,8 @@ def is_untrained(model: ModelHandle, photographs: Sequence[Tensor] = ()) -> bool
     """Whether a network's weights are random.
 
     Its BatchNorm layers have seen nothing (all running means 0, variances 1); photographs, where there are a
-    batch of them, are nothing like what they have seen; or the weights are those that
-    ``load_model(name, weights="none")`` gives.
-
-    Args:
-        model: the network.
-        photographs: ``(C, H, W)`` in [0, 1].
+    batch of them, are nothing like what they have seen; or the weights are those that ``load_model(name,
+    weights="none")`` gives.
     """
     if len(photographs) >= _BATCH:
         statistics = naturalness(photographs, model, _BATCH)

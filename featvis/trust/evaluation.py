@@ -74,14 +74,13 @@ def evaluate(
         UserError: no pictures there, a network that does not load or is another one, a judge that was
             climbed itself, or the folder cannot be written.
 
-    >>> import tempfile, torch
-    >>> import featvis as fv
+    >>> import tempfile, featvis as fv, torch
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
     >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = fv.render(model, "1:0", size=16, steps=4, lanes=1, out=folder)
-    ...     found = fv.evaluate(folder, model=model, judges=[])
-    >>> sorted(found["pictures"][0]["selectivity"])
+    ...     evaluation = fv.evaluate(folder, model=model, judges=[])
+    >>> sorted(evaluation["pictures"][0]["selectivity"])
     ['rank', 'rank_beside_photographs', 'units', 'z']
     """
     place = Path(folder)

@@ -66,24 +66,14 @@ class OwnResponse:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
-        selectivity = {**asdict(self.selectivity), "rank_beside_photographs": self.rank_beside_photographs}
-        table = {
-            "score": self.score,
-            "claimed": self.claimed,
-            "start": self.start,
-            "fresh": self.fresh,
-            "noise": asdict(self.noise),
-            "selectivity": selectivity,
-            "below_random_directions": self.below_random_directions,
-            "other_pictures": asdict(self.other_pictures),
-            "saturated": self.saturated,
-            "random_weights": {"z": self.random_z},
-        }
-        if self.photographs is not None:
-            table["photographs"] = asdict(self.photographs)
+        table = asdict(self)
+        table["selectivity"]["rank_beside_photographs"] = table.pop("rank_beside_photographs")
+        table["random_weights"] = {"z": table.pop("random_z")}
         if self.path_similarity is not None:
-            table["path_similarity"] = self.path_similarity.to_json()
-        return {**table, "band": self.band} if self.is_class else table
+            table["path_similarity"]["mean"] = self.path_similarity.mean
+        left_out = ["is_class"] if self.is_class else ["is_class", "band"]
+        left_out += [name for name in ("photographs", "path_similarity") if table[name] is None]
+        return {name: value for name, value in table.items() if name not in left_out}
 
 
 @dataclass(frozen=True)
@@ -142,9 +132,10 @@ class Evidence:
         if self.appearance is not None:
             table |= {"look": self.appearance.to_json(), "outside": self.outside, "unlike": self.unlike}
         if self.agreement is not None:
-            table |= {"agreement": self.agreement.to_json(), "diversity": self.diversity}
+            table["agreement"] = {**asdict(self.agreement), "agrees": self.agreement.agrees}
+            table["diversity"] = self.diversity
         if self.choice is not None:
-            table["choice"] = self.choice.to_json()
+            table["choice"] = {**asdict(self.choice), "is_chance": self.choice.is_chance}
         if self.own is not None:
             table |= self.own.to_json()
         return {**table, "untrained": self.untrained}

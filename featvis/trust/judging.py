@@ -32,16 +32,8 @@ def image_of(picture: Shown) -> Tensor:
 def fit(pictures: Sequence[Shown], model: ModelHandle, size: tuple[int, int] | None = None) -> Tensor:
     """Return pictures as a network is shown them: ``(N, C, H, W)`` in [0, 1], on the CPU.
 
-    Bicubic and antialiased to the network's own size, whatever the proportions; a picture that has this
-    size already is not touched.
-
-    Args:
-        pictures: of any sizes.
-        model: the network.
-        size: (height, width), by default the network's own.
-
-    Raises:
-        UserError: no picture, or one with another number of channels than the network takes.
+    Bicubic and antialiased to ``size``, by default the network's own, whatever the proportions; a picture
+    that has this size already is not touched.
     """
     if not pictures:
         raise UserError("no picture to look at")
@@ -75,14 +67,7 @@ def batches(count: int, width: int) -> Iterator[slice]:
 def read(
     images: Tensor, model: ModelHandle, layers: Sequence[str], reduce: Callable[[str, Tensor], Tensor]
 ) -> dict[str, Tensor]:
-    """Return what some layers say of images, pooled batch by batch, on the CPU.
-
-    Args:
-        images: ``(N, C, H, W)`` in [0, 1].
-        model: the network; borrowed.
-        layers: their names.
-        reduce: from a layer's name and activation for B images to ``(B, …)``.
-    """
+    """Return what some layers say of images, on the CPU; ``reduce`` pools each batch by layer to (B, …)."""
     parts_of: dict[str, list[Tensor]] = {name: [] for name in layers}
     with model.tap(layers, size=(images.shape[2], images.shape[3])) as activations:
         for part in batches(len(images), BATCH):
@@ -93,11 +78,7 @@ def read(
 
 
 def logits(pictures: Sequence[Shown], judge: ModelHandle) -> Tensor:
-    """Return a judge's logits ``(N, classes)`` for pictures.
-
-    Raises:
-        ModelError: its output is not one vector for each image.
-    """
+    """Return a judge's logits ``(N, classes)`` for pictures."""
     layer = judge.layer(judge.output_layer)
     if layer.kind != "vector":
         raise ModelError(f"{judge.name} names no classes: its last layer gives {layer.shape}")
@@ -113,10 +94,7 @@ def units_of(layer: LayerInfo, activation: Tensor, position: tuple[int, int] | N
 
 
 def logits_and_pools(pictures: Sequence[Shown], judge: ModelHandle) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return :func:`logits` and :func:`pool` of pictures from one pass of the judge.
-
-    The logits of a judge that names no classes are ``(N, 0)``.
-    """
+    """Return :func:`logits`, none of a judge without classes, and :func:`pool` of pictures in one pass."""
     layers = {layer.name: layer for layer in pooled_layers(judge)}
     last = judge.layer(judge.output_layer)
     names = [last.name] if last.kind == "vector" else []
@@ -124,31 +102,22 @@ def logits_and_pools(pictures: Sequence[Shown], judge: ModelHandle) -> tuple[Ten
     def reduce(name: str, given: Tensor) -> Tensor:
         return given if name in names else units_of(layers[name], given)
 
-    found = read(fit(pictures, judge), judge, list(dict.fromkeys((*layers, *names))), reduce)
-    return found[last.name] if names else torch.zeros(len(pictures), 0), {
-        name: found[name] for name in layers
-    }
+    values = read(fit(pictures, judge), judge, list(dict.fromkeys((*layers, *names))), reduce)
+    logits = values[last.name] if names else torch.zeros(len(pictures), 0)
+    return logits, {name: values[name] for name in layers}
 
 
 def pool(pictures: Sequence[Shown], judge: ModelHandle) -> dict[str, Tensor]:
-    """Return what some of a judge's layers say of pictures, ``(N, units)`` by layer: means over the map.
-
-    The layers are up to four at even distances, the deepest map among them; of a network without maps its
-    output.
-    """
-    images = fit(pictures, judge)
+    """Return what up to four of a judge's layers say of pictures, means over the map, ``(N, units)`` each."""
     layers = {layer.name: layer for layer in pooled_layers(judge)}
-    return read(images, judge, list(layers), lambda name, given: units_of(layers[name], given))
+    return read(fit(pictures, judge), judge, list(layers), lambda name, given: units_of(layers[name], given))
 
 
 def likeness(pooled: Mapping[str, Tensor]) -> Tensor:
-    """Return ``(N, N)``: how alike every two pictures are to a judge, -1 to 1.
+    """Return ``(N, N)``: how alike every two of what :func:`pool` pooled are to a judge, -1 to 1.
 
     The mean over the layers of the cosine of two pictures' units, each unit less its mean over all N
     pictures: so it depends on which pictures are compared.
-
-    Args:
-        pooled: from :func:`pool`, of at least two pictures.
     """
     rows = [functional.normalize(part - part.mean(0), dim=1) for part in pooled.values()]
     return torch.stack([part @ part.T for part in rows]).mean(0)
@@ -165,6 +134,4 @@ def pooled_layers(judge: ModelHandle) -> list[LayerInfo]:
 
 
 def _is_spread(layer: LayerInfo) -> bool:
-    return (
-        len([side for axis, side in enumerate(layer.shape) if axis not in (0, layer.axis) and side > 1]) > 0
-    )
+    return any(side > 1 for axis, side in enumerate(layer.shape) if axis not in (0, layer.axis))

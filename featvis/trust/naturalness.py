@@ -13,11 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from featvis.errors import UserError
-from featvis.models.borrow.tap import borrowed
 from featvis.models.handle import ModelHandle
 from featvis.trust.judging import Shown, fit, image_of
-from featvis.trust.spectra import spectrum
-from featvis.trust.tone import clipped, contrast, saturation
+from featvis.trust.spectra import luminance, spectrum
 
 Range = tuple[float, float]
 
@@ -32,6 +30,7 @@ PHOTOGRAPHS: Mapping[str, Range] = {
 thousand of many kinds; slope and high share of the nine scenes that come with scikit-image, at 224 pixels
 (close-ups of grass, gravel and brick lie outside, which :func:`is_unlike` allows for)."""
 
+_NEAR_THE_END = 2.5 / 255
 ENOUGH = 40
 """So many photographs have a range of their own."""
 UNLIKE = 1.2
@@ -70,9 +69,23 @@ class Statistics:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data, without the pictures' own values."""
-        told = asdict(self)
-        del told["alone"]
-        return {**told, "pictures": len(self.alone), "alone": sum(self.alone) / len(self.alone)}
+        return {**asdict(self), "pictures": len(self.alone), "alone": sum(self.alone) / len(self.alone)}
+
+
+def contrast(image: Tensor) -> float:
+    """Return the standard deviation of an image's luminance, 0 to ½."""
+    return float(luminance(image.double()).std(correction=0))
+
+
+def saturation(image: Tensor) -> float:
+    """Return the mean over the pixels of the largest less the smallest channel, 0 to 1."""
+    values = image.double()
+    return float((values.amax(0) - values.amin(0)).mean())
+
+
+def clipped(image: Tensor) -> float:
+    """Return the share of values within two of 255 levels of black or white."""
+    return float(((image <= _NEAR_THE_END) | (image >= 1 - _NEAR_THE_END)).double().mean())
 
 
 def measure_appearance(picture: Shown) -> Appearance:
@@ -83,23 +96,12 @@ def measure_appearance(picture: Shown) -> Appearance:
 
 
 def naturalness(pictures: Sequence[Shown], judge: ModelHandle, batch: int = 8) -> Statistics | None:
-    """Compare a judge's BatchNorm statistics on pictures with those of its training.
+    """Compare a judge's BatchNorm statistics on pictures with those of its training; None without BatchNorm.
 
     At the input of every BatchNorm2d that runs once: μ, σ² over the batch and all positions (biased), m, v
-    its running statistics, ε its own. What DeepInversion (arXiv 1912.08795) minimizes, measured in a
-    network that was not climbed. It sees noise and artefacts, not meaning.
-
-    Args:
-        pictures: pictures, or images ``(C, H, W)`` in [0, 1].
-        judge: a network with BatchNorm.
-        batch: how many stand together; fewer pictures make one smaller batch. The last batch is filled up
-            with pictures before it.
-
-    Returns:
-        The means over the batches; None for a judge without BatchNorm statistics.
-
-    Raises:
-        UserError: no picture, or a batch of none.
+    its running statistics, ε its own. What DeepInversion (arXiv 1912.08795) minimizes, measured in a network
+    that was not climbed. It sees noise and artefacts, not meaning. Fewer pictures than ``batch`` make one
+    smaller batch; the last batch is filled up with pictures before it.
     """
     if batch < 1:
         raise UserError(f"batch is at least 1, got {batch}")
@@ -138,23 +140,16 @@ def batch_distances(
         spreads.append((((variance + norm.eps) / trained).log().abs()).mean())
         alone.append(((variances + norm.eps) / trained).log().abs().mean(1))
 
-    mean, std = (torch.tensor(values)[:, None, None] for values in (judge.mean, judge.std))
-    shown = ((images - mean) / std).to(device=judge.device, dtype=judge.dtype)
     with ExitStack() as restore:
-        # As the modules are: folded ones would not be given their own inputs.
-        restore.enter_context(borrowed(judge.module))
         for norm in norms:
             restore.callback(norm.register_forward_pre_hook(measure).remove)
-        judge.module(shown)
+        judge.run_once(images)
     singles = torch.stack(alone).mean(0).tolist()
     return float(torch.stack(shifts).mean()), float(torch.stack(spreads).mean()), singles
 
 
 def range_of(photographs: Sequence[Appearance]) -> dict[str, Range]:
-    """Return the middle 95 % of what photographs look like, by name.
-
-    Of fewer than :data:`ENOUGH` photographs, :data:`PHOTOGRAPHS` widened to hold them.
-    """
+    """Return the middle 95 % of photographs by name; of a few, :data:`PHOTOGRAPHS` widened to hold them."""
     ranges = dict(PHOTOGRAPHS)
     for name, known in PHOTOGRAPHS.items():
         values = [value for photograph in photographs if math.isfinite(value := getattr(photograph, name))]

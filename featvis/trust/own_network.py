@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -142,9 +143,7 @@ def measure_random_weights(
 ) -> dict[str, Any]:
     """Show a group's pictures to networks with random weights; enter in ``measured`` what is left of their z.
 
-    Returns:
-        ``trained``: the mean of z over noise with the true weights, and ``cascade``: for each depth how many
-        modules are randomized, and the mean of z there.
+    Returns the mean of z over noise with the true weights, and for each depth of the cascade.
     """
     images = as_its_network_is_shown(group.members, model)
     noise = noise_images(NOISE // 2, model.channels, group.shown_size)
@@ -156,9 +155,9 @@ def measure_random_weights(
     return {
         "layer": group.layer,
         "pictures": len(measured),
-        "trained": _mean([own.noise.z for own in measured]),
+        "trained": fmean([own.noise.z for own in measured]),
         "cascade": [
-            {"randomized": one["randomized"], "of": one["of"], "z": _mean(one["z"])} for one in depths
+            {"randomized": one["randomized"], "of": one["of"], "z": fmean(one["z"])} for one in depths
         ],
     }
 
@@ -194,7 +193,3 @@ def _fresh(group: Group, model: ModelHandle) -> dict[int, float]:
 
 def _is_still(values: Tensor) -> bool:
     return float(values.max() - values.min()) <= 1e-6 * max(1.0, float(values.abs().max()))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

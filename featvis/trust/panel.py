@@ -16,19 +16,7 @@ from featvis.models.sources.register import check_read_name, find_source
 
 
 def load_network_of(folder: Path, manifest: dict[str, Any], device: str = "auto") -> ModelHandle:
-    """Load the network that a folder names: a gallery's with the weights and preprocessing of its config.
-
-    The config is the one that the gallery was built from, if it is still where it lay; else the network is
-    loaded by its name alone.
-
-    Args:
-        folder: where the pictures are.
-        manifest: its manifest.
-        device: as for :func:`featvis.load_model`.
-
-    Raises:
-        ModelError: it does not load, or is code that only its user may have run.
-    """
+    """Load the network of a folder, as its gallery's config says if that is still there, else by its name."""
     name = check_read_name(str(manifest.get("model")), folder)
     request = find_request(folder, manifest)
     if request is not None and request.gallery.model == name:
@@ -37,11 +25,7 @@ def load_network_of(folder: Path, manifest: dict[str, Any], device: str = "auto"
 
 
 def own_network(folder: Path, manifest: dict[str, Any], model: ModelHandle | str | None) -> ModelHandle:
-    """Return the network that a folder's pictures are of.
-
-    Raises:
-        ModelError: it does not load, or has other weights.
-    """
+    """Return the network that a folder's pictures are of; a ModelError where it has other weights."""
     own = load_network_of(folder, manifest) if model is None else load_model(model)
     name, expected = str(manifest.get("model")), str(manifest.get("weights"))
     if (weights := own.fingerprint()) != expected:
@@ -53,11 +37,7 @@ def own_network(folder: Path, manifest: dict[str, Any], model: ModelHandle | str
 
 
 def panel_of(judges: Sequence[str | ModelHandle] | None, own: ModelHandle) -> list[ModelHandle]:
-    """Return the judges: those named, or every embedded network that is installed but the folder's own.
-
-    Raises:
-        ModelError: a judge does not load, or is the network that was climbed.
-    """
+    """Return the judges: those named, or every embedded network that is installed but the folder's own."""
     if judges is None:
         names = [
             name for name in find_source("").names() if importlib.util.find_spec(f"{name}_pytorch_model")

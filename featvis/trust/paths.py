@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from featvis.attribution.measure import ranks
-
-
-def spearman(one: Tensor, other: Tensor) -> Tensor:
-    """Return Spearman's ρ of every row of ``one`` with every row of ``other``, ``(N, M)``."""
-
-    def standard(values: Tensor) -> Tensor:
-        ranked = torch.stack([ranks(row) for row in values])
-        ranked = ranked - ranked.mean(1, keepdim=True)
-        scaled: Tensor = ranked / ranked.norm(dim=1, keepdim=True).clamp(min=1e-12)
-        return scaled
-
-    rho: Tensor = standard(one) @ standard(other).T
-    return rho
+from featvis.attribution.measure import spearman
 
 
 @dataclass(frozen=True)
@@ -39,27 +24,16 @@ class PathSimilarity:
         clear = [value for value in self.layers.values() if value is not None]
         return sum(clear) / len(clear) if clear else None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {**asdict(self), "mean": self.mean}
-
 
 def path_similarity(
     picture: Mapping[str, Tensor], same: Mapping[str, Tensor], other: Mapping[str, Tensor]
 ) -> dict[str, float | None]:
     """Return by layer how alike the paths of a picture and of its class' photographs are.
 
-    Geirhos et al. 2023 (arXiv 2306.04719): the mean Spearman ρ of the picture's activations with those of
-    photographs of its class, scaled so that two photographs of the class give 1 and one of the class with
-    one of another gives 0.
-
-    Args:
-        picture: by layer, flattened activations ``(D,)``.
-        same: of photographs of the class, ``(N, D)``, at least two.
-        other: of photographs of other classes, ``(M, D)``, at least one.
-
-    Returns:
-        None for a layer in which photographs of the class are no more alike than those of two classes.
+    Geirhos et al. 2023 (arXiv 2306.04719): the mean Spearman ρ of the picture's activations ``(D,)`` with
+    ``same``, those ``(N, D)`` of photographs of its class, scaled so that two of these give 1 and one of them
+    with one of the ``other`` classes' ``(M, D)`` gives 0. None for a layer in which photographs of the class
+    are no more alike than those of two classes.
     """
     similarities: dict[str, float | None] = {}
     for layer, row in picture.items():

@@ -64,16 +64,8 @@ def measure_choice(
 ) -> None:
     """Enter in ``evidence`` how well each unit's pictures tell which photographs excite it, to a judge.
 
-    Against a unit's pictures stand those of what drives it down, or of the layer's other units.
-
-    Args:
-        groups: the pictures of units.
-        subjects: all pictures.
-        evidence: of each.
-        pooled: the judge's features of each, from :func:`featvis.trust.judging.pool`.
-        judge: whose features they are.
-        model: the pictures' own network.
-        sample: the photographs.
+    Against a unit's pictures stand those of what drives it down, or of the layer's other units. ``pooled``
+    are the judge's features of each picture, ``model`` is the pictures' own network.
     """
     images = sample.images
     pooled_photographs = pool(list(images), judge)

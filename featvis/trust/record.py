@@ -31,9 +31,6 @@ def write_verdicts(folder: Path, evaluation: dict[str, Any]) -> None:
     """Enter verdicts in a folder's manifest, write ``evaluation.json``, and its pages anew if it has any.
 
     A picture that was rendered anew meanwhile keeps its entry as it is.
-
-    Raises:
-        OutputError: another command is writing there, or it cannot be written.
     """
     with FolderLock(folder):
         manifest = read_folder(folder)

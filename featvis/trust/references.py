@@ -54,11 +54,7 @@ class PhotographSample:
 
 
 def read_photographs(folder: Path, model: ModelHandle, most: int = PHOTOGRAPHS) -> PhotographSample:
-    """Read photographs at a network's own size.
-
-    Raises:
-        UserError: no such folder, or no photograph in it that can be read.
-    """
+    """Read photographs at a network's own size."""
     listing = list_files(folder)
     names, images = [], []
     # More than are wanted, for some files may be no photographs.

@@ -48,14 +48,7 @@ def as_its_network_is_shown(subjects: Sequence[Subject], model: ModelHandle) -> 
 def respond(
     images: Tensor, model: ModelHandle, layer: str, position: tuple[int, int] | None = None
 ) -> Tensor:
-    """Return what a layer's units say of images, ``(N, units)``, as pictures are scored.
-
-    Args:
-        images: ``(N, C, H, W)`` in [0, 1].
-        model: the network; borrowed.
-        layer: its name.
-        position: (row, column) of the map, or None for the mean over it.
-    """
+    """Return what a layer's units say of images, ``(N, units)``, as pictures are scored."""
     info = model.at((images.shape[2], images.shape[3])).layer(layer)
     return read(images, model, [layer], lambda _, given: units_of(info, given, position))[layer]
 
@@ -67,18 +60,13 @@ def under_fresh_transforms(
     """Return each picture's mean score over fresh draws of its recipe's transforms, as late in the run.
 
     The draws are the picture's own but not those that it was made with. Pictures of one layer and one size.
-
-    Args:
-        subjects: pictures of units.
-        model: their network.
-        count: how many draws.
     """
     size, layer, position = subjects[0].shown_size, subjects[0].layer, subjects[0].position
     info = model.at(size).layer(layer)
     scores: list[float] = []
     for part in batches(len(subjects), BATCH):
         group = subjects[part]
-        recipe = group[0].settled()
+        recipe = Recipe(**group[0].recipe)
         shown = _transformed(group, recipe, model, count)
         responses = read(shown, model, [layer], lambda _, one: units_of(info, one, position))[layer]
         for row, one in enumerate(group):
@@ -132,13 +120,10 @@ def band(score: float, low: float, high: float) -> str:
 
 
 def band_of_class(logit: float, network: str) -> str | None:
-    """Say where the logit of a class lies beside those of photographs of their own class.
+    """Say where a class logit lies beside photographs of its class; None where none were shown beforehand.
 
     >>> band_of_class(9.0, "efficientnet_lite0"), band_of_class(30.0, "efficientnet_lite0")
     ('within', 'above')
-
-    Returns:
-        None for a network that no photographs were shown to beforehand.
     """
     return band(logit, *CLASSES[network]) if network in CLASSES else None
 
@@ -157,13 +142,7 @@ class PhotographScores:
 
 
 def beside_photographs(score: float, examples: dict[str, Any], *, at_position: bool) -> PhotographScores:
-    """Compare a score with photographs', from what :func:`featvis.find_examples` found of the unit.
-
-    Args:
-        score: of the saved picture.
-        examples: the unit's entry of the result.
-        at_position: whether the picture is of one neuron: photographs then count with their largest value.
-    """
+    """Compare a score with what :func:`featvis.find_examples` found, of one neuron the largest values."""
     if at_position:
         best = float(examples["examples"][0]["value"])
         quantiles = examples["quantiles"]

@@ -28,10 +28,6 @@ def standardize(responses: Tensor, reference: Tensor) -> Tensor:
 
     A unit's deviation counts as at least a quarter of the layer's (the root mean square over its units):
     units that hardly ever respond would else stand above all others whenever they do.
-
-    Args:
-        responses: to pictures.
-        reference: to other images, ``(M, units)``, M at least 2.
     """
     return _above(responses, reference.mean(0), reference.std(0, correction=0))
 
@@ -40,13 +36,8 @@ def standardize_in_turn(pictures: Tensor, units: Sequence[int], reference: Tenso
     """Return responses ``(N, units)`` to units' pictures, standardized by those to all the others.
 
     The reference of picture n and unit u is ``reference``, and the pictures that are neither u's nor of the
-    unit that n is of. So no unit is measured by its own pictures, and no picture by its like: a rival
-    whose own picture lies in the folder has no wider range than the unit itself because of it.
-
-    Args:
-        pictures: responses to pictures, each of a unit of this layer.
-        units: each picture's own.
-        reference: to other images, ``(M, units)``, M at least 2.
+    unit that n is of. So no unit is measured by its own pictures, and no picture by its like: a rival whose
+    own picture lies in the folder has no wider range than the unit itself because of it.
     """
     own = torch.tensor(units)
     centre = reference.mean(0)  # sums of squares are taken about it, lest they lose what they tell
@@ -74,13 +65,7 @@ def _above(responses: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
 
 
 def selectivity(z: Tensor, units: Sequence[int], signs: Sequence[int] | None = None) -> list[Selectivity]:
-    """Rank each picture's unit among all units of its layer.
-
-    Args:
-        z: standardized responses ``(N, units)``, a row for each picture.
-        units: each picture's own.
-        signs: -1 for pictures of what drives the unit down; by default 1 for all.
-    """
+    """Rank each picture's unit in its layer by standardized responses ``(N, units)``; signs are 1 or -1."""
     ranked = []
     for row, unit in enumerate(units):
         signed = z[row] * (signs[row] if signs is not None else 1)
@@ -90,11 +75,7 @@ def selectivity(z: Tensor, units: Sequence[int], signs: Sequence[int] | None = N
 
 
 def below_directions(z: Tensor, units: Sequence[int], signs: Sequence[int], count: int = 256) -> list[float]:
-    """Return for each picture the share of random directions that it excites less than its own unit.
-
-    Directions are drawn uniformly from the sphere in the space of standardized units: the control of a
-    random direction.
-    """
+    """Return for each picture the share of random directions that it excites less than its own unit."""
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn((z.shape[1], count), generator=generator)
     along = z @ (directions / directions.norm(dim=0))

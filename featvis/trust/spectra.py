@@ -23,15 +23,9 @@ def spectrum(image: Tensor) -> tuple[float, float]:
     """Return the slope of an image's amplitude spectrum, and the share of its power above a quarter cycle.
 
     Luminance, mean removed, Hann window, P = |FFT|²; the radial mean of P in bins of a third of an octave;
-    the slope of ½ log P on log f over [2/N, ¼] cycles a pixel, N the shorter side; and the share of
-    all power at f > ¼ cycle a pixel. White noise has slope 0 and, windowed, as much of its power there as
-    the plane has area, 1 - π/16 = .804.
-
-    Args:
-        image: ``(C, H, W)`` in [0, 1].
-
-    Returns:
-        (slope, share); NaN twice for an image of one value, and a NaN slope for one too small to have any.
+    the slope of ½ log P on log f over [2/N, ¼] cycles a pixel, N the shorter side; and the share of all power
+    at f > ¼ cycle a pixel. White noise has slope 0 and, windowed, as much of its power there as the plane has
+    area, 1 - π/16 = .804. Both are NaN for an image of one value, the slope for a tiny one.
     """
     plane = luminance(image.double())
     plane = plane - plane.mean()

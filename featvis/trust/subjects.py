@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from featvis.errors import OutputError
 from featvis.results.manifest import MANIFEST, picture_name, read_manifest
 from featvis.results.picture import load_image, load_picture
-from featvis.spec.recipe import Recipe
 from featvis.spec.target import parse_request
 
 if TYPE_CHECKING:
@@ -65,10 +64,6 @@ class Subject:
         size = self.recipe.get("input_size") or self.recipe.get("size")
         return (int(size[0]), int(size[1])) if size else (self.image.shape[1], self.image.shape[2])
 
-    def settled(self) -> Recipe:
-        """Return its recipe, checked."""
-        return Recipe(**self.recipe)
-
 
 @dataclass(frozen=True)
 class Contents:
@@ -81,11 +76,7 @@ class Contents:
 
 
 def read_folder(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a folder that holds pictures.
-
-    Raises:
-        OutputError: no such folder, or no picture in it.
-    """
+    """Read the manifest of a folder; an OutputError where it holds no pictures."""
     if not folder.is_dir():
         raise OutputError(f"no folder {str(folder)!r}" if not folder.exists() else f"{folder} is a file")
     manifest = read_manifest(folder)
@@ -95,13 +86,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
 
 
 def read_contents(folder: Path, manifest: dict[str, Any], channels: int) -> Contents:
-    """Read the pictures that a manifest names.
-
-    Args:
-        folder: where they lie.
-        manifest: from :func:`read_folder`.
-        channels: of the network's images.
-    """
+    """Read the pictures that a manifest names, with as many channels as the network's images have."""
     recipes = manifest.get("recipes")
     recipes = recipes if isinstance(recipes, dict) else {}
     subjects, dead, missing = [], [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,6 @@ from torch import Tensor
 
 from featvis.errors import TargetError
 from featvis.models.handle import ModelHandle
-from featvis.trust.intervals import wilson
 from featvis.trust.judging import Shown, logits
 
 
@@ -32,18 +32,7 @@ class Recognition:
 
 
 def transfer(pictures: Sequence[Shown], labels: Sequence[int], judge: ModelHandle) -> list[Recognition]:
-    """Ask a judge which class it sees in saved pictures.
-
-    Args:
-        pictures: pictures, or images ``(C, H, W)`` in [0, 1]; resized to the judge's own size, bicubic
-            and antialiased.
-        labels: for each picture the number of its class among the judge's; see :func:`class_of`.
-        judge: a network that was not climbed, with a vector as its output.
-
-    Raises:
-        TargetError: a class that the judge has not, or not one for each picture.
-        ModelError: the judge names no classes.
-    """
+    """Ask a judge which class it sees in saved pictures, meant to be ``labels`` (see :func:`class_of`)."""
     if len(labels) != len(pictures):
         raise TargetError(f"one class for each picture: {len(pictures)} pictures, {len(labels)} classes")
     if not pictures:
@@ -52,10 +41,7 @@ def transfer(pictures: Sequence[Shown], labels: Sequence[int], judge: ModelHandl
 
 
 def recognitions(logits: Tensor, labels: Sequence[int]) -> list[Recognition]:
-    """Read recognitions off logits ``(N, classes)``.
-
-    A tie counts against the picture: the rank is one more than the number of other classes at least as high.
-    """
+    """Read recognitions off logits ``(N, classes)``; in the rank, a tie counts against the picture."""
     classes = logits.shape[1]
     if classes < 2:
         raise TargetError("a judge that knows one class cannot tell classes apart")
@@ -109,3 +95,20 @@ def summarize(recognized: Sequence[Recognition]) -> dict[str, Any]:
         "margin": sum(one.margin for one in recognized) / count,
         "median_rank": sorted(one.rank for one in recognized)[count // 2],
     }
+
+
+def wilson(successes: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """Return Wilson's score interval of a share (Wilson 1927), by default of 95 %.
+
+    >>> [round(bound, 3) for bound in wilson(78, 84)]
+    [0.853, 0.967]
+    """
+    if not 0 <= successes <= count:
+        raise ValueError(f"successes lie between 0 and {count}, got {successes}")
+    if count == 0:
+        return 0.0, 1.0
+    share, square = successes / count, z * z
+    middle = share + square / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + square / (4 * count * count))
+    whole = 1 + square / count
+    return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)

@@ -55,9 +55,8 @@ class Verdict:
 def verdicts_of(evidence: Evidence) -> list[Verdict]:
     """Return what is to be said of a picture, the gravest first.
 
-    At least one verdict wherever its own network or a judge was asked: of a class, what judges see comes
-    first unless something graver is to be said; a picture of any other unit without a fault ``stands out in
-    its layer``.
+    At least one verdict wherever its own network or a judge was asked: of a class what judges see, of any
+    other unit without a fault that it ``stands out in its layer``.
     """
     said: list[Verdict] = []
     for kind in KINDS:

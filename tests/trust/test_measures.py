@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from featvis.attribution.measure import ranks
+from featvis.attribution.measure import ranks, spearman
 from featvis.trust.agreement import agreement, diversity
 from featvis.trust.choice import Choice, choice, extremes
 from featvis.trust.judging import likeness, pool, pooled_layers
-from featvis.trust.paths import path_similarity, spearman
+from featvis.trust.paths import path_similarity
 from featvis.trust.references import noise_images
 from featvis.trust.response import PhotographScores, band, band_of_class, beside_photographs, percentile
 from featvis.trust.selectivity import below_directions, selectivity, standardize

@@ -11,15 +11,17 @@ from featvis.errors import UserError
 from featvis.trust.naturalness import (
     PHOTOGRAPHS,
     Appearance,
+    clipped,
+    contrast,
     is_unlike,
     measure_appearance,
     naturalness,
     outside,
     range_of,
+    saturation,
 )
 from featvis.trust.references import noise_images
 from featvis.trust.spectra import luminance, spectrum
-from featvis.trust.tone import clipped, contrast, saturation
 from tests.networks import handle, seeded, small
 
 

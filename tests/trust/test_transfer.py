@@ -9,9 +9,8 @@ from torch import nn
 import featvis as fv
 from featvis.errors import ModelError, TargetError, UserError
 from featvis.trust.controls import permute_labels
-from featvis.trust.intervals import wilson
 from featvis.trust.judging import fit
-from featvis.trust.transfer import class_of, recognitions, summarize, transfer
+from featvis.trust.transfer import class_of, recognitions, summarize, transfer, wilson
 from tests.networks import handle, small
 
 

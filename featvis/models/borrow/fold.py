@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,35 +28,30 @@ class Pair:
 def find_pairs(module: nn.Module, run: Callable[[], Any]) -> list[Pair]:
     """Find the convolutions whose very output a BatchNorm reads, by running the network once.
 
-    Whether something else reads it too cannot be seen this way: :func:`folded` networks are compared
-    with the plain one before they are trusted.
+    Whether something else reads it too cannot be seen so: :func:`folded` networks are compared with the
+    plain.
     """
     made: dict[int, tuple[str, Tensor]] = {}
     calls: dict[str, int] = {}
     pairs: list[Pair] = []
-    handles = []
 
-    def after(name: str, output: Any) -> None:
+    def after(name: str, _: nn.Module, __: Any, output: Any) -> None:
         calls[name] = calls.get(name, 0) + 1
         made[id(output)] = (name, output)  # the tensor is kept, so that its id stays its own
 
-    def before(name: str, inputs: Any) -> None:
+    def before(name: str, _: nn.Module, inputs: Any) -> None:
         calls[name] = calls.get(name, 0) + 1
         producer = made.get(id(inputs[0]))
         if producer is not None:
             pairs.append(Pair(producer[0], name))
 
-    for name, one in module.named_modules():
-        if isinstance(one, nn.Conv2d):
-            handles.append(one.register_forward_hook(lambda _, __, output, name=name: after(name, output)))
-        elif isinstance(one, nn.BatchNorm2d):
-            handles.append(one.register_forward_pre_hook(lambda _, inputs, name=name: before(name, inputs)))
-    try:
-        with torch.no_grad():
-            run()
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for name, inner in module.named_modules():
+            if isinstance(inner, nn.Conv2d):
+                hooks.callback(inner.register_forward_hook(partial(after, name)).remove)
+            elif isinstance(inner, nn.BatchNorm2d):
+                hooks.callback(inner.register_forward_pre_hook(partial(before, name)).remove)
+        run()
     return [pair for pair in pairs if calls[pair.convolution] == calls[pair.norm] == 1]
 
 

@@ -27,13 +27,9 @@ class Moments(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Return the inputs, and the moments ``(B, 2, C)``.
 
-        Args:
-            ctx: autograd's.
-            inputs: ``(B, C, H, W)``.
-            written: whether a reader of what is passed on may write into it. A BatchNorm does not; a folded
-                one hands it on to whatever comes behind.
-            owned: whether the gradient that comes back is nobody else's, so that it may be written into.
-            bounds: clamp to them what is passed on: an activation's work done in the same visit.
+        ``written``: a reader of what is passed on may write into it. A BatchNorm does not; a folded one hands
+        it on to whatever comes behind. ``owned``: the gradient that comes back is nobody else's, so that it
+        may be written into. ``bounds``: clamp what is passed on, an activation's work done in the same visit.
         """
         stride = max(1, min(inputs.shape[2:]) // POSITIONS)
         sample = inputs[:, :, ::stride, ::stride].float()

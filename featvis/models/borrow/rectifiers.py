@@ -47,10 +47,7 @@ def rectifier_of(
 
 
 class RectifierMode(TorchFunctionMode, ABC):
-    """Within this context :meth:`rectify` does the work of every ReLU and ReLU6 that a gradient passes.
-
-    It is the calls that are watched, not the modules, so functional, in-place and fused rectifiers as well.
-    """
+    """Has :meth:`rectify` do the work of every call, by module or function, of a ReLU or ReLU6."""
 
     @abstractmethod
     def rectify(self, inputs: Tensor, ceiling: float, in_place: bool) -> Tensor:

@@ -74,10 +74,7 @@ def _bounded(module: Any) -> Callable[[Tensor], Tensor]:
 
 
 def _padded_within(convolution: nn.Conv2d) -> Callable[[Tensor], Tensor] | None:
-    """Pad by the convolution itself, its kernel longer by a zero where one side needs one more.
-
-    Only for depthwise ones, to which the zeros cost little; padding a map of many channels is a copy.
-    """
+    """Pad by the depthwise convolution itself, its kernel longer by a zero where one side needs one more."""
     if convolution.groups != convolution.in_channels or convolution.dilation != (1, 1):
         return None
     longer: dict[tuple[bool, bool], Tensor] = {}

@@ -35,12 +35,9 @@ class _Smoothed(torch.autograd.Function):
 
 
 def smooth_pool(inputs: Tensor, kind: str, window: dict[str, Any]) -> Tensor:
-    """Return the pool whose gradients stand in for a max-pool's.
+    """Return the pool of ``(B, C, H, W)`` whose gradients stand in for a max-pool's, padding not averaged.
 
-    Args:
-        inputs: ``(B, C, H, W)``.
-        kind: ``average``: avg(x); ``l2``: avg(x²) / (0.01 + avg|x|), more of what is large (Lucid).
-        window: ``kernel_size``, ``stride``, ``padding`` and ``ceil_mode``; padding is not averaged.
+    ``average`` is avg(x); ``l2`` is avg(x²) / (0.01 + avg|x|), more of what is large (Lucid).
     """
     where = {name: value for name, value in window.items() if name != "dilation"}
 

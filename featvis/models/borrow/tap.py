@@ -18,10 +18,7 @@ from featvis.models.borrow.shortcuts import shortcuts
 
 
 class _Finished(BaseException):
-    """Ends the forward pass after the last wanted layer.
-
-    Not an Exception, so that a network's own ``except Exception`` does not swallow it.
-    """
+    """Ends the forward pass; no Exception, lest a network's own ``except Exception`` swallow it."""
 
 
 @contextmanager
@@ -35,12 +32,9 @@ def borrowed(
 ) -> Iterator[None]:
     """Freeze ``module`` and put it in eval mode; on every way out it is exactly as before.
 
-    Args:
-        module: the network.
-        channels_last: keep its convolutions' weights in channels_last meanwhile.
-        fold: convolutions to fold the BatchNorm behind them into meanwhile.
-        cheaper: let modules do their work as :func:`featvis.models.borrow.shortcuts.shortcuts` says.
-        only: layers that compute some units only; see :func:`featvis.models.borrow.gather.gathered`.
+    Meanwhile its weights may be ``channels_last``, BatchNorms be folded into convolutions (``fold``), modules
+    do their work as :mod:`featvis.models.borrow.shortcuts` says (``cheaper``), and layers compute some units
+    ``only`` (see :func:`featvis.models.borrow.gather.gathered`).
     """
     with ExitStack() as restore:
         for inner in module.modules():
@@ -179,11 +173,8 @@ class Tap:
 def _unfolded(moments: Mapping[str, Tensor], by: Tensor) -> dict[str, Tensor]:
     """Return the moments of what came into BatchNorms from those of what their convolutions now give.
 
-    Of all layers at once: each alone would be many operations on a few numbers.
-
-    Args:
-        moments: ``(B, 2, C)`` by name.
-        by: scale and offset of every layer's channels in a row, ``(2, ΣC)``.
+    Of all layers at once: each alone would be many operations on a few numbers. ``by`` is the scale and
+    offset of every layer's channels in a row, ``(2, ΣC)``.
     """
     scale, offset = by
     mean, square = torch.cat(list(moments.values()), dim=2).unbind(1)

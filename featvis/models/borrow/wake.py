@@ -40,9 +40,8 @@ class _Redirected(torch.autograd.Function):
 class RedirectedReLU(RectifierMode):
     """Within this context every ReLU and ReLU6, module or function, redirects blocked gradients.
 
-    Lucid's rule, for each image on its own and on both sides of a ReLU6: where the
-    usual gradient is zero for the whole image, an activation below 0 passes what would raise it and
-    one above 6 what would lower it.
+    Lucid's rule, for each image on its own and on both sides of a ReLU6: where the usual gradient is zero for
+    the whole image, an activation below 0 passes what would raise it, one above 6 what would lower it.
     """
 
     def __init__(self, lanes: Tensor | None = None) -> None:

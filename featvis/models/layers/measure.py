@@ -56,30 +56,13 @@ class LayerInfo:
 
 
 def measure(
-    module: nn.Module,
-    channels: int,
-    size: tuple[int, int],
-    *,
-    axes: dict[str, int],
-    fixed: bool,
-    run: Any,
+    module: nn.Module, channels: int, size: tuple[int, int], *, axes: dict[str, int], fixed: bool, run: Any
 ) -> dict[str, LayerInfo]:
     """Run the network on grey images and describe every layer that gives one tensor.
 
-    Which axes are spatial is seen by running two canvases; where the network takes one size only, the
-    modules that made the tensor tell (a Linear's units are on the last axis, a Conv2d's on axis 1).
-
-    Args:
-        module: the network, in eval mode.
-        channels: of its input.
-        size: the canvas, (height, width).
-        axes: the units' axis by layer name, as its user settled it.
-        fixed: whether the network takes this size only.
-        run: a function that runs the network on images, whatever its preprocessing.
-
-    Raises:
-        ModelError: an axis was settled that cannot be.
-        Exception: whatever the network raises at this canvas.
+    Which axes are spatial is seen by running two canvases; where the network takes one size only (``fixed``),
+    the modules that made the tensor tell (a Linear's units are on the last axis, a Conv2d's on axis 1).
+    ``axes`` are the units' axis by layer name, as the user settled it.
     """
     first = observe(module, run, torch.full((2, channels, *size), 0.5))
     second: dict[str, Observation] = {}

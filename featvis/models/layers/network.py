@@ -38,11 +38,7 @@ class NetworkAt:
         return self._read(layers, images)
 
     def find(self, name: str) -> LayerInfo:
-        """Return the layer called ``name``, whatever its kind.
-
-        Raises:
-            TargetError: there is no such layer; names the nearest.
-        """
+        """Return the layer called ``name``, whatever its kind; a TargetError names the nearest."""
         if name in self.layers:
             return self.layers[name]
         if name in dict(self.module.named_modules()):
@@ -50,20 +46,11 @@ class NetworkAt:
                 f"layer {name!r} gives no single tensor in a plain forward pass; nothing to climb"
             )
         raise TargetError(
-            unknown(
-                "layer",
-                name,
-                self.layers,
-                f"`featvis layers {self.name}` lists all {len(self.layers)}",
-            )
+            unknown("layer", name, self.layers, f"`featvis layers {self.name}` lists all {len(self.layers)}")
         )
 
     def layer(self, name: str) -> LayerInfo:
-        """Return the layer called ``name`` if its units can be climbed.
-
-        Raises:
-            TargetError: unknown, its unit axis is unclear, or weights before it are missing.
-        """
+        """Return the layer called ``name``; a TargetError says why its units cannot be climbed."""
         layer = self.find(name)
         if not layer.is_clear:
             raise TargetError(f"layer {name!r}: {layer.kind.removeprefix('unclear: ')}")

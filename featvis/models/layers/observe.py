@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,19 +24,12 @@ class Observation:
 
 
 def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> dict[str, Observation]:
-    """Run the network and return what each module gave, by name.
-
-    Args:
-        module: the network.
-        run: a function that runs it on images.
-        images: to run it on, two of them, so that the batch axis shows.
-        look: called with every module's name and output.
-    """
+    """Run the network on two images or more and return what each module gave, by name; ``look`` sees both."""
     observations: dict[str, Observation] = {}
     made: dict[int, int] = {}  # axis told by the module that last gave a tensor of this many units
     clock = 0
 
-    def note(name: str, inner: nn.Module, output: Any) -> None:
+    def note(name: str, inner: nn.Module, _: Any, output: Any) -> None:
         nonlocal clock
         clock += 1
         if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
@@ -51,16 +46,11 @@ def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> di
         if look is not None:
             look(name, output)
 
-    handles = []
-    for name, inner in module.named_modules():
-        if name:
-            handles.append(inner.register_forward_hook(lambda m, _, out, name=name: note(name, m, out)))
-    try:
-        with torch.no_grad():
-            run(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for name, inner in module.named_modules():
+            if name:
+                hooks.callback(inner.register_forward_hook(partial(note, name)).remove)
+        run(images)
     return observations
 
 

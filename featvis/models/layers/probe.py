@@ -17,39 +17,17 @@ Size = tuple[int, int]
 
 
 def measure_layers(
-    run: PlainRun,
-    size: Size,
-    name: str,
-    input_size: Size,
-    *,
-    axes: dict[str, int],
-    labels: Sequence[str],
+    run: PlainRun, size: Size, name: str, input_size: Size, *, axes: dict[str, int], labels: Sequence[str]
 ) -> dict[str, LayerInfo]:
     """Return the layers at a canvas by name, in the order of :meth:`torch.nn.Module.named_modules`.
 
-    Args:
-        run: runs the network.
-        size: the canvas, (height, width).
-        name: the network's, for messages.
-        input_size: the canvas that it was trained for.
-        axes: the units' axis by layer name, as its user settled it.
-        labels: names of its classes.
-
-    Raises:
-        CanvasError: it does not run at this canvas; the message names the smallest that it takes.
-        ModelError: no layer gives a tensor with a batch axis.
+    ``axes`` are the units' axis by layer name, as the user settled it; ``labels`` name the classes. Where the
+    network does not run at this canvas, a CanvasError names the smallest that it takes.
     """
     with borrowed(run.module):
         try:
             layers = measure(run.module, run.channels, size, axes=axes, fixed=False, run=run)
-        except (
-            RuntimeError,
-            AssertionError,
-            ValueError,
-            IndexError,
-            ZeroDivisionError,
-            TypeError,
-        ) as error:
+        except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError, TypeError) as error:
             raise CanvasError(_canvas_message(run, size, name, input_size, error)) from error
     if not layers:
         raise ModelError(f"{name}: no layer gives a tensor with a batch axis")
@@ -81,8 +59,7 @@ def trusted_pairs(run: PlainRun, input_size: Size) -> list[Pair]:
 def _canvas_message(run: PlainRun, size: Size, name: str, input_size: Size, error: Exception) -> str:
     canvas = f"{size[0]}x{size[1]}"
     side = next_canvas(
-        lambda side: run.runs_at((1 if run.signal else side, side)),
-        size[1] if run.signal else min(size),
+        lambda side: run.runs_at((1 if run.signal else side, side)), size[1] if run.signal else min(size)
     )
     if side is not None:
         return (

@@ -61,20 +61,11 @@ def spread(
     channels: int,
     canvas: tuple[int, int],
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Find which rows and which columns of the layers' grids each block of pixels reaches.
+    """Find which rows and which columns of the layers' grids each block of pixels, (rows, columns), reaches.
 
-    Pixels that are not a number make NaN of exactly the positions that depend on them, through
-    convolutions, ReLUs and poolings alike.
-
-    Args:
-        show: runs the network.
-        layers: those that are read, by name.
-        blocks: (rows, columns) of the canvas.
-        channels: of the network's images.
-        canvas: (height, width).
-
-    Returns:
-        Of each layer with a grid two tensors of truth values, ``(blocks, rows)`` and ``(blocks, columns)``.
+    Pixels that are not a number make NaN of exactly the positions that depend on them, through convolutions,
+    ReLUs and poolings alike. Of each layer with a grid two tensors: ``(blocks, rows)``, ``(blocks,
+    columns)``.
     """
     batches = []
     for start in range(0, len(blocks), _AT_ONCE):
@@ -114,10 +105,7 @@ def _spread_once(
 
 
 def grid_of(layer: LayerInfo, shape: tuple[int, ...], canvas: tuple[int, int]) -> tuple[int, int] | None:
-    """Return the rows and columns of a layer's positions, or None where they are not known.
-
-    Tokens are taken to be square patches of the canvas, row by row, if a patch size gives their number.
-    """
+    """Return a layer's rows and columns (of tokens: square patches), or None where they are not known."""
     if layer.kind in ("map", "map_last"):
         rows, columns = (n for axis, n in enumerate(shape) if axis not in (0, layer.axis))
         return rows, columns

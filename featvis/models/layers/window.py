@@ -40,16 +40,9 @@ def find_window(
 ) -> Window | None:
     """Measure which pixels a position depends on; None if they are most of the canvas or cannot be cut out.
 
-    Where gradients of random images reach, widened by two positions; a window is trusted only if the
-    position gives the same activations and gradients for it as for the whole canvas.
-
-    Args:
-        layer: a map.
-        position: (row, column) of it.
-        size: the canvas.
-        channels: of the images.
-        tap: borrows the network for a canvas; gives a function from images to the layer's activation.
-        device: where the network is.
+    Where gradients of random images reach, widened by two positions; a window is trusted only if the position
+    gives the same activations and gradients for it as for the whole canvas. ``tap`` borrows the network for a
+    canvas and gives a function from images to the layer's activation.
     """
     if layer.kind != "map" or layer.stride is None:
         return None

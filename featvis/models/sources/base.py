@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from featvis.errors import ModelError, WeightsError
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -32,13 +34,16 @@ class ModelSource(ABC):
 
     @abstractmethod
     def load(self, name: str, pretrained: bool) -> Loaded:
-        """Build a network.
+        """Build the network of this name, without its prefix; with random weights if not ``pretrained``."""
 
-        Args:
-            name: what follows the prefix and its colon.
-            pretrained: whether with its weights; if not, they are random, drawn from torch's generator.
 
-        Raises:
-            ModelError: no such network, or it cannot be built.
-            WeightsError: its weights cannot be read.
-        """
+def refusal(name: str, pretrained: bool, error: Exception) -> ModelError:
+    """Say why a package did not build a network, or did not get its weights."""
+    reason = " ".join(str(error).split())[:120]
+    if not pretrained:
+        return ModelError(f"{name} could not be built: {reason}")
+    how = "downloaded" if isinstance(error, OSError) else "read"
+    return WeightsError(
+        f"the weights of {name} could not be {how} ({reason}); "
+        "give --weights FILE, or --weights none for random ones"
+    )

@@ -29,11 +29,7 @@ class Embedded(ModelSource):
         return list(_SIZES)
 
     def load(self, name: str, pretrained: bool) -> Loaded:
-        """Build an embedded network.
-
-        Raises:
-            ModelError: the package with its weights is not installed.
-        """
+        """Build an embedded network; a ModelError names the package with its weights if that is missing."""
         import timm
 
         module: nn.Module = timm.create_model(f"tf_{name}", pretrained=False)

@@ -25,11 +25,8 @@ class PythonFile(ModelSource):
     def load(self, name: str, pretrained: bool) -> Loaded:
         """Run the file and call its function, which returns a network, or a network and a dict.
 
-        The dict may hold ``mean``, ``std``, ``input_size``, ``interpolation``, ``labels`` and
-        ``signal`` (whether the network takes signals ``(B, C, T)``).
-
-        Raises:
-            ModelError: no such file or function, or it fails or returns something else.
+        The dict may hold ``mean``, ``std``, ``input_size``, ``interpolation``, ``labels`` and ``signal``
+        (whether the network takes signals ``(B, C, T)``).
         """
         where, colon, function = name.rpartition(":")
         if not colon or not where or not function:

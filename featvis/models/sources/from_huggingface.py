@@ -19,11 +19,7 @@ _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 
 
 def transformers() -> Any:
-    """Return the package.
-
-    Raises:
-        ModelError: it is not installed.
-    """
+    """Return the package, or say in a ModelError how it is installed."""
     try:
         return importlib.import_module("transformers")
     except ImportError as error:
@@ -39,16 +35,9 @@ class HuggingFace(ModelSource):
     def load(self, name: str, pretrained: bool) -> Loaded:
         """Build a network; mean, std and size come from its image processor, class names from its config.
 
-        Its output is the first of logits, embedding, pooled output and last hidden state that it has. Code
-        that lies beside the weights is never run.
-
-        Args:
-            name: ``OWNER/NAME`` on the hub, or a folder that ``save_pretrained`` wrote.
-            pretrained: whether to read its weights; if not, they are random.
-
-        Raises:
-            ModelError: no such network, one that takes no images, or transformers is not installed.
-            WeightsError: its weights cannot be read.
+        ``name`` is ``OWNER/NAME`` on the hub, or a folder that ``save_pretrained`` wrote. Its output is the
+        first of logits, embedding, pooled output and last hidden state that it has. Code that lies beside the
+        weights is never run.
         """
         package = transformers()
         with _quiet(package):

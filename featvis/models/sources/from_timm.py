@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from featvis.errors import ModelError, WeightsError, unknown
-from featvis.models.sources.base import Loaded, ModelSource
+from featvis.errors import ModelError, unknown
+from featvis.models.sources.base import Loaded, ModelSource, refusal
 from featvis.models.sources.imagenet import imagenet_labels
 from featvis.models.sources.register import source
 
@@ -19,16 +19,10 @@ class Timm(ModelSource):
         """Return the names that timm registers."""
         import timm
 
-        found: list[str] = timm.list_models()
-        return found
+        return list(timm.list_models())
 
     def load(self, name: str, pretrained: bool) -> Loaded:
-        """Build a network; mean, std, size, interpolation and class names come from its ``pretrained_cfg``.
-
-        Raises:
-            ModelError: no such network.
-            WeightsError: its weights could not be downloaded, or there are none.
-        """
+        """Build a network; all that is known of it comes from its ``pretrained_cfg``."""
         import timm
 
         if not timm.is_model(name):
@@ -39,14 +33,7 @@ class Timm(ModelSource):
         try:
             module = _create(name, pretrained)
         except Exception as error:
-            if not pretrained:
-                raise ModelError(
-                    f"timm:{name} could not be built: {' '.join(str(error).split())[:160]}"
-                ) from None
-            raise WeightsError(
-                f"the weights of timm:{name} could not be downloaded ({' '.join(str(error).split())[:120]}); "
-                "give --weights FILE, or --weights none for random ones"
-            ) from None
+            raise refusal(f"timm:{name}", pretrained, error) from None
         config = module.pretrained_cfg
         size = config.get("input_size", (3, 224, 224))
         return Loaded(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from featvis.errors import ModelError, WeightsError, unknown
-from featvis.models.sources.base import Loaded, ModelSource
+from featvis.errors import ModelError, unknown
+from featvis.models.sources.base import Loaded, ModelSource, refusal
 from featvis.models.sources.imagenet import imagenet_labels
 from featvis.models.sources.register import source
 
@@ -16,16 +16,10 @@ class Torchvision(ModelSource):
         """Return the names that torchvision registers."""
         from torchvision import models
 
-        found: list[str] = models.list_models(module=models)
-        return found + list(models.list_models(module=models.segmentation))
+        return [*models.list_models(module=models), *models.list_models(module=models.segmentation)]
 
     def load(self, name: str, pretrained: bool) -> Loaded:
-        """Build a network; mean, std, size, interpolation and class names come from its weights' metadata.
-
-        Raises:
-            ModelError: no such network.
-            WeightsError: its weights could not be downloaded.
-        """
+        """Build a network; all that is known of it comes from its weights' metadata."""
         from torchvision import models
 
         known = self.names()
@@ -41,14 +35,7 @@ class Torchvision(ModelSource):
             )
             module = models.get_model(name, weights=weights if pretrained else None, **extra)
         except Exception as error:
-            reason = " ".join(str(error).split())[:120]
-            if not pretrained:
-                raise ModelError(f"torchvision:{name} could not be built: {reason}") from None
-            how = "downloaded" if isinstance(error, OSError) else "read"
-            raise WeightsError(
-                f"the weights of torchvision:{name} could not be {how} ({reason}); "
-                "give --weights FILE, or --weights none for random ones"
-            ) from None
+            raise refusal(f"torchvision:{name}", pretrained, error) from None
         labels = tuple(weights.meta.get("categories") or ())
         transforms = weights.transforms()
         size = transforms.crop_size if hasattr(transforms, "crop_size") else transforms.resize_size

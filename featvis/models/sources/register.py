@@ -12,18 +12,15 @@ A source is a class in a file of this folder; that file is all it takes::
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from featvis.errors import ModelError, unknown
 from featvis.spec.discovery import Register
 
 if TYPE_CHECKING:
     from featvis.models.sources.base import ModelSource
-
-_Class = TypeVar("_Class", bound="type[ModelSource]")
 
 
 @dataclass(frozen=True)
@@ -44,13 +41,8 @@ class Source:
 
 
 REGISTER = Register("featvis.models.sources", "source", Source)
-
-
-def source(
-    prefix: str, *, example: str, about: str, random: bool = True, typed: bool = False
-) -> Callable[[_Class], _Class]:
-    """Enter a class as a source; its arguments are literals, see :class:`Source`."""
-    return REGISTER.enter(prefix, example=example, about=about, random=random, typed=typed)
+source = REGISTER.enter
+"""Enters a class under a prefix, with the fields of :class:`Source` as keywords, all written as literals."""
 
 
 def sources() -> list[Source]:
@@ -91,9 +83,6 @@ def forms() -> str:
 
 def split_name(name: str) -> tuple[str, str]:
     """Split a network's name into its source's prefix (empty without a colon) and the rest.
-
-    Raises:
-        ModelError: no such source.
 
     >>> split_name("timm:convnext_atto"), split_name("efficientnet_lite0")
     (('timm', 'convnext_atto'), ('', 'efficientnet_lite0'))
