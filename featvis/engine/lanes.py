@@ -97,11 +97,11 @@ class Lanes:
         Args:
             space: the image space, on the stage's canvas.
             recipe: of the run.
-            streams: of each lane, its chance.
+            streams: of each lane, its random numbers.
             transforms: of the run.
             parameters: on the network's device.
             stage: which steps of the run are taken on this canvas.
-            pixel_gradients: gathers what the run's gradients say of each pixel.
+            pixel_gradients: gathers the gradient by each pixel.
         """
         device = next(iter(parameters.values())).device
         self.space, self.recipe, self.stage = space, recipe, stage
@@ -175,7 +175,7 @@ class Lanes:
         Args:
             lane: its number.
             parameters: the picture's start, without an axis of lanes.
-            stream: its chance.
+            stream: its random numbers.
             wake_steps: for how many steps dead ReLUs pass its gradient.
         """
         self.taken[lane], self.wake_steps[lane] = 0, wake_steps
@@ -242,8 +242,8 @@ def climb(
         model: the network.
         objective: scores ``(lanes,)``, larger is better.
         space: the image space, on the whole canvas.
-        recipe: all that is said of the way; its ``space``, ``transforms`` and ``penalties`` are not read.
-        streams: of each of the recipe's lanes, its chance.
+        recipe: how to climb; its ``space``, ``transforms`` and ``penalties`` are not read.
+        streams: of each of the recipe's lanes, its random numbers.
         transforms: applied to the images before the network sees them.
         start: the parameters to start from, with the lanes as first axis, on the first stage's canvas; by
             default drawn.
@@ -265,12 +265,12 @@ def climb(
     parameters = {name: value.to(model.device, copy=True) for name, value in start.items()}
     smaller: Lanes | None = None
     for place, stage in enumerate(stages):
-        here = space.resized(stage.size)
+        stage_space = space.resized(stage.size)
         if smaller is not None:
-            parameters = smaller.grown(here, finer[place - 1] if finer else {})
-        lanes = Lanes(here, recipe, streams, transforms, parameters, stage, pixel_gradients)
+            parameters = smaller.grown(stage_space, finer[place - 1] if finer else {})
+        lanes = Lanes(stage_space, recipe, streams, transforms, parameters, stage, pixel_gradients)
         if smaller is not None:
-            grow = partial(smaller.space.grow, larger=here)
+            grow = partial(smaller.space.grow, larger=stage_space)
             lanes.move.carry(smaller.move, smaller.parameters, lanes.parameters, grow)
         yield from lanes.climb(model, objective)
         smaller = lanes

@@ -16,13 +16,13 @@ from featvis.errors import FeatvisError, UserError
 from featvis.files import write_whole
 from featvis.galleries.config import COPY
 from featvis.galleries.folder import GalleryFolder
-from featvis.galleries.plan import GalleryPlan, Planned, plan_gallery
+from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
 from featvis.galleries.request import BuildRequest, make_request
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
 from featvis.pages.folder import write_pages
 from featvis.photographs.search import find_examples
-from featvis.plan.wanted import Wanted, plan
+from featvis.plan.wanted import Wanted, make_jobs
 from featvis.results.lock import FolderLock, hold
 from featvis.results.picture import Picture, load_picture
 from featvis.results.sheets import grid
@@ -37,7 +37,7 @@ _SHEET = 112
 
 
 @dataclass
-class Outcome:
+class BuildResult:
     """What a build did."""
 
     folder: Path
@@ -45,8 +45,8 @@ class Outcome:
     """Pictures that the config asks for."""
     rendered: int = 0
     """Pictures that this call made."""
-    there: int = 0
-    """Pictures and dead units that were there already."""
+    existing: int = 0
+    """Pictures and dead units that the folder had already."""
     missing: int = 0
     """What ``limit`` left to do."""
     dead: list[str] = field(default_factory=list)
@@ -68,7 +68,7 @@ def build_gallery(
     limit: int | None = None,
     prune: bool = False,
     progress: bool = False,
-) -> Outcome:
+) -> BuildResult:
     """Build a gallery from its config: a folder of pictures whose ``index.html`` opens in a browser.
 
     What the folder has already is not rendered again; ended at any moment, the same call goes on.
@@ -125,18 +125,18 @@ def run_build(
     prune: bool = False,
     report: Reporter | None = None,
     say: Callable[[str], None] | None = None,
-) -> Outcome:
+) -> BuildResult:
     """Do what a request asks, in the folder that ``lock`` holds; see :func:`build_gallery`."""
-    tell = say if say is not None else _nothing
+    say = say or (lambda line: None)
     check_executor(executor)
     model = load_network(request, device)
     for line in model.notes:
-        tell(line)
-    planned = plan_gallery(request.gallery, model, request.folder)
-    folder = GalleryFolder(request.folder, planned, _told(request, planned))
-    for line in (*planned.notes, *folder.notes):
-        tell(line)
-    return _fill(request, folder, lock, executor=executor, limit=limit, prune=prune, report=report, tell=tell)
+        say(line)
+    plan = plan_gallery(request.gallery, model, request.folder)
+    folder = GalleryFolder(request.folder, plan, _describe_gallery(request, plan))
+    for line in (*plan.notes, *folder.notes):
+        say(line)
+    return _fill(request, folder, lock, executor=executor, limit=limit, prune=prune, report=report, say=say)
 
 
 def _fill(
@@ -148,70 +148,72 @@ def _fill(
     limit: int | None,
     prune: bool,
     report: Reporter | None,
-    tell: Callable[[str], None],
-) -> Outcome:
-    planned = folder.plan
-    missing = folder.find_missing(tell)
+    say: Callable[[str], None],
+) -> BuildResult:
+    plan = folder.plan
+    missing = folder.find_missing(say)
     chosen = missing[:limit]
-    total = len(planned.pictures)
-    outcome = Outcome(folder.folder, total=total, there=total - len(missing))
+    total = len(plan.pictures)
+    result = BuildResult(folder.folder, total=total, existing=total - len(missing))
     folder.mark_stale()
     write_whole(folder.folder / COPY, request.text)
     folder.write_manifest()
     if report is not None:
         report.begin(
-            len(planned.pictures), outcome.there, sum(job.recipe.steps for job in plan(_wishes(chosen)))
+            len(plan.pictures),
+            result.existing,
+            sum(job.recipe.steps for job in make_jobs([item.wanted for item in chosen])),
         )
-    changed = _render(folder, lock, chosen, outcome, executor, report, tell)
+    changed = _render(folder, lock, chosen, result, executor, report, say)
     if prune:
-        outcome.pruned = len(folder.prune())
-    outcome.stale = folder.mark_stale()
-    outcome.missing = len(missing) - len(chosen)
+        result.pruned = len(folder.prune())
+    result.stale = folder.mark_stale()
+    result.missing = len(missing) - len(chosen)
     folder.write_manifest()
     late: UserError | None = None
     try:
-        _find_examples(request, folder, planned, tell)
+        _find_examples(request, folder, plan, say)
     except UserError as error:  # the pictures are there; their pages need no photographs
         late = error
     write_sheets(folder, changed)
     write_pages(folder.folder)
     if late is not None:
         raise late
-    outcome.dead = [
+    result.dead = [
         str(entry["target"])
         for name, entry in folder.entries.items()
-        if entry.get("status") == "dead" and name in planned.pictures
+        if entry.get("status") == "dead" and name in plan.pictures
     ]
-    return outcome
+    return result
 
 
 def _render(
     folder: GalleryFolder,
     lock: FolderLock,
-    chosen: list[Planned],
-    outcome: Outcome,
+    chosen: list[GalleryItem],
+    result: BuildResult,
     executor: str,
     report: Reporter | None,
-    tell: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> set[str]:
     """Render what was chosen into the folder; return the layers that changed."""
     changed: set[str] = set()
 
-    def fail(one: Wanted, reason: str) -> None:
-        folder.add_failure(one, reason)
-        outcome.failed[one.name] = reason
-        tell(f"{one.name} failed, the rest goes on: {reason}")
+    def fail(wanted: Wanted, reason: str) -> None:
+        folder.add_failure(wanted, reason)
+        result.failed[wanted.name] = reason
+        say(f"{wanted.name} failed, the rest goes on: {reason}")
 
     pages_pause, pages_written = PAGES_EVERY, time.monotonic()
-    by_name = {one.name: one.wanted for one in chosen}
+    by_name = {item.name: item.wanted for item in chosen}
     try:
         pictures = compute(
-            _wishes(chosen),
+            [item.wanted for item in chosen],
             folder.plan.model,
             folder.plan.weights,
             executor=executor,
             watch=report.step if report is not None else None,
-            say=tell,
+            say=say,
             failed=fail,
         )
         for picture in pictures:
@@ -221,7 +223,7 @@ def _render(
                 continue
             folder.add(picture)
             changed.add(picture.layer)
-            outcome.rendered += picture.status == "ok"
+            result.rendered += picture.status == "ok"
             if report is not None:
                 report.picture(picture)
             folder.write_now_and_then()
@@ -232,7 +234,7 @@ def _render(
                 pages_written = time.monotonic()
                 pages_pause = max(PAGES_EVERY, 30 * (pages_written - began))
     except BaseException:
-        # On a full disk or in a folder that is gone this fails too; the pictures tell what is done.
+        # On a full disk or in a folder that is gone this fails too; the pictures' files say what is done.
         with contextlib.suppress(FeatvisError):
             lock.check()
             folder.write_manifest()
@@ -241,17 +243,17 @@ def _render(
 
 
 def _find_examples(
-    request: BuildRequest, folder: GalleryFolder, planned: GalleryPlan, tell: Callable[[str], None]
+    request: BuildRequest, folder: GalleryFolder, plan: GalleryPlan, say: Callable[[str], None]
 ) -> None:
     if request.photographs is None:
         return
     find_examples(
-        planned.model,
+        plan.model,
         request.photographs,
-        planned.units,
+        plan.units,
         out=folder.folder,
         count=request.count,
-        say=tell,
+        say=say,
     )
 
 
@@ -278,11 +280,10 @@ def write_sheets(folder: GalleryFolder, changed: set[str]) -> None:
             write_whole(path, buffer.getvalue(), sync=False)
 
 
-def _told(request: BuildRequest, planned: GalleryPlan) -> dict[str, Any]:
+def _describe_gallery(request: BuildRequest, plan: GalleryPlan) -> dict[str, Any]:
     """Return what the manifest says of the gallery."""
     sections = [
-        {"title": section.title, "text": section.text, "pictures": names}
-        for section, names in planned.sections
+        {"title": section.title, "text": section.text, "pictures": names} for section, names in plan.sections
     ]
     gallery = request.gallery
     return {
@@ -295,11 +296,3 @@ def _told(request: BuildRequest, planned: GalleryPlan) -> dict[str, Any]:
 
 def _is_sound(picture: Picture) -> bool:
     return math.isfinite(picture.score) and math.isfinite(picture.start_score)
-
-
-def _wishes(chosen: list[Planned]) -> list[Wanted]:
-    return [one.wanted for one in chosen]
-
-
-def _nothing(line: str) -> None:
-    """Say nothing."""

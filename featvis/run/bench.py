@@ -75,15 +75,15 @@ def bench(
     """
     # The first steps' redirection is over after some steps; what is timed is what most steps cost.
     changes["redirect_steps"] = 0
-    planned = prepare(model, f"{layer}:all", recipe=recipe, **changes).plan
-    settled = planned.wanted[0].recipe
-    lanes = [planned.wanted[lane % len(planned.wanted)] for lane in range(settled.lanes)]
+    plan = prepare(model, f"{layer}:all", recipe=recipe, **changes).plan
+    settled = plan.wanted[0].recipe
+    lanes = [plan.wanted[lane % len(plan.wanted)] for lane in range(settled.lanes)]
     job = Job(tuple(lanes))
     with threads(settled.threads):
         bare, whole, parts = _time(job, model, rounds)
     step = statistics.median(whole) * 1000 / settled.lanes
     plain = statistics.median(bare) * 1000 / settled.lanes
-    told = {name: statistics.median(times) * 1000 / settled.lanes for name, times in parts.items()}
+    breakdown = {name: statistics.median(times) * 1000 / settled.lanes for name, times in parts.items()}
     return Measured(
         bare_ms=plain,
         step_ms=step,
@@ -97,7 +97,7 @@ def bench(
         lanes=settled.lanes,
         steps=settled.steps,
         precision=settled.precision,
-        breakdown=told,
+        breakdown=breakdown,
     )
 
 
@@ -118,7 +118,7 @@ def _time(
     whole: list[float] = []
     clock = _Clock(model.device)
     climbed = climbed_objective(job)
-    objective = stack([one.objective for one in job.wanted])
+    objective = stack([wanted.objective for wanted in job.wanted])
     space = space_of(recipe, model)
     run = climbed_recipe(job).model_copy(update={"steps": count, "stages": ()})
     streams = [wanted.stream for wanted in job.wanted]

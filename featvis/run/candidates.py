@@ -61,21 +61,21 @@ def keep_best(pictures: Iterator[Picture]) -> Iterator[Picture]:
 
 
 def best(candidates: Sequence[Picture]) -> Picture:
-    """Return the candidate with the highest score, of those that are not dead, and tell all scores.
+    """Return the candidate with the highest score, of those that are not dead, with the scores of all.
 
     With a recipe's ``band`` it is the one nearest to the band. The scores stand in the order of the
     candidates' seeds; of equal ones the first is taken.
     """
-    ordered = sorted(candidates, key=lambda one: one.chosen or 0)
-    alive = [one for one in ordered if one.status != "dead"] or ordered
-    found = max(alive, key=_worth)
-    status = "stopped" if any(one.status == "stopped" for one in ordered) else found.status
+    ordered = sorted(candidates, key=lambda picture: picture.chosen or 0)
+    alive = [picture for picture in ordered if picture.status != "dead"] or ordered
+    winner = max(alive, key=_worth)
+    status = "stopped" if any(picture.status == "stopped" for picture in ordered) else winner.status
     return replace(
-        found,
+        winner,
         status=status,
-        candidates=[one.score for one in ordered],
-        evaluations=sum(one.evaluations for one in ordered),
-        seconds=sum(one.seconds for one in ordered),
+        candidates=[picture.score for picture in ordered],
+        evaluations=sum(picture.evaluations for picture in ordered),
+        seconds=sum(picture.seconds for picture in ordered),
     )
 
 
@@ -88,14 +88,14 @@ def _worth(candidate: Picture) -> float:
 
 
 def once(failed: Failed | None) -> Failed | None:
-    """Tell of a picture's failure once, however many of its candidates fail."""
+    """Report a picture's failure once, however many of its candidates fail."""
     if failed is None:
         return None
-    told: set[tuple[str, int]] = set()
+    reported: set[tuple[str, int]] = set()
 
-    def tell(one: Wanted, reason: str) -> None:
-        if (one.name, one.seed) not in told:
-            told.add((one.name, one.seed))
-            failed(one, reason)
+    def report(wanted: Wanted, reason: str) -> None:
+        if (wanted.name, wanted.seed) not in reported:
+            reported.add((wanted.name, wanted.seed))
+            failed(wanted, reason)
 
-    return tell
+    return report

@@ -12,8 +12,8 @@ import torch
 
 from featvis.engine.lanes import Step
 from featvis.models.handle import ModelHandle
-from featvis.plan.wanted import Job, Wanted, plan
-from featvis.run.job import run
+from featvis.plan.wanted import Job, Wanted, make_jobs
+from featvis.run.job import run_job
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
         The cost of each kind, and the peak memory in bytes (of the process, or of the GPU).
     """
     kinds: dict[object, list[Job]] = {}
-    for job in plan(wanted):
+    for job in make_jobs(wanted):
         kinds.setdefault((job.recipe.model_dump_json(), job.wanted[0].objective.layers), []).append(job)
     costs = []
     for jobs in kinds.values():
@@ -49,15 +49,15 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
         redirected = min(first.recipe.redirect_steps, steps)
         seconds = around = 0.0
         if redirected:
-            each, around = _time_steps(first, model, weights, redirect_steps=3)
-            seconds += redirected * each
+            step_seconds, around = _time_steps(first, model, weights, redirect_steps=3)
+            seconds += redirected * step_seconds
         if redirected < steps:
-            each, around = _time_steps(first, model, weights, redirect_steps=0)
-            seconds += (steps - redirected) * each
+            step_seconds, around = _time_steps(first, model, weights, redirect_steps=0)
+            seconds += (steps - redirected) * step_seconds
         costs.append(
             Cost(
                 layer=", ".join(first.wanted[0].objective.layers),
-                pictures=len({(one.name, one.seed) for job in jobs for one in job.wanted}),
+                pictures=len({(item.name, item.seed) for job in jobs for item in job.wanted}),
                 jobs=count,
                 lanes=lanes,
                 canvas=first.recipe.size,
@@ -78,10 +78,10 @@ def _time_steps(job: Job, model: ModelHandle, weights: str, *, redirect_steps: i
         times.append(time.perf_counter())
 
     began = time.perf_counter()
-    run(Job(tuple(replace(one, recipe=recipe) for one in job.wanted)), model, weights, watch)
+    run_job(Job(tuple(replace(wanted, recipe=recipe) for wanted in job.wanted)), model, weights, watch)
     whole = time.perf_counter() - began
-    each = statistics.mean((times[1] - times[0], times[2] - times[1]))
-    return each, max(0.0, whole - 3 * each)
+    step_seconds = statistics.mean((times[1] - times[0], times[2] - times[1]))
+    return step_seconds, max(0.0, whole - 3 * step_seconds)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -39,8 +39,8 @@ class Extras:
     morph: str | None = None
     """``gif`` or ``mp4`` of the pictures turning into each other; whoever has them all writes it."""
 
-    def of(self, planned: Plan) -> Plan:
-        """Return the plan with every picture told what to keep.
+    def of(self, plan: Plan) -> Plan:
+        """Return the plan in which every picture says what to keep of its run.
 
         Raises:
             RecipeError: a snapshot that no run comes to, or pictures that have no plain colours.
@@ -49,21 +49,21 @@ class Extras:
         if self.video is not None:
             check_video(self.video, self.fps)
         if self.morph is not None:
-            spaces = [(wanted.recipe.space, wanted.recipe.size) for wanted in planned.wanted]
-            check_morph(spaces, channels=planned.model.channels)
+            spaces = [(item.recipe.space, item.recipe.size) for item in plan.wanted]
+            check_morph(spaces, channels=plan.model.channels)
         wanted = [
-            replace(one, snapshots=self._steps(one.recipe), transparency=self.transparency)
-            for one in planned.wanted
+            replace(item, snapshots=self._steps(item.recipe), transparency=self.transparency)
+            for item in plan.wanted
         ]
         if self.transparency:
-            for told in {one.recipe.model_dump_json(): one.recipe for one in planned.wanted}.values():
-                space = space_of(told, planned.model)
+            for recipe in {item.recipe.model_dump_json(): item.recipe for item in plan.wanted}.values():
+                space = space_of(recipe, plan.model)
                 if space.backdrop is not None or space.image_channels not in (1, 3):
                     raise RecipeError(
                         "transparency is given to pictures of 1 or 3 channels without alpha of their own; "
                         f"these have {space.image_channels}"
                     )
-        return replace(planned, wanted=wanted)
+        return replace(plan, wanted=wanted)
 
     def _steps(self, recipe: Recipe) -> tuple[int, ...]:
         for number in self.snapshots:
@@ -84,7 +84,7 @@ class Extras:
                     picture.transparency = np.array(opened.getchannel("A"), dtype=np.uint8)
             except (OSError, ValueError):
                 return False
-        found: dict[int, NDArray[np.uint8]] = {}
+        snapshots: dict[int, NDArray[np.uint8]] = {}
         for number in self.snapshots:
             if picture.taken is not None and number > picture.taken:
                 continue
@@ -95,8 +95,8 @@ class Extras:
                 return False
             channels = int(picture.levels.shape[0])
             shape = (channels, -1, array.shape[1])
-            found[number] = array.transpose(2, 0, 1) if channels == 3 else array.reshape(shape)
-        picture.snapshots = found
+            snapshots[number] = array.transpose(2, 0, 1) if channels == 3 else array.reshape(shape)
+        picture.snapshots = snapshots
         return True
 
     def write(self, folder: Path, picture: Picture) -> None:

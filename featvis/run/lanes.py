@@ -37,7 +37,7 @@ CHECK = 8
 """A picture is looked at once in so many of its own steps: only then is the device waited for."""
 
 
-def flow(
+def run_lanes(
     wanted: Sequence[Wanted], model: ModelHandle, weights: str, watch: Watch | None = None
 ) -> Iterator[tuple[Wanted, Picture]]:
     """Render pictures of one recipe with ``patience`` and yield each as soon as it is finished.
@@ -104,11 +104,11 @@ class _Pictures:
         self._began = [time.perf_counter()] * recipe.lanes
         self._space = space_of(recipe, model)
         start = start_of(self._at, self._space)
-        self._pixels = PixelGradients() if any(one.transparency for one in wanted) else None
+        self._pixels = PixelGradients() if any(item.transparency for item in wanted) else None
         self._lanes = Lanes(
             self._space,
             climbed_recipe(Job(tuple(self._at))),
-            [one.stream for one in self._at],
+            [item.stream for item in self._at],
             transforms_of(recipe),
             {name: value.to(model.device) for name, value in start.items()},
             Stage(recipe.size, 0, recipe.steps),

@@ -19,9 +19,9 @@ from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import of_target
-from featvis.plan.make import Plan, Wish, digest, network_for
+from featvis.plan.make import AnyTarget, Plan, digest, network_for
 from featvis.plan.sets import recall, wanted_of
-from featvis.plan.wanted import Wanted, plan
+from featvis.plan.wanted import Wanted, make_jobs
 from featvis.results.picture import Picture, load_picture
 from featvis.results.saver import Saver
 from featvis.results.sheets import grid
@@ -37,7 +37,7 @@ from featvis.transforms.base import Transform
 
 
 class Reporter(Protocol):
-    """Whoever is told how a run goes; :class:`featvis.run.progress.Report` shows it."""
+    """Is called as a run goes on; :class:`featvis.run.progress.Report` shows it."""
 
     def begin(self, total: int, done: int, steps: int) -> None:
         """Hear how many pictures there are, how many are done, how many steps the rest takes."""
@@ -54,7 +54,7 @@ class Reporter(Protocol):
 
 def render(
     model: ModelHandle | str,
-    targets: Wish | Sequence[Wish],
+    targets: AnyTarget | Sequence[AnyTarget],
     *,
     recipe: Recipe | str | None = None,
     seed: int = 0,
@@ -80,7 +80,7 @@ def render(
         targets: addresses (``"blocks.3:0:8"``, ``"classifier:Pembroke"``), objectives, or a list of them.
         recipe: a :class:`Recipe`, its name or file; by default ``portrait`` for classes,
             ``texture`` for early layers (positions up to 4 pixels apart), ``channel`` for the rest.
-        seed: of the chance of each picture.
+        seed: of each picture's random numbers, from 0 up.
         seeds: how many pictures of each target, from seeds ``seed``, ``seed + 1`` …
         out: a folder to write pictures, grids and manifest to; what is there already is not rendered again.
         start: an image ``(C, H, W)`` in [0, 1] to start from instead of noise.
@@ -131,14 +131,14 @@ def render(
         **changes,
     )
     if not progress:
-        return list(run(prepared, watch=watch))
+        return list(run_plan(prepared, watch=watch))
     from featvis.run.progress import Report  # rich is needed only here
 
     with Report() as report:
-        return list(run(prepared, watch=watch, report=report))
+        return list(run_plan(prepared, watch=watch, report=report))
 
 
-def run(
+def run_plan(
     prepared: Prepared, *, watch: Watch | None = None, report: Reporter | None = None
 ) -> Iterator[Picture]:
     """Render what a plan lacks and yield all its pictures in the order asked for.
@@ -149,24 +149,24 @@ def run(
     Args:
         prepared: what to render, and where to.
         watch: called with every step.
-        report: told how it goes.
+        report: called as it goes on.
 
     Raises:
         Interrupted: at Ctrl-C, with the pictures so far.
     """
-    planned, store, extras = prepared.plan, prepared.store, prepared.extras
+    plan, store, extras = prepared.plan, prepared.store, prepared.extras
     finished: dict[tuple[str, int], Picture] = {}
     missing: list[Wanted] = []
-    for one in planned.wanted:
-        picture = store.done(one.key(planned.weights)) if store is not None else None
+    for wanted in plan.wanted:
+        picture = store.done(wanted.key(plan.weights)) if store is not None else None
         if store is None or picture is None or not extras.recall(store.folder, picture):
-            missing.append(one)
+            missing.append(wanted)
         else:
-            finished[one.name, one.seed] = picture
+            finished[wanted.name, wanted.seed] = picture
     if report is not None:
-        for line in (*planned.notes, *(store.notes if store is not None else ())):
+        for line in (*plan.notes, *(store.notes if store is not None else ())):
             report.say(line)
-        report.begin(len(planned.wanted), len(finished), sum(job.recipe.steps for job in plan(missing)))
+        report.begin(len(plan.wanted), len(finished), sum(job.recipe.steps for job in make_jobs(missing)))
 
     def hear(step: Step) -> object:
         if report is not None:
@@ -182,7 +182,7 @@ def run(
     try:
         with Saver(add, store.write_manifest) if store is not None else nullcontext() as saver:
             pictures = compute(
-                missing, planned.model, planned.weights, executor=prepared.executor, watch=hear, say=say
+                missing, plan.model, plan.weights, executor=prepared.executor, watch=hear, say=say
             )
             for picture in pictures:
                 if saver is not None:
@@ -192,15 +192,15 @@ def run(
                 finished[picture.target, picture.seed] = picture
     except KeyboardInterrupt as stop:
         under_way = stop.pictures if isinstance(stop, Interrupted) else []
-        ready = [finished[key] for key in _order(planned) if key in finished]
+        ready = [finished[key] for key in _order(plan) if key in finished]
         raise Interrupted([*ready, *under_way]) from None
     finally:
         if store is not None:
             store.adopt()  # a file that was being entered when we were interrupted
         if store is not None and store.entries:
             store.write_manifest()
-            write_grids(store, [finished[key] for key in _order(planned) if key in finished])
-    for key in _order(planned):
+            write_grids(store, [finished[key] for key in _order(plan) if key in finished])
+    for key in _order(plan):
         yield finished[key]
 
 
@@ -262,7 +262,7 @@ def reproduce(
         raise UserError(f"{path} started from an image ({recipe.start}); give that image")
     if start is not None and recipe.start != digest(start):
         raise UserError(f"{path} did not start from this image")
-    one = replace(
+    wanted = replace(
         recall(wanted_of(bound, old.target, recipe, old.seed, start, mates), read_among(old.target), network),
         attempt=old.attempt,
         layer=old.layer,
@@ -277,10 +277,10 @@ def reproduce(
     def watch(step: Step) -> bool:
         return step.number + 1 == taken
 
-    picture = next(compute([one], handle, weights, executor="local", watch=watch))
+    picture = next(compute([wanted], handle, weights, executor="local", watch=watch))
     picture.asked_key = old.asked_key
     return picture
 
 
-def _order(planned: Plan) -> list[tuple[str, int]]:
-    return [(one.name, one.seed) for one in planned.wanted]
+def _order(plan: Plan) -> list[tuple[str, int]]:
+    return [(wanted.name, wanted.seed) for wanted in plan.wanted]

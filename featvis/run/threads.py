@@ -22,7 +22,7 @@ def settle_threads(
     """Settle by how many CPU threads the pictures are made whose recipes do not say.
 
     A number that a recipe states is taken as it stands. Otherwise it is the one that the folder's pictures
-    were made with, which the plan's notes tell where it is not this machine's; otherwise this machine's.
+    were made with (a note of the plan says so where it is not this machine's); otherwise this machine's.
 
     Args:
         plan: what is wanted.

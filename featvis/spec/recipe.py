@@ -158,9 +158,9 @@ class Recipe(BaseModel):
             )
         return self
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, **fields: Any) -> None:
         try:
-            super().__init__(**given)
+            super().__init__(**fields)
         except ValidationError as error:
             raise RecipeError(register.one_line(error, "recipe", list(type(self).model_fields))) from None
 
@@ -196,8 +196,8 @@ class Recipe(BaseModel):
 
     def but(self, **changes: Any) -> Recipe:
         """Return this recipe with some fields changed, checked anew; None leaves a field alone."""
-        given = {name: value for name, value in changes.items() if value is not None}
-        return Recipe(**{**self.to_json(), **given})
+        changed = {name: value for name, value in changes.items() if value is not None}
+        return Recipe(**{**self.to_json(), **changed})
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain data: what PNGs and manifests carry.
@@ -205,8 +205,8 @@ class Recipe(BaseModel):
         Fields that came later are left out while they have their default: what was made before keeps its
         key and its bytes.
         """
-        told = self.model_dump(mode="json")
-        return {name: value for name, value in told.items() if name not in LATER or value != LATER[name]}
+        fields = self.model_dump(mode="json")
+        return {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
 
     def key(self, target: str, seed: int, weights: str) -> str:
         """Return the key of one picture: 32 hexadecimal digits.
@@ -220,14 +220,14 @@ class Recipe(BaseModel):
         statistics = recipe["space"].get("statistics")
         if isinstance(statistics, str):  # what the file holds counts, not where it lies
             recipe["space"]["statistics"] = statistics.rpartition(PIN)[2]
-        told = {
+        parts = {
             "recipe": recipe,
             "target": target,
             "seed": seed,
             "weights": weights,
             "version": PICTURE_VERSION,
         }
-        text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -256,9 +256,9 @@ class RunOptions(BaseModel):
     """``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
     out: Path | None = None
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, **fields: Any) -> None:
         try:
-            super().__init__(**given)
+            super().__init__(**fields)
         except ValidationError as error:
             raise RecipeError(
                 register.one_line(error, "run options", list(type(self).model_fields))
@@ -266,7 +266,7 @@ class RunOptions(BaseModel):
 
 
 def recipe_id(recipe: dict[str, Any]) -> str:
-    """Return eight hexadecimal digits that tell a recipe's plain data from every other's."""
+    """Return eight hexadecimal digits that differ for recipes whose plain data differ."""
     text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -281,8 +281,8 @@ def place_statistics(table: dict[str, Any], folder: Path) -> None:
 
 def recipe_files() -> dict[str, Path]:
     """Return the named recipes and their files: the repository's ``configs/recipes``, or its copy."""
-    here = Path(__file__).parent.parent
-    for folder in (here / "configs" / "recipes", here.parent / "configs" / "recipes"):
+    package = Path(__file__).parent.parent
+    for folder in (package / "configs" / "recipes", package.parent / "configs" / "recipes"):
         if folder.is_dir():
             return {path.stem: path for path in sorted(folder.glob("*.toml"))}
     return {}

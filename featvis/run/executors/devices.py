@@ -11,7 +11,7 @@ import torch
 
 from featvis.engine.lanes import Step
 from featvis.models.handle import ModelHandle
-from featvis.plan.wanted import Job, Wanted, plan
+from featvis.plan.wanted import Job, Wanted, make_jobs
 from featvis.results.picture import Picture
 from featvis.run.executors.local import local
 from featvis.run.executors.register import executor
@@ -66,7 +66,7 @@ def spread(
     if len(models) == 1:
         yield from local(wanted, models[0], weights, watch=watch, say=say, failed=failed)
         return
-    waiting = deque(plan(wanted))
+    waiting = deque(make_jobs(wanted))
     results: queue.Queue[Picture | BaseException | None] = queue.Queue()
     stop, one_at_a_time = threading.Event(), threading.Lock()
 
