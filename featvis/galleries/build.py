@@ -76,7 +76,7 @@ def build_gallery(
     Args:
         config: a TOML file; ``featvis gallery schema`` says what it may hold.
         out: the folder, by default ``gallery/<name of the config>``.
-        weights: instead of the config's.
+        weights: a file of the network's weights, instead of the config's.
         examples: a folder of photographs to find those that the units respond to, instead of the config's.
         device: as for :func:`featvis.load_model`.
         executor: how the pictures are computed, as for :func:`featvis.render`.
@@ -84,9 +84,30 @@ def build_gallery(
         prune: remove pictures that the config no longer asks for, instead of marking them as stale.
         progress: show a progress bar.
 
+    Returns:
+        The folder, and how many pictures were rendered, were there already, are missing, dead or failed.
+
     Raises:
         UserError: anything wrong in what was asked, before any compute.
         OutputError: the folder cannot be written, or another build is at work in it.
+        Interrupted: at Ctrl-C; what is finished is in the folder.
+
+    >>> import featvis as fv, pathlib, tempfile
+    >>> config = pathlib.Path(tempfile.mkdtemp()) / "tiny.toml"
+    >>> _ = config.with_name("net.py").write_text('''
+    ... import torch
+    ... def make(): return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)), {"input_size": (16, 16)}
+    ... ''')
+    >>> _ = config.write_text('''
+    ... model = "file:net.py:make"
+    ... mean = [0.5, 0.5, 0.5]
+    ... std = [0.5, 0.5, 0.5]
+    ... recipe = {size = 16, steps = 2}
+    ... sections = [{title = "Four channels", targets = ["0:all"]}]
+    ... ''')
+    >>> result = fv.build_gallery(config, out=config.parent / "gallery")
+    >>> result.rendered, (result.folder / "index.html").exists()
+    (4, True)
     """
     request = make_request(config, out, weights=weights, examples=examples, limit=limit)
     build = partial(run_build, request, device=device, executor=executor, limit=limit, prune=prune)

@@ -78,26 +78,26 @@ def render(
     Args:
         model: from :func:`featvis.load_model`, or a name that it takes.
         targets: addresses (``"blocks.3:0:8"``, ``"classifier:Pembroke"``), objectives, or a list of them.
-        recipe: a :class:`Recipe`, its name or file; by default ``portrait`` for classes,
+        recipe: a :class:`featvis.Recipe`, its name or its file; by default ``portrait`` for classes,
             ``texture`` for early layers (positions up to 4 pixels apart), ``channel`` for the rest.
         seed: of each picture's random numbers, from 0 up.
-        seeds: how many pictures of each target, from seeds ``seed``, ``seed + 1`` …
+        seeds: how many pictures of each target, at least 1, from seeds ``seed``, ``seed + 1`` …
         out: a folder to write pictures, grids and manifest to; what is there already is not rendered again.
         start: an image ``(C, H, W)`` in [0, 1] to start from instead of noise.
         progress: show a progress bar.
-        space: an image space, instead of the recipe's; its ``size`` sets the canvas.
-        transforms: instead of the recipe's.
+        space: an image space, instead of the recipe's; its ``size``, (height, width), sets the canvas.
+        transforms: instead of the recipe's; ``[]`` for none.
         penalties: instead of the recipe's, for instance ``[{"name": "l2", "weight": 0.1}]``.
-        diverse: so many pictures of each target, rendered together and kept unlike each other; what they
-            are unlike in is the penalty ``diversity`` of the recipe. Objectives that compare pictures
+        diverse: how many pictures of each target (at least 2; 0 for no set) are rendered together and made
+            unlike each other, by the recipe's penalty ``diversity``. Objectives that compare pictures
             (:func:`featvis.diversity` …) render their ``seeds`` together, too.
-        watch: called with every :class:`Step`; where it returns True, the pictures under way are finished
-            as they stand, with status ``stopped``, and the next ones begin.
-        snapshots: numbers of steps after which each picture is kept as it stands, in its ``snapshots`` and
-            beside it in the folder.
+        watch: called with every :class:`featvis.Step`; where it returns True, the pictures under way are
+            finished as they stand, with status ``stopped``, and the next ones begin.
+        snapshots: numbers of steps, from 1 to the recipe's ``steps``, after which each picture is also kept:
+            in its ``snapshots``, and beside it in the folder.
         video: ``gif`` or ``mp4`` (with the extra ``featvis[video]``) of each run, beside the picture.
         transparency: also keep, for each pixel, how much the score depended on it over the run
-            (:attr:`Picture.transparency`), and beside the picture a file that is as opaque as that.
+            (``Picture.transparency``), and beside the picture a file that is as opaque as that.
         executor: how the pictures are computed; no picture depends on it. ``devices`` uses all GPUs of the
             network's kind, ``local`` one; ``featvis parts executors`` lists them.
         **changes: any other field of the recipe: ``size``, ``steps``, ``lanes``, ``best_of``, ``copies`` …;
@@ -110,6 +110,13 @@ def render(
     Raises:
         UserError: anything wrong in what was asked, before any compute.
         Interrupted: at Ctrl-C, a KeyboardInterrupt that holds the pictures so far.
+
+    >>> import featvis as fv, torch
+    >>> module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    >>> model = fv.load_model(module, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> pictures = fv.render(model, "0:1,2", size=(16, 24), steps=2, transforms=[])
+    >>> [(picture.target, tuple(picture.image.shape)) for picture in pictures]
+    [('0:1', (3, 16, 24)), ('0:2', (3, 16, 24))]
     """
     if video is not None and out is None:
         raise OutputError("a video is written beside the pictures; say where with out")
@@ -230,13 +237,25 @@ def reproduce(
         path: a PNG that featvis wrote.
         model: the network; by default the one that the file names.
         objective: for a picture of a custom objective, the objective.
-        start: for a picture that started from an image, the image.
+        start: for a picture that started from an image, that image ``(C, H, W)`` in [0, 1].
+
+    Returns:
+        The picture, with the ``key`` that its file carries.
 
     Raises:
         OutputError: the file carries no recipe.
         ModelError: the network's weights are not the ones it was made with.
         UserError: the objective or the start image is needed, or is another one, or one of several
             candidates was stopped.
+
+    >>> import featvis as fv, tempfile, torch
+    >>> module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    >>> model = fv.load_model(module, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> (picture,) = fv.render(model, "0:1", size=16, steps=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = fv.reproduce(picture.save(f"{folder}/unit.png"), model)
+    >>> again.png() == picture.png()
+    True
     """
     old = load_picture(path)
     handle = load_model(model if model is not None else old.model)
