@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from featvis.results.picture import Picture, load_picture
 from featvis.results.sheets import grid
 from featvis.run.candidates import compute
 from featvis.run.executors.register import DEFAULT, check_executor
+from featvis.run.extras import write_png
 from featvis.run.render import Reporter
 
 PAGES_EVERY = 300.0
@@ -292,13 +292,10 @@ def write_sheets(folder: GalleryFolder, changed: set[str]) -> None:
         pictures = []
         for entry in entries:
             with contextlib.suppress(FeatvisError):
-                picture = load_picture(folder.folder / str(entry["file"]))
-                pictures.append(picture)
+                pictures.append(load_picture(folder.folder / str(entry["file"])))
         if pictures:
-            buffer = io.BytesIO()
             sheet = grid(pictures, title=f"{folder.plan.model.name}  {layer}", cell=_SHEET)
-            sheet.save(buffer, "PNG")
-            write_whole(path, buffer.getvalue(), sync=False)
+            write_png(sheet, path, sync=False)
 
 
 def _describe_gallery(request: BuildRequest, plan: GalleryPlan) -> dict[str, Any]:

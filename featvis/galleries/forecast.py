@@ -19,7 +19,8 @@ from featvis.photographs.cost import search_seconds
 from featvis.plan.wanted import Job, make_jobs
 from featvis.results.picture import Picture
 from featvis.run.estimate import Cost, estimate
-from featvis.run.job import run_job
+from featvis.run.job import picture_of, run_job
+from featvis.run.score import trace_steps
 
 _SAMPLE = 6
 
@@ -131,19 +132,8 @@ def _noise(item: GalleryItem, plan: GalleryPlan) -> Picture:
     height, width = item.wanted.recipe.size
     rough = np.random.default_rng(0).normal(128, 60, (plan.model.channels, height + 4, width + 4))
     smooth = sum(rough[:, at : at + height, at : at + width] for at in range(5)) / 5
-    return Picture(
-        levels=np.clip(smooth, 0, 255).astype(np.uint8),
-        target=item.target,
-        seed=item.seed,
-        score=1.0,
-        start_score=0.0,
-        recipe=item.wanted.recipe.to_json(),
-        key=item.key,
-        layer=item.layer,
-        unit=item.unit,
-        label=item.wanted.label,
-        variant=item.variant,
-        model=plan.model.name,
-        weights=plan.weights,
-        trace=[round(0.37 * step, 3) for step in range(min(64, item.wanted.recipe.steps))],
+    levels = np.clip(smooth, 0, 255).astype(np.uint8)
+    trace = [0.37 * step for step in trace_steps(item.wanted.recipe.steps)]
+    return picture_of(
+        item.wanted, levels, (0.0, 1.0), 1.0, trace, seconds=0.0, model=plan.model, weights=plan.weights
     )

@@ -106,11 +106,11 @@ class Extras:
                 shown = [picture.snapshots[number] for number in sorted(picture.snapshots)]
                 video([*shown, picture.levels], _beside(folder, picture, f".{self.video}"), self.fps)
             if self.transparency:
-                _save(picture.cut_out, _beside(folder, picture, CUT_OUT))
+                write_png(picture.cut_out, _beside(folder, picture, CUT_OUT))
             for number in self.snapshots:
                 if number in picture.snapshots:
                     shot = replace(picture, levels=picture.snapshots[number])
-                    _save(shot.pil, _beside(folder, picture, f"-step{number}.png"))
+                    write_png(shot.pil, _beside(folder, picture, f"-step{number}.png"))
         picture.snapshots = {number: picture.snapshots[number] for number in self.kept(picture)}
 
     def kept(self, picture: Picture) -> Sequence[int]:
@@ -118,10 +118,11 @@ class Extras:
         return [number for number in sorted(self.snapshots) if number in picture.snapshots]
 
 
-def _save(image: Image.Image, path: Path) -> None:
+def write_png(image: Image.Image, path: Path, *, sync: bool = True) -> Path:
+    """Write an image as :func:`featvis.files.write_whole` writes a file."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    write_whole(path, buffer.getvalue())
+    return write_whole(path, buffer.getvalue(), sync=sync)
 
 
 def _beside(folder: Path, picture: Picture, ending: str) -> Path:

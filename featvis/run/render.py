@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from featvis.engine.lanes import Step
 from featvis.errors import Interrupted, ModelError, OutputError, UserError
-from featvis.files import write_whole
 from featvis.images.base import ImageSpace
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
@@ -28,7 +26,7 @@ from featvis.results.sheets import grid
 from featvis.results.store import Store
 from featvis.run.candidates import compute
 from featvis.run.executors.register import DEFAULT
-from featvis.run.extras import Extras
+from featvis.run.extras import Extras, write_png
 from featvis.run.job import Watch
 from featvis.run.prepare import Prepared, prepare
 from featvis.spec.recipe import Recipe
@@ -216,12 +214,10 @@ def write_grids(store: Store, pictures: Sequence[Picture]) -> list[Path]:
     layers: dict[str, list[Picture]] = {}
     for picture in pictures:
         layers.setdefault(picture.layer, []).append(picture)
-    paths = []
-    for layer, group in layers.items():
-        buffer = io.BytesIO()
-        grid(group, title=f"{group[0].model}  {layer}").save(buffer, "PNG")
-        paths.append(write_whole(store.grid_path(layer), buffer.getvalue()))
-    return paths
+    return [
+        write_png(grid(group, title=f"{group[0].model}  {layer}"), store.grid_path(layer))
+        for layer, group in layers.items()
+    ]
 
 
 def reproduce(
