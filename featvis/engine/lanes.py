@@ -78,7 +78,7 @@ class Step:
 class Lanes:
     """Pictures on one canvas: what each lane has reached, its draws, and how many steps it has taken.
 
-    All lanes count alike, but with a recipe's ``patience``: there a lane may be given to another picture
+    All lanes count alike, except with a recipe's ``patience``: then a lane may be given to another picture
     (:meth:`refill`), which begins at its own step 0.
     """
 

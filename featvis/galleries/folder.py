@@ -98,7 +98,7 @@ class GalleryFolder(Store):
     def write_now_and_then(self) -> None:
         """Write the manifest if it was not written just now; a kill in between loses no picture.
 
-        Writing it takes the longer the more pictures there are, so the pauses grow with it.
+        The more pictures there are, the longer this takes; so the pauses grow.
         """
         now = time.monotonic()
         if now - self._written >= self._pause:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -91,15 +91,9 @@ def _warm_up(missing: list[GalleryItem], model: ModelHandle, weights: str) -> No
     """Run a step of each kind, so that what happens once does not count for each job."""
     seen = set()
     for job in make_jobs([item.wanted for item in missing]):
-        kind = (job.recipe.model_dump_json(), job.wanted[0].objective.layers)
-        if kind not in seen:
-            seen.add(kind)
-            recipe = job.recipe.but(steps=1)
-            run_job(
-                Job(tuple(replace(item, recipe=recipe) for item in job.wanted[: recipe.lanes])),
-                model,
-                weights,
-            )
+        if job.kind not in seen:
+            seen.add(job.kind)
+            run_job(Job(job.wanted[: job.recipe.lanes]).but(steps=1), model, weights)
 
 
 def _time_files(plan: GalleryPlan, missing: list[GalleryItem]) -> float:

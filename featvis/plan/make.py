@@ -59,12 +59,12 @@ def make_plan(
     **changes: Any,
 ) -> Plan:
     """Check everything that was asked and settle what will be rendered; see :func:`render`."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if not is_count(seed, 0):
         raise RecipeError(f"a seed is a whole number from 0 up, got {seed!r}")
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+    if not is_count(seeds, 1):
         raise RecipeError(f"seeds counts pictures of each target, at least 1, got {seeds!r}")
     if diverse:
-        if isinstance(diverse, bool) or not isinstance(diverse, int) or diverse < 2:
+        if not is_count(diverse, 2):
             raise RecipeError(f"diverse counts pictures of a set, at least 2, got {diverse!r}")
         if seeds != 1:
             raise RecipeError(f"diverse={diverse} renders so many seeds together; leave out seeds")
@@ -119,6 +119,11 @@ def make_plan(
         for item in align(together, range(seed, seed + seeds), lanes=lanes, start=start):
             wanted[item.name, item.seed] = item
     return Plan(model, model.fingerprint(), list(wanted.values()))
+
+
+def is_count(value: object, least: int) -> bool:
+    """Whether a value is a whole number from ``least`` up; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _objectives(model: ModelHandle, target: AnyTarget) -> Iterator[tuple[Objective, str | None]]:

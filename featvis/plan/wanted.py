@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Job:
-    """Pictures that are computed together: up to ``recipe.lanes``, of one recipe and one kind."""
+    """Pictures that are computed together: up to ``recipe.lanes``, of one recipe and kind of objective."""
 
     wanted: tuple[Wanted, ...]
 
@@ -70,6 +71,16 @@ class Job:
     def recipe(self) -> Recipe:
         """The recipe of every picture in it."""
         return self.wanted[0].recipe
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """The recipe and the layers: jobs in which these are equal cost the same."""
+        return self.recipe.model_dump_json(), self.wanted[0].objective.layers
+
+    def but(self, **changes: Any) -> Job:
+        """Return this job with some fields of its recipe changed."""
+        recipe = self.recipe.but(**changes)
+        return Job(tuple(replace(item, recipe=recipe) for item in self.wanted))
 
 
 def candidates_of(wanted: Sequence[Wanted]) -> list[Wanted]:
@@ -85,8 +96,8 @@ def make_jobs(wanted: Sequence[Wanted]) -> list[Job]:
     """Group wanted pictures, or their candidates, into jobs, in the order asked for within each kind."""
     groups: dict[object, list[Wanted]] = {}
     for item in candidates_of(wanted):
-        # Only objectives of one kind share a job, so that a score's sums never depend on the mates; those
-        # of a set are always all there.
+        # Only objectives of one kind share a job, so that a score's sums never depend on the other
+        # pictures; the pictures of a set are always computed together.
         kind: tuple[object, ...] = (
             item.recipe.model_dump_json(),
             item.objective.stacks_with() if not item.among else None,

@@ -25,7 +25,7 @@ def compute(
     say: Callable[[str], None] | None = None,
     failed: Failed | None = None,
 ) -> Iterator[Picture]:
-    """Have an executor compute pictures, and yield of each one's candidates the best.
+    """Let an executor compute pictures, and yield the best of each one's candidates.
 
     Arguments and errors as for :class:`featvis.run.executors.register.Executor`, and ``executor`` its name.
     """
@@ -34,7 +34,7 @@ def compute(
 
 
 def keep_best(pictures: Iterator[Picture]) -> Iterator[Picture]:
-    """Yield of each picture's candidates the best, once all are there; other pictures pass through.
+    """Yield the best of each picture's candidates, once all are there; other pictures pass through.
 
     A picture one of whose candidates could not be computed is left out.
 

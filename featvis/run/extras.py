@@ -13,7 +13,7 @@ from PIL import Image
 
 from featvis.errors import RecipeError
 from featvis.files import write_whole
-from featvis.plan.make import Plan
+from featvis.plan.make import Plan, is_count
 from featvis.results.encoders import check_video
 from featvis.results.films import check_morph, video
 from featvis.results.picture import Picture
@@ -37,7 +37,7 @@ class Extras:
     transparency: bool = False
     """How much each pixel mattered over the run, as alpha; ``<picture>-transparency.png``."""
     morph: str | None = None
-    """``gif`` or ``mp4`` of the pictures turning into each other; whoever has them all writes it."""
+    """``gif`` or ``mp4`` of the pictures turning into each other; the command that has them all writes it."""
 
     def of(self, plan: Plan) -> Plan:
         """Return the plan in which every picture says what to keep of its run.
@@ -67,7 +67,7 @@ class Extras:
 
     def _steps(self, recipe: Recipe) -> tuple[int, ...]:
         for number in self.snapshots:
-            if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= recipe.steps:
+            if not is_count(number, 1) or number > recipe.steps:
                 raise RecipeError(f"a snapshot is after 1 to {recipe.steps} steps, got {number!r}")
         frames = [number + 1 for number in trace_steps(recipe.steps)] if self.video is not None else []
         return tuple(sorted({*self.snapshots, *frames}))

@@ -34,7 +34,7 @@ from featvis.run.score import score, threads, trace_steps
 from featvis.spec.stages import Stage
 
 CHECK = 8
-"""A picture is looked at once in so many of its own steps: only then is the device waited for."""
+"""A picture is checked once in this many of its own steps; only then does the host wait for the device."""
 
 
 def run_lanes(

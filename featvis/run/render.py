@@ -35,19 +35,19 @@ from featvis.transforms.base import Transform
 
 
 class Reporter(Protocol):
-    """Is called as a run goes on; :class:`featvis.run.progress.Report` shows it."""
+    """What a run calls as it goes on; :class:`featvis.run.progress.Report` shows it."""
 
     def begin(self, total: int, done: int, steps: int) -> None:
-        """Hear how many pictures there are, how many are done, how many steps the rest takes."""
+        """Called first: how many pictures there are, how many are done, how many steps the rest takes."""
 
     def step(self, step: Step) -> None:
-        """Hear of a step."""
+        """Called with every step."""
 
     def picture(self, picture: Picture) -> None:
-        """Hear of a finished picture."""
+        """Called with every finished picture."""
 
     def say(self, line: str) -> None:
-        """Hear a line worth showing."""
+        """Called with a line that is worth showing."""
 
 
 def render(
@@ -173,7 +173,7 @@ def run_plan(
             report.say(line)
         report.begin(len(plan.wanted), len(finished), sum(job.recipe.steps for job in make_jobs(missing)))
 
-    def hear(step: Step) -> object:
+    def watch_step(step: Step) -> object:
         if report is not None:
             report.step(step)
         return watch(step) if watch is not None else None
@@ -187,7 +187,7 @@ def run_plan(
     try:
         with Saver(add, store.write_manifest) if store is not None else nullcontext() as saver:
             pictures = compute(
-                missing, plan.model, plan.weights, executor=prepared.executor, watch=hear, say=say
+                missing, plan.model, plan.weights, executor=prepared.executor, watch=watch_step, say=say
             )
             for picture in pictures:
                 if saver is not None:

@@ -50,8 +50,8 @@ def settle_auto(
 ) -> tuple[Plan, dict[str, Choice]]:
     """Choose what was left to a measurement, once for each layer and recipe of a plan.
 
-    A folder keeps its first choice for ever: what its pictures of that layer were made with is taken,
-    for another choice would give other bytes.
+    A folder keeps its first choice: it is read from the folder's pictures of that layer, for another choice
+    would give other bytes.
 
     Args:
         plan: with any lanes and precision.
@@ -136,8 +136,9 @@ def _milliseconds(
     wanted: Sequence[Wanted], lanes: int, precision: Precision, model: ModelHandle, weights: str
 ) -> float:
     # Without the first steps' redirection, for most have none.
-    changes: dict[str, Any] = {"lanes": lanes, "precision": precision, "stages": ()}
-    recipe = wanted[0].recipe.but(**changes, steps=TIMED + 2, redirect_steps=0)
+    job = Job(tuple(wanted[:lanes])).but(
+        lanes=lanes, precision=precision, stages=(), steps=TIMED + 2, redirect_steps=0
+    )
     times: list[float] = []
 
     def watch(step: Step) -> None:
@@ -145,6 +146,6 @@ def _milliseconds(
             torch.cuda.synchronize(model.device)
         times.append(time.perf_counter())
 
-    run_job(Job(tuple(replace(item, recipe=recipe) for item in wanted[:lanes])), model, weights, watch)
+    run_job(job, model, weights, watch)
     steps = sorted(later - earlier for earlier, later in itertools.pairwise(times[1:]))
     return steps[len(steps) // 2] * 1000 / lanes

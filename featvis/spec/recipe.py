@@ -9,7 +9,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
@@ -21,7 +21,22 @@ PICTURE_VERSION = 4
 """Raised whenever the same recipe would give other bytes; it is part of every picture's key."""
 
 
-class Recipe(BaseModel):
+class _Checked(BaseModel):
+    """Fields that are checked, whose mistakes are a RecipeError of one line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    _called: ClassVar[str]
+    """What its errors call it."""
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            known = list(type(self).model_fields)
+            raise RecipeError(register.one_line(error, self._called, known)) from None
+
+
+class Recipe(_Checked):
     """Everything that changes a picture, and nothing else.
 
     ``Recipe(steps=64)`` is the recipe ``channel`` with 64 steps; ``Recipe.load("portrait")`` reads a
@@ -36,7 +51,7 @@ class Recipe(BaseModel):
     ((96, 96), 0.02, 32)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    _called: ClassVar[str] = "recipe"
 
     size: Size = (224, 224)
     """The canvas, (height, width) in pixels; one number for a square."""
@@ -174,12 +189,6 @@ class Recipe(BaseModel):
             )
         return self
 
-    def __init__(self, **fields: Any) -> None:
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            raise RecipeError(register.one_line(error, "recipe", list(type(self).model_fields))) from None
-
     @classmethod
     def load(cls, source: str | Path) -> Recipe:
         """Read a recipe by name (``portrait``, ``channel``, ``fast`` …) or from a TOML file.
@@ -263,7 +272,7 @@ LATER: dict[str, Any] = {
 """Fields that came after the first pictures, with their defaults."""
 
 
-class RunOptions(BaseModel):
+class RunOptions(_Checked):
     """Everything that must not change a picture: where to compute, where to write.
 
     Raises:
@@ -274,20 +283,12 @@ class RunOptions(BaseModel):
     'pictures'
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    _called: ClassVar[str] = "run options"
 
     device: str = "auto"
     """``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
     out: Path | None = None
     """The folder that the pictures go to; None writes nothing."""
-
-    def __init__(self, **fields: Any) -> None:
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            raise RecipeError(
-                register.one_line(error, "run options", list(type(self).model_fields))
-            ) from None
 
 
 def recipe_id(recipe: dict[str, Any]) -> str:

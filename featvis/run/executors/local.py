@@ -33,28 +33,28 @@ def local(
     yielded with status ``dead``. Where memory runs out, the lanes are halved and the job done again.
     """
     jobs = deque(make_jobs(wanted))
-    again: list[Wanted] = []
-    while jobs or again:
+    retries: list[Wanted] = []
+    while jobs or retries:
         if not jobs:
-            jobs, again = deque(make_jobs(again)), []
+            jobs, retries = deque(make_jobs(retries)), []
         job = jobs.popleft()
-        done: list[Wanted] = []
+        finished: list[Wanted] = []
         pictures: list[Picture] = []
         try:
             if job.recipe.patience:
                 for item, picture in run_lanes(job.wanted, model, weights, watch):
-                    done.append(item)
-                    if _tried_again(item, picture, again, say):
+                    finished.append(item)
+                    if _tried_again(item, picture, retries, say):
                         continue
                     yield picture
                 continue
             if job.wanted[0].mates is not None:
-                yield from _render_set(job, model, weights, watch, again, say)
+                yield from _render_set(job, model, weights, watch, retries, say)
                 continue
             pictures = run_job(job, model, weights, watch)
         except (MemoryError, RuntimeError) as error:
-            if done:  # the rest of a run with patience
-                job = Job(tuple(item for item in job.wanted if all(item is not other for other in done)))
+            if finished:  # the rest of a run with patience
+                job = Job(tuple(item for item in job.wanted if all(item is not other for other in finished)))
             if not is_out_of_memory(error) or job.recipe.lanes == 1 or job.wanted[0].mates is not None:
                 if failed is None:
                     raise
@@ -73,7 +73,7 @@ def local(
         if not pictures:
             _free(model.device)
         for item, picture in zip(job.wanted, pictures, strict=False):
-            if not _tried_again(item, picture, again, say):
+            if not _tried_again(item, picture, retries, say):
                 yield picture
 
 
@@ -82,28 +82,28 @@ def _render_set(
     model: ModelHandle,
     weights: str,
     watch: Watch | None,
-    again: list[Wanted],
+    retries: list[Wanted],
     say: Callable[[str], None] | None,
 ) -> Iterator[Picture]:
     """Render pictures that depend on each other: the whole set, from other starts if any of it is dead."""
     first = job.wanted[0]
-    every = run_job(Job(tuple(lanes_of(job))), model, weights, watch)
-    if any(picture.status == "dead" for picture in every) and first.attempt + 1 < first.recipe.attempts:
-        again += [replace(wanted, attempt=wanted.attempt + 1) for wanted in job.wanted]
+    pictures = run_job(Job(tuple(lanes_of(job))), model, weights, watch)
+    if any(picture.status == "dead" for picture in pictures) and first.attempt + 1 < first.recipe.attempts:
+        retries += [replace(wanted, attempt=wanted.attempt + 1) for wanted in job.wanted]
         if say is not None:
             say(f"{first.name} has a picture without gradient; trying other starts")
         return
     for wanted in job.wanted:
-        yield every[lane_of(wanted, 0)]
+        yield pictures[lane_of(wanted, 0)]
 
 
 def _tried_again(
-    wanted: Wanted, picture: Picture, again: list[Wanted], say: Callable[[str], None] | None
+    wanted: Wanted, picture: Picture, retries: list[Wanted], say: Callable[[str], None] | None
 ) -> bool:
     """Put a dead unit down for another start, if it has any left."""
     if picture.status != "dead" or wanted.attempt + 1 >= wanted.recipe.attempts:
         return False
-    again.append(replace(wanted, attempt=wanted.attempt + 1))
+    retries.append(replace(wanted, attempt=wanted.attempt + 1))
     if say is not None:
         say(f"{wanted.name} has no gradient from this start; trying another")
     return True
