@@ -51,7 +51,7 @@ class Step:
     def images(self) -> Tensor:
         """The images ``(lanes, C, H, W)`` as they stand now; decoded only when asked for."""
         with torch.no_grad():
-            return self._space.decode(self._standing())
+            return self._space.decode(self._current())
 
     def images_at(self, size: tuple[int, int]) -> Tensor:
         """Return the images ``(lanes, C, height, width)`` at another size, drawn anew and not resized.
@@ -69,9 +69,9 @@ class Step:
                 f"{space.canvas[0]}x{space.canvas[1]}; 'cppn' is drawn at any"
             )
         with torch.no_grad():
-            return space.resized((int(size[0]), int(size[1]))).decode(self._standing())
+            return space.resized((int(size[0]), int(size[1]))).decode(self._current())
 
-    def _standing(self) -> Parameters:
+    def _current(self) -> Parameters:
         return self._parameters() if callable(self._parameters) else self._parameters
 
 
@@ -221,7 +221,7 @@ class Lanes:
         # In place, for the mover looks at the same counts.
         self.taken[:] = [taken + 1 for taken in self.taken]
         self._number += 1
-        return Step(self._number - 1, scores, self.space, self.move.stand)
+        return Step(self._number - 1, scores, self.space, self.move.current)
 
 
 def climb(

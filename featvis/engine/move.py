@@ -48,7 +48,7 @@ class Mover(ABC):
             return self._search.base
         return {name: value.detach() for name, value in self._parameters.items()}
 
-    def stand(self) -> Parameters:
+    def current(self) -> Parameters:
         """Return what the pictures are decoded from: what has been reached, or the average of it."""
         return self.reached if self._average is None else self._average.values
 

@@ -23,7 +23,7 @@ from featvis.pages.folder import write_pages
 from featvis.photographs.search import find_examples
 from featvis.plan.wanted import Wanted, make_jobs
 from featvis.results.lock import FolderLock, hold
-from featvis.results.picture import Picture, load_picture
+from featvis.results.picture import load_picture
 from featvis.results.sheets import grid
 from featvis.run.candidates import compute
 from featvis.run.executors.register import DEFAULT, check_executor
@@ -48,13 +48,15 @@ class BuildResult:
     existing: int = 0
     """Pictures and dead units that the folder had already."""
     missing: int = 0
-    """What ``limit`` left to do."""
+    """Pictures that ``limit`` left out."""
     dead: list[str] = field(default_factory=list)
+    """The targets of dead units."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Why there is no picture, by its name."""
+    """By the target's name, why there is no picture."""
     stale: int = 0
     """Pictures in the folder that the config no longer asks for."""
     pruned: int = 0
+    """Pictures of an earlier config that were removed."""
 
 
 def build_gallery(
@@ -71,7 +73,7 @@ def build_gallery(
 ) -> BuildResult:
     """Build a gallery from its config: a folder of pictures whose ``index.html`` opens in a browser.
 
-    What the folder has already is not rendered again; ended at any moment, the same call goes on.
+    What the folder has already is not rendered again, so the same call goes on after any interruption.
 
     Args:
         config: a TOML file; ``featvis gallery schema`` says what it may hold.
@@ -90,7 +92,7 @@ def build_gallery(
     Raises:
         UserError: anything wrong in what was asked, before any compute.
         OutputError: the folder cannot be written, or another build is at work in it.
-        Interrupted: at Ctrl-C; what is finished is in the folder.
+        KeyboardInterrupt: at Ctrl-C; what is finished is in the folder.
 
     >>> import featvis as fv, pathlib, tempfile
     >>> config = pathlib.Path(tempfile.mkdtemp()) / "tiny.toml"
@@ -157,21 +159,6 @@ def run_build(
     folder = GalleryFolder(request.folder, plan, _describe_gallery(request, plan))
     for line in (*plan.notes, *folder.notes):
         say(line)
-    return _fill(request, folder, lock, executor=executor, limit=limit, prune=prune, report=report, say=say)
-
-
-def _fill(
-    request: BuildRequest,
-    folder: GalleryFolder,
-    lock: FolderLock,
-    *,
-    executor: str,
-    limit: int | None,
-    prune: bool,
-    report: Reporter | None,
-    say: Callable[[str], None],
-) -> BuildResult:
-    plan = folder.plan
     missing = folder.find_missing(say)
     chosen = missing[:limit]
     total = len(plan.pictures)
@@ -180,11 +167,8 @@ def _fill(
     write_whole(folder.folder / COPY, request.text)
     folder.write_manifest()
     if report is not None:
-        report.begin(
-            len(plan.pictures),
-            result.existing,
-            sum(job.recipe.steps for job in make_jobs([item.wanted for item in chosen])),
-        )
+        steps = sum(job.recipe.steps for job in make_jobs([item.wanted for item in chosen]))
+        report.begin(total, result.existing, steps)
     changed = _render(folder, lock, chosen, result, executor, report, say)
     if prune:
         result.pruned = len(folder.prune())
@@ -193,7 +177,9 @@ def _fill(
     folder.write_manifest()
     late: UserError | None = None
     try:
-        _find_examples(request, folder, plan, say)
+        if request.photographs is not None:
+            out = folder.folder
+            find_examples(model, request.photographs, plan.units, out=out, count=request.count, say=say)
     except UserError as error:  # the pictures are there; their pages need no photographs
         late = error
     write_sheets(folder, changed)
@@ -239,7 +225,7 @@ def _render(
         )
         for picture in pictures:
             lock.check()
-            if not _is_sound(picture):
+            if not (math.isfinite(picture.score) and math.isfinite(picture.start_score)):
                 fail(by_name[f"{picture.target} seed {picture.seed}"], f"its score is {picture.score}")
                 continue
             folder.add(picture)
@@ -261,21 +247,6 @@ def _render(
             folder.write_manifest()
         raise
     return changed
-
-
-def _find_examples(
-    request: BuildRequest, folder: GalleryFolder, plan: GalleryPlan, say: Callable[[str], None]
-) -> None:
-    if request.photographs is None:
-        return
-    find_examples(
-        plan.model,
-        request.photographs,
-        plan.units,
-        out=folder.folder,
-        count=request.count,
-        say=say,
-    )
 
 
 def write_sheets(folder: GalleryFolder, changed: set[str]) -> None:
@@ -310,7 +281,3 @@ def _describe_gallery(request: BuildRequest, plan: GalleryPlan) -> dict[str, Any
         "command": request.command,
         "sections": sections,
     }
-
-
-def _is_sound(picture: Picture) -> bool:
-    return math.isfinite(picture.score) and math.isfinite(picture.start_score)

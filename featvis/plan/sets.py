@@ -124,7 +124,7 @@ def align(
     return [replace(first, seed=seed, among=among) for first in firsts for seed in seeds]
 
 
-def recall(wanted: Wanted, names: list[str], network: Any) -> Wanted:
+def restore_set(wanted: Wanted, names: list[str], network: Any) -> Wanted:
     """Return a picture of a set, with the set's other targets, which are known by their addresses alone.
 
     Args:

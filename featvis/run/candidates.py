@@ -30,7 +30,7 @@ def compute(
     Arguments and errors as for :class:`featvis.run.executors.register.Executor`, and ``executor`` its name.
     """
     run = find_executor(executor)
-    yield from keep_best(run(wanted, model, weights, watch=watch, say=say, failed=once(failed)))
+    yield from keep_best(run(wanted, model, weights, watch=watch, say=say, failed=report_once(failed)))
 
 
 def keep_best(pictures: Iterator[Picture]) -> Iterator[Picture]:
@@ -87,7 +87,7 @@ def _worth(candidate: Picture) -> float:
     return min(candidate.score, low) - max(candidate.score - high, 0.0)
 
 
-def once(failed: Failed | None) -> Failed | None:
+def report_once(failed: Failed | None) -> Failed | None:
     """Report a picture's failure once, however many of its candidates fail."""
     if failed is None:
         return None

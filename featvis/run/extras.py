@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,7 +38,7 @@ class Extras:
     morph: str | None = None
     """``gif`` or ``mp4`` of the pictures turning into each other; the command that has them all writes it."""
 
-    def of(self, plan: Plan) -> Plan:
+    def added_to(self, plan: Plan) -> Plan:
         """Return the plan in which every picture says what to keep of its run.
 
         Raises:
@@ -72,8 +71,8 @@ class Extras:
         frames = [number + 1 for number in trace_steps(recipe.steps)] if self.video is not None else []
         return tuple(sorted({*self.snapshots, *frames}))
 
-    def recall(self, folder: Path, picture: Picture) -> bool:
-        """Read a finished picture's snapshots from its folder; whether everything is there."""
+    def load(self, folder: Path, picture: Picture) -> bool:
+        """Read what is kept of a finished picture from its folder; return whether all of it is there."""
         if picture.status == "dead":
             return True
         if self.video is not None and not _beside(folder, picture, f".{self.video}").is_file():
@@ -111,11 +110,8 @@ class Extras:
                 if number in picture.snapshots:
                     shot = replace(picture, levels=picture.snapshots[number])
                     write_png(shot.pil, _beside(folder, picture, f"-step{number}.png"))
-        picture.snapshots = {number: picture.snapshots[number] for number in self.kept(picture)}
-
-    def kept(self, picture: Picture) -> Sequence[int]:
-        """Return the snapshots that were asked for and that the run came to."""
-        return [number for number in sorted(self.snapshots) if number in picture.snapshots]
+        kept = [number for number in sorted(self.snapshots) if number in picture.snapshots]
+        picture.snapshots = {number: picture.snapshots[number] for number in kept}
 
 
 def write_png(image: Image.Image, path: Path, *, sync: bool = True) -> Path:

@@ -137,7 +137,7 @@ class _Pictures:
         recipe, taken = self.recipe, self._lanes.taken
         for lane, number in enumerate(taken):
             if self._runs[lane] and number in self._at[lane].snapshots:
-                self._shots[lane][number] = self._levels(self._lanes.move.stand())[lane]
+                self._shots[lane][number] = self._levels(self._lanes.move.current())[lane]
             if not self._runs[lane]:
                 taken[lane] = number % recipe.steps  # padding: it must only stay within its draws
             elif lane in self._finished:
@@ -154,7 +154,7 @@ class _Pictures:
         """Yield the pictures that are finished; their lanes take what waits."""
         if not self._finished:
             return
-        levels = self._levels(self._lanes.move.stand())
+        levels = self._levels(self._lanes.move.current())
         for lane in self._finished:
             yield self._at[lane], self._picture(lane, levels)
         for lane in self._finished:

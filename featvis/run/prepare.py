@@ -57,7 +57,7 @@ def prepare(
     """
     extras, executor = extras or Extras(), check_executor(executor)
     auto = take_auto(request)
-    plan, choices = settle(extras.of(make_plan(model, targets, **request)), out, auto, write=write)
+    plan, choices = settle(extras.added_to(make_plan(model, targets, **request)), out, auto, write=write)
     store = None
     if out is not None and write:
         recipe = plan.wanted[0].recipe.to_json()

@@ -18,7 +18,7 @@ from featvis.models.load import load_model
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import of_target
 from featvis.plan.make import AnyTarget, Plan, digest, network_for
-from featvis.plan.sets import recall, wanted_of
+from featvis.plan.sets import restore_set, wanted_of
 from featvis.plan.wanted import Wanted, make_jobs
 from featvis.results.picture import Picture, load_picture
 from featvis.results.saver import Saver
@@ -164,7 +164,7 @@ def run_plan(
     missing: list[Wanted] = []
     for wanted in plan.wanted:
         picture = store.done(wanted.key(plan.weights)) if store is not None else None
-        if store is None or picture is None or not extras.recall(store.folder, picture):
+        if store is None or picture is None or not extras.load(store.folder, picture):
             missing.append(wanted)
         else:
             finished[wanted.name, wanted.seed] = picture
@@ -278,7 +278,9 @@ def reproduce(
     if start is not None and recipe.start != digest(start):
         raise UserError(f"{path} did not start from this image")
     wanted = replace(
-        recall(wanted_of(bound, old.target, recipe, old.seed, start, mates), read_among(old.target), network),
+        restore_set(
+            wanted_of(bound, old.target, recipe, old.seed, start, mates), read_among(old.target), network
+        ),
         attempt=old.attempt,
         layer=old.layer,
         unit=old.unit,

@@ -79,7 +79,7 @@ def test_copies_stay_alike_whatever_moves_them(model):
     before = start["shared0"].clone()
     objective = fv.channel("norm", 3)
     for step in fv.ascend(model, objective, space, steps=4, lanes=3, start=start, learning_rate=0.1):
-        copies = step._standing()["shared0"]
+        copies = step._current()["shared0"]
     assert torch.equal(copies[0], copies[1])
     assert torch.equal(copies[0], copies[2])
     assert float((copies - before).abs().amin()) > 0.01
