@@ -15,7 +15,7 @@ from featvis.errors import OutputError
 from featvis.run.executors.register import DEFAULT, check_executor
 
 if TYPE_CHECKING:
-    from featvis.galleries.build import Outcome
+    from featvis.galleries.build import BuildResult
     from featvis.galleries.request import BuildRequest
 
 app = typer.Typer(
@@ -164,7 +164,7 @@ def _dry_run(request: BuildRequest, device: str, limit: int | None, began: float
         note(line)
     print_costs(costs.costs)
     print(
-        f"{costs.planned} pictures, {costs.missing} of them to be rendered, about {duration(costs.seconds)} "
+        f"{costs.total} pictures, {costs.missing} of them to be rendered, about {duration(costs.seconds)} "
         f"in all on {costs.device}, memory {costs.memory / 2**30:.1f} GiB; they would go to {request.folder}"
     )
     if request.photographs is not None:
@@ -172,10 +172,10 @@ def _dry_run(request: BuildRequest, device: str, limit: int | None, began: float
     return 0
 
 
-def _summary(outcome: Outcome, took: str) -> str:
+def _summary(outcome: BuildResult, took: str) -> str:
     parts = [f"{count_of(outcome.rendered, 'picture')} rendered in {outcome.folder} ({took})"]
-    if outcome.there:
-        parts.append(f"{outcome.there} were there already")
+    if outcome.existing:
+        parts.append(f"{outcome.existing} were there already")
     if outcome.missing:
         parts.append(f"{outcome.missing} are still missing: the same command without --limit renders them")
     if outcome.dead:

@@ -54,9 +54,9 @@ class Asked:
 
     def load(self) -> tuple[ModelHandle, Tensor]:
         """Load the network, and the photograph for it."""
-        from featvis.run.redraw import lay_photograph, tell_photograph
+        from featvis.run.redraw import describe_photograph, lay_photograph
 
-        self.about = {"command": self.command, **tell_photograph(self.photo)}
+        self.about = {"command": self.command, **describe_photograph(self.photo)}
         handle = self.network.load()
         return handle, lay_photograph(handle, self.photo, self.size)
 
@@ -87,7 +87,7 @@ class Asked:
                     recipe=self.recipe,
                     seed=self.seed,
                     start=start,
-                    told=self.about,
+                    about=self.about,
                     report=Report,
                 )
             except KeyboardInterrupt:

@@ -164,7 +164,7 @@ def render(
 
 def _render(prepared: Prepared, folder: Path) -> int:
     from featvis.run.progress import Report, duration
-    from featvis.run.render import run
+    from featvis.run.render import run_plan
 
     planned, store = prepared.plan, prepared.store
     assert store is not None
@@ -172,7 +172,7 @@ def _render(prepared: Prepared, folder: Path) -> int:
     pictures = []
     try:
         with Report() as report:
-            pictures = list(run(prepared, report=report))
+            pictures = list(run_plan(prepared, report=report))
     except KeyboardInterrupt:
         finished = sum(store.done(picture.key(planned.weights)) is not None for picture in planned.wanted)
         done = f"{finished} of {len(planned.wanted)} pictures are finished in {folder}"

@@ -38,9 +38,9 @@ def style(
     handle, photograph = asked.load()
     from featvis.objectives.match import match
     from featvis.objectives.style import style as style_of
-    from featvis.run.redraw import lay_photograph, tell_photograph
+    from featvis.run.redraw import describe_photograph, lay_photograph
 
     art = lay_photograph(handle, style, (photograph.shape[1], photograph.shape[2]))
-    asked.about["style"] = tell_photograph(style)
+    asked.about["style"] = describe_photograph(style)
     both = match(contents, photograph) + weight * style_of(styles, art)
     return asked.draw(handle, photograph, [(style.stem, both)])

@@ -60,8 +60,8 @@ def ascend(
         seed: of the first lane; lane b is drawn from seed ``seed + b``.
         start: the parameters to start from, with the lanes as first axis, on the first stage's canvas; by
             default drawn.
-        streams: for each lane its chance, a function from a purpose to a ``torch.Generator``, instead of
-            ``seed``.
+        streams: for each lane its random numbers, a function from a purpose to a ``torch.Generator``,
+            instead of ``seed``.
         **fields: of the recipe (:class:`featvis.Recipe` says what they mean): ``lanes``, the pictures that
             one step computes together (1); ``optimizer``, ``learning_rate``, ``momentum``,
             ``second_momentum``, ``schedule``, ``redirect_steps``, ``copies``, ``hold``, ``average``,

@@ -51,7 +51,7 @@ class Step:
     def images(self) -> Tensor:
         """The images ``(lanes, C, H, W)`` as they stand now; decoded only when asked for."""
         with torch.no_grad():
-            return self._space.decode(self._standing())
+            return self._space.decode(self._current())
 
     def images_at(self, size: tuple[int, int]) -> Tensor:
         """Return the images ``(lanes, C, height, width)`` at another size, drawn anew and not resized.
@@ -69,16 +69,16 @@ class Step:
                 f"{space.canvas[0]}x{space.canvas[1]}; 'cppn' is drawn at any"
             )
         with torch.no_grad():
-            return space.resized((int(size[0]), int(size[1]))).decode(self._standing())
+            return space.resized((int(size[0]), int(size[1]))).decode(self._current())
 
-    def _standing(self) -> Parameters:
+    def _current(self) -> Parameters:
         return self._parameters() if callable(self._parameters) else self._parameters
 
 
 class Lanes:
     """Pictures on one canvas: what each lane has reached, its draws, and how many steps it has taken.
 
-    All lanes count alike, but with a recipe's ``patience``: there a lane may be given to another picture
+    All lanes count alike, except with a recipe's ``patience``: then a lane may be given to another picture
     (:meth:`refill`), which begins at its own step 0.
     """
 
@@ -97,11 +97,11 @@ class Lanes:
         Args:
             space: the image space, on the stage's canvas.
             recipe: of the run.
-            streams: of each lane, its chance.
+            streams: of each lane, its random numbers.
             transforms: of the run.
             parameters: on the network's device.
             stage: which steps of the run are taken on this canvas.
-            pixel_gradients: gathers what the run's gradients say of each pixel.
+            pixel_gradients: gathers the gradient by each pixel.
         """
         device = next(iter(parameters.values())).device
         self.space, self.recipe, self.stage = space, recipe, stage
@@ -173,7 +173,7 @@ class Lanes:
         Args:
             lane: its number.
             parameters: the picture's start, without an axis of lanes.
-            stream: its chance.
+            stream: its random numbers.
             wake_steps: for how many steps dead ReLUs pass its gradient.
         """
         self.taken[lane], self.wake_steps[lane] = 0, wake_steps
@@ -219,7 +219,7 @@ class Lanes:
         # In place, for the mover looks at the same counts.
         self.taken[:] = [taken + 1 for taken in self.taken]
         self._number += 1
-        return Step(self._number - 1, scores, self.space, self.move.stand)
+        return Step(self._number - 1, scores, self.space, self.move.current)
 
 
 def climb(
@@ -240,8 +240,8 @@ def climb(
         model: the network.
         objective: scores ``(lanes,)``, larger is better.
         space: the image space, on the whole canvas.
-        recipe: all that is said of the way; its ``space``, ``transforms`` and ``penalties`` are not read.
-        streams: of each of the recipe's lanes, its chance.
+        recipe: how to climb; its ``space``, ``transforms`` and ``penalties`` are not read.
+        streams: of each of the recipe's lanes, its random numbers.
         transforms: applied to the images before the network sees them.
         start: the parameters to start from, with the lanes as first axis, on the first stage's canvas; by
             default drawn.
@@ -263,12 +263,12 @@ def climb(
     parameters = {name: value.to(model.device, copy=True) for name, value in start.items()}
     smaller: Lanes | None = None
     for place, stage in enumerate(stages):
-        here = space.resized(stage.size)
+        stage_space = space.resized(stage.size)
         if smaller is not None:
-            parameters = smaller.grown(here, finer[place - 1] if finer else {})
-        lanes = Lanes(here, recipe, streams, transforms, parameters, stage, pixel_gradients)
+            parameters = smaller.grown(stage_space, finer[place - 1] if finer else {})
+        lanes = Lanes(stage_space, recipe, streams, transforms, parameters, stage, pixel_gradients)
         if smaller is not None:
-            grow = partial(smaller.space.grow, larger=here)
+            grow = partial(smaller.space.grow, larger=stage_space)
             lanes.move.carry(smaller.move, smaller.parameters, lanes.parameters, grow)
         yield from lanes.climb(model, objective)
         smaller = lanes

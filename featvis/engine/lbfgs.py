@@ -22,8 +22,8 @@ class LBFGS:
 
     One call of :meth:`climb` is one evaluation: a point that was tried is kept or tried nearer, by the
     lane's own score. A search compares scores, so they must be of one function: whatever is drawn has to
-    stay the same until :meth:`climb` is told that it changes. The gradients of both ends of a remembered
-    step are then of one function, too.
+    stay the same until a call of :meth:`climb` says that it changes. The gradients of both ends of a
+    remembered step are then of one function, too.
     """
 
     def __init__(self, parameters: Parameters, learning_rate: float) -> None:
@@ -37,7 +37,7 @@ class LBFGS:
         self._parameters, self._rate = parameters, learning_rate
         point = self._flat(list(parameters.values()))
         lanes, self._numbers = point.shape
-        self._base, self._slope, self._direction = point, torch.zeros_like(point), torch.zeros_like(point)
+        self._base, self._gradient, self._direction = point, torch.zeros_like(point), torch.zeros_like(point)
         self._steps = point.new_zeros((MEMORY, *point.shape))
         self._changes = point.new_zeros((MEMORY, *point.shape))
         self._inverse = point.new_zeros((MEMORY, lanes))
@@ -66,35 +66,35 @@ class LBFGS:
             changes: whether the next evaluation is of another function, for all lanes or each.
         """
         point = self._flat(list(self._parameters.values()))
-        slope = self._flat([_gradient(value) for value in self._parameters.values()])
+        gradient = self._flat([_gradient(value) for value in self._parameters.values()])
         scores = scores.to(point.dtype)
-        promised = (self._slope * self._direction).sum(1) * self._length  # below 0
-        sound = scores.isfinite() & slope.isfinite().all(1)
+        promised = (self._gradient * self._direction).sum(1) * self._length  # below 0
+        sound = scores.isfinite() & gradient.isfinite().all(1)
         gained = scores - self._score
         # Equal scores: a dead unit's, while its gradients are redirected, or at the end of the precision.
         kept = self._fresh | (sound & ((gained >= -ARMIJO * promised) | (gained == 0)))
-        moved, turned = point - self._base, slope - self._slope
+        moved, turned = point - self._base, gradient - self._gradient
         self._remember(moved, turned, kept & ~self._fresh)
         self._base = torch.where(kept[:, None], point, self._base)
-        self._slope = torch.where(kept[:, None], slope, self._slope)
+        self._gradient = torch.where(kept[:, None], gradient, self._gradient)
         self._score = torch.where(kept, scores, self._score)
-        # The parabola through both scores and the slope has its top here.
+        # The parabola through both scores with the gradient at the first has its top here.
         short = (0.5 * promised / (promised + gained)).nan_to_num(0.1).clamp(0.1, 0.5)
         length = self._length * short
         lost = ~kept & (length < SMALLEST)
         self._inverse *= ~lost
         knows = (self._inverse[0] != 0) & ~lost
-        direction = self._downhill(self._slope)
-        falls = (direction * self._slope).sum(1) < 0
+        direction = self._downhill(self._gradient)
+        falls = (direction * self._gradient).sum(1) < 0
         self._inverse *= ~(kept & knows & ~falls)
         knows = knows & falls
         # Without curvature to go by, as far as the last such try if that was good, or nearer.
         blind = (kept & ~knows) | lost
         farther = torch.where(self._fresh, 1.0, torch.where(kept, 2 * self._length, 0.25))
         self._reach = torch.where(blind, self._reach * farther, self._reach)
-        norm = self._slope.norm(dim=1)
+        norm = self._gradient.norm(dim=1)
         straight = self._reach * self._numbers**0.5 / torch.where(norm > 0, norm, 1.0)
-        wanted = torch.where(blind[:, None], self._slope * straight.neg()[:, None], direction)
+        wanted = torch.where(blind[:, None], self._gradient * straight.neg()[:, None], direction)
         # A far step may gain and still leave all that a picture is: colours go to their ends and stay there.
         far = wanted.norm(dim=1) / (FARTHEST * self._rate * self._numbers**0.5)
         wanted = wanted / far.clamp(min=1.0)[:, None]
@@ -117,18 +117,18 @@ class LBFGS:
         self._inverse = torch.where(new, torch.cat([inverse, self._inverse[:-1]]), self._inverse)
         self._scale = torch.where(new, product / turned.square().sum(1).clamp(min=1e-30), self._scale)
 
-    def _downhill(self, slope: Tensor) -> Tensor:
-        """Minus the inverse Hessian times the slope, by the two loops over the pairs."""
-        found, weights = slope, []
+    def _downhill(self, gradient: Tensor) -> Tensor:
+        """Minus the inverse Hessian times the gradient, by L-BFGS's two loops over the pairs."""
+        direction, weights = gradient, []
         for steps, changes, inverse in zip(self._steps, self._changes, self._inverse, strict=True):
-            weight = inverse * (steps * found).sum(1)
+            weight = inverse * (steps * direction).sum(1)
             weights.append(weight)
-            found = found - weight[:, None] * changes
-        found = found * self._scale[:, None]
+            direction = direction - weight[:, None] * changes
+        direction = direction * self._scale[:, None]
         for place in reversed(range(MEMORY)):
-            turned = self._inverse[place] * (self._changes[place] * found).sum(1)
-            found = found + (weights[place] - turned)[:, None] * self._steps[place]
-        return found.neg()
+            turned = self._inverse[place] * (self._changes[place] * direction).sum(1)
+            direction = direction + (weights[place] - turned)[:, None] * self._steps[place]
+        return direction.neg()
 
     def _flat(self, values: list[Tensor]) -> Tensor:
         return torch.cat([value.detach().flatten(1) for value in values], 1)

@@ -20,7 +20,7 @@ from featvis.spec.recipe import Recipe
 from featvis.transforms.chain import Chain
 
 Stream = Callable[[str], torch.Generator]
-"""A picture's own chance: the generator for a purpose."""
+"""A picture's own random numbers: from a purpose to its generator."""
 Evaluate = Callable[[Tensor, int | Tensor], Tensor]
 """From images ``(lanes, C, H, W)`` in [0, 1] and the step's number to their scores ``(lanes,)``."""
 
@@ -64,8 +64,8 @@ def opened(
         def evaluate(images: Tensor, step: int | Tensor) -> Tensor:
             drawn = drawn_at(step, recipe)
 
-            def shown(given: Tensor) -> Tensor:
-                transformed = chain(given, drawn)
+            def shown(originals: Tensor) -> Tensor:
+                transformed = chain(originals, drawn)
                 return transformed if window is None else window.of(transformed)
 
             with nullcontext() if smooth == "max" else SmoothedPool(smooth):
@@ -94,7 +94,7 @@ def gather_units(
 
 
 def streams_of_passes(stream: Stream, copies: int) -> list[Stream]:
-    """Return a picture's chance for each pass of a step; the first pass' is the picture's own."""
+    """Return a picture's random numbers for each pass of a step; the first pass takes the picture's own."""
     return [stream, *(_copy(stream, number) for number in range(1, copies))]
 
 

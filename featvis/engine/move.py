@@ -1,9 +1,9 @@
-"""How parameters move after each look: the recipe's optimizer, its rates, an average of the way."""
+"""How parameters move after each evaluation: the optimizer, its learning rates, an average."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,30 +17,11 @@ HELD_FOR_SEARCH = 16
 """Steps that lbfgs keeps its draws for, unless the recipe says another number."""
 
 
-class Mover(Protocol):
-    """Moves the lanes' parameters, in place, by the gradients that an evaluation left in them."""
+class Mover(ABC):
+    """Moves the lanes' parameters, in place, by the gradients that an evaluation left in them.
 
-    def __call__(self, scores: Tensor, step: int | Tensor) -> None:
-        """Move on by the gradients of these scores ``(lanes,)`` at a step, and clear them."""
-
-    @property
-    def reached(self) -> Parameters:
-        """The parameters that have been reached, as tensors without gradients."""
-
-    def stand(self) -> Parameters:
-        """Return what the pictures are decoded from: what has been reached, or the average of it."""
-
-    def forget(self, lane: int) -> None:
-        """Begin anew in a lane, whose parameters are those of another picture."""
-
-    def carry(
-        self, old: Mover, before: Parameters, after: Parameters, grow: Callable[[Parameters], Parameters]
-    ) -> None:
-        """Take over what an optimizer remembers of a smaller canvas; a line search begins anew."""
-
-
-class _Moving:
-    """What both ways of moving have in common: the search for a step's length, and the average of the way."""
+    What both ways of moving share is here: the line search, and the average of the parameters.
+    """
 
     def __init__(self, parameters: Parameters, recipe: Recipe) -> None:
         self._parameters, self._recipe = parameters, recipe
@@ -48,6 +29,7 @@ class _Moving:
         self._search = LBFGS(parameters, recipe.learning_rate) if recipe.optimizer == "lbfgs" else None
 
     def __call__(self, scores: Tensor, step: int | Tensor) -> None:
+        """Move on by the gradients of these scores ``(lanes,)`` at a step, and clear them."""
         if self._search is not None:
             self._search.climb(scores, self._draws_change(step))
         else:
@@ -61,22 +43,36 @@ class _Moving:
 
     @property
     def reached(self) -> Parameters:
+        """The parameters that have been reached, as tensors without gradients."""
         if self._search is not None:
             return self._search.base
         return {name: value.detach() for name, value in self._parameters.items()}
 
-    def stand(self) -> Parameters:
+    def current(self) -> Parameters:
+        """Return what the pictures are decoded from: what has been reached, or the average of it."""
         return self.reached if self._average is None else self._average.values
 
+    @abstractmethod
+    def forget(self, lane: int) -> None:
+        """Begin anew in a lane, whose parameters are those of another picture."""
+
+    @abstractmethod
+    def carry(
+        self, old: Mover, before: Parameters, after: Parameters, grow: Callable[[Parameters], Parameters]
+    ) -> None:
+        """Take over what an optimizer remembers of a smaller canvas; a line search begins anew."""
+
+    @abstractmethod
     def _draws_change(self, step: int | Tensor) -> Tensor | bool:
-        raise NotImplementedError
+        """Whether the next step has other draws, for all lanes or for each."""
 
+    @abstractmethod
     def _take(self, step: int | Tensor) -> None:
-        raise NotImplementedError
+        """Take a step of the optimizer."""
 
 
-class BatchMover(_Moving):
-    """Moves all lanes together, by one optimizer; what a device replays is moved so."""
+class BatchMover(Mover):
+    """Moves all lanes together, by one optimizer; a GPU replays this way only."""
 
     def __init__(self, parameters: Parameters, recipe: Recipe, *, capturable: bool = False) -> None:
         """Begin at the parameters as they are, each ``(lanes, …)``.
@@ -119,7 +115,7 @@ class BatchMover(_Moving):
         self._optimizer.step()
 
 
-class LaneMover(_Moving):
+class LaneMover(Mover):
     """Moves each lane by its own count of steps; a lane that gets another picture begins anew."""
 
     def __init__(self, parameters: Parameters, recipe: Recipe, taken: Sequence[int]) -> None:
@@ -128,7 +124,7 @@ class LaneMover(_Moving):
         Args:
             parameters: the learnable tensors.
             recipe: of the run.
-            taken: the steps that each lane has taken, which whoever counts them keeps up to date.
+            taken: the steps that each lane has taken; the caller keeps the list up to date.
         """
         super().__init__(parameters, recipe)
         self._taken = taken

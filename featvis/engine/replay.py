@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,8 +26,8 @@ class Replaying:
     """Takes the first steps one by one, records one, and lets the device replay it for the rest.
 
     A step's many small operations then cost no time on the host. The number of the step is counted on
-    the device, so every replay reads its own draws. A step that cannot be recorded (an objective that
-    waits for the device, say) is said once, and the run goes on step by step.
+    the device, so every replay reads its own draws. A step that cannot be recorded (because an
+    objective waits for the device, say) gives one warning, and the run goes on step by step.
     """
 
     def __init__(self, take: Take, plain_until: int, device: torch.device) -> None:
@@ -70,18 +71,13 @@ class Replaying:
             self._take_on_device()
         return graph
 
-    def _aside(self) -> Any:
-        """What is recorded later must have run on another stream than the default one first."""
-        return _OnSideStream()
-
-
-class _OnSideStream:
-    def __enter__(self) -> None:
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._stream.wait_stream(torch.cuda.current_stream())
-        self._context = torch.cuda.stream(self._stream)
-        self._context.__enter__()  # type: ignore[no-untyped-call]
-
-    def __exit__(self, *error: object) -> None:
-        self._context.__exit__(*error)
-        torch.cuda.current_stream().wait_stream(self._stream)
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        # What is recorded later must have run on another stream than the default one first.
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        try:
+            with torch.cuda.stream(stream):
+                yield
+        finally:
+            torch.cuda.current_stream().wait_stream(stream)

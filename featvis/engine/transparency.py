@@ -1,4 +1,4 @@
-"""What of a picture its run cared for: the gradients of the score by each pixel, gathered over the steps."""
+"""How much each pixel mattered to a run: the score's gradients by the pixels, summed over the steps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PixelGradients:
             self.sums += resized[:, 0] * share
 
     def watched(self, decode: Callable[[Parameters], Tensor]) -> Callable[[Parameters], Tensor]:
-        """Return ``decode``, whose images tell their gradients when the backward pass comes to them."""
+        """Return ``decode``, whose images' gradients are added when the backward pass comes to them."""
 
         def decode_and_watch(parameters: Parameters) -> Tensor:
             images = decode(parameters)
@@ -60,7 +60,7 @@ class PixelGradients:
     def levels(self) -> NDArray[np.uint8]:
         """How opaque each pixel of each lane is, ``(lanes, H, W)``."""
         assert self.sums is not None
-        return np.stack([to_opacity(one) for one in self.sums.cpu().numpy()])
+        return np.stack([to_opacity(gathered) for gathered in self.sums.cpu().numpy()])
 
 
 def to_opacity(gathered: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import time
 from collections.abc import Callable
@@ -16,18 +15,19 @@ from featvis.errors import FeatvisError, UserError
 from featvis.files import write_whole
 from featvis.galleries.config import COPY
 from featvis.galleries.folder import GalleryFolder
-from featvis.galleries.plan import GalleryPlan, Planned, plan_gallery
+from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
 from featvis.galleries.request import BuildRequest, make_request
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
 from featvis.pages.folder import write_pages
 from featvis.photographs.search import find_examples
-from featvis.plan.wanted import Wanted, plan
+from featvis.plan.wanted import Wanted, make_jobs
 from featvis.results.lock import FolderLock, hold
-from featvis.results.picture import Picture, load_picture
+from featvis.results.picture import load_picture
 from featvis.results.sheets import grid
 from featvis.run.candidates import compute
 from featvis.run.executors.register import DEFAULT, check_executor
+from featvis.run.extras import write_png
 from featvis.run.render import Reporter
 
 PAGES_EVERY = 300.0
@@ -37,7 +37,7 @@ _SHEET = 112
 
 
 @dataclass
-class Outcome:
+class BuildResult:
     """What a build did."""
 
     folder: Path
@@ -45,16 +45,18 @@ class Outcome:
     """Pictures that the config asks for."""
     rendered: int = 0
     """Pictures that this call made."""
-    there: int = 0
-    """Pictures and dead units that were there already."""
+    existing: int = 0
+    """Pictures and dead units that the folder had already."""
     missing: int = 0
-    """What ``limit`` left to do."""
+    """Pictures that ``limit`` left out."""
     dead: list[str] = field(default_factory=list)
+    """The targets of dead units."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Why there is no picture, by its name."""
+    """By the target's name, why there is no picture."""
     stale: int = 0
     """Pictures in the folder that the config no longer asks for."""
     pruned: int = 0
+    """Pictures of an earlier config that were removed."""
 
 
 def build_gallery(
@@ -68,15 +70,15 @@ def build_gallery(
     limit: int | None = None,
     prune: bool = False,
     progress: bool = False,
-) -> Outcome:
+) -> BuildResult:
     """Build a gallery from its config: a folder of pictures whose ``index.html`` opens in a browser.
 
-    What the folder has already is not rendered again; ended at any moment, the same call goes on.
+    What the folder has already is not rendered again, so the same call goes on after any interruption.
 
     Args:
         config: a TOML file; ``featvis gallery schema`` says what it may hold.
         out: the folder, by default ``gallery/<name of the config>``.
-        weights: instead of the config's.
+        weights: a file of the network's weights, instead of the config's.
         examples: a folder of photographs to find those that the units respond to, instead of the config's.
         device: as for :func:`featvis.load_model`.
         executor: how the pictures are computed, as for :func:`featvis.render`.
@@ -84,9 +86,30 @@ def build_gallery(
         prune: remove pictures that the config no longer asks for, instead of marking them as stale.
         progress: show a progress bar.
 
+    Returns:
+        The folder, and how many pictures were rendered, were there already, are missing, dead or failed.
+
     Raises:
         UserError: anything wrong in what was asked, before any compute.
         OutputError: the folder cannot be written, or another build is at work in it.
+        KeyboardInterrupt: at Ctrl-C; what is finished is in the folder.
+
+    >>> import featvis as fv, pathlib, tempfile
+    >>> config = pathlib.Path(tempfile.mkdtemp()) / "tiny.toml"
+    >>> _ = config.with_name("net.py").write_text('''
+    ... import torch
+    ... def make(): return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)), {"input_size": (16, 16)}
+    ... ''')
+    >>> _ = config.write_text('''
+    ... model = "file:net.py:make"
+    ... mean = [0.5, 0.5, 0.5]
+    ... std = [0.5, 0.5, 0.5]
+    ... recipe = {size = 16, steps = 2}
+    ... sections = [{title = "Four channels", targets = ["0:all"]}]
+    ... ''')
+    >>> result = fv.build_gallery(config, out=config.parent / "gallery")
+    >>> result.rendered, (result.folder / "index.html").exists()
+    (4, True)
     """
     request = make_request(config, out, weights=weights, examples=examples, limit=limit)
     build = partial(run_build, request, device=device, executor=executor, limit=limit, prune=prune)
@@ -125,103 +148,89 @@ def run_build(
     prune: bool = False,
     report: Reporter | None = None,
     say: Callable[[str], None] | None = None,
-) -> Outcome:
+) -> BuildResult:
     """Do what a request asks, in the folder that ``lock`` holds; see :func:`build_gallery`."""
-    tell = say if say is not None else _nothing
+    say = say or (lambda line: None)
     check_executor(executor)
     model = load_network(request, device)
     for line in model.notes:
-        tell(line)
-    planned = plan_gallery(request.gallery, model, request.folder)
-    folder = GalleryFolder(request.folder, planned, _told(request, planned))
-    for line in (*planned.notes, *folder.notes):
-        tell(line)
-    return _fill(request, folder, lock, executor=executor, limit=limit, prune=prune, report=report, tell=tell)
-
-
-def _fill(
-    request: BuildRequest,
-    folder: GalleryFolder,
-    lock: FolderLock,
-    *,
-    executor: str,
-    limit: int | None,
-    prune: bool,
-    report: Reporter | None,
-    tell: Callable[[str], None],
-) -> Outcome:
-    planned = folder.plan
-    missing = folder.find_missing(tell)
+        say(line)
+    plan = plan_gallery(request.gallery, model, request.folder)
+    folder = GalleryFolder(request.folder, plan, _describe_gallery(request, plan))
+    for line in (*plan.notes, *folder.notes):
+        say(line)
+    missing = folder.find_missing(say)
     chosen = missing[:limit]
-    total = len(planned.pictures)
-    outcome = Outcome(folder.folder, total=total, there=total - len(missing))
+    total = len(plan.pictures)
+    result = BuildResult(folder.folder, total=total, existing=total - len(missing))
     folder.mark_stale()
     write_whole(folder.folder / COPY, request.text)
     folder.write_manifest()
     if report is not None:
-        report.begin(
-            len(planned.pictures), outcome.there, sum(job.recipe.steps for job in plan(_wishes(chosen)))
-        )
-    changed = _render(folder, lock, chosen, outcome, executor, report, tell)
+        steps = sum(job.recipe.steps for job in make_jobs([item.wanted for item in chosen]))
+        report.begin(total, result.existing, steps)
+    changed = _render(folder, lock, chosen, result, executor, report, say)
     if prune:
-        outcome.pruned = len(folder.prune())
-    outcome.stale = folder.mark_stale()
-    outcome.missing = len(missing) - len(chosen)
+        result.pruned = len(folder.prune())
+    result.stale = folder.mark_stale()
+    result.missing = len(missing) - len(chosen)
     folder.write_manifest()
     late: UserError | None = None
     try:
-        _find_examples(request, folder, planned, tell)
+        if request.photographs is not None:
+            out = folder.folder
+            find_examples(model, request.photographs, plan.units, out=out, count=request.count, say=say)
     except UserError as error:  # the pictures are there; their pages need no photographs
         late = error
     write_sheets(folder, changed)
     write_pages(folder.folder)
     if late is not None:
         raise late
-    outcome.dead = [
+    result.dead = [
         str(entry["target"])
         for name, entry in folder.entries.items()
-        if entry.get("status") == "dead" and name in planned.pictures
+        if entry.get("status") == "dead" and name in plan.pictures
     ]
-    return outcome
+    return result
 
 
 def _render(
     folder: GalleryFolder,
     lock: FolderLock,
-    chosen: list[Planned],
-    outcome: Outcome,
+    chosen: list[GalleryItem],
+    result: BuildResult,
     executor: str,
     report: Reporter | None,
-    tell: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> set[str]:
     """Render what was chosen into the folder; return the layers that changed."""
     changed: set[str] = set()
 
-    def fail(one: Wanted, reason: str) -> None:
-        folder.add_failure(one, reason)
-        outcome.failed[one.name] = reason
-        tell(f"{one.name} failed, the rest goes on: {reason}")
+    def fail(wanted: Wanted, reason: str) -> None:
+        folder.add_failure(wanted, reason)
+        result.failed[wanted.name] = reason
+        say(f"{wanted.name} failed, the rest goes on: {reason}")
 
     pages_pause, pages_written = PAGES_EVERY, time.monotonic()
-    by_name = {one.name: one.wanted for one in chosen}
+    by_name = {item.name: item.wanted for item in chosen}
     try:
         pictures = compute(
-            _wishes(chosen),
+            [item.wanted for item in chosen],
             folder.plan.model,
             folder.plan.weights,
             executor=executor,
             watch=report.step if report is not None else None,
-            say=tell,
+            say=say,
             failed=fail,
         )
         for picture in pictures:
             lock.check()
-            if not _is_sound(picture):
+            if not (math.isfinite(picture.score) and math.isfinite(picture.start_score)):
                 fail(by_name[f"{picture.target} seed {picture.seed}"], f"its score is {picture.score}")
                 continue
             folder.add(picture)
             changed.add(picture.layer)
-            outcome.rendered += picture.status == "ok"
+            result.rendered += picture.status == "ok"
             if report is not None:
                 report.picture(picture)
             folder.write_now_and_then()
@@ -232,27 +241,12 @@ def _render(
                 pages_written = time.monotonic()
                 pages_pause = max(PAGES_EVERY, 30 * (pages_written - began))
     except BaseException:
-        # On a full disk or in a folder that is gone this fails too; the pictures tell what is done.
+        # On a full disk or in a folder that is gone this fails too; the pictures' files say what is done.
         with contextlib.suppress(FeatvisError):
             lock.check()
             folder.write_manifest()
         raise
     return changed
-
-
-def _find_examples(
-    request: BuildRequest, folder: GalleryFolder, planned: GalleryPlan, tell: Callable[[str], None]
-) -> None:
-    if request.photographs is None:
-        return
-    find_examples(
-        planned.model,
-        request.photographs,
-        planned.units,
-        out=folder.folder,
-        count=request.count,
-        say=tell,
-    )
 
 
 def write_sheets(folder: GalleryFolder, changed: set[str]) -> None:
@@ -269,20 +263,16 @@ def write_sheets(folder: GalleryFolder, changed: set[str]) -> None:
         pictures = []
         for entry in entries:
             with contextlib.suppress(FeatvisError):
-                picture = load_picture(folder.folder / str(entry["file"]))
-                pictures.append(picture)
+                pictures.append(load_picture(folder.folder / str(entry["file"])))
         if pictures:
-            buffer = io.BytesIO()
             sheet = grid(pictures, title=f"{folder.plan.model.name}  {layer}", cell=_SHEET)
-            sheet.save(buffer, "PNG")
-            write_whole(path, buffer.getvalue(), sync=False)
+            write_png(sheet, path, sync=False)
 
 
-def _told(request: BuildRequest, planned: GalleryPlan) -> dict[str, Any]:
+def _describe_gallery(request: BuildRequest, plan: GalleryPlan) -> dict[str, Any]:
     """Return what the manifest says of the gallery."""
     sections = [
-        {"title": section.title, "text": section.text, "pictures": names}
-        for section, names in planned.sections
+        {"title": section.title, "text": section.text, "pictures": names} for section, names in plan.sections
     ]
     gallery = request.gallery
     return {
@@ -291,15 +281,3 @@ def _told(request: BuildRequest, planned: GalleryPlan) -> dict[str, Any]:
         "command": request.command,
         "sections": sections,
     }
-
-
-def _is_sound(picture: Picture) -> bool:
-    return math.isfinite(picture.score) and math.isfinite(picture.start_score)
-
-
-def _wishes(chosen: list[Planned]) -> list[Wanted]:
-    return [one.wanted for one in chosen]
-
-
-def _nothing(line: str) -> None:
-    """Say nothing."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featvis.errors import OutputError
-from featvis.galleries.plan import GalleryPlan, Planned
+from featvis.galleries.plan import GalleryItem, GalleryPlan
 from featvis.plan.wanted import Wanted
 from featvis.results.manifest import picture_name, read_manifest
 from featvis.results.picture import Picture, load_picture
@@ -35,42 +35,42 @@ class GalleryFolder(Store):
         self.top["gallery"] = gallery
         self._written, self._pause = time.monotonic(), EVERY
 
-    def find_missing(self, say: Callable[[str], None]) -> list[Planned]:
+    def find_missing(self, say: Callable[[str], None]) -> list[GalleryItem]:
         """Return what must be rendered; enter finished pictures whose entry a kill has lost."""
         missing = []
-        for one in self.plan.pictures.values():
-            known = self.entries.get(one.name)
-            found = finished(self.folder, known, one, say)
-            if found is None:
-                missing.append(one)
-            elif isinstance(found, Picture) and (known is None or not _is_of(known, found)):
-                self._enter(found, file_name(one), anew=True)
+        for item in self.plan.pictures.values():
+            known = self.entries.get(item.name)
+            picture = finished(self.folder, known, item, say)
+            if picture is None:
+                missing.append(item)
+            elif isinstance(picture, Picture) and (known is None or not _is_of(known, picture)):
+                self._enter(picture, file_name(item), anew=True)
         return missing
 
-    def add_failure(self, one: Wanted, reason: str) -> None:
+    def add_failure(self, wanted: Wanted, reason: str) -> None:
         """Record that a picture could not be made, and why."""
-        recipe = one.recipe.to_json()
+        recipe = wanted.recipe.to_json()
         entry: dict[str, Any] = {
             "file": None,
-            "target": one.name,
-            "layer": one.layer,
-            "unit": one.unit,
-            "label": one.label,
-            "variant": one.variant,
-            "seed": one.seed,
-            "key": one.key(self.plan.weights),
+            "target": wanted.name,
+            "layer": wanted.layer,
+            "unit": wanted.unit,
+            "label": wanted.label,
+            "variant": wanted.variant,
+            "seed": wanted.seed,
+            "key": wanted.key(self.plan.weights),
             "score": None,
             "start_score": None,
             "recipe": recipe_id(recipe),
-            "steps": one.recipe.steps,
+            "steps": wanted.recipe.steps,
             "seconds": None,
             "status": "failed",
             "reason": reason[:300],
             "verdicts": [],
             "trace": [],
-            "attempt": one.attempt,
+            "attempt": wanted.attempt,
         }
-        if (asked := one.asked_key(self.plan.weights)) is not None:
+        if (asked := wanted.asked_key(self.plan.weights)) is not None:
             entry["asked_key"] = asked
         self.entries[picture_name(entry)] = entry
         self.top["recipes"][entry["recipe"]] = recipe
@@ -79,9 +79,9 @@ class GalleryFolder(Store):
         """Mark what is not as the config wants it, and unmark the rest; return how many are stale."""
         count = 0
         for name, entry in self.entries.items():
-            one = self.plan.pictures.get(name)
+            item = self.plan.pictures.get(name)
             entry.pop("stale", None)
-            if one is None or one.key not in (entry.get("key"), entry.get("asked_key")):
+            if item is None or item.key not in (entry.get("key"), entry.get("asked_key")):
                 entry["stale"] = True
                 count += 1
         return count
@@ -98,7 +98,7 @@ class GalleryFolder(Store):
     def write_now_and_then(self) -> None:
         """Write the manifest if it was not written just now; a kill in between loses no picture.
 
-        Writing it takes the longer the more pictures there are, so the pauses grow with it.
+        The more pictures there are, the longer this takes; so the pauses grow.
         """
         now = time.monotonic()
         if now - self._written >= self._pause:
@@ -108,13 +108,13 @@ class GalleryFolder(Store):
 
 
 def finished(
-    folder: Path, entry: dict[str, Any] | None, one: Planned, say: Callable[[str], None]
+    folder: Path, entry: dict[str, Any] | None, item: GalleryItem, say: Callable[[str], None]
 ) -> Picture | dict[str, Any] | None:
     """Return a finished picture, read from its file, or a dead unit's entry; None if it must be rendered."""
-    known = entry is not None and one.key in (entry.get("key"), entry.get("asked_key"))
+    known = entry is not None and item.key in (entry.get("key"), entry.get("asked_key"))
     if known and entry is not None and entry.get("status") == "dead":
         return entry
-    path = folder / file_name(one)
+    path = folder / file_name(item)
     try:
         picture = load_picture(path)
     except OutputError as error:
@@ -124,17 +124,17 @@ def finished(
             say(f"{path} is gone; it is rendered again")
         return None
     # The file is asked, not the manifest: a kill may have come between the two.
-    return picture if one.key in (picture.key, picture.asked_key) else None
+    return picture if item.key in (picture.key, picture.asked_key) else None
 
 
-def find_missing(folder: Path, plan: GalleryPlan) -> list[Planned]:
+def find_missing(folder: Path, plan: GalleryPlan) -> list[GalleryItem]:
     """Return what a folder lacks of a plan; nothing is written."""
     manifest = read_manifest(folder) if folder.is_dir() else None
     entries = {picture_name(entry): entry for entry in (manifest or {}).get("pictures", [])}
     return [
-        one
-        for one in plan.pictures.values()
-        if finished(folder, entries.get(one.name), one, lambda line: None) is None
+        item
+        for item in plan.pictures.values()
+        if finished(folder, entries.get(item.name), item, lambda line: None) is None
     ]
 
 

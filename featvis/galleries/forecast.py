@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from featvis.galleries.build import load_network, write_sheets
 from featvis.galleries.folder import GalleryFolder, find_missing
-from featvis.galleries.plan import GalleryPlan, Planned, plan_gallery
+from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
 from featvis.galleries.request import BuildRequest
 from featvis.models.handle import ModelHandle
 from featvis.pages.folder import write_pages
 from featvis.photographs.cost import search_seconds
-from featvis.plan.wanted import Job, plan
+from featvis.plan.wanted import Job, make_jobs
 from featvis.results.picture import Picture
 from featvis.run.estimate import Cost, estimate
-from featvis.run.job import run
+from featvis.run.job import picture_of, run_job
+from featvis.run.score import trace_steps
 
 _SAMPLE = 6
 
@@ -28,7 +29,7 @@ _SAMPLE = 6
 class Forecast:
     """What a build will do and cost."""
 
-    planned: int
+    total: int
     missing: int
     costs: list[Cost]
     """Of the rendering, by kind of job."""
@@ -60,87 +61,73 @@ def make_forecast(
     """
     began = time.perf_counter() if began is None else began
     model = load_network(request, device)
-    planned = plan_gallery(request.gallery, model, request.folder)
-    missing = find_missing(request.folder, planned)[:limit]
+    plan = plan_gallery(request.gallery, model, request.folder)
+    missing = find_missing(request.folder, plan)[:limit]
     before = time.perf_counter() - began
     costs: list[Cost] = []
     memory = 0
     if missing:
-        _warm_up(missing, model, planned.weights)
-        costs, memory = estimate([one.wanted for one in missing], model, planned.weights)
-    files = _time_files(planned, missing)
+        _warm_up(missing, model, plan.weights)
+        costs, memory = estimate([item.wanted for item in missing], model, plan.weights)
+    files = _time_files(plan, missing)
     photographs = 0.0
     if request.photographs is not None:
         photographs = search_seconds(
-            model, request.photographs, planned.units, out=request.folder, count=request.count
+            model, request.photographs, plan.units, out=request.folder, count=request.count
         )
     return Forecast(
-        planned=len(planned.pictures),
+        total=len(plan.pictures),
         missing=len(missing),
         costs=costs,
         seconds=before + sum(cost.seconds for cost in costs) + files + photographs,
         photographs=photographs,
         memory=memory,
         device=str(model.device),
-        notes=planned.notes,
+        notes=plan.notes,
     )
 
 
-def _warm_up(missing: list[Planned], model: ModelHandle, weights: str) -> None:
+def _warm_up(missing: list[GalleryItem], model: ModelHandle, weights: str) -> None:
     """Run a step of each kind, so that what happens once does not count for each job."""
     seen = set()
-    for job in plan([one.wanted for one in missing]):
-        kind = (job.recipe.model_dump_json(), job.wanted[0].objective.layers)
-        if kind not in seen:
-            seen.add(kind)
-            recipe = job.recipe.but(steps=1)
-            run(Job(tuple(replace(one, recipe=recipe) for one in job.wanted[: recipe.lanes])), model, weights)
+    for job in make_jobs([item.wanted for item in missing]):
+        if job.kind not in seen:
+            seen.add(job.kind)
+            run_job(Job(job.wanted[: job.recipe.lanes]).but(steps=1), model, weights)
 
 
-def _time_files(planned: GalleryPlan, missing: list[Planned]) -> float:
+def _time_files(plan: GalleryPlan, missing: list[GalleryItem]) -> float:
     """Write a few pictures of the plan, their sheet and pages, into a temporary folder; scale that up."""
     sample = missing[:_SAMPLE]
     with tempfile.TemporaryDirectory() as place:
-        few = GalleryPlan(planned.model, planned.weights, {one.name: one for one in sample}, [])
+        few = GalleryPlan(plan.model, plan.weights, {item.name: item for item in sample}, [])
         if not sample:
             return 0.0
         folder = GalleryFolder(Path(place), few, {})
         began = time.perf_counter()
-        for one in sample:
-            folder.add(_noise(one, planned))
+        for item in sample:
+            folder.add(_noise(item, plan))
         folder.write_manifest()
         pictures = (time.perf_counter() - began) / len(sample)
         began = time.perf_counter()
         write_pages(folder.folder)
         fixed = time.perf_counter() - began  # templates are read and stylesheets written once
-        for one in sample:
-            folder.add(_noise(one, planned))
+        for item in sample:
+            folder.add(_noise(item, plan))
         began = time.perf_counter()
-        write_sheets(folder, {one.layer for one in sample})
+        write_sheets(folder, {item.layer for item in sample})
         write_pages(folder.folder)
         pages = (time.perf_counter() - began) / len(sample)
     return pictures * len(missing) + pages * len(missing) + max(0.0, fixed - pages * len(sample))
 
 
-def _noise(one: Planned, planned: GalleryPlan) -> Picture:
+def _noise(item: GalleryItem, plan: GalleryPlan) -> Picture:
     """Return a picture that takes as long to write as a real one; noise packs worse, so it is smoothed."""
-    height, width = one.wanted.recipe.size
-    chance = np.random.default_rng(0)
-    rough = chance.normal(128, 60, (planned.model.channels, height + 4, width + 4))
+    height, width = item.wanted.recipe.size
+    rough = np.random.default_rng(0).normal(128, 60, (plan.model.channels, height + 4, width + 4))
     smooth = sum(rough[:, at : at + height, at : at + width] for at in range(5)) / 5
-    return Picture(
-        levels=np.clip(smooth, 0, 255).astype(np.uint8),
-        target=one.target,
-        seed=one.seed,
-        score=1.0,
-        start_score=0.0,
-        recipe=one.wanted.recipe.to_json(),
-        key=one.key,
-        layer=one.layer,
-        unit=one.unit,
-        label=one.wanted.label,
-        variant=one.variant,
-        model=planned.model.name,
-        weights=planned.weights,
-        trace=[round(0.37 * step, 3) for step in range(min(64, one.wanted.recipe.steps))],
+    levels = np.clip(smooth, 0, 255).astype(np.uint8)
+    trace = [0.37 * step for step in trace_steps(item.wanted.recipe.steps)]
+    return picture_of(
+        item.wanted, levels, (0.0, 1.0), 1.0, trace, seconds=0.0, model=plan.model, weights=plan.weights
     )

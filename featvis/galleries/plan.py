@@ -21,7 +21,7 @@ _PATTERN = re.compile(r"[*?]")
 
 
 @dataclass(frozen=True)
-class Planned:
+class GalleryItem:
     """One picture of a gallery."""
 
     wanted: Wanted
@@ -60,7 +60,7 @@ class Planned:
 
     @property
     def name(self) -> str:
-        """What tells it from the folder's others, as :func:`featvis.results.store.picture_name` writes it."""
+        """Its name in the folder, as :func:`featvis.results.store.picture_name` writes it."""
         return f"{self.target} seed {self.seed}"
 
 
@@ -70,7 +70,7 @@ class GalleryPlan:
 
     model: ModelHandle
     weights: str
-    pictures: dict[str, Planned]
+    pictures: dict[str, GalleryItem]
     """By name, in the order of the sections."""
     sections: list[tuple[Section, list[str]]]
     """Each with the names of its pictures."""
@@ -80,11 +80,11 @@ class GalleryPlan:
     @property
     def units(self) -> dict[str, list[int]]:
         """The units by layer."""
-        found: dict[str, dict[int, None]] = {}
-        for one in self.pictures.values():
-            if one.unit is not None:
-                found.setdefault(one.layer, {}).setdefault(one.unit)
-        return {layer: list(units) for layer, units in found.items()}
+        units: dict[str, dict[int, None]] = {}
+        for item in self.pictures.values():
+            if item.unit is not None:
+                units.setdefault(item.layer, {}).setdefault(item.unit)
+        return {layer: list(numbers) for layer, numbers in units.items()}
 
 
 def plan_gallery(gallery: Gallery, model: ModelHandle, folder: Path | None = None) -> GalleryPlan:
@@ -98,13 +98,13 @@ def plan_gallery(gallery: Gallery, model: ModelHandle, folder: Path | None = Non
     Raises:
         UserError: an unknown layer, unit or class, a recipe that does not fit, two recipes for one picture.
     """
-    pictures: dict[str, Planned] = {}
+    items: dict[str, GalleryItem] = {}
     sections = []
     weights = ""
     for place, section in enumerate(gallery.sections, 1):
         base, changes = gallery.recipe_of(section)
-        addresses = [one for address in section.targets for one in expand_layers(model, address)]
-        planned = make_plan(
+        addresses = [full for address in section.targets for full in expand_layers(model, address)]
+        plan = make_plan(
             model,
             addresses,
             recipe=base,
@@ -112,21 +112,19 @@ def plan_gallery(gallery: Gallery, model: ModelHandle, folder: Path | None = Non
             seeds=section.seeds or gallery.seeds,
             **changes,
         )
-        weights = planned.weights
+        weights = plan.weights
         names = []
-        for wanted in _variants_of(planned.wanted, section, model, base, gallery.seed, changes):
-            new = Planned(wanted, weights)
-            old = pictures.setdefault(new.name, new)
-            if old.key != new.key:
+        for wanted in _variants_of(plan.wanted, section, model, base, gallery.seed, changes):
+            item = GalleryItem(wanted, weights)
+            if items.setdefault(item.name, item).key != item.key:
                 raise RecipeError(
-                    f"section {place} asks for {new.name} with another recipe than an earlier section; "
+                    f"section {place} asks for {item.name} with another recipe than an earlier section; "
                     "a gallery holds one picture of each target and seed"
                 )
-            names.append(new.name)
+            names.append(item.name)
         sections.append((section, names))
-    plan, _ = settle(Plan(model, weights, [one.wanted for one in pictures.values()]), folder)
-    settled = zip(pictures, plan.wanted, strict=True)
-    pictures = {name: Planned(wanted, weights) for name, wanted in settled}
+    plan, _ = settle(Plan(model, weights, [item.wanted for item in items.values()]), folder)
+    pictures = {item.name: item for item in (GalleryItem(wanted, weights) for wanted in plan.wanted)}
     return GalleryPlan(model, weights, pictures, sections, plan.notes)
 
 
@@ -139,27 +137,27 @@ def _variants_of(
     changes: dict[str, Any],
 ) -> Iterator[Wanted]:
     """The pictures of a section's targets in all its variants, diverse sets last."""
-    if any(one.mates is not None for one in wanted) and section.variants != ("picture",):
+    if any(item.mates is not None for item in wanted) and section.variants != ("picture",):
         raise RecipeError("pictures that depend on each other have no variants but 'picture'")
-    for one in wanted:
+    for item in wanted:
         for variant in section.variants:
             if variant != "diverse":
-                yield one if variant == "picture" else negative_of(one)
+                yield item if variant == "picture" else negative_of(item)
     if "diverse" in section.variants:
         changes = {name: value for name, value in changes.items() if name != "lanes"}
-        targets = list(dict.fromkeys(one.name for one in wanted))
+        targets = list(dict.fromkeys(item.name for item in wanted))
         yield from make_plan(
             model, targets, recipe=base, seed=seed, diverse=section.diverse, **changes
         ).wanted
 
 
-def negative_of(one: Wanted) -> Wanted:
-    """Return the wish for the image that a unit answers least to.
+def negative_of(wanted: Wanted) -> Wanted:
+    """Return the picture that a unit answers least to.
 
-    It is the same run as the picture's but for the sign, and for its chance, which goes with the name.
+    It is the same run but for the sign and the random numbers, which depend on the name.
     """
-    objective = -one.objective
-    return replace(one, objective=objective, name=f"-1*{one.name}", variant="negative")
+    objective = -wanted.objective
+    return replace(wanted, objective=objective, name=f"-1*{wanted.name}", variant="negative")
 
 
 def expand_layers(model: ModelHandle, address: str) -> list[str]:
@@ -172,7 +170,7 @@ def expand_layers(model: ModelHandle, address: str) -> list[str]:
         return [address]
     layers = parse_request(address).layer
     rest = address.strip()[len(layers) :]
-    return [one + rest for pattern in layers.split(",") for one in _fitting(model, pattern.strip())]
+    return [layer + rest for pattern in layers.split(",") for layer in _fitting(model, pattern.strip())]
 
 
 def _fitting(model: ModelHandle, pattern: str) -> list[str]:
@@ -180,15 +178,15 @@ def _fitting(model: ModelHandle, pattern: str) -> list[str]:
     if not _PATTERN.search(pattern) or pattern in network.layers:
         return [pattern]
     fits = re.compile("".join(_as_regex(part) for part in re.split(r"(\*\*|\*|\?)", pattern)))
-    found = [
+    fitting = [
         layer
         for layer in network.layers.values()
         if fits.fullmatch(layer.name) and layer.is_clear and network.first_without_weights(layer) is None
     ]
-    if not found:
+    if not fitting:
         hint = f"no layer that can be climbed fits the pattern {pattern!r}; * stands for anything but a dot"
         raise TargetError(unknown("layer", pattern, network.layers, hint))
-    return [layer.name for layer in sorted(found, key=lambda layer: layer.order)]
+    return [layer.name for layer in sorted(fitting, key=lambda layer: layer.order)]
 
 
 def _as_regex(part: str) -> str:

@@ -40,12 +40,13 @@ def load_model(
             any ``nn.Module`` (then ``mean`` and ``std`` must be given).
         weights: a file (safetensors, or a checkpoint that holds tensors only), ``"none"`` for random
             weights (always the same ones), or None for the source's own pretrained ones.
-        mean: subtracted from images in [0, 1], one number for each channel; overrides the metadata.
-        std: divides them afterwards.
-        input_size: one side, or (height, width).
-        labels: names of the classes.
-        unit_axis: where a layer's output does not tell which axis holds its units: the axis, for
-            every layer or by the layer's name.
+        mean: subtracted from images ``(B, C, H, W)`` in [0, 1], one number for each channel, instead of
+            what the source or the weights say.
+        std: divides them afterwards, one number for each channel, none of them 0.
+        input_size: in pixels, one side or (height, width); by default what the source says, else 224.
+        labels: names of the classes, in the order of the network's output.
+        unit_axis: where the shape of a layer's output does not say which axis holds its units: the axis,
+            for every layer or by the layer's name.
         device: where to put it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` for a GPU where there
             is one. By default ``auto`` for networks that featvis builds; a module stays where it is.
         signal: whether the network takes signals ``(B, C, T)`` instead of images; its canvas is then

@@ -52,9 +52,9 @@ def default_recipe(
 
 
 def fit_penalties(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recipe:
-    """Leave out our penalties where no BatchNorm runs before what is climbed, rivals where there are none.
+    """Leave out our penalties where no BatchNorm runs before the target, and ``rivals`` if it is no class.
 
-    Their weights stand beside each other, and were found on classes of networks with BatchNorm.
+    The weights of the penalties belong together; they were found for classes of networks with BatchNorm.
     """
     known = any(penalty["name"] == "batchnorm" for penalty in recipe.penalties)
     if known and not network.has_statistics(bound.layers):

@@ -29,7 +29,8 @@ from featvis.spec.target import Target, expand, name_set, parse_request, parse_v
 from featvis.transforms.base import Transform
 from featvis.transforms.chain import check_transforms
 
-Wish = str | Target | Objective
+AnyTarget = str | Target | Objective
+"""What may be asked for: an address, a parsed one, or an objective."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Plan:
 
 def make_plan(
     model: ModelHandle,
-    targets: Wish | Sequence[Wish],
+    targets: AnyTarget | Sequence[AnyTarget],
     *,
     recipe: Recipe | str | None = None,
     seed: int = 0,
@@ -58,12 +59,12 @@ def make_plan(
     **changes: Any,
 ) -> Plan:
     """Check everything that was asked and settle what will be rendered; see :func:`render`."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if not is_count(seed, 0):
         raise RecipeError(f"a seed is a whole number from 0 up, got {seed!r}")
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+    if not is_count(seeds, 1):
         raise RecipeError(f"seeds counts pictures of each target, at least 1, got {seeds!r}")
     if diverse:
-        if isinstance(diverse, bool) or not isinstance(diverse, int) or diverse < 2:
+        if not is_count(diverse, 2):
             raise RecipeError(f"diverse counts pictures of a set, at least 2, got {diverse!r}")
         if seeds != 1:
             raise RecipeError(f"diverse={diverse} renders so many seeds together; leave out seeds")
@@ -77,20 +78,19 @@ def make_plan(
         changes = fit_signal(model, changes, recipe)
     # Our own recipes must do for any network; what a user wrote is meant as it stands.
     ours = "penalties" not in changes and (recipe is None or str(recipe) in recipe_files())
-    given = None if recipe is None else (recipe if isinstance(recipe, Recipe) else Recipe.load(recipe))
-    if given is not None:
-        given = given.but(**changes)
+    own = recipe if recipe is None or isinstance(recipe, Recipe) else Recipe.load(recipe)
+    own = None if own is None else own.but(**changes)
     recipes: dict[str, Recipe] = {}
     checked: set[tuple[str, tuple[str, ...]]] = set()
     wanted: dict[tuple[str, int], Wanted] = {}
     if not isinstance(targets, str | Target | Objective | Sequence):
         raise TargetError(f"targets are addresses or objectives, got {type(targets).__name__}")
-    wishes = [targets] if isinstance(targets, str | Target | Objective) else list(targets)
-    if not wishes:
+    requested = [targets] if isinstance(targets, str | Target | Objective) else list(targets)
+    if not requested:
         raise TargetError("nothing to render: no target was given")
     together: dict[str, tuple[Objective, Recipe]] = {}
-    for objective, name in (named for wish in wishes for named in _objectives(model, wish)):
-        used = given or default_recipe(model, objective, recipes, changes)
+    for objective, name in (named for target in requested for named in _objectives(model, target)):
+        used = own or default_recipe(model, objective, recipes, changes)
         used = fit_input(model, used)
         network = network_for(model, used)
         bound = objective.bind(network)
@@ -111,38 +111,42 @@ def make_plan(
         mates = (seed, seeds) if coupled is not None else None
         name = name if mates is None else name_set(name, *mates)
         for number in range(seed, seed + seeds):
-            one = wanted_of(bound, name, used, number, start, mates)
-            wanted.setdefault((name, number), one)
+            wanted.setdefault((name, number), wanted_of(bound, name, used, number, start, mates))
     if together:
         if diverse and len(together) > 1:
             raise RecipeError("a diverse set is of one target, an aligned one of all: leave out diverse")
         lanes = changes.get("lanes")
-        for one in align(together, range(seed, seed + seeds), lanes=lanes, start=start):
-            wanted[one.name, one.seed] = one
+        for item in align(together, range(seed, seed + seeds), lanes=lanes, start=start):
+            wanted[item.name, item.seed] = item
     return Plan(model, model.fingerprint(), list(wanted.values()))
 
 
-def _objectives(model: ModelHandle, wish: Wish) -> Iterator[tuple[Objective, str | None]]:
-    """The objectives that a wish names, each with its address if it has one."""
-    if isinstance(wish, str) and (rows := parse_vectors(wish)) is not None:
-        for one in read_vectors(rows):
-            yield one, None
-    elif isinstance(wish, str):
-        request = parse_request(wish)
+def is_count(value: object, least: int) -> bool:
+    """Whether a value is a whole number from ``least`` up; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _objectives(model: ModelHandle, target: AnyTarget) -> Iterator[tuple[Objective, str | None]]:
+    """The objectives that a target names, each with its address if it has one."""
+    if isinstance(target, str) and (rows := parse_vectors(target)) is not None:
+        for objective in read_vectors(rows):
+            yield objective, None
+    elif isinstance(target, str):
+        request = parse_request(target)
         for layer in request.layers:
             # Units and names do not depend on the canvas, so the network's own will do.
             info = model.at(model.input_size).layer(layer)
-            for target in expand(replace(request, layer=layer), info.units, info.labels):
-                yield of_target(target), str(target)
-    elif isinstance(wish, Target):
-        yield of_target(wish), str(wish)
-    elif isinstance(wish, Logit):
-        bound = wish.bind(model.at(model.input_size))
+            for unit in expand(replace(request, layer=layer), info.units, info.labels):
+                yield of_target(unit), str(unit)
+    elif isinstance(target, Target):
+        yield of_target(target), str(target)
+    elif isinstance(target, Logit):
+        bound = target.bind(model.at(model.input_size))
         yield bound, bound.describe()
-    elif isinstance(wish, Objective):
-        yield wish, None
+    elif isinstance(target, Objective):
+        yield target, None
     else:
-        raise TargetError(f"a target is an address or an objective, got {type(wish).__name__}")
+        raise TargetError(f"a target is an address or an objective, got {type(target).__name__}")
 
 
 def network_for(model: ModelHandle, recipe: Recipe) -> NetworkAt:
@@ -185,11 +189,11 @@ def _check_stages(
             f"{bound.describe()} is one position of the whole canvas' map, which smaller canvases have not; "
             "leave out stages"
         )
-    planned = plan_stages(recipe.stages, recipe.size, recipe.steps)
-    for stage, later in itertools.pairwise(planned):
-        here = space.resized(stage.size)
-        drawn = here.draw(torch.Generator().manual_seed(0))
-        here.grow({name: value[None] for name, value in drawn.items()}, space.resized(later.size))
+    stages = plan_stages(recipe.stages, recipe.size, recipe.steps)
+    for stage, later in itertools.pairwise(stages):
+        smaller = space.resized(stage.size)
+        drawn = smaller.draw(torch.Generator().manual_seed(0))
+        smaller.grow({name: value[None] for name, value in drawn.items()}, space.resized(later.size))
         model.at(recipe.input_size or stage.size)
 
 
@@ -209,10 +213,12 @@ def _with_parts(
                 raise CanvasError(f"two canvases: size={changes['size']} and the image space's {space.size}")
             changes["size"] = space.size
     if transforms is not None:
-        for one in transforms:
-            if not isinstance(one, Transform):
-                raise RecipeError(f"transforms are fv.Warp(...), fv.Noise(...) …, got {type(one).__name__}")
-        changes["transforms"] = [register.describe(one) for one in transforms]
+        for transform in transforms:
+            if not isinstance(transform, Transform):
+                raise RecipeError(
+                    f"transforms are fv.Warp(...), fv.Noise(...) …, got {type(transform).__name__}"
+                )
+        changes["transforms"] = [register.describe(transform) for transform in transforms]
     if penalties is not None:
         changes["penalties"] = list(penalties)
     for name in changes:

@@ -60,7 +60,7 @@ def wanted_of(
     start: Tensor | None,
     mates: tuple[int, int] | None = None,
 ) -> Wanted:
-    """Return the wish for one picture of a bound objective, perhaps one of a set."""
+    """Return one wanted picture of a bound objective, perhaps one of a set."""
     layer, unit, label = "", None, ""
     if isinstance(bound, Unit):
         layer, unit, label = bound.layer, bound.units[0], bound.label
@@ -88,7 +88,7 @@ def align(
     lanes: Any = None,
     start: Tensor | None = None,
 ) -> list[Wanted]:
-    """Return the wishes for one set of all targets and seeds, whose image space is shared.
+    """Return the wanted pictures of one set: all targets and seeds share its image space.
 
     Args:
         targets: by name, each bound and with the recipe that it would have alone.
@@ -97,7 +97,7 @@ def align(
         start: the image that every picture starts from.
 
     Raises:
-        TargetError: several targets that cannot be told by their addresses.
+        TargetError: several targets that addresses cannot name.
         RecipeError: what is asked for is no set.
     """
     (_, used), *others = targets.values()
@@ -114,30 +114,32 @@ def align(
                 "pictures of one set have one: say it, for instance recipe='channel'"
             )
     used = for_set(used, shared, len(targets) * len(seeds), lanes)
-    among = tuple(targets) if others else ()
+    names = tuple(targets) if others else ()
     mates = (seeds[0], len(seeds))
     firsts = [
-        wanted_of(one, name_set(name, *mates, among), used, seeds[0], start, mates)
-        for name, (one, _) in targets.items()
+        wanted_of(bound, name_set(name, *mates, names), used, seeds[0], start, mates)
+        for name, (bound, _) in targets.items()
     ]
-    told = tuple(firsts) if others else ()
-    return [replace(one, seed=seed, among=told) for one in firsts for seed in seeds]
+    among = tuple(firsts) if others else ()
+    return [replace(first, seed=seed, among=among) for first in firsts for seed in seeds]
 
 
-def recall(one: Wanted, names: list[str], network: Any) -> Wanted:
-    """Return the wish for a picture of a set whose targets are known by their addresses alone.
+def restore_set(wanted: Wanted, names: list[str], network: Any) -> Wanted:
+    """Return a picture of a set, with the set's other targets, which are known by their addresses alone.
 
     Args:
-        one: the wish, without the others of its set.
+        wanted: the picture, without the others of its set.
         names: the addresses of all targets of the set, as :func:`featvis.spec.target.read_among` reads them.
         network: at the canvas that it is shown.
     """
-    if not names or one.mates is None:
-        return one
-    told = []
+    if not names or wanted.mates is None:
+        return wanted
+    among = []
     for name in names:
         request = parse_request(name)
         target = Target(request.layer, int(request.units), request.position)
-        full = name_set(name, *one.mates, names)
-        told.append(wanted_of(of_target(target).bind(network), full, one.recipe, one.seed, None, one.mates))
-    return replace(one, among=tuple(told))
+        full = name_set(name, *wanted.mates, names)
+        among.append(
+            wanted_of(of_target(target).bind(network), full, wanted.recipe, wanted.seed, None, wanted.mates)
+        )
+    return replace(wanted, among=tuple(among))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ class Wanted:
     objective: Objective
     """Bound to the network."""
     name: str
-    """The target's address or the objective's description: part of its key and of its chance."""
+    """The target's address or the objective's description; its key and its random numbers depend on it."""
     recipe: Recipe
     seed: int = 0
     attempt: int = 0
@@ -32,15 +33,15 @@ class Wanted:
     asked: Recipe | None = None
     """The recipe as it was asked for, where memory forced fewer lanes."""
     snapshots: tuple[int, ...] = ()
-    """After so many steps the picture is kept as it stands; what is made does not depend on it."""
+    """The numbers of steps after which the picture is also kept; they do not change it."""
     transparency: bool = False
-    """Whether it is kept how much each pixel mattered; what is made does not depend on it."""
+    """Whether to keep how much each pixel mattered; it does not change the picture."""
     candidate: int | None = None
     """Which of the recipe's ``best_of`` this is; None for the picture that they are for."""
     mates: tuple[int, int] | None = None
-    """The first seed and the number of seeds that must be computed together; the name tells them, too."""
+    """The first seed and the number of seeds that must be computed together; the name says them, too."""
     among: tuple[Wanted, ...] = ()
-    """A picture of each target of its set, if it is of several, this one included; the name tells them."""
+    """A picture of each target of its set, if it is of several, this one included; the name says them."""
 
     def stream(self, purpose: str) -> torch.Generator:
         """Return this picture's own generator for a purpose."""
@@ -48,7 +49,7 @@ class Wanted:
 
     @property
     def own_seed(self) -> int:
-        """The seed of its chance: candidates of seed s take s · best_of and those that follow."""
+        """The seed of its random numbers: the candidates of seed s take s · best_of and those that follow."""
         return self.seed if self.candidate is None else self.seed * self.recipe.best_of + self.candidate
 
     def key(self, weights: str) -> str:
@@ -62,7 +63,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Job:
-    """Pictures that are computed together: up to ``recipe.lanes``, of one recipe and one kind."""
+    """Pictures that are computed together: up to ``recipe.lanes``, of one recipe and kind of objective."""
 
     wanted: tuple[Wanted, ...]
 
@@ -71,29 +72,39 @@ class Job:
         """The recipe of every picture in it."""
         return self.wanted[0].recipe
 
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """The recipe and the layers: jobs in which these are equal cost the same."""
+        return self.recipe.model_dump_json(), self.wanted[0].objective.layers
+
+    def but(self, **changes: Any) -> Job:
+        """Return this job with some fields of its recipe changed."""
+        recipe = self.recipe.but(**changes)
+        return Job(tuple(replace(item, recipe=recipe) for item in self.wanted))
+
 
 def candidates_of(wanted: Sequence[Wanted]) -> list[Wanted]:
     """Return what has to be computed: a picture with ``best_of`` as so many candidates."""
     return [
-        one if one.candidate is not None or one.recipe.best_of == 1 else replace(one, candidate=number)
-        for one in wanted
-        for number in range(1 if one.candidate is not None else one.recipe.best_of)
+        item if item.candidate is not None or item.recipe.best_of == 1 else replace(item, candidate=number)
+        for item in wanted
+        for number in range(1 if item.candidate is not None else item.recipe.best_of)
     ]
 
 
-def plan(wanted: Sequence[Wanted]) -> list[Job]:
+def make_jobs(wanted: Sequence[Wanted]) -> list[Job]:
     """Group wanted pictures, or their candidates, into jobs, in the order asked for within each kind."""
     groups: dict[object, list[Wanted]] = {}
-    for one in candidates_of(wanted):
-        # Only objectives of one kind share a job, so that a score's sums never depend on the mates; those
-        # of a set are always all there.
+    for item in candidates_of(wanted):
+        # Only objectives of one kind share a job, so that a score's sums never depend on the other
+        # pictures; the pictures of a set are always computed together.
         kind: tuple[object, ...] = (
-            one.recipe.model_dump_json(),
-            one.objective.stacks_with() if not one.among else None,
-            one.start is None,
-            (set_of(one), one.attempt) if one.mates is not None else None,
+            item.recipe.model_dump_json(),
+            item.objective.stacks_with() if not item.among else None,
+            item.start is None,
+            (set_of(item), item.attempt) if item.mates is not None else None,
         )
-        groups.setdefault(kind, []).append(one)
+        groups.setdefault(kind, []).append(item)
     jobs = []
     for group in groups.values():
         # Where pictures stop early, freed lanes take the next one of the whole group.
@@ -103,38 +114,38 @@ def plan(wanted: Sequence[Wanted]) -> list[Job]:
 
 
 def lanes_of(job: Job) -> list[Wanted]:
-    """Return the wish of each lane: a short batch is padded, for another width would change the last bits.
+    """Return the picture of each lane: a short batch is padded, for another width would change the last bits.
 
     Pictures that depend on each other have all of their set in the lanes, whichever of it is wanted.
     """
     if (mates := job.wanted[0].mates) is not None:
         first, count = mates
-        one = job.wanted[0]
+        wanted = job.wanted[0]
         return [
-            replace(mine, seed=seed)
-            for mine in (_turned(one, each) for each in one.among or (one,))
+            replace(_for_target_of(other, wanted), seed=seed)
+            for other in wanted.among or (wanted,)
             for seed in range(first, first + count)
         ]
     return [job.wanted[min(lane, len(job.wanted) - 1)] for lane in range(job.recipe.lanes)]
 
 
-def lane_of(one: Wanted, place: int) -> int:
-    """Return the lane of the wish at ``place`` of a job."""
-    if one.mates is None:
+def lane_of(wanted: Wanted, place: int) -> int:
+    """Return the lane of the picture at ``place`` of a job."""
+    if wanted.mates is None:
         return place
-    first, count = one.mates
-    return (set_of(one).index(one.name) * count) + one.seed - first
+    first, count = wanted.mates
+    return (set_of(wanted).index(wanted.name) * count) + wanted.seed - first
 
 
-def set_of(one: Wanted) -> tuple[str, ...]:
-    """Return the names of the targets that a wish is computed together with, its own included, in order."""
-    return tuple(each.name for each in one.among) or (one.name,)
+def set_of(wanted: Wanted) -> tuple[str, ...]:
+    """Return the names of the targets that are computed together with a picture's, its own included."""
+    return tuple(other.name for other in wanted.among) or (wanted.name,)
 
 
-def _turned(one: Wanted, other: Wanted) -> Wanted:
-    """Return a wish as it would be for another target of its set."""
+def _for_target_of(other: Wanted, wanted: Wanted) -> Wanted:
+    """Return ``wanted``, but for another target of its set."""
     return replace(
-        one,
+        wanted,
         objective=other.objective,
         name=other.name,
         layer=other.layer,
@@ -144,5 +155,5 @@ def _turned(one: Wanted, other: Wanted) -> Wanted:
 
 
 def with_fewer_lanes(wanted: Wanted, lanes: int) -> Wanted:
-    """Return the same wish with fewer lanes, remembering what was asked for."""
+    """Return the same picture with fewer lanes; ``asked`` keeps the recipe that was asked for."""
     return replace(wanted, recipe=wanted.recipe.but(lanes=lanes), asked=wanted.asked or wanted.recipe)

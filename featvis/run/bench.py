@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from featvis.engine.lanes import climb
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
-from featvis.objectives.base import Objective, stack
+from featvis.objectives.base import Composite, Objective, stack
 from featvis.objectives.shown import Activations
 from featvis.plan.wanted import Job
 from featvis.run.estimate import peak_memory
@@ -75,15 +74,15 @@ def bench(
     """
     # The first steps' redirection is over after some steps; what is timed is what most steps cost.
     changes["redirect_steps"] = 0
-    planned = prepare(model, f"{layer}:all", recipe=recipe, **changes).plan
-    settled = planned.wanted[0].recipe
-    lanes = [planned.wanted[lane % len(planned.wanted)] for lane in range(settled.lanes)]
+    plan = prepare(model, f"{layer}:all", recipe=recipe, **changes).plan
+    settled = plan.wanted[0].recipe
+    lanes = [plan.wanted[lane % len(plan.wanted)] for lane in range(settled.lanes)]
     job = Job(tuple(lanes))
     with threads(settled.threads):
         bare, whole, parts = _time(job, model, rounds)
     step = statistics.median(whole) * 1000 / settled.lanes
     plain = statistics.median(bare) * 1000 / settled.lanes
-    told = {name: statistics.median(times) * 1000 / settled.lanes for name, times in parts.items()}
+    breakdown = {name: statistics.median(times) * 1000 / settled.lanes for name, times in parts.items()}
     return Measured(
         bare_ms=plain,
         step_ms=step,
@@ -97,7 +96,7 @@ def bench(
         lanes=settled.lanes,
         steps=settled.steps,
         precision=settled.precision,
-        breakdown=told,
+        breakdown=breakdown,
     )
 
 
@@ -118,7 +117,7 @@ def _time(
     whole: list[float] = []
     clock = _Clock(model.device)
     climbed = climbed_objective(job)
-    objective = stack([one.objective for one in job.wanted])
+    objective = stack([wanted.objective for wanted in job.wanted])
     space = space_of(recipe, model)
     run = climbed_recipe(job).model_copy(update={"steps": count, "stages": ()})
     streams = [wanted.stream for wanted in job.wanted]
@@ -135,10 +134,7 @@ def _time(
     )
     seen = recipe.shown_size
     images = torch.rand((recipe.lanes, model.channels, *seen), device=model.device)
-    bare_model = copy.copy(model)
-    bare_model.module = copy.deepcopy(
-        model.module
-    )  # its modules as they are, whatever the engine makes of them
+    bare_model = model.copy()  # its modules as they are, whatever the engine makes of them
     next(plain_steps)  # from here on the network is borrowed and folded
     with bare_model.tap(
         objective.layers, size=seen, precision=recipe.precision, cheaper=False
@@ -246,36 +242,17 @@ class _TimedTransform(Transform):
             return self._transform.apply(images, values, field, shown_size)
 
 
-class _TimedObjective(Objective):
+class _TimedObjective(Composite):
     def __init__(self, objective: Objective, clock: _Clock) -> None:
-        self._objective, self._clock = objective, clock
-        self.layers, self.references = objective.layers, objective.references
-        self.reads_shown, self.coupled = objective.reads_shown, objective.coupled
-
-    def bind(self, network: Any) -> Objective:
-        return _TimedObjective(self._objective.bind(network), self._clock)
-
-    @contextmanager
-    def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:
-        with self._objective.opened(device, precision) as ready:
-            yield _TimedObjective(ready, self._clock)
+        self._clock = clock
+        super().__init__([objective])
 
     def describe(self) -> str:
-        return self._objective.describe()
-
-    def place(self) -> tuple[str, tuple[int, int]] | None:
-        return self._objective.place()
-
-    def moved(self, position: tuple[int, int]) -> Objective:
-        return _TimedObjective(self._objective.moved(position), self._clock)
-
-    def gather(self, lanes: int) -> tuple[Objective, dict[str, tuple[int, ...]]]:
-        found, only = self._objective.gather(lanes)
-        return _TimedObjective(found, self._clock), only
+        return self.inner[0].describe()
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:
         with self._clock.part("objective"):
-            scores = self._objective.score(activations, images)
+            scores = self.inner[0].score(activations, images)
         self._clock.hand_over(None, "backward")
         return scores
 

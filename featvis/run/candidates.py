@@ -25,16 +25,16 @@ def compute(
     say: Callable[[str], None] | None = None,
     failed: Failed | None = None,
 ) -> Iterator[Picture]:
-    """Have an executor compute pictures, and yield of each one's candidates the best.
+    """Let an executor compute pictures, and yield the best of each one's candidates.
 
     Arguments and errors as for :class:`featvis.run.executors.register.Executor`, and ``executor`` its name.
     """
     run = find_executor(executor)
-    yield from keep_best(run(wanted, model, weights, watch=watch, say=say, failed=once(failed)))
+    yield from keep_best(run(wanted, model, weights, watch=watch, say=say, failed=report_once(failed)))
 
 
 def keep_best(pictures: Iterator[Picture]) -> Iterator[Picture]:
-    """Yield of each picture's candidates the best, once all are there; other pictures pass through.
+    """Yield the best of each picture's candidates, once all are there; other pictures pass through.
 
     A picture one of whose candidates could not be computed is left out.
 
@@ -61,21 +61,21 @@ def keep_best(pictures: Iterator[Picture]) -> Iterator[Picture]:
 
 
 def best(candidates: Sequence[Picture]) -> Picture:
-    """Return the candidate with the highest score, of those that are not dead, and tell all scores.
+    """Return the candidate with the highest score, of those that are not dead, with the scores of all.
 
     With a recipe's ``band`` it is the one nearest to the band. The scores stand in the order of the
     candidates' seeds; of equal ones the first is taken.
     """
-    ordered = sorted(candidates, key=lambda one: one.chosen or 0)
-    alive = [one for one in ordered if one.status != "dead"] or ordered
-    found = max(alive, key=_worth)
-    status = "stopped" if any(one.status == "stopped" for one in ordered) else found.status
+    ordered = sorted(candidates, key=lambda picture: picture.chosen or 0)
+    alive = [picture for picture in ordered if picture.status != "dead"] or ordered
+    winner = max(alive, key=_worth)
+    status = "stopped" if any(picture.status == "stopped" for picture in ordered) else winner.status
     return replace(
-        found,
+        winner,
         status=status,
-        candidates=[one.score for one in ordered],
-        evaluations=sum(one.evaluations for one in ordered),
-        seconds=sum(one.seconds for one in ordered),
+        candidates=[picture.score for picture in ordered],
+        evaluations=sum(picture.evaluations for picture in ordered),
+        seconds=sum(picture.seconds for picture in ordered),
     )
 
 
@@ -87,15 +87,15 @@ def _worth(candidate: Picture) -> float:
     return min(candidate.score, low) - max(candidate.score - high, 0.0)
 
 
-def once(failed: Failed | None) -> Failed | None:
-    """Tell of a picture's failure once, however many of its candidates fail."""
+def report_once(failed: Failed | None) -> Failed | None:
+    """Report a picture's failure once, however many of its candidates fail."""
     if failed is None:
         return None
-    told: set[tuple[str, int]] = set()
+    reported: set[tuple[str, int]] = set()
 
-    def tell(one: Wanted, reason: str) -> None:
-        if (one.name, one.seed) not in told:
-            told.add((one.name, one.seed))
-            failed(one, reason)
+    def report(wanted: Wanted, reason: str) -> None:
+        if (wanted.name, wanted.seed) not in reported:
+            reported.add((wanted.name, wanted.seed))
+            failed(wanted, reason)
 
-    return tell
+    return report

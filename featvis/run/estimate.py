@@ -6,14 +6,14 @@ import math
 import statistics
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from featvis.engine.lanes import Step
 from featvis.models.handle import ModelHandle
-from featvis.plan.wanted import Job, Wanted, plan
-from featvis.run.job import run
+from featvis.plan.wanted import Job, Wanted, make_jobs
+from featvis.run.job import run_job
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
         The cost of each kind, and the peak memory in bytes (of the process, or of the GPU).
     """
     kinds: dict[object, list[Job]] = {}
-    for job in plan(wanted):
-        kinds.setdefault((job.recipe.model_dump_json(), job.wanted[0].objective.layers), []).append(job)
+    for job in make_jobs(wanted):
+        kinds.setdefault(job.kind, []).append(job)
     costs = []
     for jobs in kinds.values():
         # A run that stops when its score has settled holds all its pictures in one job; it is counted as if
@@ -47,22 +47,22 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
         count = sum(math.ceil(len(job.wanted) / lanes) for job in jobs)
         steps = first.recipe.steps
         redirected = min(first.recipe.redirect_steps, steps)
-        seconds = around = 0.0
+        seconds = overhead = 0.0
         if redirected:
-            each, around = _time_steps(first, model, weights, redirect_steps=3)
-            seconds += redirected * each
+            step_seconds, overhead = _time_steps(first, model, weights, redirect_steps=3)
+            seconds += redirected * step_seconds
         if redirected < steps:
-            each, around = _time_steps(first, model, weights, redirect_steps=0)
-            seconds += (steps - redirected) * each
+            step_seconds, overhead = _time_steps(first, model, weights, redirect_steps=0)
+            seconds += (steps - redirected) * step_seconds
         costs.append(
             Cost(
                 layer=", ".join(first.wanted[0].objective.layers),
-                pictures=len({(one.name, one.seed) for job in jobs for one in job.wanted}),
+                pictures=len({(item.name, item.seed) for job in jobs for item in job.wanted}),
                 jobs=count,
                 lanes=lanes,
                 canvas=first.recipe.size,
                 steps=steps,
-                seconds=count * (seconds + around),
+                seconds=count * (seconds + overhead),
             )
         )
     return costs, peak_memory(model.device)
@@ -70,7 +70,6 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
 
 def _time_steps(job: Job, model: ModelHandle, weights: str, *, redirect_steps: int) -> tuple[float, float]:
     """Run a step to warm up and two to be timed; return a step's seconds, and those around the steps."""
-    recipe = job.recipe.but(steps=3, redirect_steps=redirect_steps)
     times: list[float] = []
 
     def watch(step: Step) -> None:
@@ -78,10 +77,10 @@ def _time_steps(job: Job, model: ModelHandle, weights: str, *, redirect_steps: i
         times.append(time.perf_counter())
 
     began = time.perf_counter()
-    run(Job(tuple(replace(one, recipe=recipe) for one in job.wanted)), model, weights, watch)
+    run_job(job.but(steps=3, redirect_steps=redirect_steps), model, weights, watch)
     whole = time.perf_counter() - began
-    each = statistics.mean((times[1] - times[0], times[2] - times[1]))
-    return each, max(0.0, whole - 3 * each)
+    step_seconds = statistics.mean((times[1] - times[0], times[2] - times[1]))
+    return step_seconds, max(0.0, whole - 3 * step_seconds)
 
 
 def peak_memory(device: torch.device) -> int:

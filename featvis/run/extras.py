@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from PIL import Image
 
 from featvis.errors import RecipeError
 from featvis.files import write_whole
-from featvis.plan.make import Plan
+from featvis.plan.make import Plan, is_count
 from featvis.results.encoders import check_video
 from featvis.results.films import check_morph, video
 from featvis.results.picture import Picture
@@ -37,10 +36,10 @@ class Extras:
     transparency: bool = False
     """How much each pixel mattered over the run, as alpha; ``<picture>-transparency.png``."""
     morph: str | None = None
-    """``gif`` or ``mp4`` of the pictures turning into each other; whoever has them all writes it."""
+    """``gif`` or ``mp4`` of the pictures turning into each other; the command that has them all writes it."""
 
-    def of(self, planned: Plan) -> Plan:
-        """Return the plan with every picture told what to keep.
+    def added_to(self, plan: Plan) -> Plan:
+        """Return the plan in which every picture says what to keep of its run.
 
         Raises:
             RecipeError: a snapshot that no run comes to, or pictures that have no plain colours.
@@ -49,31 +48,31 @@ class Extras:
         if self.video is not None:
             check_video(self.video, self.fps)
         if self.morph is not None:
-            spaces = [(wanted.recipe.space, wanted.recipe.size) for wanted in planned.wanted]
-            check_morph(spaces, channels=planned.model.channels)
+            spaces = [(item.recipe.space, item.recipe.size) for item in plan.wanted]
+            check_morph(spaces, channels=plan.model.channels)
         wanted = [
-            replace(one, snapshots=self._steps(one.recipe), transparency=self.transparency)
-            for one in planned.wanted
+            replace(item, snapshots=self._steps(item.recipe), transparency=self.transparency)
+            for item in plan.wanted
         ]
         if self.transparency:
-            for told in {one.recipe.model_dump_json(): one.recipe for one in planned.wanted}.values():
-                space = space_of(told, planned.model)
+            for recipe in {item.recipe.model_dump_json(): item.recipe for item in plan.wanted}.values():
+                space = space_of(recipe, plan.model)
                 if space.backdrop is not None or space.image_channels not in (1, 3):
                     raise RecipeError(
                         "transparency is given to pictures of 1 or 3 channels without alpha of their own; "
                         f"these have {space.image_channels}"
                     )
-        return replace(planned, wanted=wanted)
+        return replace(plan, wanted=wanted)
 
     def _steps(self, recipe: Recipe) -> tuple[int, ...]:
         for number in self.snapshots:
-            if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= recipe.steps:
+            if not is_count(number, 1) or number > recipe.steps:
                 raise RecipeError(f"a snapshot is after 1 to {recipe.steps} steps, got {number!r}")
         frames = [number + 1 for number in trace_steps(recipe.steps)] if self.video is not None else []
         return tuple(sorted({*self.snapshots, *frames}))
 
-    def recall(self, folder: Path, picture: Picture) -> bool:
-        """Read a finished picture's snapshots from its folder; whether everything is there."""
+    def load(self, folder: Path, picture: Picture) -> bool:
+        """Read what is kept of a finished picture from its folder; return whether all of it is there."""
         if picture.status == "dead":
             return True
         if self.video is not None and not _beside(folder, picture, f".{self.video}").is_file():
@@ -84,7 +83,7 @@ class Extras:
                     picture.transparency = np.array(opened.getchannel("A"), dtype=np.uint8)
             except (OSError, ValueError):
                 return False
-        found: dict[int, NDArray[np.uint8]] = {}
+        snapshots: dict[int, NDArray[np.uint8]] = {}
         for number in self.snapshots:
             if picture.taken is not None and number > picture.taken:
                 continue
@@ -95,8 +94,8 @@ class Extras:
                 return False
             channels = int(picture.levels.shape[0])
             shape = (channels, -1, array.shape[1])
-            found[number] = array.transpose(2, 0, 1) if channels == 3 else array.reshape(shape)
-        picture.snapshots = found
+            snapshots[number] = array.transpose(2, 0, 1) if channels == 3 else array.reshape(shape)
+        picture.snapshots = snapshots
         return True
 
     def write(self, folder: Path, picture: Picture) -> None:
@@ -106,22 +105,20 @@ class Extras:
                 shown = [picture.snapshots[number] for number in sorted(picture.snapshots)]
                 video([*shown, picture.levels], _beside(folder, picture, f".{self.video}"), self.fps)
             if self.transparency:
-                _save(picture.cut_out, _beside(folder, picture, CUT_OUT))
+                write_png(picture.cut_out, _beside(folder, picture, CUT_OUT))
             for number in self.snapshots:
                 if number in picture.snapshots:
                     shot = replace(picture, levels=picture.snapshots[number])
-                    _save(shot.pil, _beside(folder, picture, f"-step{number}.png"))
-        picture.snapshots = {number: picture.snapshots[number] for number in self.kept(picture)}
-
-    def kept(self, picture: Picture) -> Sequence[int]:
-        """Return the snapshots that were asked for and that the run came to."""
-        return [number for number in sorted(self.snapshots) if number in picture.snapshots]
+                    write_png(shot.pil, _beside(folder, picture, f"-step{number}.png"))
+        kept = [number for number in sorted(self.snapshots) if number in picture.snapshots]
+        picture.snapshots = {number: picture.snapshots[number] for number in kept}
 
 
-def _save(image: Image.Image, path: Path) -> None:
+def write_png(image: Image.Image, path: Path, *, sync: bool = True) -> Path:
+    """Write an image as :func:`featvis.files.write_whole` writes a file."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    write_whole(path, buffer.getvalue())
+    return write_whole(path, buffer.getvalue(), sync=sync)
 
 
 def _beside(folder: Path, picture: Picture, ending: str) -> Path:

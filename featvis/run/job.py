@@ -30,10 +30,10 @@ from featvis.spec.stages import plan_stages
 from featvis.transforms.base import Transform
 
 Watch = Callable[[Step], object]
-"""Hears of every step; where it returns True, the pictures under way are finished as they stand."""
+"""Called with every step; where it returns True, the pictures under way are finished as they stand."""
 
 
-def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) -> list[Picture]:
+def run_job(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) -> list[Picture]:
     """Render one job.
 
     Args:
@@ -53,7 +53,7 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
         with torch.no_grad():
             first = {name: value.to(model.device) for name, value in start.items()}
             started = to_levels(first_space(recipe, space).decode(first))
-        last, told = None, set(trace_steps(recipe.steps))
+        last, traced = None, set(trace_steps(recipe.steps))
         kept: list[Tensor] = []
         shots: dict[int, NDArray[np.uint8] | None] = dict.fromkeys(
             number for wanted in job.wanted for number in wanted.snapshots
@@ -73,7 +73,7 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
         )
         try:
             for last in steps:
-                if last.number in told:
+                if last.number in traced:
                     kept.append(last.scores)  # read at the end only, so that no step waits for the device
                 if last.number + 1 in shots:
                     shots[last.number + 1] = to_levels(last.images)
@@ -92,14 +92,14 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
         opacity = pixels.levels if pixels is not None else None
         objective = stack([wanted.objective for wanted in lanes])
         start_scores, _ = score(model, objective, started, recipe)
-        scores, slopes = score(model, objective, levels, recipe)
+        scores, gradients = score(model, objective, levels, recipe)
     seconds = (time.perf_counter() - began) / len(job.wanted)
     pictures = [
         picture_of(
-            one,
+            wanted,
             levels[lane],
             (start_scores[lane], scores[lane]),
-            slopes[lane],
+            gradients[lane],
             traces[lane],
             seconds=seconds,
             model=model,
@@ -109,7 +109,7 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
             snapshots={number: shot[lane] for number, shot in shots.items() if shot is not None},
             transparency=opacity[lane] if opacity is not None else None,
         )
-        for lane, one in ((lane_of(one, place), one) for place, one in enumerate(job.wanted))
+        for lane, wanted in ((lane_of(wanted, place), wanted) for place, wanted in enumerate(job.wanted))
     ]
     if interrupted:
         raise Interrupted(pictures)
@@ -117,10 +117,10 @@ def run(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) 
 
 
 def picture_of(
-    one: Wanted,
+    wanted: Wanted,
     levels: NDArray[np.uint8],
     scores: tuple[float, float],
-    slope: float,
+    gradient: float,
     trace: Sequence[float],
     *,
     seconds: float,
@@ -131,15 +131,16 @@ def picture_of(
     snapshots: dict[int, NDArray[np.uint8]] | None = None,
     transparency: NDArray[np.uint8] | None = None,
 ) -> Picture:
-    """Return the finished picture of a wish.
+    """Return a finished picture.
 
     Args:
-        one: what was asked for.
+        wanted: what it is a picture of.
         levels: ``(C, H, W)``, as they are saved.
         scores: of the start and of the picture.
-        slope: the largest derivative of the score by a pixel; zero, without a rise, says the unit is dead.
+        gradient: the largest derivative of the score by a pixel; if it is 0 and the score has not risen, the
+            unit is dead.
         trace: scores over the run.
-        seconds: that it took.
+        seconds: the time it took.
         model: the network.
         weights: its fingerprint.
         taken: the steps it took, if that may be less than the recipe's.
@@ -147,33 +148,33 @@ def picture_of(
         snapshots: levels after so many steps.
         transparency: how opaque each pixel is, ``(H, W)``.
     """
-    dead = slope == 0 and scores[1] <= scores[0]
+    dead = gradient == 0 and scores[1] <= scores[0]
     return Picture(
         levels=levels,
-        target=one.name,
-        seed=one.seed,
+        target=wanted.name,
+        seed=wanted.seed,
         score=scores[1],
         start_score=scores[0],
         trace=[float(f"{value:.4g}") for value in trace],
-        recipe=one.recipe.to_json(),
-        key=one.key(weights),
-        asked_key=one.asked_key(weights),
+        recipe=wanted.recipe.to_json(),
+        key=wanted.key(weights),
+        asked_key=wanted.asked_key(weights),
         status="dead" if dead else "stopped" if stopped else "ok",
         taken=taken,
         snapshots=snapshots or {},
         transparency=transparency,
-        layer=one.layer,
-        unit=one.unit,
-        label=one.label,
-        variant=one.variant,
-        chosen=None if one.candidate is None else one.own_seed,
+        layer=wanted.layer,
+        unit=wanted.unit,
+        label=wanted.label,
+        variant=wanted.variant,
+        chosen=None if wanted.candidate is None else wanted.own_seed,
         seconds=seconds,
-        attempt=one.attempt,
+        attempt=wanted.attempt,
         model=model.name,
         weights=weights,
         preprocessing=(model.mean, model.std),
         alpha=len(levels) > model.channels,
-        evaluations=(taken or one.recipe.steps) * passes_of(one.recipe),
+        evaluations=(taken or wanted.recipe.steps) * passes_of(wanted.recipe),
     )
 
 
@@ -185,7 +186,7 @@ def passes_of(recipe: Recipe) -> int:
 
 def climbed_objective(job: Job) -> Objective:
     """Return what a job climbs: each lane its own target, less the recipe's penalties."""
-    climbed = stack([one.objective for one in lanes_of(job)])
+    climbed = stack([wanted.objective for wanted in lanes_of(job)])
     target = climbed
     if job.recipe.band is not None:
         climbed = Within(climbed, [job.recipe.band])
@@ -231,18 +232,22 @@ def finer_of(lanes: Sequence[Wanted], space: ImageSpace) -> list[Parameters]:
     recipe = lanes[0].recipe
     if lanes[0].start is None:
         return []
-    found = []
+    finer = []
     for stage, later in itertools.pairwise(plan_stages(recipe.stages, recipe.size, recipe.steps)):
         smaller, larger = space.resized(stage.size), space.resized(later.size)
         small, large = (
             stack_parameters(
-                [there.fit(_start_at(one.start, there.canvas)) for one in lanes if one.start is not None]
+                [
+                    stage_space.fit(_start_at(wanted.start, stage_space.canvas))
+                    for wanted in lanes
+                    if wanted.start is not None
+                ]
             )
-            for there in (smaller, larger)
+            for stage_space in (smaller, larger)
         )
         grown = smaller.grow(small, larger)
-        found.append({name: large[name] - grown[name] for name in large})
-    return found
+        finer.append({name: large[name] - grown[name] for name in large})
+    return finer
 
 
 def _start_at(image: Tensor, canvas: tuple[int, int]) -> Tensor:

@@ -34,10 +34,10 @@ from featvis.run.score import score, threads, trace_steps
 from featvis.spec.stages import Stage
 
 CHECK = 8
-"""A picture is looked at once in so many of its own steps: only then is the device waited for."""
+"""A picture is checked once in this many of its own steps; only then does the host wait for the device."""
 
 
-def flow(
+def run_lanes(
     wanted: Sequence[Wanted], model: ModelHandle, weights: str, watch: Watch | None = None
 ) -> Iterator[tuple[Wanted, Picture]]:
     """Render pictures of one recipe with ``patience`` and yield each as soon as it is finished.
@@ -104,11 +104,11 @@ class _Pictures:
         self._began = [time.perf_counter()] * recipe.lanes
         self._space = space_of(recipe, model)
         start = start_of(self._at, self._space)
-        self._pixels = PixelGradients() if any(one.transparency for one in wanted) else None
+        self._pixels = PixelGradients() if any(item.transparency for item in wanted) else None
         self._lanes = Lanes(
             self._space,
             climbed_recipe(Job(tuple(self._at))),
-            [one.stream for one in self._at],
+            [item.stream for item in self._at],
             transforms_of(recipe),
             {name: value.to(model.device) for name, value in start.items()},
             Stage(recipe.size, 0, recipe.steps),
@@ -137,7 +137,7 @@ class _Pictures:
         recipe, taken = self.recipe, self._lanes.taken
         for lane, number in enumerate(taken):
             if self._runs[lane] and number in self._at[lane].snapshots:
-                self._shots[lane][number] = self._levels(self._lanes.move.stand())[lane]
+                self._shots[lane][number] = self._levels(self._lanes.move.current())[lane]
             if not self._runs[lane]:
                 taken[lane] = number % recipe.steps  # padding: it must only stay within its draws
             elif lane in self._finished:
@@ -154,7 +154,7 @@ class _Pictures:
         """Yield the pictures that are finished; their lanes take what waits."""
         if not self._finished:
             return
-        levels = self._levels(self._lanes.move.stand())
+        levels = self._levels(self._lanes.move.current())
         for lane in self._finished:
             yield self._at[lane], self._picture(lane, levels)
         for lane in self._finished:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featvis.models.handle import ModelHandle
-from featvis.plan.make import Plan, Wish, make_plan
+from featvis.plan.make import AnyTarget, Plan, make_plan
 from featvis.results.manifest import read_manifest
 from featvis.results.store import Store, check_same_network, check_writable
 from featvis.run.executors.register import DEFAULT, check_executor
@@ -33,7 +33,7 @@ class Prepared:
 
 def prepare(
     model: ModelHandle,
-    targets: Wish | Sequence[Wish],
+    targets: AnyTarget | Sequence[AnyTarget],
     *,
     out: Path | None = None,
     extras: Extras | None = None,
@@ -57,7 +57,7 @@ def prepare(
     """
     extras, executor = extras or Extras(), check_executor(executor)
     auto = take_auto(request)
-    plan, choices = settle(extras.of(make_plan(model, targets, **request)), out, auto, write=write)
+    plan, choices = settle(extras.added_to(make_plan(model, targets, **request)), out, auto, write=write)
     store = None
     if out is not None and write:
         recipe = plan.wanted[0].recipe.to_json()

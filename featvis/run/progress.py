@@ -20,7 +20,7 @@ EVERY = 10.0
 
 
 class Report:
-    """Hears of jobs, steps and pictures, and shows pictures done, steps per second, time left, mean score."""
+    """Shows how a run goes on: pictures done, steps per second, time left, mean score."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         """Write to ``stream``, by default stderr."""
@@ -29,7 +29,7 @@ class Report:
         self._live = _has_widgets() if self._console.is_jupyter else self._console.is_terminal
         self._bar: Progress | None = None
         self._total = self._done = self._steps = self._steps_done = 0
-        self._began = self._told = time.perf_counter()
+        self._began = self._shown_at = time.perf_counter()
 
     def __enter__(self) -> Report:
         return self
@@ -41,9 +41,9 @@ class Report:
             self._bar.stop()
 
     def begin(self, total: int, done: int, steps: int) -> None:
-        """Hear how many pictures there are, how many were there already, how many steps the rest takes."""
+        """Begin: how many pictures there are, how many are done, how many steps the rest takes."""
         self._total, self._done, self._steps = total, done, steps
-        self._began = self._told = time.perf_counter()
+        self._began = self._shown_at = time.perf_counter()
         if done:
             self.say(f"{done} of {total} pictures are there already")
         if self._live and steps:
@@ -60,14 +60,14 @@ class Report:
             self._bar.start()
 
     def step(self, step: Step) -> None:
-        """Hear of a step."""
+        """Count a step, and now and then show how far the run is."""
         self._steps_done += 1
         self._steps = max(self._steps, self._steps_done)  # a dead unit's retry was not counted
         now = time.perf_counter()
         # Reading the scores waits for the device, so it is done now and then only.
-        if now - self._told < (0.5 if self._live else EVERY):
+        if now - self._shown_at < (0.5 if self._live else EVERY):
             return
-        self._told = now
+        self._shown_at = now
         speed = f"{self._steps_done / (now - self._began):.1f} steps/s"
         score = f"mean score {float(step.scores.mean()):.3g}"
         if self._bar is not None:
@@ -84,7 +84,7 @@ class Report:
             self.say(f"{self._pictures()}, {speed}, about {duration(left)} left, {score}")
 
     def picture(self, picture: Picture) -> None:
-        """Hear of a finished picture."""
+        """Count a finished picture."""
         self._done += 1
 
     def say(self, line: str) -> None:

@@ -22,7 +22,7 @@ from featvis.photographs.framing import Frame, frame_middle
 from featvis.photographs.photos import read_photo, resampling
 from featvis.results.picture import Picture, load_picture, to_levels
 from featvis.run.prepare import prepare
-from featvis.run.render import run
+from featvis.run.render import run_plan
 from featvis.spec.recipe import Recipe
 
 Size = tuple[int, int]
@@ -104,10 +104,10 @@ def redraw(
     recipe: Recipe,
     seed: int = 0,
     start: Tensor | None = None,
-    told: dict[str, Any] | None = None,
+    about: dict[str, Any] | None = None,
     report: Callable[[], Any] | None = None,
 ) -> Redrawn:
-    """Render one picture of a photograph to ``path`` and tell of what it was made in a JSON file beside it.
+    """Render one picture of a photograph to ``path``; a JSON file beside it says what it was made of.
 
     If the file is that very picture already, by its key, nothing is rendered.
 
@@ -117,26 +117,25 @@ def redraw(
         path: the PNG.
         photograph: ``(C, H, W)`` in [0, 1]; its size is the canvas.
         recipe: whose size is replaced by the canvas.
-        seed: of the picture's chance.
+        seed: of the picture's random numbers.
         start: the image to start from; by default noise.
-        told: what else the JSON file says.
+        about: what else the JSON file says.
         report: makes what shows the run's progress, a context.
 
     Raises:
         UserError: anything wrong in what was asked, before any compute.
     """
     size = (int(photograph.shape[1]), int(photograph.shape[2]))
-    given = recipe.but(size=size)
-    prepared = prepare(model, objective, recipe=given, seed=seed, start=start)
+    prepared = prepare(model, objective, recipe=recipe.but(size=size), seed=seed, start=start)
     (wanted,) = prepared.plan.wanted
     picture, anew = _done(path, wanted.key(prepared.plan.weights)), False
     if picture is None:
         with report() if report is not None else nullcontext() as shown:
-            picture, anew = next(run(prepared, report=shown)), True
+            picture, anew = next(run_plan(prepared, report=shown)), True
         picture.save(path)
     alike = correlation(picture.image, photograph)
     entry = {
-        **(told or {}),
+        **(about or {}),
         "canvas": list(size),
         "correlation": round(alike, 4),
         "model": picture.model,
@@ -149,14 +148,14 @@ def redraw(
     return Redrawn(picture, path, anew, alike)
 
 
-def tell_photograph(path: Path) -> dict[str, str]:
+def describe_photograph(path: Path) -> dict[str, str]:
     """Return a photograph's path and the SHA-256 of its file."""
     return {"photograph": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def correlation(one: Tensor, other: Tensor) -> float:
+def correlation(image: Tensor, other: Tensor) -> float:
     """Return Pearson's correlation of all values of two images, 0 where one of them is uniform."""
-    first, second = (each.flatten().double() - each.double().mean() for each in (one, other))
+    first, second = (values.flatten().double() - values.double().mean() for values in (image, other))
     size = float(first.norm() * second.norm())
     return float(first @ second) / size if size else 0.0
 
@@ -169,7 +168,7 @@ def as_image(image: Tensor) -> Image.Image:
 
 def _done(path: Path, key: str) -> Picture | None:
     try:
-        found = load_picture(path)
+        picture = load_picture(path)
     except OutputError:
         return None
-    return found if key in (found.key, found.asked_key) and found.status != "stopped" else None
+    return picture if key in (picture.key, picture.asked_key) and picture.status != "stopped" else None

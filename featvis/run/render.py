@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -13,23 +12,22 @@ from torch import Tensor
 
 from featvis.engine.lanes import Step
 from featvis.errors import Interrupted, ModelError, OutputError, UserError
-from featvis.files import write_whole
 from featvis.images.base import ImageSpace
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
 from featvis.models.sources.register import check_read_name
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import of_target
-from featvis.plan.make import Plan, Wish, digest, network_for
-from featvis.plan.sets import recall, wanted_of
-from featvis.plan.wanted import Wanted, plan
+from featvis.plan.make import AnyTarget, Plan, digest, network_for
+from featvis.plan.sets import restore_set, wanted_of
+from featvis.plan.wanted import Wanted, make_jobs
 from featvis.results.picture import Picture, load_picture
 from featvis.results.saver import Saver
 from featvis.results.sheets import grid
 from featvis.results.store import Store
 from featvis.run.candidates import compute
 from featvis.run.executors.register import DEFAULT
-from featvis.run.extras import Extras
+from featvis.run.extras import Extras, write_png
 from featvis.run.job import Watch
 from featvis.run.prepare import Prepared, prepare
 from featvis.spec.recipe import Recipe
@@ -38,24 +36,24 @@ from featvis.transforms.base import Transform
 
 
 class Reporter(Protocol):
-    """Whoever is told how a run goes; :class:`featvis.run.progress.Report` shows it."""
+    """What a run calls as it goes on; :class:`featvis.run.progress.Report` shows it."""
 
     def begin(self, total: int, done: int, steps: int) -> None:
-        """Hear how many pictures there are, how many are done, how many steps the rest takes."""
+        """Called first: how many pictures there are, how many are done, how many steps the rest takes."""
 
     def step(self, step: Step) -> None:
-        """Hear of a step."""
+        """Called with every step."""
 
     def picture(self, picture: Picture) -> None:
-        """Hear of a finished picture."""
+        """Called with every finished picture."""
 
     def say(self, line: str) -> None:
-        """Hear a line worth showing."""
+        """Called with a line that is worth showing."""
 
 
 def render(
     model: ModelHandle | str,
-    targets: Wish | Sequence[Wish],
+    targets: AnyTarget | Sequence[AnyTarget],
     *,
     recipe: Recipe | str | None = None,
     seed: int = 0,
@@ -79,26 +77,26 @@ def render(
     Args:
         model: from :func:`featvis.load_model`, or a name that it takes.
         targets: addresses (``"blocks.3:0:8"``, ``"classifier:Pembroke"``), objectives, or a list of them.
-        recipe: a :class:`Recipe`, its name or file; by default ``portrait`` for classes,
+        recipe: a :class:`featvis.Recipe`, its name or its file; by default ``portrait`` for classes,
             ``texture`` for early layers (positions up to 4 pixels apart), ``channel`` for the rest.
-        seed: of the chance of each picture.
-        seeds: how many pictures of each target, from seeds ``seed``, ``seed + 1`` …
+        seed: of each picture's random numbers, from 0 up.
+        seeds: how many pictures of each target, at least 1, from seeds ``seed``, ``seed + 1`` …
         out: a folder to write pictures, grids and manifest to; what is there already is not rendered again.
         start: an image ``(C, H, W)`` in [0, 1] to start from instead of noise.
         progress: show a progress bar.
-        space: an image space, instead of the recipe's; its ``size`` sets the canvas.
-        transforms: instead of the recipe's.
+        space: an image space, instead of the recipe's; its ``size``, (height, width), sets the canvas.
+        transforms: instead of the recipe's; ``[]`` for none.
         penalties: instead of the recipe's, for instance ``[{"name": "l2", "weight": 0.1}]``.
-        diverse: so many pictures of each target, rendered together and kept unlike each other; what they
-            are unlike in is the penalty ``diversity`` of the recipe. Objectives that compare pictures
+        diverse: how many pictures of each target (at least 2; 0 for no set) are rendered together and made
+            unlike each other, by the recipe's penalty ``diversity``. Objectives that compare pictures
             (:func:`featvis.diversity` …) render their ``seeds`` together, too.
-        watch: called with every :class:`Step`; where it returns True, the pictures under way are finished
-            as they stand, with status ``stopped``, and the next ones begin.
-        snapshots: numbers of steps after which each picture is kept as it stands, in its ``snapshots`` and
-            beside it in the folder.
+        watch: called with every :class:`featvis.Step`; where it returns True, the pictures under way are
+            finished as they stand, with status ``stopped``, and the next ones begin.
+        snapshots: numbers of steps, from 1 to the recipe's ``steps``, after which each picture is also kept:
+            in its ``snapshots``, and beside it in the folder.
         video: ``gif`` or ``mp4`` (with the extra ``featvis[video]``) of each run, beside the picture.
         transparency: also keep, for each pixel, how much the score depended on it over the run
-            (:attr:`Picture.transparency`), and beside the picture a file that is as opaque as that.
+            (``Picture.transparency``), and beside the picture a file that is as opaque as that.
         executor: how the pictures are computed; no picture depends on it. ``devices`` uses all GPUs of the
             network's kind, ``local`` one; ``featvis parts executors`` lists them.
         **changes: any other field of the recipe: ``size``, ``steps``, ``lanes``, ``best_of``, ``copies`` …;
@@ -111,6 +109,13 @@ def render(
     Raises:
         UserError: anything wrong in what was asked, before any compute.
         Interrupted: at Ctrl-C, a KeyboardInterrupt that holds the pictures so far.
+
+    >>> import featvis as fv, torch
+    >>> module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    >>> model = fv.load_model(module, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> pictures = fv.render(model, "0:1,2", size=(16, 24), steps=2, transforms=[])
+    >>> [(picture.target, tuple(picture.image.shape)) for picture in pictures]
+    [('0:1', (3, 16, 24)), ('0:2', (3, 16, 24))]
     """
     if video is not None and out is None:
         raise OutputError("a video is written beside the pictures; say where with out")
@@ -132,14 +137,14 @@ def render(
         **changes,
     )
     if not progress:
-        return list(run(prepared, watch=watch))
+        return list(run_plan(prepared, watch=watch))
     from featvis.run.progress import Report  # rich is needed only here
 
     with Report() as report:
-        return list(run(prepared, watch=watch, report=report))
+        return list(run_plan(prepared, watch=watch, report=report))
 
 
-def run(
+def run_plan(
     prepared: Prepared, *, watch: Watch | None = None, report: Reporter | None = None
 ) -> Iterator[Picture]:
     """Render what a plan lacks and yield all its pictures in the order asked for.
@@ -150,26 +155,26 @@ def run(
     Args:
         prepared: what to render, and where to.
         watch: called with every step.
-        report: told how it goes.
+        report: called as it goes on.
 
     Raises:
         Interrupted: at Ctrl-C, with the pictures so far.
     """
-    planned, store, extras = prepared.plan, prepared.store, prepared.extras
+    plan, store, extras = prepared.plan, prepared.store, prepared.extras
     finished: dict[tuple[str, int], Picture] = {}
     missing: list[Wanted] = []
-    for one in planned.wanted:
-        picture = store.done(one.key(planned.weights)) if store is not None else None
-        if store is None or picture is None or not extras.recall(store.folder, picture):
-            missing.append(one)
+    for wanted in plan.wanted:
+        picture = store.done(wanted.key(plan.weights)) if store is not None else None
+        if store is None or picture is None or not extras.load(store.folder, picture):
+            missing.append(wanted)
         else:
-            finished[one.name, one.seed] = picture
+            finished[wanted.name, wanted.seed] = picture
     if report is not None:
-        for line in (*planned.notes, *(store.notes if store is not None else ())):
+        for line in (*plan.notes, *(store.notes if store is not None else ())):
             report.say(line)
-        report.begin(len(planned.wanted), len(finished), sum(job.recipe.steps for job in plan(missing)))
+        report.begin(len(plan.wanted), len(finished), sum(job.recipe.steps for job in make_jobs(missing)))
 
-    def hear(step: Step) -> object:
+    def watch_step(step: Step) -> object:
         if report is not None:
             report.step(step)
         return watch(step) if watch is not None else None
@@ -183,7 +188,7 @@ def run(
     try:
         with Saver(add, store.write_manifest) if store is not None else nullcontext() as saver:
             pictures = compute(
-                missing, planned.model, planned.weights, executor=prepared.executor, watch=hear, say=say
+                missing, plan.model, plan.weights, executor=prepared.executor, watch=watch_step, say=say
             )
             for picture in pictures:
                 if saver is not None:
@@ -193,15 +198,15 @@ def run(
                 finished[picture.target, picture.seed] = picture
     except KeyboardInterrupt as stop:
         under_way = stop.pictures if isinstance(stop, Interrupted) else []
-        ready = [finished[key] for key in _order(planned) if key in finished]
+        ready = [finished[key] for key in _order(plan) if key in finished]
         raise Interrupted([*ready, *under_way]) from None
     finally:
         if store is not None:
             store.adopt()  # a file that was being entered when we were interrupted
         if store is not None and store.entries:
             store.write_manifest()
-            write_grids(store, [finished[key] for key in _order(planned) if key in finished])
-    for key in _order(planned):
+            write_grids(store, [finished[key] for key in _order(plan) if key in finished])
+    for key in _order(plan):
         yield finished[key]
 
 
@@ -210,12 +215,10 @@ def write_grids(store: Store, pictures: Sequence[Picture]) -> list[Path]:
     layers: dict[str, list[Picture]] = {}
     for picture in pictures:
         layers.setdefault(picture.layer, []).append(picture)
-    paths = []
-    for layer, group in layers.items():
-        buffer = io.BytesIO()
-        grid(group, title=f"{group[0].model}  {layer}").save(buffer, "PNG")
-        paths.append(write_whole(store.grid_path(layer), buffer.getvalue()))
-    return paths
+    return [
+        write_png(grid(group, title=f"{group[0].model}  {layer}"), store.grid_path(layer))
+        for layer, group in layers.items()
+    ]
 
 
 def reproduce(
@@ -231,7 +234,10 @@ def reproduce(
         path: a PNG that featvis wrote.
         model: the network; by default the one that the file names.
         objective: for a picture of a custom objective, the objective.
-        start: for a picture that started from an image, the image.
+        start: for a picture that started from an image, that image ``(C, H, W)`` in [0, 1].
+
+    Returns:
+        The picture, with the ``key`` that its file carries.
 
     Raises:
         OutputError: the file carries no recipe.
@@ -239,6 +245,15 @@ def reproduce(
             (``file:``, ``hf:``) that is loaded only where its user says so by ``model``.
         UserError: the objective or the start image is needed, or is another one, or one of several
             candidates was stopped.
+
+    >>> import featvis as fv, tempfile, torch
+    >>> module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    >>> model = fv.load_model(module, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> (picture,) = fv.render(model, "0:1", size=16, steps=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = fv.reproduce(picture.save(f"{folder}/unit.png"), model)
+    >>> again.png() == picture.png()
+    True
     """
     old = load_picture(path)
     handle = load_model(check_read_name(old.model, Path(path)) if model is None else model)
@@ -264,8 +279,10 @@ def reproduce(
         raise UserError(f"{path} started from an image ({recipe.start}); give that image")
     if start is not None and recipe.start != digest(start):
         raise UserError(f"{path} did not start from this image")
-    one = replace(
-        recall(wanted_of(bound, old.target, recipe, old.seed, start, mates), read_among(old.target), network),
+    wanted = replace(
+        restore_set(
+            wanted_of(bound, old.target, recipe, old.seed, start, mates), read_among(old.target), network
+        ),
         attempt=old.attempt,
         layer=old.layer,
         unit=old.unit,
@@ -279,10 +296,10 @@ def reproduce(
     def watch(step: Step) -> bool:
         return step.number + 1 == taken
 
-    picture = next(compute([one], handle, weights, executor="local", watch=watch))
+    picture = next(compute([wanted], handle, weights, executor="local", watch=watch))
     picture.asked_key = old.asked_key
     return picture
 
 
-def _order(planned: Plan) -> list[tuple[str, int]]:
-    return [(one.name, one.seed) for one in planned.wanted]
+def _order(plan: Plan) -> list[tuple[str, int]]:
+    return [(wanted.name, wanted.seed) for wanted in plan.wanted]

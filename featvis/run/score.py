@@ -20,11 +20,11 @@ from featvis.transforms.tile import Tile
 from featvis.transforms.warp import Warp
 
 TRACE = 64
-"""The most scores of a run that a picture tells."""
+"""The most scores of a run that a picture keeps."""
 
 
 def trace_steps(steps: int) -> list[int]:
-    """Return the steps whose scores a picture tells: evenly spread, the first and the last among them.
+    """Return the steps whose scores a picture keeps: evenly spread, the first and the last among them.
 
     >>> trace_steps(4), len(trace_steps(500)), trace_steps(500)[-1]
     ([0, 1, 2, 3], 64, 499)
@@ -50,9 +50,9 @@ def score(
     # What was climbed tile by tile is looked at in its middle, at its own resolution.
     tiled = any(spec["name"] == "tile" for spec in recipe.transforms)
 
-    def shown(given: Tensor) -> Tensor:
+    def shown(originals: Tensor) -> Tensor:
         # With alpha, a finished picture is looked at over mid-grey.
-        laid = over(given) if given.shape[1] > model.channels else given
+        laid = over(originals) if originals.shape[1] > model.channels else originals
         return shown_plainly(laid, seen, tiled=tiled)
 
     with (
@@ -60,11 +60,11 @@ def score(
         model.tap(objective.layers, size=seen, precision=recipe.precision) as activations,
     ):
         scores = ready(read(ready, activations, images, shown), images)
-        slopes = torch.zeros_like(scores)
+        gradients = torch.zeros_like(scores)
         if scores.requires_grad:
             (gradient,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
-            slopes = slopes if gradient is None else gradient.abs().flatten(1).amax(1)
-    return scores.detach().tolist(), slopes.tolist()
+            gradients = gradients if gradient is None else gradient.abs().flatten(1).amax(1)
+    return scores.detach().tolist(), gradients.tolist()
 
 
 def shown_plainly(images: Tensor, seen: tuple[int, int], *, tiled: bool = False) -> Tensor:

@@ -19,10 +19,10 @@ from featvis.spec.recipe import Recipe
 def settle_threads(
     plan: Plan, folder: Path | None, manifest: Mapping[str, Any] | None, free: Collection[str] = ()
 ) -> Plan:
-    """Settle by how many CPU threads the pictures are made whose recipes do not say.
+    """Settle the number of CPU threads of the pictures whose recipes do not state one.
 
     A number that a recipe states is taken as it stands. Otherwise it is the one that the folder's pictures
-    were made with, which the plan's notes tell where it is not this machine's; otherwise this machine's.
+    were made with (a note of the plan says so where it is not this machine's); otherwise this machine's.
 
     Args:
         plan: what is wanted.
@@ -55,7 +55,7 @@ def settle_threads(
 def find_threads(
     wanted: Iterable[Wanted], weights: str, manifest: Mapping[str, Any], free: Collection[str] = ()
 ) -> int | None:
-    """Return by how many threads a folder's pictures were made that are wanted but for that number.
+    """Return the number of threads that a folder's pictures were made with, if they are as wanted otherwise.
 
     Args:
         wanted: of these, those count whose recipes do not state a number.

@@ -16,7 +16,7 @@ from featvis.plan.make import Plan
 from featvis.plan.wanted import Job, Wanted, set_of
 from featvis.results.store import made_with
 from featvis.run.executors.local import is_out_of_memory
-from featvis.run.job import run
+from featvis.run.job import run_job
 
 AUTO = "auto"
 Precision = Literal["float32", "bfloat16"]
@@ -46,15 +46,15 @@ def take_auto(changes: dict[str, Any]) -> frozenset[str]:
 
 
 def settle_auto(
-    planned: Plan, asked: frozenset[str], manifest: Mapping[str, Any] | None = None
+    plan: Plan, asked: frozenset[str], manifest: Mapping[str, Any] | None = None
 ) -> tuple[Plan, dict[str, Choice]]:
     """Choose what was left to a measurement, once for each layer and recipe of a plan.
 
-    A folder keeps its first choice for ever: what its pictures of that layer were made with is taken,
-    for another choice would give other bytes.
+    A folder keeps its first choice: it is read from the folder's pictures of that layer, for another choice
+    would give other bytes.
 
     Args:
-        planned: with any lanes and precision.
+        plan: with any lanes and precision.
         asked: which of ``lanes`` and ``precision`` are to be chosen.
         manifest: of the folder that the pictures go to.
 
@@ -62,35 +62,35 @@ def settle_auto(
         The plan with its recipes settled, and the choice that was measured for each layer (none if kept).
     """
     if not asked:
-        return planned, {}
+        return plan, {}
     kinds: dict[object, list[int]] = {}
-    for place, one in enumerate(planned.wanted):
+    for place, wanted in enumerate(plan.wanted):
         kinds.setdefault(
-            (one.recipe.model_dump_json(), set_of(one) if one.among else one.objective.layers), []
+            (wanted.recipe.model_dump_json(), set_of(wanted) if wanted.among else wanted.objective.layers), []
         ).append(place)
-    settled = list(planned.wanted)
+    settled = list(plan.wanted)
     choices: dict[str, Choice] = {}
     for places in kinds.values():
-        group = [planned.wanted[place] for place in places]
+        group = [plan.wanted[place] for place in places]
         # The lanes of pictures that are rendered together are their number.
         open_here = asked if group[0].mates is None else asked - {"lanes"}
         if not open_here:
             continue
         kept = made_with(manifest or {}, group[0].layer, group[0].recipe, open_here)
         if kept is None:
-            found = choose(
+            choice = choose(
                 group,
-                planned.model,
-                planned.weights,
+                plan.model,
+                plan.weights,
                 lanes="lanes" in open_here,
                 precision="precision" in open_here,
             )
-            choices[", ".join(group[0].objective.layers)] = found
-            kept = {"lanes": found.lanes, "precision": found.precision}
+            choices[", ".join(group[0].objective.layers)] = choice
+            kept = {"lanes": choice.lanes, "precision": choice.precision}
         recipe = group[0].recipe.but(**{name: kept[name] for name in open_here})
-        for place, one in zip(places, group, strict=True):
-            settled[place] = replace(one, recipe=recipe)
-    return replace(planned, wanted=settled), choices
+        for place, wanted in zip(places, group, strict=True):
+            settled[place] = replace(wanted, recipe=recipe)
+    return replace(plan, wanted=settled), choices
 
 
 def choose(
@@ -136,8 +136,9 @@ def _milliseconds(
     wanted: Sequence[Wanted], lanes: int, precision: Precision, model: ModelHandle, weights: str
 ) -> float:
     # Without the first steps' redirection, for most have none.
-    changes: dict[str, Any] = {"lanes": lanes, "precision": precision, "stages": ()}
-    recipe = wanted[0].recipe.but(**changes, steps=TIMED + 2, redirect_steps=0)
+    job = Job(tuple(wanted[:lanes])).but(
+        lanes=lanes, precision=precision, stages=(), steps=TIMED + 2, redirect_steps=0
+    )
     times: list[float] = []
 
     def watch(step: Step) -> None:
@@ -145,6 +146,6 @@ def _milliseconds(
             torch.cuda.synchronize(model.device)
         times.append(time.perf_counter())
 
-    run(Job(tuple(replace(one, recipe=recipe) for one in wanted[:lanes])), model, weights, watch)
+    run_job(job, model, weights, watch)
     steps = sorted(later - earlier for earlier, later in itertools.pairwise(times[1:]))
     return steps[len(steps) // 2] * 1000 / lanes

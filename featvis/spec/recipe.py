@@ -9,7 +9,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
@@ -21,73 +21,104 @@ PICTURE_VERSION = 4
 """Raised whenever the same recipe would give other bytes; it is part of every picture's key."""
 
 
-class Recipe(BaseModel):
+class _Checked(BaseModel):
+    """Fields that are checked, whose mistakes are a RecipeError of one line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    _called: ClassVar[str]
+    """What its errors call it."""
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            known = list(type(self).model_fields)
+            raise RecipeError(register.one_line(error, self._called, known)) from None
+
+
+class Recipe(_Checked):
     """Everything that changes a picture, and nothing else.
 
     ``Recipe(steps=64)`` is the recipe ``channel`` with 64 steps; ``Recipe.load("portrait")`` reads a
-    named recipe or a TOML file.
+    named recipe or a TOML file. Every field is checked.
+
+    Raises:
+        RecipeError: an unknown field, a value out of range, or fields that do not go together.
+
+    >>> import featvis as fv
+    >>> recipe = fv.Recipe(steps=64, size=96, penalties=[{"name": "l2", "weight": 0.1}])
+    >>> recipe.size, recipe.learning_rate, recipe.but(steps=32).steps
+    ((96, 96), 0.02, 32)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    _called: ClassVar[str] = "recipe"
 
     size: Size = (224, 224)
-    """The canvas, (height, width) in pixels."""
+    """The canvas, (height, width) in pixels; one number for a square."""
     input_size: Size | None = None
-    """What the network is shown; by default the canvas' own size."""
+    """(height, width) in pixels of what the network is shown; by default the canvas' own size."""
     stages: tuple[tuple[Size, Fraction], ...] = ()
     """Smaller canvases to begin with: ``[[64, 0.25], [128, 0.5]]`` is 64 pixels for the first quarter of the
     steps, then 128 up to the half, then ``size``."""
     steps: AtLeastOne = 128
+    """How many ascent steps are taken."""
     space: dict[str, Any] = {"name": "fourier"}
+    """The image space: the learnable parameters that the images are computed from."""
     transforms: tuple[dict[str, Any], ...] = (
         {"name": "warp", "scale": [0.6, 1.1], "degrees": 10.0, "shift": 0.25},
         {"name": "noise", "sd": [0.3, 0.02]},
     )
+    """Random changes of the images before the network sees them, in this order, drawn anew for each step."""
     penalties: tuple[dict[str, Any], ...] = ()
-    """Objectives that are subtracted, each with its ``weight``."""
+    """Objectives that are subtracted, each times its ``weight``, a number from 0 up."""
     optimizer: Literal["adam", "nadam", "sgd", "lbfgs"] = "adam"
-    """Of lbfgs one step is one evaluation, the tries of its line search included. On a GPU steps of adam and
-    nadam are recorded once and replayed as a CUDA graph, those of sgd and lbfgs are each computed anew."""
+    """How the parameters follow the gradient. A step of lbfgs is one evaluation, so the tries of its line
+    search count too. On a GPU steps of adam and nadam are recorded once and replayed as a CUDA graph; those
+    of sgd and lbfgs are each computed anew."""
     learning_rate: Positive = 0.02
+    """The optimizer's; lbfgs takes it as the length of its first try, root mean square of a parameter."""
     momentum: Fraction = 0.9
-    """Adam's and NAdam's first beta; SGD's momentum."""
+    """The first beta of adam and nadam, the momentum of sgd; below 1, and lbfgs has none."""
     second_momentum: Fraction = 0.99
-    """Adam's and NAdam's second beta; SGD has none."""
+    """The second beta of adam and nadam (of the squared gradients); below 1, and the others have none."""
     schedule: Literal["constant", "cosine", "linear", "warmup", "warmup_cosine"] = "constant"
-    """Of the learning rate over the run; cosine and linear end at zero, warmup rises over a tenth,
-    warmup_cosine rises over a tenth and then falls to zero."""
+    """The learning rate over the run: cosine and linear fall to zero, warmup rises over the first tenth,
+    warmup_cosine rises over the first tenth and then falls to zero."""
     patience: Count = 0
-    """A picture is finished when its score has not risen over so many steps; 0: only at the last step.
-    On a GPU such steps are each computed anew, none is replayed as a CUDA graph."""
+    """A picture is finished when its score has not risen for this many steps; with 0, only at the last step.
+    On a GPU such steps are each computed anew; none is replayed as a CUDA graph."""
     tolerance: Fraction = 0.01
-    """A rise of less than this share of the whole rise so far is none."""
+    """For ``patience``: a rise by less than this share of the whole rise so far does not count."""
     redirect_steps: Count = 16
-    """For so many steps, dead ReLUs pass the gradient that would wake them."""
+    """For this many first steps, ReLUs whose output is 0 pass the gradient that would make it positive."""
     attempts: AtLeastOne = 3
-    """How many starts a unit without any gradient gets before it is called dead."""
+    """From how many starts a unit without any gradient is tried before it is called dead."""
     copies: AtLeastOne = 1
-    """Passes of each step, each with transforms drawn anew; a picture follows the mean of its gradients."""
+    """Passes through the network in each step, each with transforms drawn anew; a picture follows the mean of
+    their gradients."""
     hold: AtLeastOne | None = None
-    """For so many steps the transforms stay as drawn; by default 1, and 16 for lbfgs, which needs it."""
+    """For how many steps the transforms stay as drawn; by default 1, for lbfgs, which needs it, 16."""
     average: Fraction = 0.0
-    """The picture is decoded from an exponential moving average of the parameters with this decay (0.9: of
-    about the last 10 steps, but no more than a ninth of the run); 0: from the last ones."""
+    """The decay, below 1, of an exponential moving average of the parameters that the picture is decoded from
+    (0.9: about the last 10 steps, but no more than a ninth of the run); with 0, from the last parameters."""
     gradient_norm: Positive | None = None
     """Each picture's gradient is scaled to this length (L2, over all its parameters)."""
     gradient_clip: Positive | None = None
     """Each picture's gradient is shortened to this length where it is longer."""
     pool_gradients: Literal["max", "average", "l2"] = "max"
-    """Gradients of max-pools: their own, or those of smoother pools; the forward pass stays as it is."""
+    """The gradients of max-pools: their own, or a smoother pool's; the forward pass does not change."""
     band: Band | None = None
-    """A score, or (low, high): pictures are driven there, no further, as the network is shown them."""
+    """A score, or (low, high): pictures are driven to this score and no further, measured as the network is
+    shown them, with transforms."""
     best_of: AtLeastOne = 1
-    """So many candidates from seeds of their own; the one whose saved picture scores best is kept."""
+    """How many candidates, each from a seed of its own; the one whose saved picture scores best is kept."""
     lanes: AtLeastOne = 8
-    """Pictures that one step computes together; fixed, for it changes the last bits."""
+    """How many pictures one step computes together; part of the recipe, for it changes the last bits."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    """The number format of the network's passes; bfloat16 is autocast, the image space stays in float32."""
     threads: AtLeastOne | None = None
-    """CPU threads, for their number changes the last bits; by default this machine's, or those that the
-    folder's pictures were made with."""
+    """The number of CPU threads, for it changes the last bits; by default this machine's, or that of the
+    folder's pictures."""
     start: str | None = None
     """``sha256:…`` of the image that the run starts from; None for small noise."""
 
@@ -158,12 +189,6 @@ class Recipe(BaseModel):
             )
         return self
 
-    def __init__(self, **given: Any) -> None:
-        try:
-            super().__init__(**given)
-        except ValidationError as error:
-            raise RecipeError(register.one_line(error, "recipe", list(type(self).model_fields))) from None
-
     @classmethod
     def load(cls, source: str | Path) -> Recipe:
         """Read a recipe by name (``portrait``, ``channel``, ``fast`` …) or from a TOML file.
@@ -196,8 +221,8 @@ class Recipe(BaseModel):
 
     def but(self, **changes: Any) -> Recipe:
         """Return this recipe with some fields changed, checked anew; None leaves a field alone."""
-        given = {name: value for name, value in changes.items() if value is not None}
-        return Recipe(**{**self.to_json(), **given})
+        changed = {name: value for name, value in changes.items() if value is not None}
+        return Recipe(**{**self.to_json(), **changed})
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain data: what PNGs and manifests carry.
@@ -205,8 +230,8 @@ class Recipe(BaseModel):
         Fields that came later are left out while they have their default: what was made before keeps its
         key and its bytes.
         """
-        told = self.model_dump(mode="json")
-        return {name: value for name, value in told.items() if name not in LATER or value != LATER[name]}
+        fields = self.model_dump(mode="json")
+        return {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
 
     def key(self, target: str, seed: int, weights: str) -> str:
         """Return the key of one picture: 32 hexadecimal digits.
@@ -220,7 +245,7 @@ class Recipe(BaseModel):
         statistics = recipe["space"].get("statistics")
         if isinstance(statistics, str):  # what the file holds counts, not where it lies
             recipe["space"]["statistics"] = statistics.rpartition(PIN)[2]
-        told = {
+        parts = {
             "recipe": recipe,
             "target": target,
             "seed": seed,
@@ -228,7 +253,7 @@ class Recipe(BaseModel):
             # A band forgot what it wraps until then: pictures that have one were others.
             "version": PICTURE_VERSION + (self.band is not None),
         }
-        text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -248,26 +273,27 @@ LATER: dict[str, Any] = {
 """Fields that came after the first pictures, with their defaults."""
 
 
-class RunOptions(BaseModel):
-    """Everything that must not change a picture: where to compute, where to write."""
+class RunOptions(_Checked):
+    """Everything that must not change a picture: where to compute, where to write.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Raises:
+        RecipeError: an unknown option, or a value of the wrong type.
+
+    >>> import featvis as fv
+    >>> fv.RunOptions(device="cpu", out="pictures").out.name
+    'pictures'
+    """
+
+    _called: ClassVar[str] = "run options"
 
     device: str = "auto"
     """``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
     out: Path | None = None
-
-    def __init__(self, **given: Any) -> None:
-        try:
-            super().__init__(**given)
-        except ValidationError as error:
-            raise RecipeError(
-                register.one_line(error, "run options", list(type(self).model_fields))
-            ) from None
+    """The folder that the pictures go to; None writes nothing."""
 
 
 def recipe_id(recipe: dict[str, Any]) -> str:
-    """Return eight hexadecimal digits that tell a recipe's plain data from every other's."""
+    """Return eight hexadecimal digits that differ for recipes whose plain data differ."""
     text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -282,8 +308,8 @@ def place_statistics(table: dict[str, Any], folder: Path) -> None:
 
 def recipe_files() -> dict[str, Path]:
     """Return the named recipes and their files: the repository's ``configs/recipes``, or its copy."""
-    here = Path(__file__).parent.parent
-    for folder in (here / "configs" / "recipes", here.parent / "configs" / "recipes"):
+    package = Path(__file__).parent.parent
+    for folder in (package / "configs" / "recipes", package.parent / "configs" / "recipes"):
         if folder.is_dir():
             return {path.stem: path for path in sorted(folder.glob("*.toml"))}
     return {}

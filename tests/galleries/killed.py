@@ -30,7 +30,7 @@ def run_child(config, out, log):
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
-    run, add = local.run, GalleryFolder.add
+    run, add = local.run_job, GalleryFolder.add
 
     def noted_run(job, *rest, **told):
         os.write(handle, "".join(f"start {one.name}\n" for one in job.wanted).encode())
@@ -41,7 +41,7 @@ def run_child(config, out, log):
         os.write(handle, f"finish {picture.target}\n".encode())
         return path
 
-    local.run, GalleryFolder.add = noted_run, noted_add
+    local.run_job, GalleryFolder.add = noted_run, noted_add
     os._exit(main(["gallery", "build", str(config), "--out", str(out)]))
 
 

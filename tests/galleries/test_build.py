@@ -47,7 +47,7 @@ def test_what_lies_in_the_folder(built):
             for seed in ("", "-seed1")
         ]
     )
-    assert (outcome.rendered, outcome.there, outcome.total, outcome.missing) == (15, 0, 15, 0)
+    assert (outcome.rendered, outcome.existing, outcome.total, outcome.missing) == (15, 0, 15, 0)
     assert not outcome.failed
     assert not outcome.dead
     assert strays(out) == []
@@ -89,7 +89,7 @@ def test_the_second_build_renders_nothing(built, ascents):
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
     outcome = build(config, out)
     assert ascents == []
-    assert (outcome.rendered, outcome.there) == (0, 15)
+    assert (outcome.rendered, outcome.existing) == (0, 15)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == before
 
 
@@ -124,7 +124,7 @@ def test_limit_renders_so_many_and_the_rest_later(built, tmp_path, ascents):
     assert (outcome.rendered, outcome.missing, len(pngs(tmp_path / "out"))) == (4, 11, 4)
     assert read_status(tmp_path / "out").missing == 11
     outcome = build(config, tmp_path / "out", limit=100)
-    assert (outcome.rendered, outcome.there, outcome.missing) == (11, 4, 0)
+    assert (outcome.rendered, outcome.existing, outcome.missing) == (11, 4, 0)
     assert pngs(tmp_path / "out") == pngs(out)
 
 
@@ -190,14 +190,14 @@ def test_a_dead_unit_is_recorded_and_not_tried_again(tmp_path, ascents):
 
 
 def failing(monkeypatch, unit):
-    run = local.run
+    run = local.run_job
 
     def sometimes(job, *rest, **told):
         if any(one.unit == unit for one in job.wanted):
             raise RuntimeError("the kernel\ndid not like it")
         return run(job, *rest, **told)
 
-    monkeypatch.setattr(local, "run", sometimes)
+    monkeypatch.setattr(local, "run_job", sometimes)
 
 
 def test_a_failing_unit_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch, capsys):
@@ -379,7 +379,7 @@ def test_directions_of_a_file_and_products_of_layers(tmp_path, monkeypatch):
         maps = module.relu(module.conv1(picture.image[None] * 2 - 1))[0]
     assert one["score"] == pytest.approx(float((maps.mean((1, 2)) * rows[2]).sum()), abs=1e-3)
     again = build(config, tmp_path / "out")
-    assert (again.rendered, again.there) == (0, 11)
+    assert (again.rendered, again.existing) == (0, 11)
     save_file({"decoder": rows * 2}, tmp_path / "sae.safetensors")
     assert build(config, tmp_path / "out").rendered == 4
 

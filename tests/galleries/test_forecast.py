@@ -94,8 +94,8 @@ def test_what_is_there_is_not_predicted(tmp_path):
     first = make_forecast(request)
     fv.build_gallery(config, out=tmp_path / "out", limit=2)
     second = make_forecast(request)
-    assert (first.planned, first.missing) == (6, 6)
-    assert (second.planned, second.missing) == (6, 4)
+    assert (first.total, first.missing) == (6, 6)
+    assert (second.total, second.missing) == (6, 4)
     assert make_forecast(request, limit=1).missing == 1
     fv.build_gallery(config, out=tmp_path / "out")
     done = make_forecast(request)

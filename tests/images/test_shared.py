@@ -13,7 +13,7 @@ import featvis as fv
 from featvis.cli import main
 from featvis.images.color import color_matrix
 from featvis.plan.make import make_plan
-from featvis.plan.wanted import lane_of, lanes_of, plan
+from featvis.plan.wanted import lane_of, lanes_of, make_jobs
 from featvis.results.store import file_name
 from tests.networks import small
 
@@ -79,7 +79,7 @@ def test_copies_stay_alike_whatever_moves_them(model):
     before = start["shared0"].clone()
     objective = fv.channel("norm", 3)
     for step in fv.ascend(model, objective, space, steps=4, lanes=3, start=start, learning_rate=0.1):
-        copies = step._standing()["shared0"]
+        copies = step._current()["shared0"]
     assert torch.equal(copies[0], copies[1])
     assert torch.equal(copies[0], copies[2])
     assert float((copies - before).abs().amin()) > 0.01
@@ -109,21 +109,21 @@ def test_a11_aligned_pictures_of_several_units_are_closer_than_free_ones(model):
 def test_a_set_of_targets_and_seeds_has_a_lane_for_each(model):
     planned = make_plan(model, ["norm:3@1,2", "norm:1,2"], seed=4, seeds=2, **SHORT)
     assert [(one.unit, one.seed) for one in planned.wanted] == [(u, s) for u in (3, 1, 2) for s in (4, 5)]
-    (job,) = plan(planned.wanted)
+    (job,) = make_jobs(planned.wanted)
     assert job.recipe.lanes == 6
     lanes = lanes_of(job)
     assert [(one.name, one.seed) for one in lanes] == [(one.name, one.seed) for one in planned.wanted]
     assert planned.wanted[3].name == "seeds 4-5 among norm:3@1,2 | norm:1 | norm:2 of norm:1"
     assert len({one.key("w") for one in planned.wanted}) == 6
     # One of them alone is still computed beside all the others.
-    (alone,) = plan(planned.wanted[3:4])
+    (alone,) = make_jobs(planned.wanted[3:4])
     assert [(one.name, one.seed, one.unit) for one in lanes_of(alone)] == [
         (one.name, one.seed, one.unit) for one in lanes
     ]
     assert lane_of(alone.wanted[0], 0) == 3
     other = make_plan(model, ["norm:3@1,2", "norm:1,4"], seed=4, seeds=2, **SHORT)
     assert other.wanted[0].key("w") != planned.wanted[0].key("w")
-    assert len(plan([*planned.wanted, *other.wanted])) == 2
+    assert len(make_jobs([*planned.wanted, *other.wanted])) == 2
 
 
 def test_reproduce_resume_and_a_lost_file_give_the_same_bytes(model, tmp_path):
@@ -228,5 +228,5 @@ def test_the_command_line_aligns_a_layer_s_units(tmp_path, capsys):
 
 def test_a_dead_unit_in_a_set_takes_the_set_to_other_starts(model):
     planned = make_plan(model, ["norm:1", "norm:2"], **SHORT)
-    (job,) = plan([replace(one, attempt=1) for one in planned.wanted])
+    (job,) = make_jobs([replace(one, attempt=1) for one in planned.wanted])
     assert [one.attempt for one in lanes_of(job)] == [1, 1]

@@ -171,8 +171,8 @@ def test_a_set_with_a_dead_picture_is_tried_again_as_a_whole(model, monkeypatch)
             pictures[2].status = "dead"
         return pictures
 
-    run = local.run
-    monkeypatch.setattr(local, "run", fake)
+    run = local.run_job
+    monkeypatch.setattr(local, "run_job", fake)
     planned = make_plan(model, "conv2:3", diverse=3, **SHORT)
     # One picture of the set is wanted, but another one of it is dead.
     (picture,) = local.local(planned.wanted[:1], model, planned.weights)
@@ -189,8 +189,8 @@ def test_where_memory_does_not_do_for_a_set_it_is_not_split(model, monkeypatch):
             raise MemoryError
         return run(job, *args, **kwargs)
 
-    tried, run = [], local.run
-    monkeypatch.setattr(local, "run", fake)
+    tried, run = [], local.run_job
+    monkeypatch.setattr(local, "run_job", fake)
     both = [*make_plan(model, "conv2:3", lanes=4, recipe="channel", **SHORT).wanted]
     # Of the very recipe of the others, for here the objective couples and no penalty does.
     coupled = fv.channel("conv2", 3) - fv.diversity("conv2")

@@ -41,7 +41,7 @@ def test_the_manifest_the_file_and_the_next_run_know_all_scores(tmp_path, monkey
     assert '"candidates": [' in text
     assert '"evaluations": 18' in text
     assert fv.reproduce(path, small()).png() == path.read_bytes()
-    monkeypatch.setattr(local, "run", None)
+    monkeypatch.setattr(local, "run_job", None)
     (again,) = fv.render(small(), "norm:1", **options)
     assert again.png() == kept.png(), "and nothing is computed"
 
@@ -98,14 +98,14 @@ def test_of_dead_candidates_none_is_kept_while_one_lives():
 
 
 def test_a_failure_is_told_once_and_the_others_go_on(monkeypatch):
-    plain, told = local.run, []
+    plain, told = local.run_job, []
 
     def breaks(job, *given):
         if any(one.name == "norm:1" and one.candidate == 2 for one in job.wanted):
             raise RuntimeError("no")
         return plain(job, *given)
 
-    monkeypatch.setattr(local, "run", breaks)
+    monkeypatch.setattr(local, "run_job", breaks)
     planned = make_plan(small(), "norm:0:3", best_of=3, **OPTIONS)
     run = compute(
         planned.wanted,
@@ -118,11 +118,11 @@ def test_a_failure_is_told_once_and_the_others_go_on(monkeypatch):
 
 
 def test_it_is_counted_in_jobs_and_costs():
-    from featvis.plan.wanted import plan
+    from featvis.plan.wanted import make_jobs
     from featvis.run.estimate import estimate
 
     planned = make_plan(small(), "norm:0:4", best_of=3, **OPTIONS)
-    assert [len(job.wanted) for job in plan(planned.wanted)] == [3, 3, 3, 3]
+    assert [len(job.wanted) for job in make_jobs(planned.wanted)] == [3, 3, 3, 3]
     (cost,), _ = estimate(planned.wanted, planned.model, planned.weights)
     assert (cost.pictures, cost.jobs) == (4, 4)
 

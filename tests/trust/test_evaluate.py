@@ -238,11 +238,11 @@ def test_neurons_negatives_and_objectives_that_are_code(tmp_path):
     fv.render(model, ["relu2:3@2,7", brightest], out=tmp_path, **options)
     from featvis.plan.make import make_plan
     from featvis.plan.wanted import Job
-    from featvis.run.job import run
+    from featvis.run.job import run_job
 
     plan = make_plan(model, "conv1:3", **options)
     one = replace(plan.wanted[0], objective=-plan.wanted[0].objective, name="-1*conv1:3", variant="negative")
-    (down,) = run(Job((one,)), model, plan.weights)
+    (down,) = run_job(Job((one,)), model, plan.weights)
     down.save(tmp_path / "conv1" / "0003-negative.png")
     (tmp_path / "manifest.json").unlink()
     found = {one["target"]: one for one in fv.evaluate(tmp_path, model=model, judges=[judge()])["pictures"]}

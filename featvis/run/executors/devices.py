@@ -11,7 +11,7 @@ import torch
 
 from featvis.engine.lanes import Step
 from featvis.models.handle import ModelHandle
-from featvis.plan.wanted import Job, Wanted, plan
+from featvis.plan.wanted import Job, Wanted, make_jobs
 from featvis.results.picture import Picture
 from featvis.run.executors.local import local
 from featvis.run.executors.register import executor
@@ -66,11 +66,11 @@ def spread(
     if len(models) == 1:
         yield from local(wanted, models[0], weights, watch=watch, say=say, failed=failed)
         return
-    waiting = deque(plan(wanted))
+    waiting = deque(make_jobs(wanted))
     results: queue.Queue[Picture | BaseException | None] = queue.Queue()
     stop, one_at_a_time = threading.Event(), threading.Lock()
 
-    def hear(step: Step) -> object:
+    def watch_step(step: Step) -> object:
         if stop.is_set():
             raise _Stopped
         if watch is None:
@@ -85,11 +85,11 @@ def spread(
                     job: Job = waiting.popleft()
                 except IndexError:
                     break
-                for picture in local(job.wanted, model, weights, watch=hear, say=say, failed=failed):
+                for picture in local(job.wanted, model, weights, watch=watch_step, say=say, failed=failed):
                     results.put(picture)
         except _Stopped:
             pass
-        except BaseException as error:  # handed to the one who waits
+        except BaseException as error:  # raised by the thread that waits
             results.put(error)
         finally:
             results.put(None)

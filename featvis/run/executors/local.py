@@ -10,11 +10,11 @@ from dataclasses import replace
 import torch
 
 from featvis.models.handle import ModelHandle
-from featvis.plan.wanted import Job, Wanted, lane_of, lanes_of, plan, with_fewer_lanes
+from featvis.plan.wanted import Job, Wanted, lane_of, lanes_of, make_jobs, with_fewer_lanes
 from featvis.results.picture import Picture
 from featvis.run.executors.register import executor
-from featvis.run.job import Watch, run
-from featvis.run.lanes import flow
+from featvis.run.job import Watch, run_job
+from featvis.run.lanes import run_lanes
 
 
 @executor("local", about="one job after another, on the network's device")
@@ -32,48 +32,48 @@ def local(
     A dead unit is tried again from other starts, up to the recipe's ``attempts``; the last attempt is
     yielded with status ``dead``. Where memory runs out, the lanes are halved and the job done again.
     """
-    jobs = deque(plan(wanted))
-    again: list[Wanted] = []
-    while jobs or again:
+    jobs = deque(make_jobs(wanted))
+    retries: list[Wanted] = []
+    while jobs or retries:
         if not jobs:
-            jobs, again = deque(plan(again)), []
+            jobs, retries = deque(make_jobs(retries)), []
         job = jobs.popleft()
-        done: list[Wanted] = []
+        finished: list[Wanted] = []
         pictures: list[Picture] = []
         try:
             if job.recipe.patience:
-                for one, picture in flow(job.wanted, model, weights, watch):
-                    done.append(one)
-                    if _tried_again(one, picture, again, say):
+                for item, picture in run_lanes(job.wanted, model, weights, watch):
+                    finished.append(item)
+                    if _tried_again(item, picture, retries, say):
                         continue
                     yield picture
                 continue
             if job.wanted[0].mates is not None:
-                yield from _render_set(job, model, weights, watch, again, say)
+                yield from _render_set(job, model, weights, watch, retries, say)
                 continue
-            pictures = run(job, model, weights, watch)
+            pictures = run_job(job, model, weights, watch)
         except (MemoryError, RuntimeError) as error:
-            if done:  # the rest of a flow
-                job = Job(tuple(one for one in job.wanted if all(one is not other for other in done)))
+            if finished:  # the rest of a run with patience
+                job = Job(tuple(item for item in job.wanted if all(item is not other for other in finished)))
             if not is_out_of_memory(error) or job.recipe.lanes == 1 or job.wanted[0].mates is not None:
                 if failed is None:
                     raise
                 if len(job.wanted) == 1:
                     failed(job.wanted[0], " ".join(str(error).split()) or type(error).__name__)
                 else:  # one by one: a short job is padded, so that the others' bytes are the same
-                    jobs.extendleft(Job((one,)) for one in reversed(job.wanted))
+                    jobs.extendleft(Job((item,)) for item in reversed(job.wanted))
                 continue
             pictures = []
             jobs = deque(
-                plan([with_fewer_lanes(one, job.recipe.lanes // 2) for one in _left(job, jobs)])
+                make_jobs([with_fewer_lanes(item, job.recipe.lanes // 2) for item in _left(job, jobs)])
                 + _others(job, jobs)
             )
             if say is not None:
                 say(f"out of memory with {job.recipe.lanes} lanes; going on with {job.recipe.lanes // 2}")
         if not pictures:
             _free(model.device)
-        for one, picture in zip(job.wanted, pictures, strict=False):
-            if not _tried_again(one, picture, again, say):
+        for item, picture in zip(job.wanted, pictures, strict=False):
+            if not _tried_again(item, picture, retries, say):
                 yield picture
 
 
@@ -82,30 +82,30 @@ def _render_set(
     model: ModelHandle,
     weights: str,
     watch: Watch | None,
-    again: list[Wanted],
+    retries: list[Wanted],
     say: Callable[[str], None] | None,
 ) -> Iterator[Picture]:
     """Render pictures that depend on each other: the whole set, from other starts if any of it is dead."""
     first = job.wanted[0]
-    every = run(Job(tuple(lanes_of(job))), model, weights, watch)
-    if any(picture.status == "dead" for picture in every) and first.attempt + 1 < first.recipe.attempts:
-        again += [replace(one, attempt=one.attempt + 1) for one in job.wanted]
+    pictures = run_job(Job(tuple(lanes_of(job))), model, weights, watch)
+    if any(picture.status == "dead" for picture in pictures) and first.attempt + 1 < first.recipe.attempts:
+        retries += [replace(wanted, attempt=wanted.attempt + 1) for wanted in job.wanted]
         if say is not None:
             say(f"{first.name} has a picture without gradient; trying other starts")
         return
-    for one in job.wanted:
-        yield every[lane_of(one, 0)]
+    for wanted in job.wanted:
+        yield pictures[lane_of(wanted, 0)]
 
 
 def _tried_again(
-    one: Wanted, picture: Picture, again: list[Wanted], say: Callable[[str], None] | None
+    wanted: Wanted, picture: Picture, retries: list[Wanted], say: Callable[[str], None] | None
 ) -> bool:
     """Put a dead unit down for another start, if it has any left."""
-    if picture.status != "dead" or one.attempt + 1 >= one.recipe.attempts:
+    if picture.status != "dead" or wanted.attempt + 1 >= wanted.recipe.attempts:
         return False
-    again.append(replace(one, attempt=one.attempt + 1))
+    retries.append(replace(wanted, attempt=wanted.attempt + 1))
     if say is not None:
-        say(f"{one.name} has no gradient from this start; trying another")
+        say(f"{wanted.name} has no gradient from this start; trying another")
     return True
 
 
@@ -120,7 +120,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _left(job: Job, jobs: Sequence[Job]) -> list[Wanted]:
     """The pictures of this job and of the waiting ones that share its recipe."""
     same = [other for other in jobs if _shares_lanes(job, other)]
-    return [one for each in (job, *same) for one in each.wanted]
+    return [wanted for sharing in (job, *same) for wanted in sharing.wanted]
 
 
 def _others(job: Job, jobs: Sequence[Job]) -> list[Job]:

@@ -102,5 +102,5 @@ def find_executor(name: str) -> Executor:
     Raises:
         RecipeError: there is none of this name.
     """
-    found: Executor = REGISTER.find(check_executor(name))
-    return found
+    function: Executor = REGISTER.find(check_executor(name))
+    return function

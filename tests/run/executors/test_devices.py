@@ -64,14 +64,14 @@ def test_a_run_that_is_dropped_ends_its_workers(planned):
 def test_a_failing_picture_is_told_and_the_rest_goes_on(planned, monkeypatch):
     from featvis.run.executors import local
 
-    run = local.run
+    run = local.run_job
 
     def fails(job, *rest):
         if any(one.unit == 3 for one in job.wanted):
             raise RuntimeError("no such luck")
         return run(job, *rest)
 
-    monkeypatch.setattr(local, "run", fails)
+    monkeypatch.setattr(local, "run_job", fails)
     told = []
     made = spread(
         planned.wanted, pair(planned), planned.weights, failed=lambda one, why: told.append((one.unit, why))

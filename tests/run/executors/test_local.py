@@ -9,7 +9,7 @@ import torch
 
 import featvis as fv
 from featvis.plan.make import make_plan
-from featvis.plan.wanted import plan
+from featvis.plan.wanted import make_jobs
 from featvis.run.executors import local
 from tests.networks import small
 
@@ -24,7 +24,7 @@ def model():
 @pytest.fixture
 def scarce(monkeypatch):
     """Memory for two lanes; tells the widths that were tried."""
-    tried, run = [], local.run
+    tried, run = [], local.run_job
 
     def fake(job, *args, **kwargs):
         tried.append(job.recipe.lanes)
@@ -32,7 +32,7 @@ def scarce(monkeypatch):
             raise scarce_error()
         return run(job, *args, **kwargs)
 
-    monkeypatch.setattr(local, "run", fake)
+    monkeypatch.setattr(local, "run_job", fake)
     return tried
 
 
@@ -68,7 +68,7 @@ def test_they_are_the_pictures_of_the_smaller_recipe(model, scarce):
 
 
 def test_pictures_that_were_finished_before_are_kept(model, monkeypatch, tmp_path):
-    run, ran = local.run, []
+    run, ran = local.run_job, []
 
     def fake(job, *args, **kwargs):
         ran.append((job.recipe.lanes, [one.unit for one in job.wanted]))
@@ -76,7 +76,7 @@ def test_pictures_that_were_finished_before_are_kept(model, monkeypatch, tmp_pat
             raise scarce_error()
         return run(job, *args, **kwargs)
 
-    monkeypatch.setattr(local, "run", fake)
+    monkeypatch.setattr(local, "run_job", fake)
     pictures = fv.render(model, "norm:0:8", out=tmp_path, **{**OPTIONS, "lanes": 4})
     assert ran == [(4, [0, 1, 2, 3]), (4, [4, 5, 6, 7]), (2, [4, 5]), (2, [6, 7])]
     assert [picture.recipe["lanes"] for picture in pictures] == [4] * 4 + [2] * 4
@@ -86,7 +86,7 @@ def test_pictures_that_were_finished_before_are_kept(model, monkeypatch, tmp_pat
 
 
 def test_jobs_of_another_recipe_keep_their_lanes(model, monkeypatch):
-    run, ran = local.run, []
+    run, ran = local.run_job, []
 
     def fake(job, *args, **kwargs):
         ran.append((job.wanted[0].layer, job.recipe.lanes))
@@ -94,7 +94,7 @@ def test_jobs_of_another_recipe_keep_their_lanes(model, monkeypatch):
             raise scarce_error()
         return run(job, *args, **kwargs)
 
-    monkeypatch.setattr(local, "run", fake)
+    monkeypatch.setattr(local, "run_job", fake)
     # Classes and channels have two default recipes.
     fv.render(model, ["norm:0", "fc:1"], size=(17, 24), steps=2, lanes=4)
     assert ran[0] == ("norm", 4)
@@ -120,7 +120,7 @@ def test_at_one_lane_the_error_comes_out(model, monkeypatch, error):
         lanes.append(job.recipe.lanes)
         raise error
 
-    monkeypatch.setattr(local, "run", fake)
+    monkeypatch.setattr(local, "run_job", fake)
     with pytest.raises(type(error)):
         fv.render(model, "norm:0", **{**OPTIONS, "lanes": 5})
     assert lanes == [5, 2, 1]
@@ -137,7 +137,7 @@ def test_t19_no_other_error_is_swallowed(model, monkeypatch, error):
         count.append(1)
         raise error
 
-    monkeypatch.setattr(local, "run", fake)
+    monkeypatch.setattr(local, "run_job", fake)
     with pytest.raises(type(error)):
         fv.render(model, "norm:0", **OPTIONS)
     assert count == [1], "nor tried again"
@@ -160,12 +160,12 @@ def test_pictures_are_planned_into_jobs_of_so_many_lanes(model, count, lanes, jo
         model, "conv1:0:5" if count <= 5 else "conv1:0:6", seeds=1, **{**OPTIONS, "lanes": lanes}
     )
     wanted = (planned.wanted * 2)[:count]
-    assert [len(job.wanted) for job in plan(wanted)] == jobs
+    assert [len(job.wanted) for job in make_jobs(wanted)] == jobs
 
 
 def test_layers_and_kinds_do_not_share_a_job(model):
     planned = make_plan(model, ["norm:0", "conv1:0", "norm:1", "norm:2@1,1", "norm:3@2,2"], **OPTIONS)
-    found = [[one.name for one in job.wanted] for job in plan(planned.wanted)]
+    found = [[one.name for one in job.wanted] for job in make_jobs(planned.wanted)]
     assert found == [["norm:0", "norm:1"], ["conv1:0"], ["norm:2@1,1", "norm:3@2,2"]]
 
 
