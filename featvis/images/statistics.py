@@ -81,7 +81,10 @@ def root_of(covariance: Numbers) -> Numbers:
 
 
 def load_statistics(path: str | Path) -> ImageStatistics:
-    """Read the safetensors file that :meth:`ImageStatistics.save` wrote, as float64 arrays.
+    """Read what :meth:`ImageStatistics.save` wrote, as float64 arrays.
+
+    Args:
+        path: the safetensors file.
 
     Raises:
         OutputError: no such file, or not one of these.

@@ -24,5 +24,14 @@ class Interpolation(Composite):
 
 
 def interpolation(first: Objective, second: Objective) -> Interpolation:
-    """Climb from one objective to another over a set: (1 - w)·first + w·second, ``seeds=5`` in five steps."""
+    """Climb from one objective to another over a set of pictures: (1 - w)·first + w·second.
+
+    Args:
+        first: what the first picture of the set climbs, with w = 0.
+        second: what the last one climbs; ``seeds=5`` of :func:`featvis.render` makes a set of five.
+
+    >>> import featvis as fv
+    >>> fv.interpolation(fv.channel("conv", 3), fv.channel("conv", 8))
+    interpolation(conv:3, conv:8)
+    """
     return Interpolation([first, second])

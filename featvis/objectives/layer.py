@@ -30,9 +30,10 @@ class LayerEnergy(Objective):
 
 
 def layer(name: str) -> LayerEnergy:
-    """Climb a whole layer, ``name``: the mean square of its activations (DeepDream, Mordvintsev et al. 2015).
+    """Climb a whole layer: the mean square of its activations (DeepDream, Mordvintsev et al. 2015).
 
-    Tokens that are no positions are left out.
+    Args:
+        name: the layer's; tokens that are no positions are left out.
 
     >>> import featvis as fv
     >>> fv.layer("conv")

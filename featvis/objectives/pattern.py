@@ -107,8 +107,15 @@ def tensor_direction(layer: str, pattern: Tensor, power: float = 0.0) -> Pattern
 def dot_cosine(layer: str, pattern: Tensor, power: float = 2.0) -> Pattern:
     """Climb ⟨A, V⟩ · max(.1, cos(A, V))^p of the whole pattern: one product for each picture (Lucid).
 
-    The product of a negative dot is negative and rises with the dot, too. The parameters and errors are those
-    of :func:`featvis.tensor_direction`.
+    The product of a negative dot is negative and rises with the dot, too.
+
+    Args:
+        layer: a map.
+        pattern: V, ``(units, rows, columns)`` as large as the map; finite and not zero.
+        power: p, from 0 up.
+
+    Raises:
+        TargetError: as for :func:`featvis.tensor_direction`.
 
     >>> import featvis as fv, torch
     >>> fv.dot_cosine("conv", torch.ones(4, 2, 3)).power

@@ -183,7 +183,8 @@ class Picture:
 def load_picture(path: str | Path) -> Picture:
     """Read a picture back from the PNG that featvis wrote, with its recipe.
 
-    Its snapshots, transparency, seconds and preprocessing are not in the file.
+    Args:
+        path: the PNG; snapshots, transparency, seconds and preprocessing are not in it.
 
     Raises:
         OutputError: not there, damaged, or not made by featvis.
