@@ -94,14 +94,7 @@ class Lanes:
     ) -> None:
         """Begin at the parameters as they are, each ``(lanes, …)``; they are moved in place.
 
-        Args:
-            space: the image space, on the stage's canvas.
-            recipe: of the run.
-            streams: of each lane, its random numbers.
-            transforms: of the run.
-            parameters: on the network's device.
-            stage: which steps of the run are taken on this canvas.
-            pixel_gradients: gathers the gradient by each pixel.
+        The image space is on the stage's canvas; ``streams`` are the lanes' random numbers.
         """
         device = next(iter(parameters.values())).device
         self.space, self.recipe, self.stage = space, recipe, stage

@@ -18,10 +18,7 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """Return the recipe's optimizer, which is not lbfgs, over the parameters.
 
-    Args:
-        recipe: of the run.
-        parameters: the learnable tensors.
-        capturable: for a step that is recorded once and replayed: rate and step count live on the device.
+    ``capturable`` is for a step that is recorded once and replayed: rate and step count live on the device.
     """
     betas = (recipe.momentum, recipe.second_momentum)
     learning_rate: Any = recipe.learning_rate
@@ -66,12 +63,7 @@ def carry_state(
 ) -> None:
     """Give ``new`` what ``old`` remembers of each parameter, grown as the parameters themselves were.
 
-    Args:
-        old: of the smaller canvas.
-        before: its parameters.
-        new: of the larger canvas; has taken no step yet.
-        after: its parameters.
-        grow: brings tensors of the shape of ``before`` to the shape of ``after``.
+    ``grow`` brings tensors of the shape of ``before``, the old one's, to that of ``after``, the new one's.
     """
     remembered = {name: old.state.get(value, {}) for name, value in before.items()}
     shaped = {

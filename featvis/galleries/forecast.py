@@ -49,12 +49,8 @@ def make_forecast(
 ) -> Forecast:
     """Predict a build's wall time; nothing is written to its folder.
 
-    Args:
-        request: what will be built.
-        device: where.
-        limit: how many pictures at most.
-        began: the value of :func:`time.perf_counter` when the command began, for what it has taken so far a
-            build takes too.
+    ``began`` is the value of :func:`time.perf_counter` when the command began, for what it has taken so far a
+    build takes too.
 
     Raises:
         UserError: anything wrong in what was asked.

@@ -97,8 +97,7 @@ def align(
         start: the image that every picture starts from.
 
     Raises:
-        TargetError: several targets that addresses cannot name.
-        RecipeError: what is asked for is no set.
+        UserError: what is asked for is no set, or its targets have no addresses.
     """
     (_, used), *others = targets.values()
     shared = shared_by(used.space) or "shared"
@@ -125,13 +124,7 @@ def align(
 
 
 def restore_set(wanted: Wanted, names: list[str], network: Any) -> Wanted:
-    """Return a picture of a set, with the set's other targets, which are known by their addresses alone.
-
-    Args:
-        wanted: the picture, without the others of its set.
-        names: the addresses of all targets of the set, as :func:`featvis.spec.target.read_among` reads them.
-        network: at the canvas that it is shown.
-    """
+    """Return a picture of a set with the set's other targets, which are known by their addresses alone."""
     if not names or wanted.mates is None:
         return wanted
     among = []

@@ -34,13 +34,7 @@ Watch = Callable[[Step], object]
 
 
 def run_job(job: Job, model: ModelHandle, weights: str, watch: Watch | None = None) -> list[Picture]:
-    """Render one job.
-
-    Args:
-        job: what to render.
-        model: the network; given back as it was, on every way out.
-        weights: the network's fingerprint.
-        watch: called with every step; where it returns True, the pictures are finished as they stand.
+    """Render one job; ``watch`` hears of every step and may end it by returning True.
 
     Raises:
         Interrupted: at Ctrl-C, with the pictures as they stand.
@@ -131,22 +125,11 @@ def picture_of(
     snapshots: dict[int, NDArray[np.uint8]] | None = None,
     transparency: NDArray[np.uint8] | None = None,
 ) -> Picture:
-    """Return a finished picture.
+    """Return a finished picture of what was wanted.
 
-    Args:
-        wanted: what it is a picture of.
-        levels: ``(C, H, W)``, as they are saved.
-        scores: of the start and of the picture.
-        gradient: the largest derivative of the score by a pixel; if it is 0 and the score has not risen, the
-            unit is dead.
-        trace: scores over the run.
-        seconds: the time it took.
-        model: the network.
-        weights: its fingerprint.
-        taken: the steps it took, if that may be less than the recipe's.
-        stopped: whether it was ended from outside.
-        snapshots: levels after so many steps.
-        transparency: how opaque each pixel is, ``(H, W)``.
+    ``levels`` are ``(C, H, W)`` as they are saved, ``scores`` those of the start and of the picture,
+    ``gradient`` the largest derivative of the score by a pixel: if it is 0 and the score has not risen, the unit
+    is dead. ``taken`` are the steps, if that may be less than the recipe's; ``stopped``, by somebody's wish.
     """
     dead = gradient == 0 and scores[1] <= scores[0]
     return Picture(

@@ -152,11 +152,6 @@ def run_plan(
     Pictures are written to the store as soon as they are finished, so that an interruption loses
     nothing but the job under way; manifest and grids are written on every way out.
 
-    Args:
-        prepared: what to render, and where to.
-        watch: called with every step.
-        report: called as it goes on.
-
     Raises:
         Interrupted: at Ctrl-C, with the pictures so far.
     """

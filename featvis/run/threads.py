@@ -21,14 +21,8 @@ def settle_threads(
 ) -> Plan:
     """Settle the number of CPU threads of the pictures whose recipes do not state one.
 
-    A number that a recipe states is taken as it stands. Otherwise it is the one that the folder's pictures
-    were made with (a note of the plan says so where it is not this machine's); otherwise this machine's.
-
-    Args:
-        plan: what is wanted.
-        folder: where the pictures go, if anywhere.
-        manifest: the folder's, if it has one.
-        free: which of ``lanes`` and ``precision`` the folder chooses, too.
+    It is the one that the folder's pictures were made with (a note of the plan says so where it is not this
+    machine's), else this machine's. ``free`` are the fields that the folder chooses, too.
     """
     own = torch.get_num_threads()
     kept = None if manifest is None else find_threads(plan.wanted, plan.weights, manifest, free)
@@ -55,16 +49,9 @@ def settle_threads(
 def find_threads(
     wanted: Iterable[Wanted], weights: str, manifest: Mapping[str, Any], free: Collection[str] = ()
 ) -> int | None:
-    """Return the number of threads that a folder's pictures were made with, if they are as wanted otherwise.
+    """Return how many threads made most of a folder's pictures that are wanted but for that; None for none.
 
-    Args:
-        wanted: of these, those count whose recipes do not state a number.
-        weights: the fingerprint of the network's weights.
-        manifest: the folder's.
-        free: further fields of the recipe that may differ.
-
-    Returns:
-        The number that most of them were made with; None where there are none.
+    Those count whose recipes do not state a number; ``free`` are further fields of the recipe that may differ.
     """
     entries = {picture_name(entry): entry for entry in manifest.get("pictures", [])}
     counts: Counter[int] = Counter()

@@ -48,15 +48,9 @@ def take_auto(changes: dict[str, Any]) -> frozenset[str]:
 def settle_auto(
     plan: Plan, asked: frozenset[str], manifest: Mapping[str, Any] | None = None
 ) -> tuple[Plan, dict[str, Choice]]:
-    """Choose what was left to a measurement, once for each layer and recipe of a plan.
+    """Choose which ``lanes`` and ``precision`` (those ``asked`` for) are fastest, for each layer and recipe.
 
-    A folder keeps its first choice: it is read from the folder's pictures of that layer, for another choice
-    would give other bytes.
-
-    Args:
-        plan: with any lanes and precision.
-        asked: which of ``lanes`` and ``precision`` are to be chosen.
-        manifest: of the folder that the pictures go to.
+    A folder keeps its first choice: it is read from the manifest, for another choice would give other bytes.
 
     Returns:
         The plan with its recipes settled, and the choice that was measured for each layer (none if kept).
@@ -96,15 +90,7 @@ def settle_auto(
 def choose(
     wanted: Sequence[Wanted], model: ModelHandle, weights: str, *, lanes: bool, precision: bool
 ) -> Choice:
-    """Time a few steps of these pictures at several widths and precisions and return the fastest.
-
-    Args:
-        wanted: pictures of one kind.
-        model: the network.
-        weights: its fingerprint.
-        lanes: whether the number of lanes is to be chosen.
-        precision: whether the precision is.
-    """
+    """Time a few steps of these pictures, of one kind, at several widths and precisions; return the fastest."""
     recipe = wanted[0].recipe
     widths = (GPU_LANES if model.device.type == "cuda" else CPU_LANES) if lanes else (recipe.lanes,)
     # No more lanes than pictures ask for, for the rest would be padding.
