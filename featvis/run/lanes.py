@@ -40,7 +40,7 @@ CHECK = 8
 def run_lanes(
     wanted: Sequence[Wanted], model: ModelHandle, weights: str, watch: Watch | None = None
 ) -> Iterator[tuple[Wanted, Picture]]:
-    """Render any number of pictures of one recipe with ``patience`` and yield each as soon as it is finished.
+    """Render pictures of one recipe with ``patience`` and yield each as soon as it is finished.
 
     A picture stops by its own scores alone, so it does not depend on its mates here either. ``watch`` hears of
     the steps of all lanes, counted together.

@@ -51,7 +51,7 @@ def find_threads(
 ) -> int | None:
     """Return how many threads made most of a folder's pictures that are wanted but for that; None for none.
 
-    Those count whose recipes do not state a number; ``free`` are further fields of the recipe that may differ.
+    Those count whose recipes do not state a number; ``free`` are further fields that may differ.
     """
     entries = {picture_name(entry): entry for entry in manifest.get("pictures", [])}
     counts: Counter[int] = Counter()

@@ -90,7 +90,7 @@ def settle_auto(
 def choose(
     wanted: Sequence[Wanted], model: ModelHandle, weights: str, *, lanes: bool, precision: bool
 ) -> Choice:
-    """Time a few steps of these pictures, of one kind, at several widths and precisions; return the fastest."""
+    """Time a few steps of pictures of one kind at several widths and precisions; return the fastest."""
     recipe = wanted[0].recipe
     widths = (GPU_LANES if model.device.type == "cuda" else CPU_LANES) if lanes else (recipe.lanes,)
     # No more lanes than pictures ask for, for the rest would be padding.
