@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -53,16 +53,6 @@ def fit(pictures: Sequence[Shown], model: ModelHandle, size: tuple[int, int] | N
     return torch.stack(fitted)
 
 
-def batches(count: int, width: int) -> Iterator[slice]:
-    """Yield slices of at most ``width`` that cover ``count``.
-
-    >>> list(batches(5, 3))
-    [slice(0, 3, None), slice(3, 5, None)]
-    """
-    for place in range(0, count, width):
-        yield slice(place, min(place + width, count))
-
-
 @torch.no_grad()
 def read(
     images: Tensor, model: ModelHandle, layers: Sequence[str], reduce: Callable[[str, Tensor], Tensor]
@@ -70,8 +60,8 @@ def read(
     """Return what some layers say of images, on the CPU; ``reduce`` pools each batch by layer to (B, …)."""
     parts_of: dict[str, list[Tensor]] = {name: [] for name in layers}
     with model.tap(layers, size=(images.shape[2], images.shape[3])) as activations:
-        for part in batches(len(images), BATCH):
-            values = activations(images[part].to(model.device))
+        for part in torch.split(images, BATCH):
+            values = activations(part.to(model.device))
             for name in layers:
                 parts_of[name].append(reduce(name, values[name]).float().cpu())
     return {name: torch.cat(parts) for name, parts in parts_of.items()}
