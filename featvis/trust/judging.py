@@ -12,6 +12,7 @@ from featvis.errors import ModelError, UserError
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.measure import LayerInfo
 from featvis.objectives.base import spread_over
+from featvis.objectives.reference import fitted
 from featvis.results.picture import Picture
 
 Shown = Picture | Tensor
@@ -38,19 +39,15 @@ def fit(pictures: Sequence[Shown], model: ModelHandle, size: tuple[int, int] | N
     if not pictures:
         raise UserError("no picture to look at")
     size = size or model.input_size
-    fitted = []
+    images = []
     for picture in pictures:
         image = image_of(picture)
         if image.shape[0] != model.channels:
             raise UserError(
                 f"{model.name} takes images of {model.channels} channels, the picture has {image.shape[0]}"
             )
-        if tuple(image.shape[1:]) != size:
-            image = functional.interpolate(
-                image[None], size, mode="bicubic", antialias=True, align_corners=False
-            )[0].clamp(0, 1)
-        fitted.append(image)
-    return torch.stack(fitted)
+        images.append(fitted(image[None], size)[0])
+    return torch.stack(images)
 
 
 @torch.no_grad()
