@@ -91,10 +91,9 @@ def summarize(recognized: Sequence[Recognition]) -> dict[str, Any]:
         "top1_interval": list(wilson(first, count)),
         "top5": five / count,
         "top5_interval": list(wilson(five, count)),
-        **{
-            name: fmean(getattr(one, name) for one in recognized)
-            for name in ("probability", "logit", "margin")
-        },
+        "probability": fmean(one.probability for one in recognized),
+        "logit": fmean(one.logit for one in recognized),
+        "margin": fmean(one.margin for one in recognized),
         "median_rank": sorted(one.rank for one in recognized)[count // 2],
     }
 
