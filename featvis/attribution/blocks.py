@@ -59,10 +59,7 @@ class Blocks:
     def to_json(self, count: int = 8) -> dict[str, Any]:
         """Return the numbers, ready for JSON."""
         return {
-            "model": self.model,
-            "layer": self.layer,
-            "target": self.target,
-            "score": self.score,
+            **{name: getattr(self, name) for name in ("model", "layer", "target", "score")},
             "sum": float(self.contributions.sum(dtype=np.float64)),
             "units": [{"unit": unit, "contribution": value} for unit, value in self.strongest(count)],
             "places": [

@@ -84,10 +84,7 @@ class Attribution:
         """Return the numbers, ready for JSON."""
         row, column = (int(n) for n in np.unravel_index(int(self.values.argmax()), self.values.shape))
         return {
-            "method": self.method,
-            "target": self.target,
-            "label": self.label,
-            "model": self.model,
+            **{name: getattr(self, name) for name in ("method", "target", "label", "model")},
             "size": list(self.values.shape),
             "score": self.score,
             "sum": float(self.values.sum(dtype=np.float64)),

@@ -58,15 +58,11 @@ class ModelHandle:
         notes: Sequence[str] = (),
         signal: bool = False,
     ) -> None:
-        """Wrap ``module``.
+        """Wrap ``module``; what is not named here is as for :func:`featvis.load_model`.
 
         Args:
-            module: the network.
             name: how it was asked for; stands in manifests.
-            mean, std: subtracted from images in [0, 1], and dividing them; one number for each channel.
-            input_size: (height, width) that it was trained for.
             interpolation: how photographs are resized for it.
-            labels: names of its classes.
             missing: names of parameters that have no weights.
             unit_axes: the units' axis of layers where it cannot be told; key "" for every layer.
             notes: what its user should know, each one line.

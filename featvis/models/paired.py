@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from featvis.errors import ModelError
+from featvis.models.borrow.tap import borrowed
 from featvis.models.handle import ModelHandle
 
 EMBEDDING = "embedding"
@@ -53,17 +54,10 @@ class PairedHandle(ModelHandle):
     def embed(self, prompt: str) -> Tensor:
         """Return the unit vector ``(D,)`` of a text, float32 on the CPU; computed once for each text."""
         if prompt not in self._texts:
-            training = [(module, module.training) for module in self._modules_of_pair()]
-            try:
-                for module, _ in training:
-                    module.training = False
-                with torch.no_grad():
-                    tokens = self._tokenize([prompt])
-                    tokens = tokens.to(self.device) if isinstance(tokens, Tensor) else tokens
-                    embedded = self.pair.encode_text(tokens)
-            finally:
-                for module, before in training:
-                    module.training = before
+            with borrowed(self.pair), torch.no_grad():
+                tokens = self._tokenize([prompt])
+                tokens = tokens.to(self.device) if isinstance(tokens, Tensor) else tokens
+                embedded = self.pair.encode_text(tokens)
             if not isinstance(embedded, Tensor) or embedded.dim() != 2 or embedded.shape[0] != 1:
                 came = tuple(embedded.shape) if isinstance(embedded, Tensor) else type(embedded).__name__
                 raise ModelError(f"{self.name}: encode_text gives (1, D) for one text, it gave {came}")
@@ -72,9 +66,6 @@ class PairedHandle(ModelHandle):
                 raise ModelError(f"{self.name}: the embedding of {prompt!r} has no direction")
             self._texts[prompt] = vector / vector.norm()
         return self._texts[prompt]
-
-    def _modules_of_pair(self) -> list[nn.Module]:
-        return list(self.pair.modules()) if isinstance(self.pair, nn.Module) else []
 
 
 def load_paired(
@@ -111,13 +102,11 @@ def load_paired(
     >>> model.output_layer, fv.text(model, "red").vectors.tolist()
     ('embedding', [[1.0, 0.0, 0.0]])
     """
-    lacking = [
-        encoder for encoder in ("encode_image", "encode_text") if not callable(getattr(pair, encoder, None))
-    ]
-    if lacking:
-        raise ModelError(
-            f"a pair has encode_image and encode_text; {type(pair).__name__} has no {lacking[0]}"
-        )
+    for encoder in ("encode_image", "encode_text"):
+        if not callable(getattr(pair, encoder, None)):
+            raise ModelError(
+                f"a pair has encode_image and encode_text; {type(pair).__name__} has no {encoder}"
+            )
     if not isinstance(pair, nn.Module):
         raise ModelError(f"the pair is an nn.Module, so that it can be frozen; got {type(pair).__name__}")
     size = (input_size, input_size) if isinstance(input_size, int) else input_size

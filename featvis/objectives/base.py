@@ -307,6 +307,22 @@ def digest_of(values: Tensor) -> str:
     return hashlib.sha256(values.cpu().contiguous().numpy().tobytes()).hexdigest()[:12]
 
 
+def vector_of(
+    what: str, values: Tensor | Sequence[float], power: float = 0.0, axes: Sequence[str] = ("units",)
+) -> Tensor:
+    """Return the numbers of a direction or pattern, checked, as a tensor that its user cannot change."""
+    vector = torch.as_tensor(values).detach().float().clone()
+    if vector.dim() != len(axes) or not vector.numel():
+        raise TargetError(
+            f"{what} is one number for each of ({', '.join(axes)}), got shape {tuple(vector.shape)}"
+        )
+    if not bool(torch.isfinite(vector).all()) or not bool(vector.any()):
+        raise TargetError(f"{what} is finite and not all zero")
+    if power < 0:
+        raise TargetError(f"{what}'s power is at least 0, got {power}")
+    return vector
+
+
 def copy_with(instance: _Kind, **changes: Any) -> _Kind:
     """Return a shallow copy of an objective with some attributes changed."""
     changed = copy.copy(instance)

@@ -11,7 +11,7 @@ from torch import Tensor
 from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.objectives.base import Objective, copy_with, digest_of, number, spread_over
+from featvis.objectives.base import Objective, copy_with, digest_of, number, spread_over, vector_of
 from featvis.objectives.shown import Activations
 
 
@@ -74,11 +74,4 @@ def direction(layer: str, vector: Tensor | Sequence[float], power: float = 0.0) 
     >>> fv.direction("conv", [1.0, 0.0, -1.0]).layers
     ('conv',)
     """
-    values = torch.as_tensor(vector).detach().float().clone()  # the user may go on with theirs
-    if values.dim() != 1:
-        raise TargetError(f"a direction is a vector, shape (units,), got shape {tuple(values.shape)}")
-    if not bool(torch.isfinite(values).all()) or not bool(values.any()):
-        raise TargetError("a direction is finite and not zero")
-    if power < 0:
-        raise TargetError(f"a direction's power is at least 0, got {power}")
-    return Direction(layer, values[None], power)
+    return Direction(layer, vector_of("a direction", vector, power)[None], power)

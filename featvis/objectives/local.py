@@ -10,7 +10,7 @@ from torch import Tensor
 from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.objectives.base import Objective, copy_with, digest_of, number
+from featvis.objectives.base import Objective, copy_with, digest_of, number, vector_of
 from featvis.objectives.pattern import dot_times_cosine
 from featvis.objectives.shown import Activations
 from featvis.objectives.unit import MIDDLE, check_position
@@ -128,14 +128,11 @@ def weighted(
         if len(window) != 4 or min(window[:2]) < 0 or min(window[2:]) < 1:
             raise TargetError(f"a window is (row, column, rows, columns), at least 1 by 1; got {window!r}")
         window = (window[0], window[1], window[2], window[3])
-    kept: Tensor | dict[int, float]
     if isinstance(weights, Mapping):
-        kept = {int(unit): float(weight) for unit, weight in weights.items()}
-        _check(torch.tensor(list(kept.values())))
-    else:
-        kept = torch.as_tensor(weights).detach().float().clone()
-        _check(kept)
-    return Local(layer, kept, window, position)
+        named = {int(unit): float(weight) for unit, weight in weights.items()}
+        vector_of("a weighted sum", list(named.values()))
+        return Local(layer, named, window, position)
+    return Local(layer, vector_of("a weighted sum", weights), window, position)
 
 
 def direction_at(
@@ -163,23 +160,12 @@ def direction_at(
     >>> fv.direction_at("conv", [1.0, 0.0, -1.0], (1, 2)).place()
     ('conv', (1, 2))
     """
-    values = torch.as_tensor(vector).detach().float().clone()
-    _check(values)
-    if power < 0:
-        raise TargetError(f"a direction's power is at least 0, got {power}")
+    values = vector_of("a direction", vector, power)
     if whitening is not None:
         if tuple(whitening.shape) != (len(values), len(values)):
             raise TargetError(
                 f"the whitening of a direction of {len(values)} components is {len(values)}x{len(values)}, "
                 f"got {tuple(whitening.shape)}"
             )
-        values = values @ whitening.detach().float()
-        _check(values)
+        values = vector_of("a whitened direction", values @ whitening.detach().float())
     return Local(layer, values, None, position if position is not None else MIDDLE, power)
-
-
-def _check(values: Tensor) -> None:
-    if values.dim() != 1 or not values.numel():
-        raise TargetError(f"weights are one number for each unit, got shape {tuple(values.shape)}")
-    if not bool(torch.isfinite(values).all()) or not bool(values.any()):
-        raise TargetError("weights are finite and not all zero")

@@ -17,9 +17,6 @@ class Match(Compared):
         size = reference.square().flatten(1).sum(1).clamp(min=1e-12)
         return -(own - reference).square().flatten(1).sum(1) / size
 
-    def describe(self) -> str:  # noqa: D102
-        return f"match({', '.join(self.layers)}, {self._digest})"
-
 
 def match(layers: str | Sequence[str], photograph: Tensor) -> Match:
     """Invert a representation: an image whose activations are a photograph's (Mahendran & Vedaldi 2015).

@@ -11,7 +11,7 @@ from torch import Tensor
 from featvis.errors import CanvasError, TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.objectives.base import Objective, copy_with, digest_of, number
+from featvis.objectives.base import Objective, copy_with, digest_of, number, vector_of
 from featvis.objectives.shown import Activations
 
 LEAST_COSINE = 0.1
@@ -101,7 +101,8 @@ def tensor_direction(layer: str, pattern: Tensor, power: float = 0.0) -> Pattern
     >>> fv.tensor_direction("conv", torch.ones(4, 2, 3)).layers
     ('conv',)
     """
-    return _pattern(layer, pattern, power, whole=False)
+    values = vector_of("a pattern", pattern, power, ("units", "rows", "columns"))
+    return Pattern(layer, values[None], power, whole=False)
 
 
 def dot_cosine(layer: str, pattern: Tensor, power: float = 2.0) -> Pattern:
@@ -121,15 +122,5 @@ def dot_cosine(layer: str, pattern: Tensor, power: float = 2.0) -> Pattern:
     >>> fv.dot_cosine("conv", torch.ones(4, 2, 3)).power
     2.0
     """
-    return _pattern(layer, pattern, power, whole=True)
-
-
-def _pattern(layer: str, pattern: Tensor, power: float, *, whole: bool) -> Pattern:
-    values = torch.as_tensor(pattern).detach().float().clone()
-    if values.dim() != 3 or not values.numel():
-        raise TargetError(f"a pattern has shape (units, rows, columns), got {tuple(values.shape)}")
-    if not bool(torch.isfinite(values).all()) or not bool(values.any()):
-        raise TargetError("a pattern is finite and not zero")
-    if power < 0:
-        raise TargetError(f"a pattern's power is at least 0, got {power}")
-    return Pattern(layer, values[None], power, whole=whole)
+    values = vector_of("a pattern", pattern, power, ("units", "rows", "columns"))
+    return Pattern(layer, values[None], power, whole=True)

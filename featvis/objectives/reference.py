@@ -55,6 +55,9 @@ class Compared(Objective):
             total = total + self.compare(activations[name].float(), reference.float(), self._infos[name])
         return total
 
+    def describe(self) -> str:  # noqa: D102
+        return f"{type(self).__name__.lower()}({', '.join(self.layers)}, {self._digest})"
+
     @property
     def _digest(self) -> str:
         shape = "x".join(map(str, self.photograph.shape[1:]))

@@ -25,9 +25,6 @@ class Style(Compared):
         size = wanted.abs().mean((1, 2)).clamp(min=1e-12)
         return -(_gram(own, layer) - wanted).abs().mean((1, 2)) / size
 
-    def describe(self) -> str:  # noqa: D102
-        return f"style({', '.join(self.layers)}, {self._digest})"
-
 
 def _gram(activation: Tensor, layer: LayerInfo) -> Tensor:
     spread = spread_over(layer, activation)

@@ -42,8 +42,7 @@ class Text(Objective):
         return cosines
 
     def describe(self) -> str:  # noqa: D102
-        digest = digest_of(self.vectors)
-        return f"text({self.prompt!r}, {digest})"
+        return f"text({self.prompt!r}, {digest_of(self.vectors)})"
 
     def stacks_with(self) -> tuple[object, ...]:  # noqa: D102
         return (Text,)

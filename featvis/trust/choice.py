@@ -42,9 +42,8 @@ def choice(likeness: Tensor, positive: Tensor, negative: Tensor, high: Tensor, l
     Without DreamSim no probability is made of Δ.
 
     Args:
-        likeness: ``(N, N)`` of pictures and photographs together, of which the others are indices.
-        positive: the unit's pictures, at least one.
-        negative: what drives it down, or pictures of other units; may be empty.
+        likeness: ``(N, N)`` of pictures and photographs together; the others are indices of these.
+        positive, negative: the unit's pictures, and what drives it down or is of other units (may be none).
         high, low: photographs that excite the unit most, and least.
     """
 

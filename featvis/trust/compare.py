@@ -83,7 +83,8 @@ def compare(
         raise RecipeError("compare: the two recipes are the same")
     if draws < 100:
         raise UserError(f"compare: at least 100 draws of the bootstrap, got {draws}")
-    wishes = _addresses(handle, targets, recipes)
+    plans = [make_plan(handle, targets, recipe=recipe) for recipe in recipes.values()]
+    wishes = list(dict.fromkeys(wanted.name for wanted in plans[-1].wanted))  # each unit's own address
     if len(wishes) < 2:
         raise UserError("compare: at least 2 units; one says nothing about others")
     panel = panel_of(judges, handle)
@@ -115,15 +116,6 @@ def paired(a: Values, b: Values, owners: NDArray[np.int64], draws: int, seed: in
     means = sums[chosen].sum(1) / counts[chosen].sum(1)
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
-
-
-def _addresses(model: ModelHandle, targets: str | Sequence[str], recipes: Mapping[str, Recipe]) -> list[str]:
-    """Write each unit's own address; both recipes are checked on the network."""
-    addresses: list[str] = []
-    for recipe in recipes.values():
-        planned = make_plan(model, targets, recipe=recipe)
-        addresses = list(dict.fromkeys(one.name for one in planned.wanted))
-    return addresses
 
 
 def _render(

@@ -73,8 +73,8 @@ def is_untrained(model: ModelHandle, photographs: Sequence[Tensor] = ()) -> bool
     """Whether a network's weights are random.
 
     Its BatchNorm layers have seen nothing (all running means 0, variances 1); photographs, where there are a
-    batch of them, are nothing like what they have seen; or the weights are those that ``load_model(name,
-    weights="none")`` gives.
+    batch, are nothing like what they have seen; or ``load_model(name, weights="none")`` gives the same
+    weights.
     """
     if len(photographs) >= _BATCH:
         statistics = naturalness(photographs, model, _BATCH)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from featvis.errors import ModelError, UserError
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.measure import LayerInfo
 from featvis.objectives.base import spread_over
+from featvis.objectives.reference import fitted
 from featvis.results.picture import Picture
 
 Shown = Picture | Tensor
@@ -38,29 +39,15 @@ def fit(pictures: Sequence[Shown], model: ModelHandle, size: tuple[int, int] | N
     if not pictures:
         raise UserError("no picture to look at")
     size = size or model.input_size
-    fitted = []
+    images = []
     for picture in pictures:
         image = image_of(picture)
         if image.shape[0] != model.channels:
             raise UserError(
                 f"{model.name} takes images of {model.channels} channels, the picture has {image.shape[0]}"
             )
-        if tuple(image.shape[1:]) != size:
-            image = functional.interpolate(
-                image[None], size, mode="bicubic", antialias=True, align_corners=False
-            )[0].clamp(0, 1)
-        fitted.append(image)
-    return torch.stack(fitted)
-
-
-def batches(count: int, width: int) -> Iterator[slice]:
-    """Yield slices of at most ``width`` that cover ``count``.
-
-    >>> list(batches(5, 3))
-    [slice(0, 3, None), slice(3, 5, None)]
-    """
-    for place in range(0, count, width):
-        yield slice(place, min(place + width, count))
+        images.append(fitted(image[None], size)[0])
+    return torch.stack(images)
 
 
 @torch.no_grad()
@@ -70,8 +57,8 @@ def read(
     """Return what some layers say of images, on the CPU; ``reduce`` pools each batch by layer to (B, …)."""
     parts_of: dict[str, list[Tensor]] = {name: [] for name in layers}
     with model.tap(layers, size=(images.shape[2], images.shape[3])) as activations:
-        for part in batches(len(images), BATCH):
-            values = activations(images[part].to(model.device))
+        for part in torch.split(images, BATCH):
+            values = activations(part.to(model.device))
             for name in layers:
                 parts_of[name].append(reduce(name, values[name]).float().cpu())
     return {name: torch.cat(parts) for name, parts in parts_of.items()}

@@ -15,7 +15,7 @@ from featvis.run.score import shown_plainly
 from featvis.spec import register
 from featvis.spec.recipe import Recipe
 from featvis.transforms.chain import Chain
-from featvis.trust.judging import BATCH, batches, fit, read, units_of
+from featvis.trust.judging import BATCH, fit, read, units_of
 from featvis.trust.subjects import Subject
 
 FRESH = 4
@@ -64,8 +64,8 @@ def under_fresh_transforms(
     size, layer, position = subjects[0].shown_size, subjects[0].layer, subjects[0].position
     info = model.at(size).layer(layer)
     scores: list[float] = []
-    for part in batches(len(subjects), BATCH):
-        group = subjects[part]
+    for place in range(0, len(subjects), BATCH):
+        group = subjects[place : place + BATCH]
         recipe = Recipe(**group[0].recipe)
         shown = _transformed(group, recipe, model, count)
         responses = read(shown, model, [layer], lambda _, one: units_of(info, one, position))[layer]

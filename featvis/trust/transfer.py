@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -90,9 +91,9 @@ def summarize(recognized: Sequence[Recognition]) -> dict[str, Any]:
         "top1_interval": list(wilson(first, count)),
         "top5": five / count,
         "top5_interval": list(wilson(five, count)),
-        "probability": sum(one.probability for one in recognized) / count,
-        "logit": sum(one.logit for one in recognized) / count,
-        "margin": sum(one.margin for one in recognized) / count,
+        "probability": fmean(one.probability for one in recognized),
+        "logit": fmean(one.logit for one in recognized),
+        "margin": fmean(one.margin for one in recognized),
         "median_rank": sorted(one.rank for one in recognized)[count // 2],
     }
 

@@ -28,8 +28,7 @@ class Pair:
 def find_pairs(module: nn.Module, run: Callable[[], Any]) -> list[Pair]:
     """Find the convolutions whose very output a BatchNorm reads, by running the network once.
 
-    Whether something else reads it too cannot be seen so: :func:`folded` networks are compared with the
-    plain.
+    Whether something else reads it too cannot be seen so: the folded network's output tells.
     """
     made: dict[int, tuple[str, Tensor]] = {}
     calls: dict[str, int] = {}
@@ -58,9 +57,9 @@ def find_pairs(module: nn.Module, run: Callable[[], Any]) -> list[Pair]:
 def foldable(pairs: Sequence[Pair], module: nn.Module, wanted: Sequence[str]) -> list[Pair]:
     """Return the pairs that can be folded while the layers ``wanted`` are read.
 
-    What a convolution gives changes when it is folded; so it stays as it is if it, or a module that
-    ends with it and leaves the BatchNorm outside, is read; or if the moments of what comes into the
-    BatchNorm are, and it scales a channel to nothing.
+    What a convolution gives changes when it is folded; so it stays as it is if it, or a module that ends with
+    it and leaves the BatchNorm outside, is read; or if the moments of what comes into the BatchNorm are, and
+    it scales a channel to nothing.
     """
     modules = dict(module.named_modules())
     return [

@@ -24,9 +24,8 @@ def receptive_fields(
 ) -> dict[str, LayerInfo]:
     """Measure the receptive field of every map.
 
-    Summed over the pixels of one stride, the numbers of rows and columns that a pixel reaches are the
-    receptive field's height and width. A field that reaches the border of the map from the middle pixel
-    is larger than the canvas and stays None.
+    Summed over the pixels of one stride, the numbers of rows and columns that a pixel reaches are its height
+    and width. One that reaches the border of the map from the middle pixel exceeds the canvas and stays None.
     """
     maps = {
         name: layer for name, layer in layers.items() if layer.kind in ("map", "map_last") and layer.stride
@@ -64,8 +63,7 @@ def spread(
     """Find which rows and which columns of the layers' grids each block of pixels, (rows, columns), reaches.
 
     Pixels that are not a number make NaN of exactly the positions that depend on them, through convolutions,
-    ReLUs and poolings alike. Of each layer with a grid two tensors: ``(blocks, rows)``, ``(blocks,
-    columns)``.
+    ReLUs and poolings alike. Two tensors for each layer with a grid: (blocks, rows) and (blocks, columns).
     """
     batches = []
     for start in range(0, len(blocks), _AT_ONCE):
