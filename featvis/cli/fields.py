@@ -137,11 +137,9 @@ def choose_recipe(
     for setting in inside:
         name = setting.path[0]
         if any(changes[name] != laid[0][1][name] for _, changes in laid):
-            choice = (
-                f"without --recipe the layer chooses one of {', '.join(BY_LAYER)}, which differ in {name}"
-            )
+            choice = f"without --recipe the layer chooses one of {', '.join(BY_LAYER)}, which differ in"
             hint = f"name one by --recipe, or set the whole of {name}"
-            raise RecipeError(f"--set {setting.text}: {choice}; {hint}")
+            raise RecipeError(f"--set {setting.text}: {choice} {name}; {hint}")
     recipe, changes = laid[0]
     cleared = {name for name, value in changes.items() if value is None}
     changes = {**options, **changes, **dict.fromkeys(measured, "auto")}

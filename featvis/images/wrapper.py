@@ -98,10 +98,9 @@ class Around(Wrapper):
     def grow(self, parameters: Parameters, larger: ImageSpace) -> Parameters:  # noqa: D102
         inner = larger.within if isinstance(larger, Around) else larger
         grown = self.within.grow(unprefixed(parameters, INNER), inner)
-        around = functional.interpolate(
-            parameters["around"], larger.canvas, mode="bilinear", align_corners=False
-        )
-        return {**prefixed(grown, INNER), "around": around}
+        around, canvas = parameters["around"], larger.canvas
+        around = functional.interpolate(around, canvas, mode="bilinear", align_corners=False)
+        return self._with(grown, around)
 
     def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
         around = hold(parameters["around"])

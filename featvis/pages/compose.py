@@ -139,10 +139,8 @@ def _template(name: str) -> Any:
 
 
 def _around(items: Sequence[Any], place: int) -> dict[str, Any]:
-    return {
-        "previous": items[place - 1] if place else None,
-        "next": items[place + 1] if place + 1 < len(items) else None,
-    }
+    previous, following = items[place - 1] if place else None, [*items, None][place + 1]
+    return {"previous": previous, "next": following}
 
 
 def _linker(page: str) -> Callable[[str], str]:

@@ -81,10 +81,9 @@ class Kornia(Transform):
                     raise self._refused(error) from None
         changed = torch.cat(shown)
         if changed.shape != images.shape:
-            raise RecipeError(
-                f"kornia: {self.augmentation} turns {tuple(images.shape)} into {tuple(changed.shape)}; "
-                "a transform of a list keeps their size (crop and warp resize)"
-            )
+            change = f"{self.augmentation} turns {tuple(images.shape)} into {tuple(changed.shape)}"
+            hint = "a transform of a list keeps their size (crop and warp resize)"
+            raise RecipeError(f"kornia: {change}; {hint}")
         return changed
 
 
