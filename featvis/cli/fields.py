@@ -41,14 +41,10 @@ _KINDS = {
 class Field:
     """A field of the recipe, as ``--set help`` shows it."""
 
-    kind: str
-    """What its value may be, in words."""
-    default: Any
-    """In plain data."""
-    about: str
-    """Its docstring, on one line."""
-    has_parts: bool
-    """Whether dots lead into it."""
+    kind: str  # What its value may be, in words
+    default: Any  # In plain data
+    about: str  # Its docstring, on one line
+    has_parts: bool  # Whether dots lead into it
 
     @property
     def shown_default(self) -> str:
@@ -69,12 +65,9 @@ class _Setting:
 class Choice:
     """The recipe that a command was asked for."""
 
-    recipe: Recipe
-    """The whole recipe; where none was named, its other fields have their defaults."""
-    base: Recipe | str | None
-    """What is changed: a recipe, its name, or None for the layer's choice."""
-    changes: dict[str, Any]
-    """The fields that were given."""
+    recipe: Recipe  # The whole recipe; where none was named, its other fields have their defaults
+    base: Recipe | str | None  # What is changed: a recipe, its name, or None for the layer's choice
+    changes: dict[str, Any]  # The fields that were given
 
     def plan_options(self) -> dict[str, Any]:
         """Return the changes as ``make_plan`` takes them; imports torch."""

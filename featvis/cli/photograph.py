@@ -41,10 +41,8 @@ class Asked:
     command: str
     photo: Path
     recipe: Recipe
-    given: frozenset[str]
-    """The fields of the recipe that were given by options."""
-    made_for: tuple[int, int]
-    """The canvas that the named recipe is made for, (height, width)."""
+    given: frozenset[str]  # The fields of the recipe that were given by options
+    made_for: tuple[int, int]  # The canvas that the named recipe is made for, (height, width)
     folder: Path
     size: tuple[int, int] | None
     seed: int

@@ -15,8 +15,7 @@ from featvis.results.manifest import picture_name, read_manifest
 class Status:
     """How far a gallery is."""
 
-    planned: int | None
-    """How many pictures its config asks for; None where no build has planned it."""
+    planned: int | None  # How many pictures its config asks for; None where no build has planned it
     done: int
     missing: int
     dead: int

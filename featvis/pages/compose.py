@@ -21,8 +21,7 @@ from featvis.pages.trace import make_trace
 from featvis.pages.words import MEANING, say_count, say_number
 
 STYLE, SCRIPT = "site/gallery.css", "site/gallery.js"
-THUMBNAIL = 128
-"""The longest side of a small picture, in pixels."""
+THUMBNAIL = 128  # The longest side of a small picture, in pixels
 _STRIP = 24
 _LARGE = 512
 _HERE = Path(__file__).parent

@@ -15,8 +15,7 @@ from featvis.results.manifest import MANIFEST, read_manifest
 from featvis.results.store import remove_empty
 
 EXAMPLES = "examples.json"
-LIST = "site/pages.json"
-"""What write_pages wrote, and may therefore remove."""
+LIST = "site/pages.json"  # What write_pages wrote, and may therefore remove
 _GENERATOR = b'<meta name="generator" content="featvis">'
 _SUFFIXES = (".html", ".css", ".js", ".webp")
 

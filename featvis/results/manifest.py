@@ -13,8 +13,7 @@ from featvis.version import __version__
 MANIFEST = "manifest.json"
 SNAPSHOT = re.compile(r"-step\d+\.png$")
 """How a picture stood on its way: beside it, and none itself."""
-VIEW = ".view.png"
-"""How the file ends that shows a picture which no screen shows as it is saved."""
+VIEW = ".view.png"  # How the file ends that shows a picture which no screen shows as it is saved
 _BESIDE = re.compile(rf"{SNAPSHOT.pattern}|-transparency\.png$|{re.escape(VIEW)}$")
 
 

@@ -16,8 +16,7 @@ from featvis.spec.options import Options
 from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform
 
-SEEDS = 1 << 24
-"""As many as a float32 tells apart."""
+SEEDS = 1 << 24  # As many as a float32 tells apart
 
 
 @part("kornia")
