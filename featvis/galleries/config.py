@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from featvis.errors import RecipeError, TargetError, unknown
+from featvis.pages.entries import read_list
 from featvis.spec.options import AtLeastOne, AtLeastTwo, Count
 from featvis.spec.recipe import Recipe, place_statistics
 from featvis.spec.target import parse_request, parse_vectors
@@ -150,7 +151,8 @@ def load_gallery(path: str | Path) -> Gallery:
         table = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"{path} does not read as TOML: {error}") from None
-    for where in (table, *_tables(table.get("sections"))):
+    sections = [section for section in read_list(table.get("sections")) if isinstance(section, dict)]
+    for where in (table, *sections):
         _place_base(where.get("recipe"), where, path.parent)
         if isinstance(where.get("targets"), list):
             where["targets"] = [_placed(address, path.parent) for address in where["targets"]]
@@ -180,10 +182,6 @@ def is_copy(folder: Path, config: Path) -> bool:
 def make_schema() -> str:
     """Return the JSON Schema of a gallery's config."""
     return json.dumps(Gallery.model_json_schema(), indent=2)
-
-
-def _tables(value: Any) -> list[dict[str, Any]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def _place_base(recipe: Any, table: dict[str, Any], folder: Path) -> None:

@@ -144,12 +144,8 @@ def _around(items: Sequence[Any], place: int) -> dict[str, Any]:
 
 def _linker(page: str) -> Callable[[str], str]:
     """Return the function that writes the address of a path as seen from a page."""
-    folder = posixpath.dirname(page)
-
-    def link(path: str) -> str:
-        return quote(posixpath.relpath(path, folder or "."), safe="/@,=+")
-
-    return link
+    folder = posixpath.dirname(page) or "."
+    return lambda path: quote(posixpath.relpath(path, folder), safe="/@,=+")
 
 
 def thumbnail_size(size: tuple[int, int] | None) -> tuple[int, int]:
