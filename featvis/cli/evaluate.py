@@ -66,33 +66,26 @@ def _print_summary(evaluation: dict[str, Any]) -> None:
             print(f"{name} names no class that these are pictures of")
         else:
             low, high = seen["top1_interval"]
-            print(
-                f"{name}: {seen['pictures']} classes, first {seen['top1']:.1%} ({low:.1%} to {high:.1%}), "
-                f"among five {seen['top5']:.1%}, mean probability {seen['probability']:.3f}, "
-                f"margin {seen['margin']:.2f}"
-            )
+            first = f"first {seen['top1']:.1%} ({low:.1%} to {high:.1%}), among five {seen['top5']:.1%}"
+            mean = f"mean probability {seen['probability']:.3f}, margin {seen['margin']:.2f}"
+            print(f"{name}: {seen['pictures']} classes, {first}, {mean}")
         if permuted := opinion.get("permuted_labels"):
             print(f"  asked for other pictures' classes: first {permuted['top1']:.1%}")
         if nature := opinion.get("naturalness"):
-            print(
-                f"  BatchNorm statistics in batches of {nature['batch']}: "
-                f"D_mu {nature['shift']:.3f}, D_sigma {nature['spread']:.3f}"
-            )
+            distances = f"D_mu {nature['shift']:.3f}, D_sigma {nature['spread']:.3f}"
+            print(f"  BatchNorm statistics in batches of {nature['batch']}: {distances}")
     looks = [entry["look"] for entry in evaluation["pictures"] if "look" in entry]
     for name, (low, high) in evaluation["photographs"]["ranges"].items():
         values = [look[name] for look in looks if look[name] is not None]
         if values:
-            inside = sum(low <= value <= high for value in values)
-            print(
-                f"{name.replace('_', ' ')}: mean {sum(values) / len(values):.3f}, {inside} of {len(looks)} "
-                f"inside photographs' {low:.3g} to {high:.3g}"
-            )
+            mean, inside = sum(values) / len(values), sum(low <= value <= high for value in values)
+            within = f"{inside} of {len(looks)} inside photographs' {low:.3g} to {high:.3g}"
+            print(f"{name.replace('_', ' ')}: mean {mean:.3f}, {within}")
     for control in evaluation["controls"]["random_weights"]:
         if control["cascade"]:
-            print(
-                f"{control['layer']}: {control['trained']:.1f} standard deviations above noise, "
-                f"{control['cascade'][-1]['z']:.1f} with random weights"
-            )
+            trained, random = control["trained"], control["cascade"][-1]["z"]
+            above = f"{trained:.1f} standard deviations above noise, {random:.1f} with random weights"
+            print(f"{control['layer']}: {above}")
     print("verdicts:")
     for verdict, count in evaluation["verdicts"].items():
         print(f"  {count:5d}  {verdict}")

@@ -41,14 +41,10 @@ _KINDS = {
 class Field:
     """A field of the recipe, as ``--set help`` shows it."""
 
-    kind: str
-    """What its value may be, in words."""
-    default: Any
-    """In plain data."""
-    about: str
-    """Its docstring, on one line."""
-    has_parts: bool
-    """Whether dots lead into it."""
+    kind: str  # What its value may be, in words
+    default: Any  # In plain data
+    about: str  # Its docstring, on one line
+    has_parts: bool  # Whether dots lead into it
 
     @property
     def shown_default(self) -> str:
@@ -69,12 +65,9 @@ class _Setting:
 class Choice:
     """The recipe that a command was asked for."""
 
-    recipe: Recipe
-    """The whole recipe; where none was named, its other fields have their defaults."""
-    base: Recipe | str | None
-    """What is changed: a recipe, its name, or None for the layer's choice."""
-    changes: dict[str, Any]
-    """The fields that were given."""
+    recipe: Recipe  # The whole recipe; where none was named, its other fields have their defaults
+    base: Recipe | str | None  # What is changed: a recipe, its name, or None for the layer's choice
+    changes: dict[str, Any]  # The fields that were given
 
     def plan_options(self) -> dict[str, Any]:
         """Return the changes as ``make_plan`` takes them; imports torch."""
@@ -137,11 +130,9 @@ def choose_recipe(
     for setting in inside:
         name = setting.path[0]
         if any(changes[name] != laid[0][1][name] for _, changes in laid):
-            choice = (
-                f"without --recipe the layer chooses one of {', '.join(BY_LAYER)}, which differ in {name}"
-            )
+            choice = f"without --recipe the layer chooses one of {', '.join(BY_LAYER)}, which differ in"
             hint = f"name one by --recipe, or set the whole of {name}"
-            raise RecipeError(f"--set {setting.text}: {choice}; {hint}")
+            raise RecipeError(f"--set {setting.text}: {choice} {name}; {hint}")
     recipe, changes = laid[0]
     cleared = {name for name, value in changes.items() if value is None}
     changes = {**options, **changes, **dict.fromkeys(measured, "auto")}

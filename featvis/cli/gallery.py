@@ -85,10 +85,8 @@ def build(
     print(request.folder / "index.html")
     if outcome.failed:
         name, reason = next(iter(outcome.failed.items()))
-        note(
-            f"featvis: {len(outcome.failed)} of {outcome.total} pictures failed, {name} the first: {reason}; "
-            "the same command tries them again"
-        )
+        failed = f"{len(outcome.failed)} of {outcome.total} pictures failed, {name} the first: {reason}"
+        note(f"featvis: {failed}; the same command tries them again")
         return 1
     return 0
 

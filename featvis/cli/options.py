@@ -53,9 +53,8 @@ network: The network, as for --model of other commands.
 --dry-run: Say what would be done and how long it would take; write nothing.
 --json: Print JSON.
 """
-_ENTRY = re.compile(
-    r"(?P<names>\w+|--[\w/-]+(?: -\w)*)(?: (?P<metavar>[^:]+))?: (?P<help>.+?)(?: \[(?P<default>[^]]+)\])?"
-)
+_NAMES = r"(?P<names>\w+|--[\w/-]+(?: -\w)*)(?: (?P<metavar>[^:]+))?"
+_ENTRY = re.compile(_NAMES + r": (?P<help>.+?)(?: \[(?P<default>[^]]+)\])?")
 
 
 def _read(text: str) -> dict[str, dict[str, Any]]:
@@ -126,9 +125,8 @@ SizeAtMost = Annotated[str | None, _shared("--size", "the whole photograph, at m
 Steps = Annotated[int | None, _shared("--steps")]
 StepsOfTwo = Annotated[str | None, _shared("--steps", "the recipes'", metavar="INTEGER or A,B")]
 Lanes = Annotated[int | None, _shared("--lanes")]
-_FASTEST, _FASTER = (
-    f"the recipe's; auto measures {what}" for what in ("what is fastest", "whether it is faster")
-)
+_FASTEST = "the recipe's; auto measures what is fastest"
+_FASTER = "the recipe's; auto measures whether it is faster"
 LanesOrAuto = Annotated[str | None, _shared("--lanes", _FASTEST, metavar="INTEGER or auto")]
 Precision = Annotated[str | None, _shared("--precision")]
 PrecisionOrAuto = Annotated[str | None, _shared("--precision", _FASTER, metavar="float32|bfloat16|auto")]
@@ -172,16 +170,15 @@ def read_options(function: Callable[..., int]) -> Callable[..., int]:
             if not hasattr(kind, "__metadata__"):
                 entry = texts.get(f"--{field.name.replace('_', '-')}") or texts[field.name]
                 kind = Annotated[kind, _make(entry)]
-            parameters.append(
-                inspect.Parameter(field.name, parameter.KEYWORD_ONLY, default=field.default, annotation=kind)
-            )
+            made: dict[str, Any] = {"default": field.default, "annotation": kind}
+            parameters.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, **made))
 
     def run(**values: Any) -> int:
-        made = {
-            name: group(**{field.name: values.pop(field.name) for field in dataclasses.fields(group)})
-            for name, group in groups.items()
-        }
-        return function(**values, **made)
+        for name, group in groups.items():
+            values[name] = group(
+                **{field.name: values.pop(field.name) for field in dataclasses.fields(group)}
+            )
+        return function(**values)
 
     run.__name__, run.__doc__ = function.__name__, about
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -36,11 +36,9 @@ def print_costs(costs: Iterable[Cost]) -> None:
 
     for cost in costs:
         height, width = cost.canvas
-        print(
-            f"{cost.layer}: {count_of(cost.pictures, 'picture')} in {count_of(cost.jobs, 'job')} "
-            f"of {count_of(cost.lanes, 'lane')}, canvas {height}x{width}, {count_of(cost.steps, 'step')}, "
-            f"about {duration(cost.seconds)}"
-        )
+        jobs = f"{count_of(cost.jobs, 'job')} of {count_of(cost.lanes, 'lane')}"
+        work = f"canvas {height}x{width}, {count_of(cost.steps, 'step')}, about {duration(cost.seconds)}"
+        print(f"{cost.layer}: {count_of(cost.pictures, 'picture')} in {jobs}, {work}")
 
 
 def count_of(number: int, thing: str) -> str:

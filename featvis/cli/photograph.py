@@ -41,10 +41,8 @@ class Asked:
     command: str
     photo: Path
     recipe: Recipe
-    given: frozenset[str]
-    """The fields of the recipe that were given by options."""
-    made_for: tuple[int, int]
-    """The canvas that the named recipe is made for, (height, width)."""
+    given: frozenset[str]  # The fields of the recipe that were given by options
+    made_for: tuple[int, int]  # The canvas that the named recipe is made for, (height, width)
     folder: Path
     size: tuple[int, int] | None
     seed: int
@@ -98,10 +96,8 @@ class Asked:
                 note(f"{path} is that picture already")
             picture, dead = result.picture, "; no gradient reaches the image, so nothing was climbed"
             dead = dead if picture.status == "dead" else ""
-            print(
-                f"{name}: score {picture.start_score:.4g} to {picture.score:.4g}, "
-                f"correlation with the photograph {result.correlation:.3f}{dead}"
-            )
+            scores = f"score {picture.start_score:.4g} to {picture.score:.4g}"
+            print(f"{name}: {scores}, correlation with the photograph {result.correlation:.3f}{dead}")
             print(path)
             finished.append((name, result))
         if len(finished) > 1:

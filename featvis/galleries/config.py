@@ -18,12 +18,12 @@ from pydantic import (
 )
 
 from featvis.errors import RecipeError, TargetError, unknown
+from featvis.pages.entries import read_list
 from featvis.spec.options import AtLeastOne, AtLeastTwo, Count
 from featvis.spec.recipe import Recipe, place_statistics
 from featvis.spec.target import parse_request, parse_vectors
 
-COPY = "gallery.toml"
-"""The copy of the config that a folder was built from."""
+COPY = "gallery.toml"  # The copy of the config that a folder was built from
 
 
 def _as_table(value: Any) -> Any:
@@ -68,15 +68,12 @@ class Section(_Table):
     targets: tuple[str, ...]
     """Addresses as ``featvis render`` takes them; a layer's name may be a pattern: ``*`` stands for
     anything but a dot, ``**`` for anything, ``?`` for one character."""
-    recipe: RecipeTable = {}
-    """Laid over the gallery's: fields that it does not name stay."""
-    seeds: AtLeastOne | None = None
-    """How many pictures of each unit; by default the gallery's."""
+    recipe: RecipeTable = {}  # Laid over the gallery's: fields that it does not name stay
+    seeds: AtLeastOne | None = None  # How many pictures of each unit; by default the gallery's
     variants: tuple[Variant, ...] = ("picture",)
     """What is rendered of each unit: the picture; the negative, which is as unlike the unit as can be; a
     diverse set, pictures of it that are kept unlike each other."""
-    diverse: AtLeastTwo = 4
-    """How many pictures a diverse set has."""
+    diverse: AtLeastTwo = 4  # How many pictures a diverse set has
 
     @field_validator("targets")
     @classmethod
@@ -101,8 +98,7 @@ class Photographs(_Table):
 
     folder: str | None = None
     """A folder of images, relative to the config's; None if only ``--examples`` names one."""
-    count: AtLeastOne = 9
-    """How many for each unit."""
+    count: AtLeastOne = 9  # How many for each unit
 
 
 class Gallery(_Table):
@@ -117,8 +113,7 @@ class Gallery(_Table):
     """The network's own: one side or [height, width]; of one that takes signals, their length."""
     unit_axis: int | dict[str, int] | None = None
     title: str = ""
-    text: str = ""
-    """Under the title; an empty line begins a new paragraph."""
+    text: str = ""  # Under the title; an empty line begins a new paragraph
     seed: Count = 0
     seeds: AtLeastOne = 1
     recipe: RecipeTable = {}
@@ -156,7 +151,8 @@ def load_gallery(path: str | Path) -> Gallery:
         table = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"{path} does not read as TOML: {error}") from None
-    for where in (table, *_tables(table.get("sections"))):
+    sections = [section for section in read_list(table.get("sections")) if isinstance(section, dict)]
+    for where in (table, *sections):
         _place_base(where.get("recipe"), where, path.parent)
         if isinstance(where.get("targets"), list):
             where["targets"] = [_placed(address, path.parent) for address in where["targets"]]
@@ -186,10 +182,6 @@ def is_copy(folder: Path, config: Path) -> bool:
 def make_schema() -> str:
     """Return the JSON Schema of a gallery's config."""
     return json.dumps(Gallery.model_json_schema(), indent=2)
-
-
-def _tables(value: Any) -> list[dict[str, Any]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def _place_base(recipe: Any, table: dict[str, Any], folder: Path) -> None:

@@ -17,17 +17,13 @@ class BuildRequest:
 
     gallery: Gallery
     config: Path
-    text: bytes
-    """The config's file as it was read."""
+    text: bytes  # The config's file as it was read
     folder: Path
-    source: str
-    """The network, as ``load_model`` takes it."""
+    source: str  # The network, as ``load_model`` takes it
     weights: str | None
     photographs: Path | None
-    count: int
-    """Photographs for each unit."""
-    options: tuple[str, ...] = ()
-    """What was given instead of the config's, as it is typed."""
+    count: int  # Photographs for each unit
+    options: tuple[str, ...] = ()  # What was given instead of the config's, as it is typed
 
     @property
     def command(self) -> str:

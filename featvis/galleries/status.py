@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featvis.errors import OutputError
+from featvis.pages.entries import read_list, read_table
 from featvis.results.manifest import picture_name, read_manifest
 
 
@@ -15,8 +16,7 @@ from featvis.results.manifest import picture_name, read_manifest
 class Status:
     """How far a gallery is."""
 
-    planned: int | None
-    """How many pictures its config asks for; None where no build has planned it."""
+    planned: int | None  # How many pictures its config asks for; None where no build has planned it
     done: int
     missing: int
     dead: int
@@ -55,14 +55,9 @@ def read_status(folder: Path) -> Status:
 
 
 def _planned(manifest: dict[str, Any]) -> dict[str, None]:
-    gallery = manifest.get("gallery")
-    sections = gallery.get("sections") if isinstance(gallery, dict) else None
-    names: dict[str, None] = {}
-    for section in sections if isinstance(sections, list) else []:
-        pictures = section.get("pictures") if isinstance(section, dict) else None
-        for name in pictures if isinstance(pictures, list) else []:
-            names.setdefault(str(name))
-    return names
+    sections = read_list(read_table(manifest.get("gallery")).get("sections"))
+    pictures = [read_list(read_table(section).get("pictures")) for section in sections]
+    return dict.fromkeys(str(name) for names in pictures for name in names)
 
 
 def _layer(name: str) -> str:

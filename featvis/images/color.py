@@ -32,10 +32,7 @@ EDGE = 1e-3
 def color_matrix(
     channels: int, decorrelate: bool, device: torch.device, statistics: str | None = None
 ) -> Tensor | None:
-    """Return the matrix ``(C, C)`` from decorrelated channels to the image's, or None for identity.
-
-    Without a file of statistics only RGB is known; any other number of channels is left as it is.
-    """
+    """Return the matrix ``(C, C)`` to the image's channels; None: not RGB and without statistics."""
     if not decorrelate or (statistics is None and channels != 3):
         return None
     known: Any = RGB_FROM_DECORRELATED

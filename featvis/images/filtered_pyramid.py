@@ -15,8 +15,7 @@ from featvis.images.levels import draw_levels, level_sizes, resizing, sum_levels
 from featvis.spec.options import AtLeastOne, Positive, Size, Statistics
 from featvis.spec.register import part
 
-LEFT_OUT = 0.005
-"""How much of the filter, by its root mean square, may be left out."""
+LEFT_OUT = 0.005  # How much of the filter, by its root mean square, may be left out
 
 
 @part("filtered_pyramid")

@@ -51,10 +51,8 @@ class GeneratorImage(ImageSpace):
 
     def __post_init__(self) -> None:
         if self.generator not in _KEPT:
-            raise RecipeError(
-                f"the recipe's generator {self.generator} is a module; give it to fv.generator_image(module, "
-                "latent=...) in this program first"
-            )
+            hint = "give it to fv.generator_image(module, latent=...) in this program first"
+            raise RecipeError(f"the recipe's generator {self.generator} is a module; {hint}")
         if self.high <= self.low:
             raise RecipeError(f"a generator's range is from low to high, got {self.low} and {self.high}")
         channels, height, width = _KEPT[self.generator][1]

@@ -98,14 +98,10 @@ class PhaseImage(ColoredImage):
 class _Waves:
     """The independent waves of a canvas; bins are numbered row by row."""
 
-    magnitudes: Tensor
-    """``(C, n)``."""
-    where: Tensor
-    """``(n,)``: the bin of each wave."""
-    mirrors: Tensor
-    """Bins that hold the conjugate of another."""
-    mirrored: Tensor
-    """The wave that each of them mirrors."""
+    magnitudes: Tensor  # ``(C, n)``
+    where: Tensor  # ``(n,)``: the bin of each wave
+    mirrors: Tensor  # Bins that hold the conjugate of another
+    mirrored: Tensor  # The wave that each of them mirrors
 
 
 @lru_cache(maxsize=16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from featvis.images.base import ImageSpace, Parameters
 from featvis.images.color import ColoredImage
@@ -43,10 +44,8 @@ class PixelImage(ColoredImage):
 
     def grow(self, parameters: Parameters, larger: ImageSpace) -> Parameters:
         """Resize bicubically, centre on centre."""
-        resized = torch.nn.functional.interpolate(
-            parameters["pixels"], larger.canvas, mode="bicubic", align_corners=False
-        )
-        return {"pixels": resized}
+        pixels = parameters["pixels"]
+        return {"pixels": functional.interpolate(pixels, larger.canvas, mode="bicubic", align_corners=False)}
 
     def decode_raw(self, parameters: Parameters) -> Tensor:  # noqa: D102
         return parameters["pixels"]

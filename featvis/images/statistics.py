@@ -17,8 +17,7 @@ from featvis.errors import OutputError, RecipeError
 from featvis.files import write_whole
 from featvis.spec.options import PIN
 
-FORMAT = "image statistics 1"
-"""Another number where the same photographs would give other values."""
+FORMAT = "image statistics 1"  # Another number where the same photographs would give other values
 
 Numbers = NDArray[np.float64]
 

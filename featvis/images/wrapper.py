@@ -19,8 +19,7 @@ _Self = TypeVar("_Self", bound="Wrapper")
 _HANDED_ON = ("fits", "starts_grey", "true_gradient", "any_size", "usual_rate", "smallest")
 """What a wrapper says of itself as the inner space does."""
 
-INNER = "inner."
-"""Before the names of the inner space's parameters."""
+INNER = "inner."  # Before the names of the inner space's parameters
 
 
 class Wrapper(ImageSpace):
@@ -55,8 +54,7 @@ class Wrapper(ImageSpace):
         # What it adds itself cannot make pictures independent of each other again.
         object.__setattr__(self, "coupled", type(self).coupled or space.coupled)
 
-    within: ImageSpace
-    """The inner space, on this canvas."""
+    within: ImageSpace  # The inner space, on this canvas
 
     def fit(self, image: Tensor) -> Parameters:  # noqa: D102
         return self.begin(image, torch.Generator().manual_seed(0))
@@ -98,10 +96,9 @@ class Around(Wrapper):
     def grow(self, parameters: Parameters, larger: ImageSpace) -> Parameters:  # noqa: D102
         inner = larger.within if isinstance(larger, Around) else larger
         grown = self.within.grow(unprefixed(parameters, INNER), inner)
-        around = functional.interpolate(
-            parameters["around"], larger.canvas, mode="bilinear", align_corners=False
-        )
-        return {**prefixed(grown, INNER), "around": around}
+        around, canvas = parameters["around"], larger.canvas
+        around = functional.interpolate(around, canvas, mode="bilinear", align_corners=False)
+        return self._with(grown, around)
 
     def decode(self, parameters: Parameters) -> Tensor:  # noqa: D102
         around = hold(parameters["around"])

@@ -21,8 +21,7 @@ from featvis.pages.trace import make_trace
 from featvis.pages.words import MEANING, say_count, say_number
 
 STYLE, SCRIPT = "site/gallery.css", "site/gallery.js"
-THUMBNAIL = 128
-"""The longest side of a small picture, in pixels."""
+THUMBNAIL = 128  # The longest side of a small picture, in pixels
 _STRIP = 24
 _LARGE = 512
 _HERE = Path(__file__).parent
@@ -139,20 +138,14 @@ def _template(name: str) -> Any:
 
 
 def _around(items: Sequence[Any], place: int) -> dict[str, Any]:
-    return {
-        "previous": items[place - 1] if place else None,
-        "next": items[place + 1] if place + 1 < len(items) else None,
-    }
+    previous, following = items[place - 1] if place else None, [*items, None][place + 1]
+    return {"previous": previous, "next": following}
 
 
 def _linker(page: str) -> Callable[[str], str]:
     """Return the function that writes the address of a path as seen from a page."""
-    folder = posixpath.dirname(page)
-
-    def link(path: str) -> str:
-        return quote(posixpath.relpath(path, folder or "."), safe="/@,=+")
-
-    return link
+    folder = posixpath.dirname(page) or "."
+    return lambda path: quote(posixpath.relpath(path, folder), safe="/@,=+")
 
 
 def thumbnail_size(size: tuple[int, int] | None) -> tuple[int, int]:

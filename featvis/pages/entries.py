@@ -29,24 +29,18 @@ class Entry:
     key: str = ""
     score: float | None = None
     start_score: float | None = None
-    recipe: str = ""
-    """The id of its recipe."""
+    recipe: str = ""  # The id of its recipe
     steps: int | None = None
     seconds: float | None = None
-    status: str = "ok"
-    """``ok``, ``dead``, ``failed``, or ``missing``: there should be a file."""
+    status: str = "ok"  # ``ok``, ``dead``, ``failed``, or ``missing``: there should be a file
     reason: str = ""
     verdicts: tuple[str, ...] = ()
     attempt: int = 0
     variant: str = "picture"
-    trace: tuple[float, ...] = ()
-    """Scores over the run."""
-    stale: bool = False
-    """Made by an earlier recipe of the gallery's config."""
-    file: str | None = None
-    """Where the PNG lies below the folder; None if there is none to show."""
-    size: tuple[int, int] | None = None
-    """(height, width) in pixels, where known."""
+    trace: tuple[float, ...] = ()  # Scores over the run
+    stale: bool = False  # Made by an earlier recipe of the gallery's config
+    file: str | None = None  # Where the PNG lies below the folder; None if there is none to show
+    size: tuple[int, int] | None = None  # (height, width) in pixels, where known
 
     @property
     def where(self) -> str:

@@ -9,14 +9,13 @@ from typing import Any
 from featvis.errors import OutputError
 from featvis.files import clear_leftovers, write_whole
 from featvis.pages.compose import make_pages, thumbnail_size
-from featvis.pages.entries import CROP_SUFFIXES, PICTURE_SUFFIXES, Entry, read_path
+from featvis.pages.entries import CROP_SUFFIXES, PICTURE_SUFFIXES, Entry, read_list, read_path, read_table
 from featvis.pages.thumbnails import is_outdated, make_thumbnail, read_picture_size
 from featvis.results.manifest import MANIFEST, read_manifest
 from featvis.results.store import remove_empty
 
 EXAMPLES = "examples.json"
-LIST = "site/pages.json"
-"""What write_pages wrote, and may therefore remove."""
+LIST = "site/pages.json"  # What write_pages wrote, and may therefore remove
 _GENERATOR = b'<meta name="generator" content="featvis">'
 _SUFFIXES = (".html", ".css", ".js", ".webp")
 
@@ -114,8 +113,7 @@ def _read_list(folder: Path) -> set[str]:
         loaded = json.loads((folder / LIST).read_text("utf-8"))
     except (OSError, ValueError):
         return set()
-    files = loaded.get("files") if isinstance(loaded, dict) else None
-    names = {read_path(name, _SUFFIXES) for name in files} if isinstance(files, list) else set()
+    names = {read_path(name, _SUFFIXES) for name in read_list(read_table(loaded).get("files"))}
     return {name for name in names if name is not None and _could_be_ours(name)}
 
 

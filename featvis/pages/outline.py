@@ -13,8 +13,7 @@ from featvis.results.manifest import picture_name
 from featvis.results.store import safe_name
 from featvis.spec.target import synonyms
 
-OBJECTIVES = "objectives"
-"""The folder of pictures that are of no unit."""
+OBJECTIVES = "objectives"  # The folder of pictures that are of no unit
 _TAKEN = (OBJECTIVES, "site", "examples")
 
 
@@ -24,8 +23,7 @@ class Unit:
 
     number: int | None
     entries: list[Entry]
-    page: str
-    """Where its page lies below the folder."""
+    page: str  # Where its page lies below the folder
 
     @property
     def lead(self) -> Entry:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 Levels = NDArray[np.uint8]
 
-WAITING_BYTES = 96 * 2**20
-"""How much may wait for others of its shape."""
+WAITING_BYTES = 96 * 2**20  # How much may wait for others of its shape
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,7 @@ class Batch:
 
     numbers: list[int]
     """The photographs' places in the listing; fewer than canvases where the batch was filled up."""
-    levels: Levels
-    """``(B, C, H, W)``."""
+    levels: Levels  # ``(B, C, H, W)``
 
 
 class Batches:

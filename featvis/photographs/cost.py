@@ -11,7 +11,7 @@ from pathlib import Path
 from featvis.errors import UserError
 from featvis.models.handle import ModelHandle
 from featvis.photographs.crops import write_crops
-from featvis.photographs.photos import Listing, quiet_decoders
+from featvis.photographs.photos import quiet_decoders
 from featvis.photographs.search import plan_search
 from featvis.photographs.stream import search_folder
 
@@ -34,10 +34,7 @@ def search_seconds(
     def take(number: int) -> float:
         # Spread over the folder, for one class's photographs may all be large.
         few = names if number >= len(names) else [names[i * len(names) // number] for i in range(number)]
-        return _pass(replace(search.listing, names=tuple(few)))
-
-    def _pass(listing: Listing) -> float:
-        began = time.perf_counter()
+        listing, began = replace(search.listing, names=tuple(few)), time.perf_counter()
         with quiet_decoders(), tempfile.TemporaryDirectory() as place:
             searched = search_folder(
                 model, listing, search.new, count=count, size=search.size, batch=_BATCH, say=None

@@ -24,10 +24,7 @@ def write_crops(
     channels: int,
     say: Callable[[str], None] | None = None,
 ) -> None:
-    """Cut the crops of a result's units, named relative to ``out``, from their photographs.
-
-    Where a photograph cannot be read any more, ``file`` becomes None.
-    """
+    """Cut the crops of a result's units, relative to ``out``; ``file`` is None without a photograph."""
     by_photo: dict[str, list[dict[str, Any]]] = {}
     for unit in units:
         for example in unit["examples"]:

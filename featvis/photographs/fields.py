@@ -12,8 +12,7 @@ from featvis.models.layers.receptive import Look, spread
 from featvis.photographs.framing import Interval, Size
 
 Activations = Callable[[Tensor], Mapping[str, Tensor]]
-Spans = tuple[Interval | None, Interval | None]
-"""Rows and columns; None where it is all of them."""
+Spans = tuple[Interval | None, Interval | None]  # Rows and columns; None where it is all of them
 
 _WIDEST_PERIOD = 256
 

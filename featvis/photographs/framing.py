@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Size = tuple[int, int]
-Interval = tuple[int, int]
-"""The first row (or column) and the one after the last."""
+Interval = tuple[int, int]  # The first row (or column) and the one after the last
 
 LONGEST = 4
 """A canvas is at most this many times as long as it is short; of a longer photograph the middle is shown."""

@@ -31,8 +31,7 @@ class Listing:
     """The files of a folder, sorted by relative path."""
 
     folder: Path
-    names: tuple[str, ...]
-    """Relative paths with forward slashes."""
+    names: tuple[str, ...]  # Relative paths with forward slashes
     fingerprint: str
     """SHA-256 of every file's relative path, size and time of last change in nanoseconds."""
 

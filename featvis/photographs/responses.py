@@ -14,8 +14,7 @@ from featvis.models.layers.receptive import grid_of
 GRIDDED = ("map", "map_last", "tokens")
 """The kinds of layers whose positions lie in rows and columns."""
 
-_ROW = 2**20
-"""A place is one number: the row times this, plus the column."""
+_ROW = 2**20  # A place is one number: the row times this, plus the column
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,7 @@ class Responses:
 
     values: Tensor
     """The largest activation over the map or the patch tokens; a vector's own; -inf where not finite."""
-    places: Tensor
-    """Where it was; -1 where there is no map."""
+    places: Tensor  # Where it was; -1 where there is no map
     scores: Tensor
     """The mean over the map or the patch tokens, as pictures are scored; NaN where not finite."""
 

@@ -16,8 +16,7 @@ from featvis.photographs.stream import search_folder
 from featvis.results.store import check_writable
 from featvis.spec.target import Request, expand
 
-_FORMAT = 1
-"""Another number where the same photographs would get other values."""
+_FORMAT = 1  # Another number where the same photographs would get other values
 
 
 def find_examples(
@@ -109,13 +108,10 @@ class SearchPlan:
     listing: Listing
     out: Path | None
     size: tuple[int, int]
-    about: dict[str, Any]
-    """Everything that values depend on."""
-    before: dict[str, Any] | None
-    """An earlier result that answers the same question."""
+    about: dict[str, Any]  # Everything that values depend on
+    before: dict[str, Any] | None  # An earlier result that answers the same question
     wanted: dict[str, list[int]]
-    new: dict[str, list[int]]
-    """Of the wanted units those that the earlier result lacks."""
+    new: dict[str, list[int]]  # Of the wanted units those that the earlier result lacks
 
 
 def plan_search(

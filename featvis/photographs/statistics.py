@@ -17,8 +17,7 @@ from featvis.photographs.photos import Listing, list_files, quiet_decoders, read
 
 Canvas = NDArray[np.float64]
 
-AHEAD = 8
-"""Photographs that are read while others are measured."""
+AHEAD = 8  # Photographs that are read while others are measured
 
 
 def image_statistics(

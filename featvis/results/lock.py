@@ -44,10 +44,8 @@ class FolderLock:
             self._lock.acquire()
             self._held = self._path.stat()
         except Timeout:
-            raise OutputError(
-                f"another command (process {self._holder()}) is writing to {self._folder}; "
-                "wait until it has ended, or end it"
-            ) from None
+            other = f"another command (process {self._holder()}) is writing to {self._folder}"
+            raise OutputError(f"{other}; wait until it has ended, or end it") from None
         except OSError as error:
             raise OutputError(f"cannot write to {self._folder}: {error.strerror or error}") from None
         with contextlib.suppress(OSError):  # a full disk: the lock holds, only its owner is not named

@@ -13,8 +13,7 @@ from featvis.version import __version__
 MANIFEST = "manifest.json"
 SNAPSHOT = re.compile(r"-step\d+\.png$")
 """How a picture stood on its way: beside it, and none itself."""
-VIEW = ".view.png"
-"""How the file ends that shows a picture which no screen shows as it is saved."""
+VIEW = ".view.png"  # How the file ends that shows a picture which no screen shows as it is saved
 _BESIDE = re.compile(rf"{SNAPSHOT.pattern}|-transparency\.png$|{re.escape(VIEW)}$")
 
 
@@ -35,10 +34,8 @@ def read_sound_manifest(folder: Path) -> dict[str, Any] | None:
     if not isinstance(loaded, dict):
         return None
     if _major(loaded.get("featvis")) not in (None, _major(__version__)):
-        raise OutputError(
-            f"{path} was written by featvis {loaded['featvis']}, this is {__version__}: use that version, "
-            "or delete the file and it is made anew from the pictures"
-        )
+        hint = "use that version, or delete the file and it is made anew from the pictures"
+        raise OutputError(f"{path} was written by featvis {loaded['featvis']}, this is {__version__}: {hint}")
     pictures = loaded.get("pictures")
     # One entry that is none of ours, and nothing in the file is trusted.
     if isinstance(pictures, list) and all(_is_entry(entry, folder) for entry in pictures):

@@ -21,8 +21,7 @@ from featvis.spec.recipe import recipe_id
 if TYPE_CHECKING:
     from torch import Tensor
 
-CHUNK = "featvis"
-"""The name of the PNG's text chunk."""
+CHUNK = "featvis"  # The name of the PNG's text chunk
 
 
 @dataclass

@@ -40,14 +40,9 @@ class Store:
     def __init__(self, folder: Path, *, model: str, weights: str, recipe: dict[str, Any]) -> None:
         """Open or begin a folder; OutputError if it cannot be written or is another network's."""
         self.folder = folder
-        self.top: dict[str, Any] = {
-            "featvis": __version__,
-            "model": model,
-            "weights": weights,
-            "recipe": recipe,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "recipes": {},
-        }
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        self.top: dict[str, Any] = {"featvis": __version__, "model": model, "weights": weights}
+        self.top |= {"recipe": recipe, "created": created, "recipes": {}}
         self.entries: dict[str, dict[str, Any]] = {}  # by name of the picture: target and seed
         self.notes: list[str] = []
         """What the user should know of the folder, each one line."""
@@ -66,10 +61,7 @@ class Store:
         self.adopt()
 
     def adopt(self) -> None:
-        """Enter pictures of this network that lie in the folder without an entry.
-
-        A process that is ended between a picture and the manifest leaves such files.
-        """
+        """Enter pictures of this network that lie in the folder without an entry, of an ended process."""
         from featvis.results.picture import load_picture
 
         known = {entry.get("file") for entry in self.entries.values()}
@@ -148,9 +140,8 @@ def made_with(
 def check_same_network(folder: Path, manifest: Mapping[str, Any], weights: str) -> None:
     """Raise OutputError for a folder that is another network's."""
     if manifest.get("pictures") and manifest.get("weights") != weights:
-        raise OutputError(
-            f"{folder} holds pictures of {manifest.get('model')!r} with other weights; choose another --out"
-        )
+        what = f"pictures of {manifest.get('model')!r} with other weights"
+        raise OutputError(f"{folder} holds {what}; choose another --out")
 
 
 class Place(Protocol):
@@ -226,12 +217,8 @@ def _write_beside(picture: Picture, path: Path) -> None:
 
 
 def _place(entry: dict[str, Any]) -> tuple[str, int, str, int]:
-    return (
-        str(entry.get("layer")),
-        entry["unit"] if isinstance(entry.get("unit"), int) else -1,
-        str(entry.get("target")),
-        int(entry.get("seed") or 0),
-    )
+    unit = entry["unit"] if isinstance(entry.get("unit"), int) else -1
+    return str(entry.get("layer")), unit, str(entry.get("target")), int(entry.get("seed") or 0)
 
 
 def _of_dead(entry: dict[str, Any], top: dict[str, Any]) -> Picture:

@@ -10,8 +10,7 @@ from PIL import Image, ImageDraw
 
 _PAPER = (255, 255, 255)
 _LINES = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
-PLOT_HEIGHT = 64
-"""Rows of one signal's strip."""
+PLOT_HEIGHT = 64  # Rows of one signal's strip
 
 
 def has_own_view(levels: NDArray[np.uint8]) -> bool:

@@ -44,10 +44,8 @@ class Entry(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    about: str
-    """The first sentence of its docstring."""
-    more: tuple[str, ...] = ()
-    """The docstring's further paragraphs: what its options do."""
+    about: str  # The first sentence of its docstring
+    more: tuple[str, ...] = ()  # The docstring's further paragraphs: what its options do
     options: tuple[tuple[str, str, str], ...] = ()
     """Name, what it may be, default as a recipe would have it (empty: it must be given)."""
 

@@ -97,10 +97,9 @@ def _decorated(file: Path, changed: int, decorator: str) -> list[tuple[str, dict
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == decorator
         ]
     except (SyntaxError, ValueError, IndexError) as error:
-        raise UserError(
-            f"{file}: @{decorator} takes its name and keywords as literals, and so do the keyword parameters "
-            f"of its function ({type(error).__name__}: {' '.join(str(error).split())[:80]})"
-        ) from None
+        rule = "takes its name and keywords as literals, and so do the keyword parameters of its function"
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        raise UserError(f"{file}: @{decorator} {rule} ({cause})") from None
 
 
 def _options(node: ast.ClassDef | ast.FunctionDef, call: ast.Call) -> dict[str, Any]:

@@ -65,12 +65,9 @@ _Scheduled = Annotated[
     BeforeValidator(_as_schedule),
     PlainSerializer(_constant_as_number, return_type=Any),
 ]
-Schedule = _Scheduled[float]
-"""A number, or [start, end]: linear over the run."""
-PositiveSchedule = _Scheduled[NonNegative]
-"""A schedule of numbers that are not negative."""
-FractionSchedule = _Scheduled[Fraction]
-"""A schedule of numbers from 0 to 1."""
+Schedule = _Scheduled[float]  # A number, or [start, end]: linear over the run
+PositiveSchedule = _Scheduled[NonNegative]  # A schedule of numbers that are not negative
+FractionSchedule = _Scheduled[Fraction]  # A schedule of numbers from 0 to 1
 
 
 def _as_band(value: tuple[float, float]) -> tuple[float, float]:
@@ -129,8 +126,7 @@ Range = _Ranged[Positive]
 ``[[least, greatest], [least, greatest]]`` at its start and its end."""
 ShareRange = _Ranged[Annotated[float, Gt(0), Le(1)]]
 """A range, or a schedule of ranges, of shares above 0, up to 1."""
-AnyRange = _Ranged[NonNegative]
-"""A range, or a schedule of ranges, from 0 up."""
+AnyRange = _Ranged[NonNegative]  # A range, or a schedule of ranges, from 0 up
 
 Options = Annotated[dict[str, Any], BeforeValidator(lambda value: dict(value) if value == () else value)]
 """Options that are passed on to something else; a part with a field ``options`` takes any name for it."""

@@ -143,8 +143,7 @@ class VectorRequest:
     layers: tuple[str, ...]
     file: str
     key: str
-    rows: str
-    """Numbers and ranges as in an address; ``all`` if they were left out."""
+    rows: str  # Numbers and ranges as in an address; ``all`` if they were left out
 
 
 def parse_vectors(text: str) -> VectorRequest | None:

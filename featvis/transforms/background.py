@@ -11,12 +11,9 @@ from torch import Tensor
 from featvis.squash import squash
 from featvis.transforms.base import Size, Transform
 
-WAVES = 6
-"""The most waves of a background along a side."""
-FIELDS = 4
-"""One for all channels, and three that the channels take in turn."""
-COMMON, OWN = 0.8, 0.6
-"""Shares of the common and of a channel's own field: squares sum to 1."""
+WAVES = 6  # The most waves of a background along a side
+FIELDS = 4  # One for all channels, and three that the channels take in turn
+COMMON, OWN = 0.8, 0.6  # Shares of the common and of a channel's own field: squares sum to 1
 GRAY = 0.5
 
 

@@ -9,8 +9,7 @@ from featvis.spec.options import AnyRange
 from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform, drawn
 
-LEAST_SIGMA = 1e-3
-"""Stands for 0: the nearest pixel then weighs nothing."""
+LEAST_SIGMA = 1e-3  # Stands for 0: the nearest pixel then weighs nothing
 
 
 @part("blur")

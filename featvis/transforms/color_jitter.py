@@ -12,8 +12,7 @@ from featvis.spec.options import FractionSchedule, PositiveSchedule
 from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform, between
 
-LUMA = (0.2989, 0.587, 0.114)
-"""ITU-R BT.601, as torchvision rounds it."""
+LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision rounds it
 MOST_CHANNELS = 4
 
 

@@ -38,10 +38,8 @@ class Crop(Transform):
     def check(self, canvas: Size, shown_size: Size) -> None:  # noqa: D102
         edge = min(largest_box(canvas, shown_size))
         if self.pixels > edge:
-            raise CanvasError(
-                f"crop: a box of {self.pixels} pixels does not fit the canvas {canvas[0]}x{canvas[1]}; "
-                f"at most {int(edge)}"
-            )
+            problem = f"a box of {self.pixels} pixels does not fit the canvas {canvas[0]}x{canvas[1]}"
+            raise CanvasError(f"crop: {problem}; at most {int(edge)}")
 
     def prepare(self, uniform: Tensor, progress: Tensor, canvas: Size, shown_size: Size) -> Tensor:
         """Return affine maps ``(lanes, steps, 6)`` as ``grid_sample`` wants them (columns first)."""

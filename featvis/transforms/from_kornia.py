@@ -16,8 +16,7 @@ from featvis.spec.options import Options
 from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform
 
-SEEDS = 1 << 24
-"""As many as a float32 tells apart."""
+SEEDS = 1 << 24  # As many as a float32 tells apart
 
 
 @part("kornia")
@@ -81,10 +80,9 @@ class Kornia(Transform):
                     raise self._refused(error) from None
         changed = torch.cat(shown)
         if changed.shape != images.shape:
-            raise RecipeError(
-                f"kornia: {self.augmentation} turns {tuple(images.shape)} into {tuple(changed.shape)}; "
-                "a transform of a list keeps their size (crop and warp resize)"
-            )
+            change = f"{self.augmentation} turns {tuple(images.shape)} into {tuple(changed.shape)}"
+            hint = "a transform of a list keeps their size (crop and warp resize)"
+            raise RecipeError(f"kornia: {change}; {hint}")
         return changed
 
 
