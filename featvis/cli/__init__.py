@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     from featvis.errors import FeatvisError, FeatvisWarning
 
+    if sys.flags.optimize > 1:
+        return _fail("the command line reads its options from docstrings; run Python without -OO")
     # Large pages: a step allocates and frees the same big tensors, and without them the kernel's page
     # faults took a fifth of it. Must be set before torch allocates; the process is our own.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

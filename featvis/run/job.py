@@ -128,8 +128,8 @@ def picture_of(
     """Return a finished picture of what was wanted.
 
     ``levels`` are ``(C, H, W)`` as they are saved, ``scores`` those of the start and of the picture,
-    ``gradient`` the largest derivative of the score by a pixel: if it is 0 and the score has not risen, the
-    unit is dead. ``taken`` are the steps, if that may be less than the recipe's; ``stopped``, by somebody's wish.
+    ``gradient`` the largest derivative of the score by a pixel: if it is 0 and the score has not risen,
+    the unit is dead. ``taken`` are the steps, if that may be less than the recipe's.
     """
     dead = gradient == 0 and scores[1] <= scores[0]
     return Picture(

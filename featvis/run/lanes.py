@@ -40,10 +40,10 @@ CHECK = 8
 def run_lanes(
     wanted: Sequence[Wanted], model: ModelHandle, weights: str, watch: Watch | None = None
 ) -> Iterator[tuple[Wanted, Picture]]:
-    """Render pictures of one recipe with ``patience`` and yield each as soon as it is finished.
+    """Render pictures of one recipe with ``patience``; yield each as soon as it is finished.
 
-    A picture stops by its own scores alone, so it does not depend on its mates here either. ``watch`` hears of
-    the steps of all lanes, counted together.
+    A picture stops by its own scores alone, so it does not depend on its mates here either. ``watch`` hears
+    of the steps of all lanes, counted together.
 
     Raises:
         Interrupted: at Ctrl-C, with the pictures under way as they stand.

@@ -142,6 +142,6 @@ def test_the_recipe_has_the_papers_start_optimizer_steps_and_noise():
 
 @pytest.mark.slow
 def test_the_recipe_finds_what_a_class_looks_for(lite0):
-    options = {"recipe": "maco", "size": 128, "steps": 100, "lanes": 2}
+    options = {"recipe": "maco", "size": 128, "steps": 160, "lanes": 2}
     for picture in fv.render(lite0, ["classifier:340", "classifier:292"], **options):
         assert picture.score > picture.start_score + 5
