@@ -183,7 +183,7 @@ def test_ctrl_c_leaves_finished_pictures_and_says_how_to_go_on(tmp_path):
         "--size",
         "64",
         "--steps",
-        "40",
+        "160",
         "--lanes",
         "4",
         "--out",
