@@ -183,7 +183,7 @@ def test_ctrl_c_leaves_finished_pictures_and_says_how_to_go_on(tmp_path):
         "--size",
         "64",
         "--steps",
-        "160",
+        "40",
         "--lanes",
         "4",
         "--out",
@@ -195,6 +195,8 @@ def test_ctrl_c_leaves_finished_pictures_and_says_how_to_go_on(tmp_path):
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # Tests that a script runs in the background would hand down that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 90
     while not list((tmp_path / "blocks.1").glob("0*.png")) and time.monotonic() < deadline:
