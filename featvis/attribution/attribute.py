@@ -18,19 +18,20 @@ from featvis.attribution.measure import deletion_insertion, rank_correlation, si
 from featvis.attribution.register import Outcome, check_options, find_method, methods
 from featvis.attribution.result import Attribution
 from featvis.attribution.sanity import randomized
-from featvis.attribution.scoring import Wish, find_target, scored
+from featvis.attribution.scoring import find_target, scored
 from featvis.errors import CanvasError, FeatvisWarning, OutputError, TargetError
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective
 from featvis.photographs.framing import frame_middle, frame_whole
 from featvis.photographs.photos import read_photo, resampling
+from featvis.plan.make import AnyTarget
 from featvis.results.picture import to_levels
 
 
 def attribute(
     model: ModelHandle,
     photo: str | Path | Tensor,
-    target: Wish,
+    target: AnyTarget,
     method: str = "saliency",
     *,
     size: int | tuple[int, int] | None = None,

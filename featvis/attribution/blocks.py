@@ -20,9 +20,10 @@ from torch import Tensor
 
 from featvis.attribution.attribute import photo_levels
 from featvis.attribution.result import Attribution
-from featvis.attribution.scoring import Wish, find_target, scored
+from featvis.attribution.scoring import find_target, scored
 from featvis.errors import OutputError, TargetError
 from featvis.models.handle import ModelHandle
+from featvis.plan.make import AnyTarget
 from featvis.results.manifest import read_manifest
 from featvis.results.sheets import make_sheet
 
@@ -130,7 +131,7 @@ class Blocks:
 def find_blocks(
     model: ModelHandle,
     photo: str | Path | Tensor,
-    target: Wish,
+    target: AnyTarget,
     layer: str,
     *,
     size: int | tuple[int, int] | None = None,

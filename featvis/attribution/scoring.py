@@ -13,9 +13,8 @@ from featvis.models.borrow.tap import Tap
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective, Sum
 from featvis.objectives.unit import of_target
+from featvis.plan.make import AnyTarget
 from featvis.spec.target import Target, expand, parse_request
-
-Wish = str | Target | Objective
 
 
 class Score:
@@ -48,23 +47,23 @@ def scored(
         yield Score(model, tap, objective)
 
 
-def find_target(model: ModelHandle, wish: Wish, size: tuple[int, int]) -> tuple[Objective, str]:
-    """Return the one objective that a wish names, bound at a canvas, and its name."""
+def find_target(model: ModelHandle, target: AnyTarget, size: tuple[int, int]) -> tuple[Objective, str]:
+    """Return the one objective that a target names, bound at a canvas, and its name."""
     network = model.at(size)
-    if isinstance(wish, str):
-        request = parse_request(wish)
+    if isinstance(target, str):
+        request = parse_request(target)
         info = network.layer(request.layer)
         targets = expand(request, info.units, info.labels)
         if len(targets) != 1:
             raise TargetError(
-                f"{wish!r} names {len(targets)} units; an attribution is of one, for instance {targets[0]}"
+                f"{target!r} names {len(targets)} units; an attribution is of one, for instance {targets[0]}"
             )
-        wish = targets[0]
-    if isinstance(wish, Target):
-        return of_target(wish).bind(network), str(wish)
-    if not isinstance(wish, Objective):
-        raise TargetError(f"a target is an address or an objective, got {type(wish).__name__}")
-    bound = wish.bind(network)
+        target = targets[0]
+    if isinstance(target, Target):
+        return of_target(target).bind(network), str(target)
+    if not isinstance(target, Objective):
+        raise TargetError(f"a target is an address or an objective, got {type(target).__name__}")
+    bound = target.bind(network)
     terms = [term for _, term in bound.terms] if isinstance(bound, Sum) else [bound]
     if any(term.coupled for term in terms):
         raise TargetError(f"{bound.describe()} scores pictures by each other; there is one photograph here")

@@ -177,6 +177,7 @@ class Lanes:
             chain.redraw(lane, own)
         if self._pixel_gradients is not None:
             self._pixel_gradients.forget(lane)
+        assert isinstance(self.move, LaneMover)  # only with patience are lanes refilled
         self.move.forget(lane)
 
     def grown(self, space: ImageSpace, finer: Parameters) -> Parameters:
@@ -262,6 +263,8 @@ def climb(
         lanes = Lanes(stage_space, recipe, streams, transforms, parameters, stage, pixel_gradients)
         if smaller is not None:
             grow = partial(smaller.space.grow, larger=stage_space)
+            assert isinstance(lanes.move, BatchMover)  # with patience there is one canvas
+            assert isinstance(smaller.move, BatchMover)
             lanes.move.carry(smaller.move, smaller.parameters, lanes.parameters, grow)
         yield from lanes.climb(model, objective)
         smaller = lanes

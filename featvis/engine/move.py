@@ -53,16 +53,6 @@ class Mover(ABC):
         return self.reached if self._average is None else self._average.values
 
     @abstractmethod
-    def forget(self, lane: int) -> None:
-        """Begin anew in a lane, whose parameters are those of another picture."""
-
-    @abstractmethod
-    def carry(
-        self, old: Mover, before: Parameters, after: Parameters, grow: Callable[[Parameters], Parameters]
-    ) -> None:
-        """Take over what an optimizer remembers of a smaller canvas; a line search begins anew."""
-
-    @abstractmethod
     def _draws_change(self, step: int | Tensor) -> Tensor | bool:
         """Whether the next step has other draws, for all lanes or for each."""
 
@@ -91,13 +81,15 @@ class BatchMover(Mover):
         if self._search is None:
             self._optimizer = make_optimizer(recipe, list(parameters.values()), capturable=capturable)
 
-    def forget(self, lane: int) -> None:  # noqa: D102
-        raise NotImplementedError("lanes that are moved together keep their pictures")
-
-    def carry(  # noqa: D102
-        self, old: Mover, before: Parameters, after: Parameters, grow: Callable[[Parameters], Parameters]
+    def carry(
+        self,
+        old: BatchMover,
+        before: Parameters,
+        after: Parameters,
+        grow: Callable[[Parameters], Parameters],
     ) -> None:
-        if isinstance(old, BatchMover) and self._optimizer is not None and old._optimizer is not None:
+        """Take over what an optimizer remembers of a smaller canvas; a line search begins anew."""
+        if self._optimizer is not None and old._optimizer is not None:
             carry_state(old._optimizer, before, self._optimizer, after, grow)
 
     def _draws_change(self, step: int | Tensor) -> bool:
@@ -131,18 +123,14 @@ class LaneMover(Mover):
         lanes = range(recipe.lanes) if self._search is None else ()
         self._optimizers = [self._optimizer(lane) for lane in lanes]
 
-    def forget(self, lane: int) -> None:  # noqa: D102
+    def forget(self, lane: int) -> None:
+        """Begin anew in a lane, whose parameters are those of another picture."""
         if self._average is not None:
             self._average.forget(lane)
         if self._search is not None:
             self._search.forget(lane)
         else:
             self._optimizers[lane] = self._optimizer(lane)
-
-    def carry(  # noqa: D102
-        self, old: Mover, before: Parameters, after: Parameters, grow: Callable[[Parameters], Parameters]
-    ) -> None:
-        raise NotImplementedError("a picture that may stop early has one canvas")
 
     def _draws_change(self, step: int | Tensor) -> Tensor:
         changes = [(taken + 1) % held(self._recipe) == 0 for taken in self._taken]
