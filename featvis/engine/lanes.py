@@ -9,8 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from featvis.devices import is_gpu
 from featvis.engine.look import Evaluate, Stream, opened, streams_of_passes
 from featvis.engine.move import BatchMover, LaneMover, Mover
+from featvis.engine.record import recorder_for
 from featvis.engine.replay import REPLAYED, WARM_UP, Replaying, Take
 from featvis.engine.transparency import PixelGradients
 from featvis.errors import CanvasError
@@ -41,8 +43,12 @@ class Step:
         scores: Tensor,
         space: ImageSpace,
         parameters: Parameters | Callable[[], Parameters],
+        *,
+        replayed: bool = False,
     ) -> None:
         self.number = number
+        self.replayed = replayed
+        """Whether a GPU replayed it, and the host did not take it operation by operation."""
         self.scores = scores
         """``(lanes,)``, of the transformed images, before this step moved them."""
         self._space, self._parameters = space, parameters
@@ -91,6 +97,8 @@ class Lanes:
         parameters: Parameters,
         stage: Stage,
         pixel_gradients: PixelGradients | None = None,
+        *,
+        replays: bool = True,
     ) -> None:
         """Begin at the parameters as they are, each ``(lanes, …)``; they are moved in place.
 
@@ -119,11 +127,15 @@ class Lanes:
             for streams_of_pass in passes
         ]
         self._device = device
-        self._replays = device.type == "cuda" and not recipe.patience and recipe.optimizer in REPLAYED
+        self._replayable = space.replayable and all(one.replayable for one in self._transforms)
+        fits = replays and self._replayable and not recipe.patience and recipe.optimizer in REPLAYED
+        self._recorder = recorder_for(device) if fits else None
+        self._replaying: Replaying | None = None
+        self._replayed = 0
         self.move: Mover = (
             LaneMover(self.parameters, recipe, self.taken)
             if recipe.patience
-            else BatchMover(self.parameters, recipe, capturable=self._replays)
+            else BatchMover(self.parameters, recipe, capturable=self._recorder is not None and is_gpu(device))
         )
         self._pixel_gradients = pixel_gradients
         self._decode: Callable[[Parameters], Tensor] = space.decode
@@ -154,7 +166,9 @@ class Lanes:
                 move(score, step)  # parameters follow their gradients, which are cleared
                 return score
 
-            take_step = self._recorded(compute)  # on a GPU recorded once, then replayed; else as it is
+            take_step = self._recorded(
+                compute, model, objective
+            )  # on a GPU recorded once, then replayed; else as it is
             while max(self.taken) < self.stage.last:  # the steps that each lane has taken
                 with self._waking():  # in the first steps, dead ReLUs pass gradients
                     score = take_step(self._step())
@@ -192,10 +206,33 @@ class Lanes:
         moved = bool(self._transforms)
         return opened(model, objective, self._chains, self.recipe, self.stage.size, moved=moved)
 
-    def _recorded(self, compute: Take) -> Take:
-        if not self._replays:
+    def _recorded(self, compute: Take, model: ModelHandle, objective: Objective) -> Take:
+        if self._recorder is None or not objective.replayable:
             return compute
-        return Replaying(compute, max(self.stage.first + WARM_UP, self.recipe.redirect_steps), self._device)
+        self._replaying = Replaying(
+            compute,
+            # The steps that wake dead units are other steps; what is recorded must have run itself.
+            max(self.stage.first, self.recipe.redirect_steps) + WARM_UP,
+            self._recorder,
+            self._device,
+            parameters=list(self.parameters.values()),
+            state=self._state,
+            kind=(
+                str(self._device),
+                model.name,
+                type(model.module),
+                objective.layers,
+                objective.kind(),
+                self.recipe.model_dump_json(),
+                self.stage,
+            ),
+            precision=self.recipe.precision,
+        )
+        return self._replaying
+
+    def _state(self) -> list[Tensor]:
+        gathered = self._pixel_gradients.sums if self._pixel_gradients is not None else None
+        return [*self.move.state(), *([] if gathered is None else [gathered])]
 
     def _step(self) -> int | Tensor:
         """The number of the step: one for all lanes, or each lane's own on the device."""
@@ -213,7 +250,9 @@ class Lanes:
         # In place, for the mover looks at the same counts.
         self.taken[:] = [taken + 1 for taken in self.taken]
         self._number += 1
-        return Step(self._number - 1, scores, self.space, self.move.current)
+        replayed = self._replaying is not None and self._replaying.replayed > self._replayed
+        self._replayed += replayed
+        return Step(self._number - 1, scores, self.space, self.move.current, replayed=replayed)
 
 
 def climb(
@@ -227,6 +266,7 @@ def climb(
     start: Parameters | None = None,
     finer: Sequence[Parameters] = (),
     pixel_gradients: PixelGradients | None = None,
+    replays: bool = True,
 ) -> Generator[Step, None, None]:
     """Climb an objective by a recipe and yield each step; the model is given back on every way out.
 
@@ -242,6 +282,7 @@ def climb(
         finer: for each stage after the first, what is added to the parameters as its canvas is grown: the
             detail of a start image that the smaller canvas could not hold.
         pixel_gradients: gathers the gradient by each pixel; what is climbed does not depend on it.
+        replays: whether a GPU may record a step and replay it.
 
     Raises:
         CanvasError: the image space has other channels than the network.
@@ -260,7 +301,9 @@ def climb(
         stage_space = space.resized(stage.size)
         if smaller is not None:
             parameters = smaller.grown(stage_space, finer[place - 1] if finer else {})
-        lanes = Lanes(stage_space, recipe, streams, transforms, parameters, stage, pixel_gradients)
+        lanes = Lanes(
+            stage_space, recipe, streams, transforms, parameters, stage, pixel_gradients, replays=replays
+        )
         if smaller is not None:
             grow = partial(smaller.space.grow, larger=stage_space)
             assert isinstance(lanes.move, BatchMover)  # with patience there is one canvas

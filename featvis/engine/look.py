@@ -13,6 +13,7 @@ from featvis.engine.move import drawn_at
 from featvis.errors import RecipeError
 from featvis.models.borrow.smooth_pools import SmoothedPool
 from featvis.models.handle import ModelHandle
+from featvis.models.layers.window import Window
 from featvis.objectives.base import Objective
 from featvis.objectives.reference import References
 from featvis.objectives.shown import read
@@ -50,9 +51,7 @@ def opened(
     """
     size = recipe.input_size or canvas
     bound = objective.bind(model.at(size))
-    # A neuron needs no more of the canvas than it sees; lanes that are refilled have neurons that differ.
-    place = None if recipe.patience else bound.place()
-    window = None if place is None else model.window(*place, size)
+    window = window_of(bound, model, recipe, size)
     if window is not None:
         bound, size = bound.moved(window.position), window.size
     bound, only = gather_units(bound, model, recipe.lanes, size)
@@ -81,6 +80,15 @@ def opened(
     ):
         references = References(ready, canvas, recipe.lanes, model.device, moved=moved)
         yield [evaluation(chain) for chain in chains]
+
+
+def window_of(bound: Objective, model: ModelHandle, recipe: Recipe, size: tuple[int, int]) -> Window | None:
+    """Return the part of the canvas that a bound objective reads, if it is worth cutting out.
+
+    A neuron needs no more of the canvas than it sees; lanes that are refilled have neurons that differ.
+    """
+    place = None if recipe.patience else bound.place()
+    return None if place is None else model.window(*place, size)
 
 
 def gather_units(

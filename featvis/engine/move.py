@@ -52,6 +52,23 @@ class Mover(ABC):
         """Return what the pictures are decoded from: what has been reached, or the average of it."""
         return self.reached if self._average is None else self._average.values
 
+    def state(self) -> list[Tensor]:
+        """Return every tensor that a step changes: parameters, the optimizers' memory, the average."""
+        remembered = [
+            value
+            for optimizer in self.optimizers
+            for state in optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, Tensor)
+        ]
+        averaged = self._average.state if self._average is not None else []
+        return [*self._parameters.values(), *remembered, *averaged]
+
+    @property
+    @abstractmethod
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """The optimizers that take the steps; none with a line search."""
+
     @abstractmethod
     def _draws_change(self, step: int | Tensor) -> Tensor | bool:
         """Whether the next step has other draws, for all lanes or for each."""
@@ -92,6 +109,10 @@ class BatchMover(Mover):
         if self._optimizer is not None and old._optimizer is not None:
             carry_state(old._optimizer, before, self._optimizer, after, grow)
 
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:  # noqa: D102
+        return [] if self._optimizer is None else [self._optimizer]
+
     def _draws_change(self, step: int | Tensor) -> bool:
         return (int(step) + 1) % held(self._recipe) == 0
 
@@ -131,6 +152,10 @@ class LaneMover(Mover):
             self._search.forget(lane)
         else:
             self._optimizers[lane] = self._optimizer(lane)
+
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:  # noqa: D102
+        return self._optimizers
 
     def _draws_change(self, step: int | Tensor) -> Tensor:
         changes = [(taken + 1) % held(self._recipe) == 0 for taken in self._taken]
@@ -221,6 +246,11 @@ class Average:
         for value in self._sums.values():
             value[lane] = 0.0
         self._weights[lane] = self._taken[lane] = 0.0
+
+    @property
+    def state(self) -> list[Tensor]:
+        """The tensors that a step changes."""
+        return [*self._sums.values(), self._weights, self._taken]
 
     @property
     def values(self) -> Parameters:

@@ -21,14 +21,17 @@ def make_optimizer(
     ``capturable`` is for a step that is recorded once and replayed: rate and step count live on the device.
     """
     betas = (recipe.momentum, recipe.second_momentum)
-    learning_rate: Any = recipe.learning_rate
+    kind: Any = {"adam": torch.optim.Adam, "nadam": torch.optim.NAdam}.get(recipe.optimizer)
+    if kind is None:
+        return torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
+    options = {"fused": True} if recipe.optimizer == "adam" else {}
+    optimizer: torch.optim.Optimizer = kind(
+        parameters, lr=recipe.learning_rate, betas=betas, capturable=capturable, **options
+    )
     if capturable:
-        learning_rate = torch.tensor(recipe.learning_rate, device=parameters[0].device)
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=learning_rate, betas=betas, fused=True, capturable=capturable)
-    if recipe.optimizer == "nadam":
-        return torch.optim.NAdam(parameters, lr=learning_rate, betas=betas, capturable=capturable)
-    return torch.optim.SGD(parameters, lr=learning_rate, momentum=recipe.momentum, fused=True)
+        for group in optimizer.param_groups:  # afterwards: PyTorch would read it back to check it
+            group["lr"] = torch.tensor(recipe.learning_rate, device=parameters[0].device)
+    return optimizer
 
 
 def rate(schedule: str, step: int, steps: int) -> float:

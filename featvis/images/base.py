@@ -59,6 +59,8 @@ class ImageSpace(ABC):
     """The least that the longer side of a canvas may be."""
     coupled: ClassVar[bool] = False
     """Whether a picture depends on its batch-mates (by design, as in shared)."""
+    replayable: ClassVar[bool] = True
+    """Whether a GPU may record a step of it; one that waits for the device says here that it may not."""
     held: frozenset[str] = frozenset()
     """Names of parameters that are kept with the picture but not learned: their gradient is zero."""
 

@@ -16,7 +16,7 @@ from featvis.spec import register
 
 _Self = TypeVar("_Self", bound="Wrapper")
 
-_HANDED_ON = ("fits", "starts_grey", "true_gradient", "any_size", "usual_rate", "smallest")
+_HANDED_ON = ("fits", "starts_grey", "true_gradient", "any_size", "usual_rate", "smallest", "replayable")
 """What a wrapper says of itself as the inner space does."""
 
 INNER = "inner."  # Before the names of the inner space's parameters

@@ -6,13 +6,14 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from featvis.devices import full_precision, repeatable
 from featvis.errors import CanvasError, ModelError
 from featvis.models.borrow.fold import Pair, foldable
 from featvis.models.borrow.gather import can_gather
@@ -173,11 +174,11 @@ class ModelHandle:
             info = network.find(name.removeprefix(MOMENTS_OF))
             calls[name] = info.calls
         fold = foldable(self._trusted_pairs(), self.module, layers)
-        # The same bits twice on one GPU; TensorFloat-32 in convolutions, as PyTorch allows by default.
-        same = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True)
         with (
-            same if self.device.type == "cuda" else nullcontext(),
-            borrowed(self.module, channels_last=True, fold=fold, cheaper=cheaper, only=only),
+            repeatable(self.device),
+            borrowed(
+                self.module, channels_last=True, fold=fold, cheaper=cheaper, only=only, precision=precision
+            ),
         ):
             yield Tap(self.module, calls, self.mean, self.std, precision, fold, signal=self.signal)
 
@@ -203,7 +204,8 @@ class ModelHandle:
                     yield lambda images: activations(images)[layer]
 
             info = self.at(size).find(layer)
-            self._windows[asked] = find_window(info, position, size, self.channels, tap, self.device)
+            with full_precision(self.device):
+                self._windows[asked] = find_window(info, position, size, self.channels, tap, self.device)
         return self._windows[asked]
 
     def copy(self, module: nn.Module | None = None, device: str | torch.device | None = None) -> Self:
@@ -217,6 +219,15 @@ class ModelHandle:
             other.module.to(device)
         other.unit_axes = dict(self.unit_axes)
         other._forget()
+        if module is None:
+            # What was found out of these very modules, as names and numbers, holds for a copy of them. Found
+            # out anew on another device it might come out otherwise, and with it a picture's last bits.
+            other._pairs = list(self._trusted_pairs()) if device is not None else self._pairs
+            other._windows = dict(self._windows)
+            for size, network in self._networks.items():
+                other._networks[size] = NetworkAt(
+                    self.name, other.module, size, network.layers, self.missing, partial(other._read, size)
+                )
         return other
 
     def _forget(self) -> None:
@@ -268,7 +279,8 @@ class ModelHandle:
     def _trusted_pairs(self) -> list[Pair]:
         """The convolutions that a BatchNorm can be folded into: measured once, and checked by the output."""
         if self._pairs is None:
-            self._pairs = trusted_pairs(self._plain, self.input_size)
+            with full_precision(self.device):
+                self._pairs = trusted_pairs(self._plain, self.input_size)
         return self._pairs
 
     def __repr__(self) -> str:

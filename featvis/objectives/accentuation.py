@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -26,6 +24,7 @@ class Accentuation(Composite):
     """
 
     reads_shown = True
+    constants = ("_resized",)
 
     def __init__(self, climbed: Objective, photograph: Tensor, weight: float, layer: str | None) -> None:
         self.photograph, self.weight, self.layer = photograph, weight, layer
@@ -36,12 +35,7 @@ class Accentuation(Composite):
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         info = network.layer(self.layer) if self.layer else None
-        return copy_with(super().bind(network), _info=info, _resized=None)
-
-    @contextmanager
-    def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:  # noqa: D102
-        with super().opened(device, precision) as ready:
-            yield copy_with(ready, _resized=self.photograph[None].to(device))
+        return copy_with(super().bind(network), _info=info, _resized=self.photograph[None])
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         shown = require_shown(activations, self)

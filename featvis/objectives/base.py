@@ -38,6 +38,10 @@ class Objective(ABC):
     """Whether it looks at what the network is shown itself, so that its activations are a :class:`Shown`."""
     coupled: bool = False
     """Whether a picture's score depends on its batch-mates (by design, as in diversity)."""
+    constants: tuple[str, ...] = ()
+    """Names of attributes that hold tensors, or mappings to tensors, that a run computes with."""
+    replayable: bool = True
+    """Whether a GPU may record a step of it; one that waits for the device says here that it may not."""
     references: Mapping[str, Tensor] = MappingProxyType({})
     """Photographs ``(1, C, H, W)`` that a bound objective compares with, by digest; the transforms move them
     as they move the image, and :func:`~featvis.objectives.shown.under_reference` says where their
@@ -75,7 +79,27 @@ class Objective(ABC):
     @contextmanager
     def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:
         """Hold whatever this bound objective needs besides the network that is climbed, for a run."""
-        yield self
+        yield self.on(device)
+
+    def on(self, device: torch.device) -> Self:
+        """Return this objective with its own tensors (see :attr:`constants`) on a device.
+
+        Another object: workers on several devices share the one that was asked for.
+        """
+        if not self.constants:
+            return self
+        return copy_with(self, **{name: _to(getattr(self, name), device) for name in self.constants})
+
+    def kind(self) -> tuple[object, ...]:
+        """Return what objectives have in common whose steps are the same operations on other numbers."""
+        return (f"{type(self).__module__}.{type(self).__qualname__}",)
+
+    def replicated(self, device: torch.device, networks: dict[int, Any]) -> Objective:
+        """Return this objective for a worker on another device, where it borrows networks of its own.
+
+        ``networks`` are the worker's copies by the original's ``id``; what is missing is added.
+        """
+        return self
 
     def place(self) -> tuple[str, tuple[int, int]] | None:
         """Return the layer and the one position of its map that alone is read, or None."""
@@ -182,6 +206,7 @@ class Composite(Objective):
         self.layers = tuple(dict.fromkeys((*read, *self.own_layers)))
         self.reads_shown = kind.reads_shown or any(objective.reads_shown for objective in inner)
         self.coupled = kind.coupled or any(objective.coupled for objective in inner)
+        self.replayable = kind.replayable and all(objective.replayable for objective in inner)
         self.references = {
             digest: photograph for objective in inner for digest, photograph in objective.references.items()
         }
@@ -201,7 +226,16 @@ class Composite(Objective):
     @contextmanager
     def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:  # noqa: D102
         with ExitStack() as held:
-            yield self._change(lambda objective: held.enter_context(objective.opened(device, precision)))
+            ready = self._change(lambda objective: held.enter_context(objective.opened(device, precision)))
+            yield ready.on(device)
+
+    def kind(self) -> tuple[object, ...]:  # noqa: D102
+        return (*super().kind(), tuple(dict.fromkeys(objective.kind() for objective in self.inner)))
+
+    def replicated(self, device: torch.device, networks: dict[int, Any]) -> Objective:  # noqa: D102
+        inner = [objective.replicated(device, networks) for objective in self.inner]
+        same = all(new is old for new, old in zip(inner, self.inner, strict=True))
+        return self if same else self.with_inner(inner)
 
     def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
         # The part of the canvas that one position sees is enough for one reader only; who reads no layer
@@ -329,6 +363,14 @@ def copy_with(instance: _Kind, **changes: Any) -> _Kind:
     for key, value in changes.items():
         object.__setattr__(changed, key, value)
     return changed
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        return {key: _to(inner, device) for key, inner in value.items()}
+    return value
 
 
 def spread_over(layer: LayerInfo, activation: Tensor) -> Tensor:

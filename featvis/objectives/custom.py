@@ -24,6 +24,9 @@ class Custom(Objective):
             return self.function(activations, images)
         return self.function(activations)
 
+    def kind(self) -> tuple[object, ...]:  # noqa: D102
+        return (*super().kind(), id(self.function))
+
     def describe(self) -> str:  # noqa: D102
         return f"{self.name}({', '.join(self.layers)})"
 

@@ -18,6 +18,8 @@ from featvis.objectives.shown import Activations
 class Direction(Objective):
     """mean over positions of ⟨a, v⟩ · max(.1, cos(a, v))^p (Lucid); with p = 0 the plain inner product."""
 
+    constants = ("vectors",)
+
     def __init__(self, layer: str, vectors: Tensor, power: float = 0.0) -> None:
         self.layers = (layer,)
         self.vectors = vectors  # (1 or B, units)
@@ -35,9 +37,7 @@ class Direction(Objective):
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         info = self._bound(self._info)
         spread = spread_over(info, activations[self.layers[0]]).float()  # (B, units, positions)
-        if self.vectors.device != spread.device:
-            self.vectors = self.vectors.to(spread.device)
-        vectors = self.vectors.expand(spread.shape[0], -1)
+        vectors = self.vectors.to(spread.device).expand(spread.shape[0], -1)
         dot: Tensor = torch.einsum("bup,bu->bp", spread, vectors)
         if self.power == 0:
             return dot.mean(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -26,6 +27,7 @@ class Elsewhere(Composite):
         self.model = model
         self._tap: Callable[[Tensor], Activations] | None = None
         self._resize: Resize | None = None
+        self._laid_out: dict[tuple[tuple[int, int], int], References] = {}
         super().__init__([objective])
 
     def _follow(self) -> None:
@@ -44,21 +46,31 @@ class Elsewhere(Composite):
     # What is asked about layers, places and units is meant of the first network: this one has none there.
     beside, place, moved, gather = Objective.beside, Objective.place, Objective.moved, Objective.gather
 
+    def replicated(self, device: torch.device, networks: dict[int, ModelHandle]) -> Objective:  # noqa: D102
+        own = id(self.model.module)
+        if own not in networks:
+            networks[own] = self.model.copy(device=device)
+        (inner,) = (objective.replicated(device, networks) for objective in self.inner)
+        return copy_with(self.with_inner([inner]), model=networks[own])
+
     @contextmanager
     def opened(self, device: torch.device, precision: str = "float32") -> Iterator[Objective]:  # noqa: D102
-        if id(self.model.module) in _HELD:
+        # Of this thread: another worker's copy of the network is another network.
+        held: set[int] = _HELD.__dict__.setdefault("networks", set())
+        if id(self.model.module) in held:
             raise UserError(
                 f"{self.model.name} stands in two ensembles of one sum; give all of it to one fv.ensemble"
             )
-        _HELD.add(id(self.model.module))
+        held.add(id(self.model.module))
         try:
             with (
                 self.inner[0].opened(self.model.device, precision) as ready,
                 self.model.tap(ready.layers, precision=precision) as tap,
             ):
-                yield copy_with(self.with_inner([ready]), _tap=tap, _resize=Resize(self.model.input_size))
+                resize = Resize(self.model.input_size)
+                yield copy_with(self.with_inner([ready]), _tap=tap, _resize=resize, _laid_out={})
         finally:
-            _HELD.discard(id(self.model.module))
+            held.discard(id(self.model.module))
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         shown = require_shown(activations, self)
@@ -76,17 +88,23 @@ class Elsewhere(Composite):
             return self._resize(moved).to(self.model.device)
 
         own = read(self.inner[0], self._tap, images, transformed)
-        canvas, lanes = (images.shape[2], images.shape[3]), images.shape[0]
-        references = References(self.inner[0], canvas, lanes, images.device, moved=True)
-        own |= references.read(self._tap, transformed)
+        own |= self._photographs(images).read(self._tap, transformed)
         return self.inner[0](own, images).to(images.device)
+
+    def _photographs(self, images: Tensor) -> References:
+        canvas, lanes = (images.shape[2], images.shape[3]), images.shape[0]
+        if (canvas, lanes) not in self._laid_out:  # once, and not at every step
+            self._laid_out[canvas, lanes] = References(
+                self.inner[0], canvas, lanes, images.device, moved=True
+            )
+        return self._laid_out[canvas, lanes]
 
     def describe(self) -> str:  # noqa: D102
         return f"{self.model.name}#{self.model.fingerprint()[:12]}({self.inner[0].describe()})"
 
 
-_HELD: set[int] = set()
-"""The networks that an ensemble holds now: a network that is borrowed twice would be folded twice."""
+_HELD = threading.local()
+"""The networks that this thread's ensembles hold now: one that is borrowed twice would be folded twice."""
 
 
 def ensemble(*terms: tuple[ModelHandle, Objective] | tuple[ModelHandle, Objective, float]) -> Objective:

@@ -26,6 +26,8 @@ class Facet(Composite):
     is taken, as in the score of a finished picture, it is J alone.
     """
 
+    constants = ("probes",)
+
     def __init__(self, target: Objective, probes: Mapping[str, Tensor], strength: float) -> None:
         self.probes, self.strength = dict(probes), strength
         self.own_layers = tuple(probes)
@@ -60,10 +62,8 @@ class Facet(Composite):
                 raise UserError(
                     f"{self.describe()} does not depend on {name} here; render it in a run of its own"
                 )
-            if weights.device != values.device:
-                self.probes[name] = weights = weights.to(values.device)
             info = self._infos[name]
-            towards = spread_over(info, gradient).float().clamp(min=0) * weights[:, None]
+            towards = spread_over(info, gradient).float().clamp(min=0) * weights.to(values.device)[:, None]
             answers = (spread_over(info, values).float() * towards).sum((1, 2))
             total = total + SHARE / len(read) * self.strength * answers
         return total

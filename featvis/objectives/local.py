@@ -22,6 +22,8 @@ Window = tuple[int, int, int, int]
 class Local(Objective):
     """mean over a window of ⟨a, w⟩ · max(.1, cos(a, w))^p, with a weight for each unit."""
 
+    constants = ("_vector",)
+
     def __init__(
         self,
         layer: str,
@@ -74,10 +76,9 @@ class Local(Objective):
             activation = activation[:, :, row : row + rows, column : column + columns]
         elif activation.dim() == 3:
             activation = activation[:, :, info.prefix :]
-        if self._vector.device != activation.device:
-            self._vector = self._vector.to(activation.device)
+        vector = self._vector.to(activation.device)
         spread = activation.float().flatten(2) if activation.dim() > 2 else activation.float()[:, :, None]
-        return dot_times_cosine(spread, self._vector[None, :, None], self.power, 1).mean(1)
+        return dot_times_cosine(spread, vector[None, :, None], self.power, 1).mean(1)
 
     def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
         known = self.position is not None and self.position != MIDDLE

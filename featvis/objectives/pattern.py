@@ -35,6 +35,8 @@ class Pattern(Objective):
     - the pattern as one vector (``whole`` true): ⟨A, V⟩ · max(.1, cos(A, V))^p, one cosine for each picture.
     """
 
+    constants = ("patterns",)
+
     def __init__(self, layer: str, patterns: Tensor, power: float, *, whole: bool) -> None:
         self.layers = (layer,)
         self.patterns = patterns  # (1 or B, units, rows, columns)
@@ -61,13 +63,12 @@ class Pattern(Objective):
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         info = self._bound(self._info)
         activation = activations[self.layers[0]].movedim(info.axis, 1).float()
-        if self.patterns.device != activation.device:
-            self.patterns = self.patterns.to(activation.device)
-        (row, column), (rows, columns) = self._corner, self.patterns.shape[2:]
+        patterns = self.patterns.to(activation.device)
+        (row, column), (rows, columns) = self._corner, patterns.shape[2:]
         crop = activation[:, :, row : row + rows, column : column + columns]
         if self.whole:
-            return dot_times_cosine(crop.flatten(1), self.patterns.flatten(1), self.power, 1)
-        return dot_times_cosine(crop.flatten(2), self.patterns.flatten(2), self.power, 1).mean(1)
+            return dot_times_cosine(crop.flatten(1), patterns.flatten(1), self.power, 1)
+        return dot_times_cosine(crop.flatten(2), patterns.flatten(2), self.power, 1).mean(1)
 
     def describe(self) -> str:  # noqa: D102
         shape = "x".join(map(str, self.patterns.shape[1:]))

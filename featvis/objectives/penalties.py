@@ -5,6 +5,8 @@ Those of distances are means over pixels and channels, so that a weight means th
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -212,12 +214,19 @@ def contrast(limit: float = 0.2) -> Objective:
     return Contrast(limit=limit)  # type: ignore[call-arg]
 
 
+@lru_cache(maxsize=16)
+def _kernel(width: int, device: torch.device) -> Tensor:
+    """Made once: written anew at each step, its middle would be copied to the device each time."""
+    with torch.inference_mode(False):  # it is kept, and a later run climbs through it
+        kernel = torch.full((width, width), 0.5)
+        kernel[width // 2, width // 2] = 1
+        return (kernel / kernel.sum()).to(device)
+
+
 def blurred(images: Tensor, width: int) -> Tensor:
     """Blur images by a kernel of ``width`` pixels, .5 but for 1 in the middle, normalised; edges repeated."""
     channels = images.shape[1]
-    kernel = torch.full((width, width), 0.5, device=images.device)
-    kernel[width // 2, width // 2] = 1
-    weight = (kernel / kernel.sum()).expand(channels, 1, width, width).to(images.dtype)
+    weight = _kernel(width, images.device).expand(channels, 1, width, width).to(images.dtype)
     padded = functional.pad(images, (width // 2,) * 4, mode="replicate")
     return functional.conv2d(padded, weight, groups=channels)
 

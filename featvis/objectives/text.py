@@ -20,6 +20,7 @@ class Text(Objective):
     """cos(E_img(Tx), E_txt(prompt)), from -1 to 1 (OpenAI's CLIP-featurevis; Goh et al. 2021)."""
 
     layers = (EMBEDDING,)
+    constants = ("vectors",)
 
     def __init__(self, prompt: str, vectors: Tensor) -> None:
         self.prompt = prompt
@@ -36,9 +37,8 @@ class Text(Objective):
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         embedding = activations[EMBEDDING].float()
-        if self.vectors.device != embedding.device:
-            self.vectors = self.vectors.to(embedding.device)
-        cosines: Tensor = functional.cosine_similarity(embedding, self.vectors, dim=1)
+        vectors = self.vectors.to(embedding.device)
+        cosines: Tensor = functional.cosine_similarity(embedding, vectors, dim=1)
         return cosines
 
     def describe(self) -> str:  # noqa: D102

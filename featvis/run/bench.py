@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from featvis.devices import name_of, peak_memory, wait
 from featvis.engine.lanes import climb
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Composite, Objective, stack
 from featvis.objectives.shown import Activations
 from featvis.plan.wanted import Job
-from featvis.run.estimate import peak_memory
 from featvis.run.job import climbed_objective, climbed_recipe, space_of, start_of, transforms_of
 from featvis.run.prepare import prepare
 from featvis.run.score import threads
@@ -51,7 +51,10 @@ class Measured:
     steps: int
     precision: str
     breakdown: dict[str, float]
-    """The parts of a step, timed in further steps, so that the clock is not in ``step_ms``."""
+    """The parts of a step, timed in further steps, so that the clock is not in ``step_ms``.
+
+    Of steps taken operation by operation: a GPU replays those behind ``step_ms`` whole.
+    """
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -89,7 +92,7 @@ def bench(
         efficiency=plain / step,
         pictures_per_minute=60_000 / (step * settled.steps),
         peak_mb=peak_memory(model.device) / 2**20,
-        device=device_name(model.device, settled.threads),
+        device=name_of(model.device, settled.threads),
         model=model.name,
         layer=layer,
         size=settled.size,
@@ -100,18 +103,11 @@ def bench(
     )
 
 
-def device_name(device: torch.device, threads: int | None = None) -> str:
-    """Return what a person calls the device."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu, {threads or torch.get_num_threads()} threads" if device.type == "cpu" else device.type
-
-
 def _time(
     job: Job, model: ModelHandle, rounds: int
 ) -> tuple[list[float], list[float], dict[str, list[float]]]:
     recipe = job.recipe
-    blocks = -(-rounds // (BLOCK - 1)) + 1  # the first block of each is a warm-up
+    blocks = -(-rounds // (BLOCK - 1)) + 1  # the first block of each is a warm-up: on a GPU one is recorded
     count = blocks * BLOCK + 1
     bare: list[float] = []
     whole: list[float] = []
@@ -131,6 +127,7 @@ def _time(
         streams,
         transforms=[_TimedTransform(transform, clock) for transform in transforms],
         start=start,
+        replays=False,  # within a recording nothing can be timed
     )
     seen = recipe.shown_size
     images = torch.rand((recipe.lanes, model.channels, *seen), device=model.device)
@@ -177,8 +174,7 @@ class _Clock:
         self.times: dict[str, list[float]] = {}
 
     def now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        wait(self._device)
         return time.perf_counter()
 
     @contextmanager

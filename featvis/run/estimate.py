@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
-import sys
 import time
 from dataclasses import dataclass
 
-import torch
-
+from featvis.devices import peak_memory, wait
 from featvis.engine.lanes import Step
+from featvis.engine.record import recorder_for
+from featvis.engine.replay import WARM_UP
 from featvis.models.handle import ModelHandle
 from featvis.plan.wanted import Job, Wanted, make_jobs
 from featvis.run.job import run_job
+
+TIMED = 2
 
 
 @dataclass(frozen=True)
@@ -69,25 +72,24 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
 
 
 def _time_steps(job: Job, model: ModelHandle, weights: str, *, redirect_steps: int) -> tuple[float, float]:
-    """Run a step to warm up and two to be timed; return a step's seconds, and those around the steps."""
+    """Run steps to warm up and two to be timed; return a step's seconds, and those around the steps.
+
+    On a GPU most steps of a run are replayed, so those that are timed come after the one that is recorded;
+    steps that wake dead units never are.
+    """
     times: list[float] = []
 
     def watch(step: Step) -> None:
-        float(step.scores.sum())  # wait for the device
+        wait(model.device)
         times.append(time.perf_counter())
 
     began = time.perf_counter()
-    run_job(job.but(steps=3, redirect_steps=redirect_steps), model, weights, watch)
+    warm = WARM_UP + 1 if recorder_for(model.device) is not None and not redirect_steps else 1
+    count = warm + TIMED
+    redirected = count if redirect_steps else 0
+    run_job(job.but(steps=count, redirect_steps=redirected), model, weights, watch)
     whole = time.perf_counter() - began
-    step_seconds = statistics.mean((times[1] - times[0], times[2] - times[1]))
-    return step_seconds, max(0.0, whole - 3 * step_seconds)
-
-
-def peak_memory(device: torch.device) -> int:
-    """Return the most bytes used so far: of the GPU's memory, or of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    step_seconds = statistics.mean(
+        later - earlier for earlier, later in itertools.pairwise(times[warm - 1 :])
+    )
+    return step_seconds, max(0.0, whole - count * step_seconds)

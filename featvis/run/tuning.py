@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
-
+from featvis.devices import is_gpu, is_out_of_memory, wait
 from featvis.engine.lanes import Step
+from featvis.engine.record import recorder_for
+from featvis.engine.replay import WARM_UP
 from featvis.models.handle import ModelHandle
 from featvis.plan.make import Plan
 from featvis.plan.wanted import Job, Wanted, set_of
 from featvis.results.store import made_with
-from featvis.run.executors.local import is_out_of_memory
 from featvis.run.job import run_job
 
 AUTO = "auto"
@@ -92,7 +92,7 @@ def choose(
 ) -> Choice:
     """Time a few steps of pictures of one kind at several widths and precisions; return the fastest."""
     recipe = wanted[0].recipe
-    widths = (GPU_LANES if model.device.type == "cuda" else CPU_LANES) if lanes else (recipe.lanes,)
+    widths = (GPU_LANES if is_gpu(model.device) else CPU_LANES) if lanes else (recipe.lanes,)
     # No more lanes than pictures ask for, for the rest would be padding.
     needed = next((width for width in widths if width >= len(wanted)), widths[-1])
     measured: dict[str, float] = {}
@@ -121,17 +121,17 @@ def choose(
 def _milliseconds(
     wanted: Sequence[Wanted], lanes: int, precision: Precision, model: ModelHandle, weights: str
 ) -> float:
-    # Without the first steps' redirection, for most have none.
+    # Without the first steps' redirection, for most have none; a GPU replays all but those that warm up.
+    warm = WARM_UP + 1 if recorder_for(model.device) is not None else 2
     job = Job(tuple(wanted[:lanes])).but(
-        lanes=lanes, precision=precision, stages=(), steps=TIMED + 2, redirect_steps=0
+        lanes=lanes, precision=precision, stages=(), steps=warm + TIMED, redirect_steps=0
     )
     times: list[float] = []
 
     def watch(step: Step) -> None:
-        if model.device.type == "cuda":
-            torch.cuda.synchronize(model.device)
+        wait(model.device)
         times.append(time.perf_counter())
 
     run_job(job, model, weights, watch)
-    steps = sorted(later - earlier for earlier, later in itertools.pairwise(times[1:]))
+    steps = sorted(later - earlier for earlier, later in itertools.pairwise(times[warm - 1 :]))
     return steps[len(steps) // 2] * 1000 / lanes

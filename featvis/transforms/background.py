@@ -53,7 +53,9 @@ class Background(Transform):
         down, across = (_basis(side, values.device) for side in size)
         side = 2 * WAVES + 1
         fields = down @ values.view(-1, FIELDS, side, side) @ across.mT
-        own = fields[:, [1 + channel % (FIELDS - 1) for channel in range(channels)]]
+        # Slices: a list of places would be copied to the device at every step.
+        turns = -(-channels // (FIELDS - 1))
+        own = torch.cat([fields[:, 1:]] * turns, 1)[:, :channels]
         return squash(COMMON * fields[:, :1] + OWN * own)
 
 

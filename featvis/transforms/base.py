@@ -36,6 +36,8 @@ class Transform(ABC):
     part_name: ClassVar[str]
     numbers: ClassVar[int]
     """How many uniform numbers one step of one picture takes."""
+    replayable: ClassVar[bool] = True
+    """Whether a GPU may record a step of it; one that waits for the device says here that it may not."""
     resizes: ClassVar[bool] = False
     """Whether it can turn images of one size into another."""
 

@@ -37,6 +37,7 @@ class Kornia(Transform):
     """
 
     numbers = 1
+    replayable = False
 
     augmentation: str = "RandomHorizontalFlip"
     options: Options = ()  # type: ignore[assignment]
@@ -112,6 +113,8 @@ def _lent_generators(device: torch.device) -> Iterator[list[torch.Generator]]:
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
         lent.append(torch.cuda.default_generators[index])
+    elif device.type == "mps":
+        lent.append(torch.mps._get_default_mps_generator())
     states = [generator.get_state() for generator in lent]
     try:
         yield lent

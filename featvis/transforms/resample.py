@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from featvis.devices import is_gpu
 from featvis.transforms.base import Size
 
 Pad = Literal["reflect", "edge", "gray"]
@@ -23,12 +25,14 @@ def resample(images: Tensor, values: Tensor, shown_size: Size, pad: Pad) -> Tens
 
     Bilinear; ``values`` as ``affine_grid`` wants them, columns first. On a CPU by ``grid_sample``. A GPU's
     adds up its gradient in whatever order its threads arrive, so there the same is done by sums without an
-    order.
+    order. Apple's has no reflection and no float64: there by lookups, whose gradient PyTorch adds up.
     """
     grid = make_grid(values, shown_size)
     shifted = images - GRAY if pad == "gray" else images
-    if images.device.type == "cuda":
+    if is_gpu(images.device):
         shown: Tensor = _Ordered.apply(shifted, grid, pad)
+    elif images.device.type == "mps":
+        shown = _looked_up(shifted, grid, pad)
     else:
         shown = functional.grid_sample(shifted, grid, padding_mode=_MODES[pad], align_corners=False)
     return shown + GRAY if pad == "gray" else shown
@@ -40,7 +44,19 @@ def averaged(images: Tensor, least: float, shown_size: Size) -> Tensor:
     if shrink < 2:
         return images
     # Adaptive, so that a remainder of rows or columns is not cut off and nothing moves.
+    if images.device.type != "cpu":
+        # The same means as products of matrices, whose gradient has one order.
+        down, across = (_means(side, side // shrink, images.device) for side in images.shape[2:])
+        return down @ images @ across.mT
     return functional.adaptive_avg_pool2d(images, (images.shape[2] // shrink, images.shape[3] // shrink))
+
+
+@lru_cache(maxsize=32)
+def _means(before: int, after: int, device: torch.device) -> Tensor:
+    """What each of ``after`` means takes of each of ``before`` pixels, ``(after, before)``."""
+    with torch.inference_mode(False):  # it is kept, and a later run climbs through it
+        taken = functional.adaptive_avg_pool1d(torch.eye(before)[None], after)[0]
+        return taken.T.contiguous().to(device)
 
 
 def make_grid(values: Tensor, shown_size: Size) -> Tensor:
@@ -60,20 +76,25 @@ def make_grid(values: Tensor, shown_size: Size) -> Tensor:
     return grid
 
 
+def _looked_up(images: Tensor, grid: Tensor, pad: Pad) -> Tensor:
+    """Return what ``grid_sample`` returns, as four lookups."""
+    batch, channels, height, width = images.shape
+    flat = images.flatten(2)
+    shown: Tensor | None = None
+    for index, weight in _taps(grid, height, width, pad):
+        picked = flat.gather(2, index[:, None].expand(-1, channels, -1)) * weight[:, None]
+        shown = picked if shown is None else shown + picked
+    assert shown is not None
+    return shown.view(batch, channels, *grid.shape[1:3])
+
+
 class _Ordered(torch.autograd.Function):
     """grid_sample as four lookups; the gradient is added up in whole numbers, for which no order matters."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, grid: Tensor, pad: Pad) -> Tensor:
-        batch, channels, height, width = images.shape
-        flat = images.flatten(2)
-        shown: Tensor | None = None
         ctx.shape, ctx.grid, ctx.pad = images.shape, grid, pad
-        for index, weight in _taps(grid, height, width, pad):
-            picked = flat.gather(2, index[:, None].expand(-1, channels, -1)) * weight[:, None]
-            shown = picked if shown is None else shown + picked
-        assert shown is not None
-        return shown.view(batch, channels, *grid.shape[1:3])
+        return _looked_up(images, grid, pad)
 
     @staticmethod
     @once_differentiable

@@ -195,13 +195,13 @@ def machine(model: ModelHandle) -> dict[str, object]:
     """Say what the figures were measured on."""
     from importlib.metadata import version
 
-    from featvis.run.bench import device_name
+    from featvis.devices import name_of
 
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     packages = ("featvis", "torch", "torch-lucent", "horama", "kornia")
     return {
-        "device": device_name(model.device),
+        "device": name_of(model.device),
         "processor": names[0] if names else platform.processor(),
         "versions": [f"{name} {version(name)}" for name in packages],
     }

@@ -29,12 +29,14 @@ def borrowed(
     fold: Sequence[Pair] = (),
     cheaper: bool = False,
     only: Mapping[str, Sequence[int]] | None = None,
+    precision: str = "float32",
 ) -> Iterator[None]:
     """Freeze ``module`` and put it in eval mode; on every way out it is exactly as before.
 
     Meanwhile its weights may be ``channels_last``, BatchNorms be folded into convolutions (``fold``), modules
-    do their work as :mod:`featvis.models.borrow.shortcuts` says (``cheaper``), and layers compute some units
-    ``only`` (see :func:`featvis.models.borrow.gather.gathered`).
+    do their work as :mod:`featvis.models.borrow.shortcuts` says (``cheaper``), layers compute some units
+    ``only`` (see :func:`featvis.models.borrow.gather.gathered`), and with the ``precision`` bfloat16 weights
+    are cast once, which autocast would do at every step.
     """
     with ExitStack() as restore:
         for inner in module.modules():
@@ -52,9 +54,30 @@ def borrowed(
                         restore.callback(inner._parameters.__setitem__, name, mine)
                         laid = mine.detach().contiguous(memory_format=torch.channels_last)
                         inner._parameters[name] = nn.Parameter(laid, requires_grad=False)
+        if precision == "bfloat16":
+            restore.enter_context(_cast(module))
         if cheaper:
             restore.enter_context(shortcuts(module))
         yield
+
+
+@contextmanager
+def _cast(module: nn.Module) -> Iterator[None]:
+    """Let the modules whose weights autocast casts hold them as bfloat16 already: the same numbers."""
+    with ExitStack() as restore:
+        for inner in module.modules():
+            # Only where the weights are read by torch's own convolution or product, and nowhere else.
+            if type(inner).forward not in _AUTOCAST and type(inner).__name__ != "Conv2dSame":
+                continue
+            for name, mine in inner._parameters.items():
+                if mine is not None and mine.dtype == torch.float32:
+                    restore.callback(inner._parameters.__setitem__, name, mine)
+                    cast = nn.Parameter(mine.detach().to(torch.bfloat16), requires_grad=False)
+                    inner._parameters[name] = cast
+        yield
+
+
+_AUTOCAST: tuple[Any, ...] = (nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward, nn.Linear.forward)
 
 
 class Tap:

@@ -6,25 +6,52 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
+from featvis.devices import is_gpu
 from featvis.engine.lanes import Step
+from featvis.engine.look import window_of
 from featvis.models.handle import ModelHandle
+from featvis.objectives.base import Objective
 from featvis.plan.wanted import Job, Wanted, make_jobs
 from featvis.results.picture import Picture
 from featvis.run.executors.local import local
 from featvis.run.executors.register import executor
-from featvis.run.job import Watch
+from featvis.run.job import Watch, climbed_objective
+
+
+class _Worker:
+    """What a worker has for itself: a network, and copies of those that objectives borrow beside it."""
+
+    def __init__(self, model: ModelHandle) -> None:
+        self.model = model
+        self._networks: dict[int, ModelHandle] = {}
+        self._objectives: dict[int, tuple[Objective, Objective]] = {}
+
+    def own(self, wanted: Wanted) -> Wanted:
+        """Return what is wanted with objectives of this worker; what was one object stays one."""
+        key = id(wanted.objective)
+        if key not in self._objectives:
+            replicated = wanted.objective.replicated(self.model.device, self._networks)
+            self._objectives[key] = wanted.objective, replicated
+        among = tuple(self.own(other) for other in wanted.among)
+        return replace(wanted, objective=self._objectives[key][1], among=among)
 
 
 class _Stopped(BaseException):
     """Ends a worker's run between two steps."""
 
 
-def replicas(model: ModelHandle) -> list[ModelHandle]:
-    """Return the network and its copies on every further GPU of the same kind, unless one GPU was named."""
-    if model.device.type != "cuda" or not model.spreads:
+def replicas(model: ModelHandle, most: int) -> list[ModelHandle]:
+    """Return the network and its copies on further GPUs of the same kind, unless one GPU was named.
+
+    Args:
+        model: the network.
+        most: how many in all; more than there are jobs would only be copied.
+    """
+    if not is_gpu(model.device) or not model.spreads or most < 2:
         return [model]
     own = torch.cuda.get_device_name(model.device)
     first = model.device.index or 0
@@ -33,7 +60,7 @@ def replicas(model: ModelHandle) -> list[ModelHandle]:
         for index in range(torch.cuda.device_count())
         if index != first and torch.cuda.get_device_name(index) == own
     ]
-    return [model, *(model.copy(device=torch.device("cuda", index)) for index in others)]
+    return [model, *(model.copy(device=torch.device("cuda", index)) for index in others[: most - 1])]
 
 
 @executor("devices", about="on all GPUs of the network's kind at once; on one device like local")
@@ -50,7 +77,18 @@ def devices(
 
     A picture does not depend on its device as long as they are of one kind.
     """
-    yield from spread(wanted, replicas(model), weights, watch=watch, say=say, failed=failed)
+    jobs = make_jobs(wanted)
+    if is_gpu(model.device) and len(jobs) > 1:
+        _measure_windows(jobs, model)
+    models = replicas(model, len(jobs))
+    yield from spread(wanted, models, weights, watch=watch, say=say, failed=failed)
+
+
+def _measure_windows(jobs: Sequence[Job], model: ModelHandle) -> None:
+    """Measure beforehand what each job will be shown: meanwhile the process computes in another precision."""
+    for job in jobs:
+        size = job.recipe.shown_size
+        window_of(climbed_objective(job).bind(model.at(size)), model, job.recipe, size)
 
 
 def spread(
@@ -79,13 +117,16 @@ def spread(
             return watch(step)
 
     def work(model: ModelHandle) -> None:
+        worker = _Worker(model)
         try:
             while not stop.is_set():
                 try:
                     job: Job = waiting.popleft()
                 except IndexError:
                     break
-                for picture in local(job.wanted, model, weights, watch=watch_step, say=say, failed=failed):
+                # The first works with what its user gave; who comes after it may not borrow that, too.
+                own = job.wanted if model is models[0] else [worker.own(item) for item in job.wanted]
+                for picture in local(own, model, weights, watch=watch_step, say=say, failed=failed):
                     results.put(picture)
         except _Stopped:
             pass

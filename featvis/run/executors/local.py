@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-import torch
-
+from featvis.devices import free, is_out_of_memory
 from featvis.models.handle import ModelHandle
 from featvis.plan.wanted import Job, Wanted, lane_of, lanes_of, make_jobs, with_fewer_lanes
 from featvis.results.picture import Picture
@@ -71,7 +69,7 @@ def local(
             if say is not None:
                 say(f"out of memory with {job.recipe.lanes} lanes; going on with {job.recipe.lanes // 2}")
         if not pictures:
-            _free(model.device)
+            free(model.device)
         for item, picture in zip(job.wanted, pictures, strict=False):
             if not _tried_again(item, picture, retries, say):
                 yield picture
@@ -109,14 +107,6 @@ def _tried_again(
     return True
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on the CPU or the GPU; no other error is swallowed."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error)
-    return "can't allocate memory" in text or "not enough memory" in text or "out of memory" in text
-
-
 def _left(job: Job, jobs: Sequence[Job]) -> list[Wanted]:
     """The pictures of this job and of the waiting ones that share its recipe."""
     same = [other for other in jobs if _shares_lanes(job, other)]
@@ -129,9 +119,3 @@ def _others(job: Job, jobs: Sequence[Job]) -> list[Job]:
 
 def _shares_lanes(job: Job, other: Job) -> bool:
     return other.recipe == job.recipe and other.wanted[0].mates is None
-
-
-def _free(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 
 import pytest
+import torch
+from torch import nn
 
+import featvis as fv
 from featvis.plan.make import make_plan
 from featvis.run.executors.devices import replicas, spread
 from featvis.run.executors.local import local
-from tests.networks import small
+from tests.networks import Small, handle, seeded, small
 
 OPTIONS = {"size": (17, 24), "steps": 4, "lanes": 2, "redirect_steps": 2}
 
@@ -81,4 +84,112 @@ def test_a_failing_picture_is_told_and_the_rest_goes_on(planned, monkeypatch):
 
 
 def test_a_cpu_has_no_further_devices(planned):
-    assert replicas(planned.model) == [planned.model]
+    assert replicas(planned.model, 4) == [planned.model]
+
+
+PHOTOGRAPH = torch.rand((3, 17, 24), generator=torch.Generator().manual_seed(3))
+OTHER = handle(seeded(Small, 2), (13, 9))
+
+
+def of_photographs():
+    return [fv.caricature("norm", PHOTOGRAPH.roll(shift, 2)) for shift in range(8)]
+
+
+def of_style():
+    return [fv.match("norm", PHOTOGRAPH) + fv.style(["conv1"], PHOTOGRAPH.roll(n, 1)) for n in range(4)]
+
+
+def of_several_networks():
+    model = small()
+    return [fv.ensemble((model, fv.channel("norm", n)), (OTHER, fv.logit(n), 0.5)) for n in range(4)]
+
+
+def of_accentuations():
+    layers = ("conv1", None)
+    return [fv.accentuation(fv.logit(n), PHOTOGRAPH, layer=layers[n % 2]) for n in range(4)]
+
+
+def of_own_tensors():
+    vectors = torch.rand((2, 8), generator=torch.Generator().manual_seed(5)) + 0.1
+    return [
+        *(fv.direction("norm", vector) for vector in vectors),
+        fv.weighted("norm", {3: 1.0, 7: -0.5}),
+        fv.tensor_direction("norm", vectors.view(8, 1, 2)),
+        fv.facet(fv.channel("norm", 1), {"relu1": torch.ones(6)}),
+        fv.neuron("conv2", 3, (4, 6)),
+        fv.within(fv.channel("norm", 1), 1.0, 2.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "objectives", [of_photographs, of_style, of_several_networks, of_accentuations, of_own_tensors]
+)
+def test_whatever_an_objective_holds_the_pictures_are_the_same_every_time(objectives):
+    """Twenty times: what two workers share is changed by one while the other reads it, or it is not."""
+    wanted, models, weights = [], None, ""
+    for objective in objectives():
+        plan = make_plan(small() if models is None else models[0], objective, **OPTIONS, seeds=2)
+        models = models or pair(plan)
+        wanted, weights = [*wanted, *plan.wanted], plan.weights
+    # Several seeds of one objective are one job: the second worker must keep them one.
+    alone = {(p.target, p.seed): p.png() for p in local(wanted, models[0], weights)}
+    assert len(alone) == len(wanted)
+    for _ in range(20):
+        spreads = spread(wanted, models, weights)
+        assert {(p.target, p.seed): p.png() for p in spreads} == alone
+
+
+def test_an_attention_head_reads_its_own_copy_of_the_weights():
+    model = fv.load_model(seeded(Attentive), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=(16, 16))
+    other = model.copy(device="cpu")
+    bound = fv.attention_head("block.attn", 1, "query", 2).bind(other.at((16, 16)))
+    assert bound._inside.weight.data_ptr() == other.module.block.attn.in_proj_weight.data_ptr()
+    assert bound._inside.weight.data_ptr() != model.module.block.attn.in_proj_weight.data_ptr()
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(8)
+        self.attn = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, tokens):
+        read = self.ln_1(tokens)
+        return tokens + self.attn(read, read, read, need_weights=False)[0]
+
+
+class Attentive(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, stride=4)
+        self.block = Block()
+
+    def forward(self, images):
+        return self.block(self.patches(images).flatten(2).mT)
+
+
+def test_no_more_copies_of_the_network_than_there_are_jobs(monkeypatch):
+    model = small()
+    made = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a card")
+    monkeypatch.setattr(type(model), "device", torch.device("cuda", 0))
+    monkeypatch.setattr(type(model), "copy", lambda self, device: made.append(device) or self)
+    model.spreads = True
+    assert len(replicas(model, 1)) == 1
+    assert len(replicas(model, 3)) == 3
+    assert made == [torch.device("cuda", 1), torch.device("cuda", 2)]
+    assert len(replicas(model, 100)) == 8
+    model.spreads = False
+    assert len(replicas(model, 100)) == 1
+
+
+def test_a_copy_for_another_device_folds_and_cuts_as_the_network_does():
+    model = small()
+    model.window("conv2", (4, 6), (17, 24))
+    model._trusted_pairs()
+    other = model.copy(device="cpu")
+    assert other._pairs == model._pairs != []
+    assert other._windows == model._windows != {}
+    assert other.at((17, 24)).module is other.module
+    assert other._pairs is not model._pairs
