@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import featvis as fv
+from featvis.engine.replay import WARM_UP
 
 pytestmark = [
     pytest.mark.gpu,
@@ -18,14 +19,16 @@ def test_t39_a_step_does_not_wait_for_the_device():
         fv.channel("blocks.2", 3),
         fv.FourierImage(size=(64, 80)),
         transforms=[fv.Warp(scale=(0.5, 1.1), degrees=10, shift=0.1), fv.Noise(sd=(0.3, 0.02))],
-        steps=24,
+        steps=40,
         lanes=4,
+        redirect_steps=0,
     )
-    next(steps)  # drawing and moving to the device come before the loop
+    # Moving to the device, warming up, recording and checking the recording come first.
+    while not next(steps).replayed:
+        pass
     try:
         torch.cuda.set_sync_debug_mode("error")
-        for _ in steps:
-            pass
+        assert all(step.replayed for step in steps)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -54,14 +57,18 @@ def test_the_same_bytes_twice(target, precision):
     assert [picture.png() for picture in once] == [picture.png() for picture in twice]
 
 
-def test_a_step_is_replayed(monkeypatch):
-    from featvis.engine.replay import Replaying
-
-    recorded = []
-    record = Replaying._record
-    monkeypatch.setattr(Replaying, "_record", lambda self: recorded.append(self) or record(self))
+def test_a_step_is_replayed():
     model = fv.load_model(device="cuda")
-    picture, = fv.render(model, "blocks.3:1", size=(64, 80), steps=40, redirect_steps=4)  # fmt: skip
-    assert len(recorded) == 1
-    assert not recorded[0]._refused
+    (picture,) = fv.render(model, "blocks.3:1", size=(64, 80), steps=40, redirect_steps=4)
+    assert picture.replayed == 40 - 4 - WARM_UP
     assert picture.score > picture.start_score
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one CUDA device only")
+def test_on_the_second_device_as_on_the_first():
+    options = {"size": (64, 80), "steps": 40, "redirect_steps": 4}
+    first, second = (
+        fv.render(fv.load_model(device=f"cuda:{index}"), "blocks.3:1", **options)[0] for index in (0, 1)
+    )
+    assert second.replayed == first.replayed > 0
+    assert second.png() == first.png()

@@ -101,7 +101,7 @@ def integrated_gradients(
 
     found = _smoothed(attributed, image, smooth, noise, seed).detach()
     before, after = score.values(torch.cat([base, image])).tolist()
-    missing = float(found.double().sum()) - (after - before)
+    missing = float(found.cpu().double().sum()) - (after - before)
     return Outcome(found.sum(1)[0], {"baseline_score": before, "completeness_gap": missing})
 
 

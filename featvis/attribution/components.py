@@ -137,7 +137,7 @@ def load_direction(path: str | Path, row: int = 0) -> tuple[str, Tensor]:
 
 def _nmf(samples: Tensor, count: int, steps: int, seed: int) -> tuple[Tensor, Tensor, float]:
     """Lee and Seung's multiplicative updates (2001) of samples ≈ held · directions."""
-    values = samples.clamp(min=0).double()
+    values = samples.clamp(min=0).cpu().double()  # Apple's GPUs have no float64
     chance = torch.Generator().manual_seed(seed)
     spread = float((values.mean() / count).sqrt())
     held = spread * (0.1 + torch.rand((len(values), count), generator=chance, dtype=torch.float64))
@@ -154,7 +154,8 @@ def _nmf(samples: Tensor, count: int, steps: int, seed: int) -> tuple[Tensor, Te
 
 
 def _pca(samples: Tensor, count: int, _: int, __: int) -> tuple[Tensor, Tensor, float]:
-    centred = samples.double() - samples.double().mean(0)
+    exact = samples.cpu().double()
+    centred = exact - exact.mean(0)
     _left, widths, rows = torch.linalg.svd(centred, full_matrices=False)
     rows = rows[:count]
     # A component's sign is free: its largest part speaks for it.

@@ -124,11 +124,12 @@ def _as_canvas(size: int | tuple[int, int], signal: bool) -> tuple[int, int]:
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """Return the device meant; ``auto`` is a GPU where there is one."""
+    """Return the device meant; ``auto`` is a CUDA GPU where there is one.
+
+    Apple's ``mps`` is taken where it is named only: no picture has been made on one by those who wrote this.
+    """
     if str(device) == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
     except RuntimeError:

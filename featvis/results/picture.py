@@ -82,6 +82,8 @@ class Picture:
             steps = self.taken or self.recipe.get("steps") or 0
             self.evaluations = int(steps) * int(self.recipe.get("copies", 1))
 
+    replayed: int | None = None
+    """How many of its steps a GPU replayed; None where nothing is, as on a CPU. Not in the PNG."""
     alpha: bool = False
     """Whether the last channel is alpha; the picture was scored over mid-grey."""
     preprocessing: tuple[tuple[float, ...], tuple[float, ...]] | None = None

@@ -54,7 +54,7 @@ class Store:
                 count = len(before["pictures"])
                 self.notes.append(f"{folder / MANIFEST} {what}: made anew from {count} pictures")
             check_same_network(folder, before, weights)
-            kept = ("created", "recipes", "gallery")
+            kept = ("created", "recipes", "gallery", "steps")
             self.top |= {name: before[name] for name in kept if name in before}
             self.entries = {picture_name(entry): entry for entry in before.get("pictures", [])}
         check_writable(folder)
@@ -97,6 +97,9 @@ class Store:
     def add(self, picture: Picture) -> Path | None:
         """Write a picture's file (none for a dead unit) and remember its entry."""
         name = file_name(picture)
+        if picture.replayed is not None:
+            taken = int(picture.taken or picture.recipe["steps"])
+            self._count(picture.replayed, taken - picture.replayed)
         if picture.status == "dead":
             (self.folder / name).unlink(missing_ok=True)  # of an earlier recipe
             self._enter(picture, None, anew=True)
@@ -106,6 +109,14 @@ class Store:
             _write_beside(picture, path)
         self._enter(picture, name, anew=True)
         return path
+
+    def _count(self, replayed: int, computed: int) -> None:
+        """Add to how many steps of the folder's pictures a GPU replayed, and how many the host took."""
+        before = self.top.get("steps", {})
+        self.top["steps"] = {
+            "replayed": int(before.get("replayed", 0)) + replayed,
+            "computed": int(before.get("computed", 0)) + computed,
+        }
 
     def _enter(self, picture: Picture, file: str | None, *, anew: bool) -> None:
         entry = picture.entry(file)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from featvis.devices import is_gpu
 from featvis.engine.lanes import Step, climb, stack_parameters
 from featvis.engine.transparency import PixelGradients
 from featvis.errors import Interrupted
@@ -52,7 +53,7 @@ def run_job(job: Job, model: ModelHandle, weights: str, watch: Watch | None = No
         shots: dict[int, NDArray[np.uint8] | None] = dict.fromkeys(
             number for wanted in job.wanted for number in wanted.snapshots
         )
-        stopped, interrupted = False, False
+        stopped, interrupted, replayed = False, False, 0
         pixels = PixelGradients() if any(wanted.transparency for wanted in job.wanted) else None
         steps = climb(
             model,
@@ -67,6 +68,7 @@ def run_job(job: Job, model: ModelHandle, weights: str, watch: Watch | None = No
         )
         try:
             for last in steps:
+                replayed += last.replayed
                 if last.number in traced:
                     kept.append(last.scores)  # read at the end only, so that no step waits for the device
                 if last.number + 1 in shots:
@@ -102,6 +104,7 @@ def run_job(job: Job, model: ModelHandle, weights: str, watch: Watch | None = No
             stopped=stopped or interrupted,
             snapshots={number: shot[lane] for number, shot in shots.items() if shot is not None},
             transparency=opacity[lane] if opacity is not None else None,
+            replayed=replayed if replayed or is_gpu(model.device) else None,
         )
         for lane, wanted in ((lane_of(wanted, place), wanted) for place, wanted in enumerate(job.wanted))
     ]
@@ -124,6 +127,7 @@ def picture_of(
     stopped: bool = False,
     snapshots: dict[int, NDArray[np.uint8]] | None = None,
     transparency: NDArray[np.uint8] | None = None,
+    replayed: int | None = None,
 ) -> Picture:
     """Return a finished picture of what was wanted.
 
@@ -146,6 +150,7 @@ def picture_of(
         taken=taken,
         snapshots=snapshots or {},
         transparency=transparency,
+        replayed=replayed,
         layer=wanted.layer,
         unit=wanted.unit,
         label=wanted.label,

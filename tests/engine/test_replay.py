@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import pytest
@@ -279,3 +280,19 @@ def test_the_rate_and_the_step_count_of_a_replayed_step_are_tensors():
     group = make_optimizer(recipe, [value], capturable=True).param_groups[0]
     assert torch.equal(group["lr"], torch.tensor(0.1))
     assert group["capturable"]
+
+
+def test_a_folders_manifest_counts_replayed_and_computed_steps(monkeypatch, tmp_path):
+    options = {"size": (17, 24), "steps": 10, "lanes": 2, "redirect_steps": 0, "out": tmp_path}
+    with standing_in(monkeypatch):
+        fv.render(small(), "norm:0:2", **options)
+        fv.render(small(), "norm:2:3", **options)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["steps"] == {"replayed": 3 * (10 - WARM_UP), "computed": 3 * WARM_UP}
+    fv.render(small(), "norm:3", **options)
+    assert json.loads((tmp_path / "manifest.json").read_text())["steps"] == manifest["steps"]
+
+
+def test_on_a_cpu_there_is_nothing_to_count(tmp_path):
+    fv.render(small(), "norm:0", size=(17, 24), steps=2, out=tmp_path)
+    assert "steps" not in json.loads((tmp_path / "manifest.json").read_text())

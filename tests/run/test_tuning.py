@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
+import torch
 
 import featvis as fv
 from featvis.cli import main
 from featvis.plan.make import make_plan
+from featvis.plan.wanted import make_jobs
 from featvis.run import tuning
 from tests.networks import small
+from tests.standin import Played, StandIn, standing_in
 
 OPTIONS = {"size": (17, 24), "steps": 3}
 
@@ -99,3 +103,50 @@ def test_a_real_measurement(tmp_path, capsys):
 def test_anything_else_is_refused(option, tmp_path, capsys):
     assert main(["render", "blocks.1:0", *option, "--out", str(tmp_path / "x")]) == 2
     assert option[0].removeprefix("--") in capsys.readouterr().err
+
+
+class Swift(StandIn):
+    """Steps that the host takes sleep; replayed ones do not."""
+
+    class graph(Played):
+        def replay(self):
+            Swift.slow = False
+            super().replay()
+            Swift.slow = True
+
+    slow = True
+
+
+@fv.objective(layers=["norm"])
+def sleepy(activations):
+    if Swift.slow and torch.is_grad_enabled():
+        time.sleep(0.15)
+    return activations["norm"].mean((1, 2, 3))
+
+
+def test_what_auto_and_the_forecast_time_are_replayed_steps(monkeypatch):
+    """The first steps of every run are taken by the host: a card's are several times slower."""
+    from featvis.run.estimate import _time_steps, estimate
+
+    plan = make_plan(small(), sleepy, **OPTIONS, lanes=2, redirect_steps=0)
+    with standing_in(monkeypatch, Swift):
+        took = tuning._milliseconds(plan.wanted, 2, "float32", plan.model, plan.weights) * 2
+        assert took < 120, "a step that is replayed sleeps nowhere"
+        job = make_jobs(plan.wanted)[0]
+        seconds, around = _time_steps(job, plan.model, plan.weights, redirect_steps=0)
+        assert seconds < 0.12
+        assert around > 0.3, "what comes before is told, too"
+        # Steps that wake dead units are never replayed.
+        redirected, _ = _time_steps(job, plan.model, plan.weights, redirect_steps=3)
+        assert redirected > 0.15
+        (cost,), _ = estimate(
+            make_plan(small(), sleepy, size=(17, 24), steps=100, lanes=2, redirect_steps=10).wanted,
+            plan.model,
+            plan.weights,
+        )
+        assert 1.5 < cost.seconds < 13.5  # and not 15 and more
+
+
+def test_on_a_cpu_the_same_measurement_takes_few_steps():
+    plan = make_plan(small(), "norm:0:2", **OPTIONS)
+    assert tuning._milliseconds(plan.wanted, 2, "float32", plan.model, plan.weights) > 0

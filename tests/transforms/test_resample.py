@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 import featvis as fv
-from featvis.transforms.resample import _MODES, _Ordered, make_grid
+from featvis.transforms.resample import _MODES, _looked_up, _means, _Ordered, averaged, make_grid
 
 
 def drawn(size, shown_size, lanes=3):
@@ -33,12 +33,24 @@ def test_the_ordered_form_is_grid_sample(size, shown_size, pad):
     images, values = drawn(size, shown_size)
     grid = make_grid(values, shown_size)
     plain = functional.grid_sample(images, grid, padding_mode=_MODES[pad], align_corners=False)
-    ordered = _Ordered.apply(images, grid, pad)
-    torch.testing.assert_close(ordered, plain, rtol=1e-4, atol=2e-5)
     weights = torch.randn(plain.shape, generator=torch.Generator().manual_seed(7))
     (expected,) = torch.autograd.grad((plain * weights).sum(), images)
-    (gradient,) = torch.autograd.grad((ordered * weights).sum(), images)
-    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
+    # As a CUDA GPU does it, and as Apple's.
+    for form in (_Ordered.apply, _looked_up):
+        other = form(images, grid, pad)
+        torch.testing.assert_close(other, plain, rtol=1e-4, atol=2e-5)
+        (gradient,) = torch.autograd.grad((other * weights).sum(), images)
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(51, 72), (40, 90), (35, 24)])
+def test_means_as_products_are_the_means(size):
+    images = torch.rand((2, 3, *size), generator=torch.Generator().manual_seed(8))
+    shrink = int(min(size[0] / 17, size[1] / 12))
+    down, across = (_means(side, side // shrink, torch.device("cpu")) for side in size)
+    torch.testing.assert_close(
+        down @ images @ across.mT, averaged(images, 1.0, (17, 12)), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("strength", [1e-30, 1e-9, 1.0, 1e12])
