@@ -46,6 +46,8 @@ def bench(
     print(f"on {timing.device}; milliseconds for one picture and step, medians of {rounds}")
     print(f"  bare forward and backward  {timing.bare_ms:8.3f}")
     print(f"  whole step                 {timing.step_ms:8.3f}")
+    if timing.replayed:
+        print("  replayed; its parts, of steps that are computed one by one:")
     for name, milliseconds in timing.breakdown.items():
         print(f"    {name:<24} {milliseconds:8.3f}")
     print(f"efficiency {timing.efficiency:.2f}, peak memory {timing.peak_mb:.0f} MB")

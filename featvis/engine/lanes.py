@@ -166,9 +166,7 @@ class Lanes:
                 move(score, step)  # parameters follow their gradients, which are cleared
                 return score
 
-            take_step = self._recorded(
-                compute, model, objective
-            )  # on a GPU recorded once, then replayed; else as it is
+            take_step = self._recorded(compute, model, objective)  # on a GPU recorded once, then replayed
             while max(self.taken) < self.stage.last:  # the steps that each lane has taken
                 with self._waking():  # in the first steps, dead ReLUs pass gradients
                     score = take_step(self._step())

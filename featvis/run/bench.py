@@ -50,6 +50,8 @@ class Measured:
     lanes: int
     steps: int
     precision: str
+    replayed: bool
+    """Whether a GPU replayed the steps behind ``step_ms``."""
     breakdown: dict[str, float]
     """The parts of a step, timed in further steps, so that the clock is not in ``step_ms``.
 
@@ -82,7 +84,7 @@ def bench(
     lanes = [plan.wanted[lane % len(plan.wanted)] for lane in range(settled.lanes)]
     job = Job(tuple(lanes))
     with threads(settled.threads):
-        bare, whole, parts = _time(job, model, rounds)
+        bare, whole, parts, replayed = _time(job, model, rounds)
     step = statistics.median(whole) * 1000 / settled.lanes
     plain = statistics.median(bare) * 1000 / settled.lanes
     breakdown = {name: statistics.median(times) * 1000 / settled.lanes for name, times in parts.items()}
@@ -99,13 +101,14 @@ def bench(
         lanes=settled.lanes,
         steps=settled.steps,
         precision=settled.precision,
+        replayed=replayed,
         breakdown=breakdown,
     )
 
 
 def _time(
     job: Job, model: ModelHandle, rounds: int
-) -> tuple[list[float], list[float], dict[str, list[float]]]:
+) -> tuple[list[float], list[float], dict[str, list[float]], bool]:
     recipe = job.recipe
     blocks = -(-rounds // (BLOCK - 1)) + 1  # the first block of each is a warm-up: on a GPU one is recorded
     count = blocks * BLOCK + 1
@@ -143,8 +146,14 @@ def _time(
             scores = objective(activations.read(leaf), images)
             torch.autograd.grad(scores.sum(), leaf)
 
+        replayed = False
+
+        def whole_step() -> None:
+            nonlocal replayed
+            replayed = next(plain_steps).replayed
+
         for block in range(blocks):
-            for take, times in ((bare_pass, bare), (lambda: next(plain_steps), whole)):
+            for take, times in ((bare_pass, bare), (whole_step, whole)):
                 for place in range(BLOCK):
                     began = clock.now()
                     take()
@@ -161,7 +170,7 @@ def _time(
     finally:
         for hook in hooks:
             hook.remove()
-    return bare, whole, {name: times[BLOCK:] for name, times in clock.times.items()}
+    return bare, whole, {name: times[BLOCK:] for name, times in clock.times.items()}, replayed
 
 
 class _Clock:
