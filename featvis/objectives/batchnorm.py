@@ -13,7 +13,7 @@ from featvis.models.borrow.moments import MOMENTS_OF
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective, copy_with
 from featvis.objectives.shown import Activations
-from featvis.spec.options import AtLeastOne, Switch
+from featvis.spec.options import AtLeastOne, AtLeastTwo, Switch
 from featvis.spec.register import part
 
 
@@ -29,10 +29,21 @@ class BatchNormStatistics(Objective):
     ``relative`` it is multiplied by the root mean square of the picture's activations at the target's layer
     (a class' are all logits), as a constant, so that one weight does for networks of any scale: for logits of
     EfficientNet-Lite0, whose size is 1.4 to 3 on the way, 6 is about what 14 is without.
+
+    ``pooled`` takes μ and s² over all pictures of a set together, as DeepInversion does: what a channel says
+    differs from picture to picture in photographs, too, and one picture alone that had the average of all of
+    them would have to show a little of everything. A set is what is asked for together, in order, ``pooled``
+    pictures at a time; the last is filled up with other units of the layer, drawn by the seed.
     """
 
     every: AtLeastOne = 1
     relative: Switch | None = None
+    pooled: AtLeastTwo | None = None
+
+    @property
+    def coupled(self) -> bool:  # type: ignore[override]
+        """Whether a picture's score depends on its batch-mates."""
+        return self.pooled is not None
 
     def beside(self, layers: Sequence[str], units: Sequence[int] = ()) -> Objective:  # noqa: D102
         return copy_with(self, _until=tuple(layers))
@@ -56,16 +67,20 @@ class BatchNormStatistics(Objective):
         # All layers' channels in one row: a few operations instead of a few for each of fifty layers.
         own_mean, own_square = torch.cat([activations[name] for name in self._moments], dim=2).unbind(1)
         mean, variance, share = self._trained.to(own_mean.device)
+        if self.pooled is not None:  # every picture's score is that of the set
+            own_mean, own_square = (moments.mean(0, keepdim=True) for moments in (own_mean, own_square))
         own_variance = (own_square - own_mean.square()).clamp(min=0)
         shift = (own_mean - mean).square() / variance
         spread = ((own_variance + 0.001 * variance) / variance).log().square()
-        distances: Tensor = (shift + spread / 4) @ share
+        distances: Tensor = ((shift + spread / 4) @ share).expand(images.shape[0])
         sizes = [_size(activations[name]) for name in self.layers[len(self._moments) :]]
         return distances * torch.stack(sizes).mean(0) if sizes else distances
 
     def describe(self) -> str:  # noqa: D102
         options = [f"every={self.every}"] if self.every > 1 else []
-        return f"batchnorm({', '.join([*options, *(['relative'] if self.relative else [])])})"
+        options += ["relative"] if self.relative else []
+        options += [f"pooled={self.pooled}"] if self.pooled is not None else []
+        return f"batchnorm({', '.join(options)})"
 
     _trained: ClassVar[Tensor] = torch.zeros(3, 0)
     _until: ClassVar[tuple[str, ...]] = ()

@@ -19,7 +19,7 @@ from featvis.objectives.base import Objective
 from featvis.objectives.unit import Logit, Unit, of_target, units_of
 from featvis.objectives.vectors import read_vectors
 from featvis.plan.defaults import default_recipe, fit_input, fit_penalties, fit_signal, with_diversity
-from featvis.plan.sets import align, coupled_by, for_set, shared_by, wanted_of
+from featvis.plan.sets import align, coupled_by, for_set, pool, pooled_by, shared_by, wanted_of
 from featvis.plan.wanted import Wanted
 from featvis.results.picture import to_levels
 from featvis.spec import register
@@ -97,7 +97,8 @@ def make_plan(
         used = fit_penalties(network, used, bound) if ours else used
         used = with_diversity(used) if diverse else used
         shared = shared_by(used.space)
-        coupled = coupled_by(bound, used) if shared is None else None
+        pooled = pooled_by(used) if shared is None and not bound.coupled else None
+        coupled = coupled_by(bound, used) if shared is None and pooled is None else None
         if coupled is not None:
             used = for_set(used, coupled, seeds, changes.get("lanes"))
         kind = (used.model_dump_json(), bound.layers)
@@ -105,7 +106,7 @@ def make_plan(
             _check_parts(model, used, bound, start)
             checked.add(kind)
         name = name or bound.describe()
-        if shared is not None:
+        if shared is not None or pooled is not None:
             together.setdefault(name, (bound, used))
             continue
         mates = (seed, seeds) if coupled is not None else None
@@ -116,7 +117,17 @@ def make_plan(
         if diverse and len(together) > 1:
             raise RecipeError("a diverse set is of one target, an aligned one of all: leave out diverse")
         lanes = changes.get("lanes")
-        for item in align(together, range(seed, seed + seeds), lanes=lanes, start=start):
+        _, used = next(iter(together.values()))
+        if shared_by(used.space) is not None:
+            items = align(together, range(seed, seed + seeds), lanes=lanes, start=start)
+        else:
+            if diverse or start is not None:
+                what = "diverse set" if diverse else "start image"
+                raise RecipeError(f"pooled statistics are of many units: no {what} with them")
+            network = network_for(model, used)
+            numbers = range(seed, seed + seeds)
+            items = [item for number in numbers for item in pool(together, number, network, lanes=lanes)]
+        for item in items:
             wanted[item.name, item.seed] = item
     return Plan(model, model.fingerprint(), list(wanted.values()))
 

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from featvis import draws
 from featvis.errors import RecipeError, TargetError
+from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import Unit, of_target
 from featvis.plan.wanted import Wanted
@@ -21,8 +24,13 @@ def coupled_by(bound: Objective, recipe: Recipe) -> str | None:
     """Return what makes a target's pictures depend on each other, or None."""
     if bound.coupled:
         return bound.describe()
-    names = [penalty["name"] for penalty in recipe.penalties]
-    return next((name for name in names if register.make("objectives", {"name": name}).coupled), None)
+    coupled = (spec for spec in recipe.penalties if register.make("objectives", spec).coupled)
+    return next((str(spec["name"]) for spec in coupled), None)
+
+
+def pooled_by(recipe: Recipe) -> int | None:
+    """Return how many pictures of any targets a penalty looks at together, or None."""
+    return next((spec["pooled"] for spec in recipe.penalties if spec.get("pooled")), None)
 
 
 def shared_by(space: Mapping[str, Any]) -> str | None:
@@ -67,6 +75,7 @@ def wanted_of(
     variant = "picture"
     if mates is not None and unit is not None:
         variant = "diverse" if shared_by(recipe.space) is None else "aligned"
+        variant = "pooled" if pooled_by(recipe) is not None else variant
     return Wanted(
         bound,
         name,
@@ -121,6 +130,58 @@ def align(
     ]
     among = tuple(firsts) if others else ()
     return [replace(first, seed=seed, among=among) for first in firsts for seed in seeds]
+
+
+def pool(
+    targets: Mapping[str, tuple[Objective, Recipe]], seed: int, network: NetworkAt, *, lanes: Any = None
+) -> list[Wanted]:
+    """Return the wanted pictures of one seed, in sets whose statistics are pooled; see ``batchnorm``.
+
+    Args:
+        targets: by name, each bound and with the recipe that it would have alone; their order makes the sets.
+        seed: of all of them.
+        network: where companions are found for the last set.
+        lanes: as they were asked for; None for none.
+
+    Raises:
+        UserError: what is asked for is no set, or its targets are not units of one layer each.
+    """
+    wanted = []
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for name, (bound, used) in targets.items():
+        if not isinstance(bound, Unit) or bound.positions[0] is not None:
+            raise TargetError("pooled statistics: a set is of whole units by their addresses, LAYER:UNIT")
+        kinds.setdefault((bound.layer, used.model_dump_json()), []).append(name)
+    for (layer, _), names in kinds.items():
+        used = targets[names[0]][1]
+        count = pooled_by(used)
+        assert count is not None
+        for place in range(0, len(names), count):
+            asked = names[place : place + count]
+            members = {name: targets[name][0] for name in asked}
+            for unit in companions(network.layer(layer).units, len(names), seed):
+                if len(members) == count:
+                    break
+                members.setdefault(f"{layer}:{unit}", of_target(Target(layer, unit)).bind(network))
+            # A layer with fewer units than a set has pictures is a set of all its units.
+            own = for_set(used, "pooled statistics", len(members), lanes)
+            full = tuple(members)
+            among = tuple(
+                wanted_of(bound, name_set(name, seed, 1, full), own, seed, None, (seed, 1))
+                for name, bound in members.items()
+            )
+            wanted += [replace(first, among=among) for first in among[: len(asked)]]
+    return wanted
+
+
+def companions(units: int, asked: int, seed: int) -> list[int]:
+    """Return a layer's units in an order that only the seed and the number asked for settle.
+
+    >>> sorted(companions(5, 1, 0)), companions(1000, 1, 0)[:3] == companions(1000, 1, 0)[:3]
+    ([0, 1, 2, 3, 4], True)
+    """
+    generator = draws.stream(seed, f"companions of {asked}", 0, "units")
+    return [int(unit) for unit in torch.randperm(units, generator=generator)]
 
 
 def restore_set(wanted: Wanted, names: list[str], network: Any) -> Wanted:

@@ -54,7 +54,8 @@ class Picture:
     unit: int | None = None
     label: str = ""
     variant: str = "picture"
-    """``picture``, ``negative`` (of the objective times -1), ``diverse`` or ``aligned``: one of a set."""
+    """``picture``, ``negative`` (of the objective times -1), or of a set: ``diverse``, ``aligned`` or
+    ``pooled``."""
     seconds: float = 0.0
     attempt: int = 0
     model: str = ""

@@ -259,3 +259,27 @@ def test_a_batchnorm_without_statistics_is_refused():
     net = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)))
     with pytest.raises(fv.RecipeError, match="no running statistics"):
         fv.render(handle(net), "1:0", size=(17, 24), steps=1, penalties=[{"name": "batchnorm"}])
+
+
+def test_pooled_statistics_are_those_of_the_whole_set(chance):
+    """As if all positions of all pictures were one picture's: one μ, one s², one distance for all."""
+    norm = seeded(Small).norm
+    inputs = torch.randn((3, 8, 4, 7), generator=chance) * torch.tensor([0.5, 1, 3])[:, None, None, None]
+    alone = nn.Sequential(norm)
+    model = handle(alone, (4, 7), 8, mean=(0,) * 8, std=(1,) * 8)
+    penalty = register.make("objectives", {"name": "batchnorm", "pooled": 3}).beside(("0",))
+    assert penalty.coupled
+    found = scores_of(model, penalty, inputs).detach()
+    side_by_side = torch.cat(list(inputs), dim=2)[None]
+    expected = slow_distance(side_by_side, norm).float().expand(3)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    assert float(found[0]) < float(distances(norm, inputs).mean()), "between them they are less special"
+
+
+def test_each_picture_of_a_set_is_moved_by_what_the_set_lacks(chance):
+    images = torch.rand((4, 3, 17, 24), generator=chance).requires_grad_()
+    penalty = register.make("objectives", {"name": "batchnorm", "pooled": 4}).beside(("fc",))
+    found = scores_of(small(), penalty, images)
+    (slope,) = torch.autograd.grad(found.sum(), images)
+    assert all(bool(one.any()) for one in slope)
+    assert len(set(found.tolist())) == 1

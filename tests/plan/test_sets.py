@@ -248,3 +248,95 @@ def test_a_gallerys_set_is_the_one_that_render_gives(tmp_path):
     assert planned.units == {"conv2": [4]}
     with pytest.raises(fv.RecipeError, match="diverse"):
         load_gallery(write_config(tmp_path, section(["conv2:4"], variants=["diverse"], diverse=1)))
+
+
+POOLED = {**SHORT, "penalties": [{"name": "batchnorm", "weight": 5, "pooled": 4}]}
+
+
+def names(pictures):
+    return [one.target.rpartition(" of ")[2] for one in pictures]
+
+
+def members(picture):
+    return picture.target.split(" among ")[1].rpartition(" of ")[0].split(" | ")
+
+
+def test_pooled_pictures_fill_sets_in_the_order_asked_and_the_last_with_companions(model):
+    pictures = fv.render(model, ["norm:6,0,3", "norm:5,1,2"], **POOLED)
+    assert names(pictures) == [f"norm:{unit}" for unit in (6, 0, 3, 5, 1, 2)]
+    assert members(pictures[0]) == members(pictures[3]) == ["norm:6", "norm:0", "norm:3", "norm:5"]
+    last = members(pictures[4])
+    assert last[:2] == ["norm:1", "norm:2"]
+    assert len(set(last)) == 4
+    assert {one.recipe["lanes"] for one in pictures} == {4}
+    assert {one.variant for one in pictures} == {"pooled"}
+
+
+def test_one_alone_has_companions_that_its_seed_settles_and_comes_back_from_its_file(model, tmp_path):
+    (alone,) = fv.render(model, "norm:3", out=tmp_path, **POOLED)
+    (again,) = fv.render(model, "norm:3", **POOLED)
+    (other,) = fv.render(model, "norm:3", seed=1, **POOLED)
+    assert again.png() == alone.png()
+    assert len(members(alone)) == len(set(members(alone))) == 4
+    assert members(alone)[0] == "norm:3"
+    assert members(other) != members(alone)
+    (file,) = tmp_path.glob("norm/0*.png")
+    assert file.name.startswith("0003-pooled0-0-")
+    assert fv.reproduce(file, model).png() == alone.png()
+
+
+def test_its_pictures_are_the_same_whichever_of_the_set_is_asked_for_later(model, tmp_path):
+    """A killed run that lacks one picture of a set computes the set again, and that picture is the same."""
+    first = fv.render(model, "norm:0:4", out=tmp_path, **POOLED)
+    before = pngs(tmp_path)
+    for file in list(tmp_path.glob("norm/0002*.png")):
+        file.unlink()
+    fv.render(model, "norm:0:4", out=tmp_path, **POOLED)
+    assert pngs(tmp_path) == before
+    assert len(first) == 4
+
+
+def test_what_is_pooled_matters_to_the_picture(model):
+    single = {**SHORT, "penalties": [{"name": "batchnorm", "weight": 5}]}
+    (alone,) = fv.render(model, "norm:3", lanes=4, **single)
+    (pooled,) = fv.render(model, "norm:3", **POOLED)
+    assert (pooled.levels != alone.levels).any()
+
+
+def test_each_seed_and_each_layer_has_sets_of_its_own(model):
+    pictures = fv.render(model, ["norm:0,1", "fc:2"], seeds=2, **POOLED)
+    sets = {tuple(members(one)) for one in pictures}
+    assert len(sets) == 4
+    assert all(len({name.partition(":")[0] for name in one}) == 1 for one in sets)
+
+
+def test_a_layer_with_fewer_units_than_a_set_is_a_set_of_all(model):
+    (one,) = fv.render(model, "fc:2", **{**SHORT, "penalties": [{"name": "batchnorm", "pooled": 9}]})
+    assert sorted(members(one)) == [f"fc:{unit}" for unit in range(5)]
+    assert one.recipe["lanes"] == 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"targets": "norm:1@2,3"}, "whole units"),
+        ({"targets": fv.direction("norm", [1.0] * 8)}, "whole units"),
+        ({"lanes": 3}, "its lanes"),
+        ({"best_of": 2}, "not chosen"),
+        ({"patience": 4}, "no patience"),
+        ({"start": torch.rand(3, 17, 24)}, "no start image"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_pooled_is_refused_in_one_line(model, asked, why):
+    options = {"targets": "norm:1", **POOLED, **asked}
+    with pytest.raises(fv.UserError, match=why):
+        fv.render(model, options.pop("targets"), **options)
+
+
+def test_an_option_that_came_later_leaves_old_keys_as_they_were():
+    plain = fv.Recipe(penalties=["batchnorm"])
+    assert "pooled" not in plain.penalties[0]
+    assert fv.Recipe(penalties=[{"name": "batchnorm", "pooled": 4}]).penalties[0]["pooled"] == 4
+    with pytest.raises(fv.RecipeError, match="pooled"):
+        fv.Recipe(penalties=[{"name": "batchnorm", "pooled": 1}])
