@@ -222,11 +222,17 @@ class ModelHandle:
         if module is None:
             # What was found out of these very modules, as names and numbers, holds for a copy of them. Found
             # out anew on another device it might come out otherwise, and with it a picture's last bits.
-            other._pairs = list(self._trusted_pairs()) if device is not None else self._pairs
+            pairs = self._trusted_pairs() if device is not None else self._pairs
+            other._pairs = None if pairs is None else list(pairs)
             other._windows = dict(self._windows)
             for size, network in self._networks.items():
                 other._networks[size] = NetworkAt(
-                    self.name, other.module, size, network.layers, self.missing, partial(other._read, size)
+                    self.name,
+                    other.module,
+                    size,
+                    dict(network.layers),
+                    self.missing,
+                    partial(other._read, size),
                 )
         return other
 

@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 import featvis as fv
+from featvis.models.borrow.fold import Pair
 from featvis.models.handle import ModelHandle
+from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.window import Window
 from featvis.models.paired import PairedHandle
 from tests.networks import small
 from tests.objectives.test_text import TwoTowers, tokenize
@@ -39,6 +42,9 @@ UNCHANGING = (
     types.ModuleType,
     torch.device,
     torch.dtype,
+    LayerInfo,
+    Pair,
+    Window,
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 import torch
@@ -105,46 +104,51 @@ def test_anything_else_is_refused(option, tmp_path, capsys):
     assert option[0].removeprefix("--") in capsys.readouterr().err
 
 
-class Swift(StandIn):
-    """Steps that the host takes sleep; replayed ones do not."""
+class Clock:
+    """A clock on which a step that the host takes lasts a second, and one that is replayed a tenth."""
 
-    class graph(Played):
-        def replay(self):
-            Swift.slow = False
-            super().replay()
-            Swift.slow = True
+    def __init__(self, monkeypatch):
+        self.now, self.replays = 0.0, False
+        for module in ("tuning", "estimate"):
+            monkeypatch.setattr(f"featvis.run.{module}.time", self)
 
-    slow = True
-
-
-@fv.objective(layers=["norm"])
-def sleepy(activations):
-    if Swift.slow and torch.is_grad_enabled():
-        time.sleep(0.15)
-    return activations["norm"].mean((1, 2, 3))
+    def perf_counter(self):
+        return self.now
 
 
 def test_what_auto_and_the_forecast_time_are_replayed_steps(monkeypatch):
     """The first steps of every run are taken by the host: a card's are several times slower."""
     from featvis.run.estimate import _time_steps, estimate
 
-    plan = make_plan(small(), sleepy, **OPTIONS, lanes=2, redirect_steps=0)
+    clock = Clock(monkeypatch)
+
+    class Swift(StandIn):
+        class graph(Played):
+            def replay(self):
+                clock.replays = True
+                super().replay()
+                clock.replays = False
+
+    @fv.objective(layers=["norm"])
+    def timed(activations):
+        if torch.is_grad_enabled():
+            clock.now += 0.1 if clock.replays else 1.0
+        return activations["norm"].mean((1, 2, 3))
+
+    plan = make_plan(small(), timed, **OPTIONS, lanes=2, redirect_steps=0)
     with standing_in(monkeypatch, Swift):
-        took = tuning._milliseconds(plan.wanted, 2, "float32", plan.model, plan.weights) * 2
-        assert took < 120, "a step that is replayed sleeps nowhere"
-        job = make_jobs(plan.wanted)[0]
+        took = tuning._milliseconds(plan.wanted, 2, "float32", plan.model, plan.weights)
+        assert took * 2 == pytest.approx(100)
+        (job,) = make_jobs(plan.wanted)
         seconds, around = _time_steps(job, plan.model, plan.weights, redirect_steps=0)
-        assert seconds < 0.12
-        assert around > 0.3, "what comes before is told, too"
+        assert seconds == pytest.approx(0.1)
+        assert around > 3, "the steps that warm up are told, too"
         # Steps that wake dead units are never replayed.
         redirected, _ = _time_steps(job, plan.model, plan.weights, redirect_steps=3)
-        assert redirected > 0.15
-        (cost,), _ = estimate(
-            make_plan(small(), sleepy, size=(17, 24), steps=100, lanes=2, redirect_steps=10).wanted,
-            plan.model,
-            plan.weights,
-        )
-        assert 1.5 < cost.seconds < 13.5  # and not 15 and more
+        assert redirected == pytest.approx(1)
+        long = make_plan(small(), timed, size=(17, 24), steps=100, lanes=2, redirect_steps=10)
+        (cost,), _ = estimate(long.wanted, plan.model, plan.weights)
+        assert cost.seconds == pytest.approx(10 * 1 + 90 * 0.1 + around, abs=2)
 
 
 def test_on_a_cpu_the_same_measurement_takes_few_steps():

@@ -23,12 +23,19 @@ from featvis.run.job import Watch, climbed_objective
 
 
 class _Worker:
-    """What a worker has for itself: a network, and copies of those that objectives borrow beside it."""
+    """What a worker has for itself: a network, and copies of those that objectives borrow beside it.
 
-    def __init__(self, model: ModelHandle) -> None:
+    Made before any worker starts: a network is copied while nobody has borrowed it.
+    """
+
+    def __init__(self, model: ModelHandle, first: ModelHandle, jobs: Sequence[Job]) -> None:
         self.model = model
-        self._networks: dict[int, ModelHandle] = {}
+        # Where an ensemble names the network that is climbed, it is this worker's.
+        self._networks: dict[int, ModelHandle] = {id(first.module): model}
         self._objectives: dict[int, tuple[Objective, Objective]] = {}
+        for job in jobs:
+            for item in job.wanted:
+                self.own(item)
 
     def own(self, wanted: Wanted) -> Wanted:
         """Return what is wanted with objectives of this worker; what was one object stays one."""
@@ -116,8 +123,7 @@ def spread(
         with one_at_a_time:
             return watch(step)
 
-    def work(model: ModelHandle) -> None:
-        worker = _Worker(model)
+    def work(worker: _Worker | None, model: ModelHandle) -> None:
         try:
             while not stop.is_set():
                 try:
@@ -125,7 +131,7 @@ def spread(
                 except IndexError:
                     break
                 # The first works with what its user gave; who comes after it may not borrow that, too.
-                own = job.wanted if model is models[0] else [worker.own(item) for item in job.wanted]
+                own = job.wanted if worker is None else [worker.own(item) for item in job.wanted]
                 for picture in local(own, model, weights, watch=watch_step, say=say, failed=failed):
                     results.put(picture)
         except _Stopped:
@@ -135,7 +141,10 @@ def spread(
         finally:
             results.put(None)
 
-    workers = [threading.Thread(target=work, args=(model,), daemon=True) for model in models]
+    owners = [None, *(_Worker(model, models[0], waiting) for model in models[1:])]
+    workers = [
+        threading.Thread(target=work, args=pair, daemon=True) for pair in zip(owners, models, strict=True)
+    ]
     for worker in workers:
         worker.start()
     left = len(workers)

@@ -91,25 +91,26 @@ PHOTOGRAPH = torch.rand((3, 17, 24), generator=torch.Generator().manual_seed(3))
 OTHER = handle(seeded(Small, 2), (13, 9))
 
 
-def of_photographs():
+def of_photographs(model):
     return [fv.caricature("norm", PHOTOGRAPH.roll(shift, 2)) for shift in range(8)]
 
 
-def of_style():
+def of_style(model):
     return [fv.match("norm", PHOTOGRAPH) + fv.style(["conv1"], PHOTOGRAPH.roll(n, 1)) for n in range(4)]
 
 
-def of_several_networks():
-    model = small()
-    return [fv.ensemble((model, fv.channel("norm", n)), (OTHER, fv.logit(n), 0.5)) for n in range(4)]
+def of_several_networks(model):
+    climbed = [fv.ensemble((model, fv.channel("norm", n)), (OTHER, fv.logit(n), 0.5)) for n in range(3)]
+    third = small()
+    return [*climbed, fv.ensemble((third, fv.channel("norm", 1)), (OTHER, fv.logit(2)))]
 
 
-def of_accentuations():
+def of_accentuations(model):
     layers = ("conv1", None)
     return [fv.accentuation(fv.logit(n), PHOTOGRAPH, layer=layers[n % 2]) for n in range(4)]
 
 
-def of_own_tensors():
+def of_own_tensors(model):
     vectors = torch.rand((2, 8), generator=torch.Generator().manual_seed(5)) + 0.1
     return [
         *(fv.direction("norm", vector) for vector in vectors),
@@ -126,11 +127,10 @@ def of_own_tensors():
 )
 def test_whatever_an_objective_holds_the_pictures_are_the_same_every_time(objectives):
     """Twenty times: what two workers share is changed by one while the other reads it, or it is not."""
-    wanted, models, weights = [], None, ""
-    for objective in objectives():
-        plan = make_plan(small() if models is None else models[0], objective, **OPTIONS, seeds=2)
-        models = models or pair(plan)
-        wanted, weights = [*wanted, *plan.wanted], plan.weights
+    model = small()
+    models = [model, model.copy(device="cpu")]
+    plans = [make_plan(model, objective, **OPTIONS, seeds=2) for objective in objectives(model)]
+    wanted, weights = [item for plan in plans for item in plan.wanted], plans[0].weights
     # Several seeds of one objective are one job: the second worker must keep them one.
     alone = {(p.target, p.seed): p.png() for p in local(wanted, models[0], weights)}
     assert len(alone) == len(wanted)
