@@ -179,8 +179,9 @@ def _render(prepared: Prepared, folder: Path) -> int:
         note(f"interrupted: {done}; the same command goes on from there")
         return 130
     dead = [picture.target for picture in pictures if picture.status == "dead"]
+    failed = [picture for picture in pictures if picture.status == "failed"]
     took = duration(time.perf_counter() - began)
-    print(f"{count_of(len(pictures) - len(dead), 'picture')} in {folder} ({took})")
+    print(f"{count_of(len(pictures) - len(dead) - len(failed), 'picture')} in {folder} ({took})")
     if dead:
         print(f"{count_of(len(dead), 'dead unit')}, no picture: {first_of(dead)}")
     for path in dict.fromkeys(store.grid_path(picture.layer) for picture in pictures):
@@ -189,9 +190,13 @@ def _render(prepared: Prepared, folder: Path) -> int:
         from featvis.results.films import morph as turn
         from featvis.results.films import video
 
-        alive = [picture for picture in pictures if picture.status != "dead"]
+        alive = [picture for picture in pictures if picture.is_one]
         if len(alive) > 1:
             print(video(turn(alive), folder / f"morph.{morph}", prepared.extras.fps))
+    if failed:
+        first = f"{failed[0].target} the first: {failed[0].reason}"
+        note(f"featvis: {len(failed)} of {len(pictures)} pictures failed, {first}")
+        return 1
     return 0
 
 

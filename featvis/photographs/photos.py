@@ -19,11 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from featvis.errors import UserError
+from featvis.read import open_image
 
 Read = TypeVar("Read")
-
-# Formats whose decoders only decode: an EPS file, for one, would be run by Ghostscript.
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 
 
 @dataclass(frozen=True)
@@ -100,11 +98,7 @@ def read_photo(path: Path, channels: int) -> Image.Image | None:
     Pillow's limit for decompression bombs is not decoded.
     """
     try:
-        Image.init()
-        readable = [name for name in _FORMATS if name in Image.OPEN]
-        with Image.open(path, formats=readable) as opened:
-            if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
-                return None
+        with open_image(path) as opened:
             opened.load()
             return _plain(_upright(opened), "RGB" if channels == 3 else "L")
     except Exception:  # on broken files decoders raise whatever they like
@@ -130,13 +124,16 @@ def _plain(image: Image.Image, mode: str) -> Image.Image:
 
 def _as_8_bit(levels: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
     """Bring 16-bit or floating point levels to 0 … 255, by the range that they use."""
-    numbers: NDArray[np.floating] = np.nan_to_num(levels.astype(np.float32))
+    numbers: NDArray[np.floating] = levels.astype(np.float32)
+    np.nan_to_num(numbers, copy=False)  # in place, for a large image takes gigabytes
     top = float(numbers.max(initial=0))
     if mode.startswith("I;16") or top > 255:
-        numbers = numbers / 257  # 65535 / 255
+        numbers /= 257  # 65535 / 255
     elif mode == "F" and top <= 1:
-        numbers = numbers * 255
-    eight_bit: NDArray[np.uint8] = np.clip(np.rint(numbers), 0, 255).astype(np.uint8)
+        numbers *= 255
+    eight_bit: NDArray[np.uint8] = np.clip(np.rint(numbers, out=numbers), 0, 255, out=numbers).astype(
+        np.uint8
+    )
     return eight_bit
 
 
