@@ -33,6 +33,18 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI",
 """Formats whose decoders only decode: an EPS file, for one, would be run by Ghostscript."""
 
 
+def expand(name: str) -> Path:
+    """Return the path that a text names, ``~`` as a home folder where there is one.
+
+    >>> str(expand("statistics.safetensors")), str(expand("~nobody-of-this-name/x"))
+    ('statistics.safetensors', '~nobody-of-this-name/x')
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 def check_file(path: Path, most: int | None = None, what: str = "file") -> int:
     """Return a file's size in bytes.
 

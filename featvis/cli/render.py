@@ -16,6 +16,9 @@ from featvis.cli.output import count_of, first_of, note, print_costs
 from featvis.errors import OutputError, RecipeError, TargetError
 from featvis.run.executors.register import DEFAULT, check_executor
 
+CANVAS = 1 << 24
+"""Pixels of a start image that sets the canvas; a larger one is given a --size."""
+
 if TYPE_CHECKING:
     from featvis.plan.make import Plan
     from featvis.run.prepare import Prepared
@@ -146,7 +149,7 @@ def render(
         recipe=chosen.base,
         seed=seed,
         seeds=seeds,
-        start=None if start is None else load_image(start, handle.channels, canvas),
+        start=None if start is None else load_image(start, handle.channels, canvas, most=CANVAS),
         diverse=diverse,
         executor=executor,
         **chosen.plan_options(),

@@ -18,7 +18,7 @@ from pydantic import (
 
 from featvis.errors import OutputError, RecipeError, TargetError, unknown
 from featvis.pages.entries import read_list
-from featvis.read import read_toml
+from featvis.read import expand, read_toml
 from featvis.spec.options import AtLeastOne, AtLeastTwo, Count
 from featvis.spec.recipe import Recipe, place_statistics
 from featvis.spec.target import parse_request, parse_vectors
@@ -166,7 +166,7 @@ def load_gallery(path: str | Path) -> Gallery:
 
 def beside(path: Path, name: str) -> Path:
     """Return where a file lies that a config names: relative to the config's own folder."""
-    return path.parent / Path(name).expanduser()
+    return path.parent / expand(name)
 
 
 def is_copy(folder: Path, config: Path) -> bool:
@@ -200,7 +200,7 @@ def _placed(address: Any, folder: Path) -> Any:
         return address  # its section complains
     if rows is None:
         return address
-    return f"{','.join(rows.layers)}@{folder / Path(rows.file).expanduser()}:{rows.key}:{rows.rows}"
+    return f"{','.join(rows.layers)}@{folder / expand(rows.file)}:{rows.key}:{rows.rows}"
 
 
 def _complaint(error: ValidationError) -> str:

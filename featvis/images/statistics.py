@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from featvis.errors import OutputError, RecipeError
 from featvis.files import write_whole
-from featvis.read import check_file, parse_json, reason_of
+from featvis.read import check_file, expand, parse_json, reason_of
 from featvis.spec.options import PIN, STATISTICS_BYTES
 
 FORMAT = "image statistics 1"  # Another number where the same photographs would give other values
@@ -132,7 +132,7 @@ def load_statistics(path: str | Path) -> ImageStatistics:
 def statistics_of(pinned: str, channels: int) -> ImageStatistics:
     """Return the statistics that a recipe names as ``PATH#sha256:DIGEST``, which was checked with it."""
     path = pinned.rpartition(PIN)[0]
-    statistics = load_statistics(Path(path).expanduser())
+    statistics = load_statistics(expand(path))
     if statistics.channels != channels:
         own = statistics.channels
         raise RecipeError(f"{path} is of images of {own} channels, these images have {channels}")

@@ -24,6 +24,9 @@ from featvis.read import open_image
 Read = TypeVar("Read")
 
 
+_BAND = 256  # Rows of a transparent image that are laid on white at once
+
+
 @dataclass(frozen=True)
 class Listing:
     """The files of a folder, sorted by relative path."""
@@ -116,9 +119,12 @@ def _plain(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(_as_8_bit(np.asarray(image), image.mode)).convert(mode)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert(mode)
+        laid = Image.new(mode, image.size)
+        for top in range(0, image.height, _BAND):  # by bands, for a large image takes gigabytes
+            band = image.crop((0, top, image.width, min(top + _BAND, image.height))).convert("RGBA")
+            white = Image.new("RGBA", band.size, "white")
+            laid.paste(Image.alpha_composite(white, band).convert(mode), (0, top))
+        return laid
     return image.convert(mode)
 
 

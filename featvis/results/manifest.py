@@ -61,14 +61,21 @@ def _sound_top(loaded: dict[str, Any]) -> dict[str, Any]:
         for name, value in loaded.items()
         if is_text(name) and name != "pictures" and _TOP.get(name, lambda value: True)(value)
     }
-    for name, value in list(sound.items()):
-        try:
-            check_depth(value)
-        except ValueError:
-            del sound[name]
     if isinstance(recipes, dict):
-        sound["recipes"] = {name: made for name, made in recipes.items() if is_text(name) and is_table(made)}
-    return sound
+        sound["recipes"] = {
+            name: made
+            for name, made in recipes.items()
+            if is_text(name) and is_table(made) and _is_flat(made)
+        }
+    return {name: value for name, value in sound.items() if name == "recipes" or _is_flat(value)}
+
+
+def _is_flat(value: Any) -> bool:
+    try:
+        check_depth(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _sound(entry: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +132,7 @@ def _is_entry(entry: Any, folder: Path) -> bool:
 def _is_inside(path: Path, folder: Path) -> bool:
     try:
         return path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # a name that is too long, links in a circle
+    except (OSError, ValueError, RuntimeError):  # a name that is too long or holds a NUL, links in a circle
         return False
 
 

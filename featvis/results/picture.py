@@ -279,16 +279,20 @@ def _read_content(text: Any) -> dict[str, Any]:
     }
 
 
-def load_image(path: str | Path, channels: int, size: tuple[int, int] | None = None) -> Tensor:
+def load_image(
+    path: str | Path, channels: int, size: tuple[int, int] | None = None, *, most: int | None = None
+) -> Tensor:
     """Read any image file as ``(C, H, W)`` in [0, 1], to start from.
 
     Args:
         path: the file.
         channels: 1 or 3.
         size: (height, width) to resize to, bicubic and antialiased; None for the image's own.
+        most: pixels that its own size may have; None for any.
 
     Raises:
-        OutputError: no readable image, or a number of channels that image files do not have.
+        OutputError: no readable image, one that is too large, or a number of channels that image files do
+            not have.
 
     >>> import featvis as fv, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -301,6 +305,8 @@ def load_image(path: str | Path, channels: int, size: tuple[int, int] | None = N
     if channels not in (1, 3):
         raise OutputError(f"an image file has 1 or 3 channels, the network takes {channels}")
     with open_image(Path(path)) as opened:
+        if size is None and most is not None and opened.width * opened.height > most:
+            raise OutputError(f"{path}: {opened.height}x{opened.width} pixels are too large for a canvas")
         shown = opened.convert("RGB" if channels == 3 else "L")
     if size is not None and size != (shown.height, shown.width):
         shown = shown.resize((size[1], size[0]), Image.Resampling.BICUBIC)

@@ -27,12 +27,14 @@ MOST: dict[str, int] = {
 }
 SIDE = 8192
 """Of a canvas, in pixels: as much as a square file may have by Pillow's limit."""
-PIXELS = 1 << 24
-"""That one step shows the network, of all lanes, copies and crops: 334 lanes of 224 x 224, 16 of 1024 x 1024.
+IMAGES = 4096
+"""That one step shows the network: lanes times copies times crops."""
+PIXELS = 1 << 22
+"""Of all these images: 83 of 224 x 224, or 16 of 512 x 512, so that a step stays within 2 GB.
 
-A step keeps some 100 to 1,000 bytes for each of them."""
-PIXEL_STEPS = 1 << 36
-"""The pixels of all steps: 4,096 steps of so many; hours on a CPU, minutes on a GPU."""
+EfficientNet-Lite0 keeps 330 bytes of each (measured)."""
+PIXEL_STEPS = 1 << 34
+"""The pixels of all steps: 4,096 steps of so many; an hour on a CPU, minutes on a GPU."""
 DRAWS = 1 << 24
 """Transforms drawn up front, for every step of every lane, copy and crop."""
 PARTS = 64
@@ -113,6 +115,8 @@ def _problems(recipe: Recipe) -> Iterator[str]:
             yield f"an option of {number:g}, beyond {NUMBER:g} or its inverse"
     shown = recipe.lanes * recipe.copies * _crops(recipe)
     pixels = shown * math.prod(recipe.shown_size) + recipe.lanes * math.prod(recipe.size) * _work(recipe)
+    if shown > IMAGES:
+        yield f"{shown:,} images at every step, more than {IMAGES:,}"
     if pixels > PIXELS:
         yield f"{pixels:,} pixels at every step, more than {PIXELS:,}"
     if pixels * recipe.steps * recipe.best_of > PIXEL_STEPS:

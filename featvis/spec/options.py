@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
 from featvis.errors import BoundsError, OutputError
-from featvis.read import check_file, reason_of
+from featvis.read import check_file, expand, reason_of
 
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
@@ -110,13 +110,13 @@ def _pin(value: str) -> str:
     path, _, pinned = value.partition(PIN)
     folder = _FOLDER.get()
     try:
-        place = Path(path).expanduser()
+        place = expand(path)
         if folder is not None and not place.resolve().is_relative_to(folder.resolve()):
             raise BoundsError(f"{path!r}, a file outside {str(folder)!r}")
         check_file(place, STATISTICS_BYTES, "file of statistics")
         with place.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()[:32]
-    except (OSError, RuntimeError, OutputError) as error:  # RuntimeError: no such user's folder
+    except (OSError, RuntimeError, OutputError) as error:  # RuntimeError: links in a circle
         hint = "fv.image_statistics(folder, out=...) makes such a file"
         raise ValueError(f"{path!r} cannot be read ({reason_of(error)}); {hint}") from None
     if pinned and pinned != digest:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from featvis.errors import OutputError, RecipeError, unknown
-from featvis.read import read_toml
+from featvis.read import expand, read_toml
 from featvis.spec import register
 from featvis.spec.options import PIN, AtLeastOne, Band, Count, Fraction, Positive, Size
 
@@ -303,7 +303,7 @@ def place_statistics(table: dict[str, Any], folder: Path) -> None:
     space = table.get("space")
     named = space.get("statistics") if isinstance(space, dict) else None
     if isinstance(space, dict) and isinstance(named, str):
-        table["space"] = {**space, "statistics": str(folder / Path(named).expanduser())}
+        table["space"] = {**space, "statistics": str(folder / expand(named))}
 
 
 def recipe_files() -> dict[str, Path]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from featvis.errors import OutputError
 from featvis.results.manifest import MANIFEST, picture_name, read_manifest
 from featvis.results.picture import load_image, load_picture
-from featvis.spec.bounds import read_recipe
+from featvis.spec.bounds import PIXELS, read_recipe
 from featvis.spec.target import parse_request
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ def _subject(
     except OutputError:
         # A file that is not ours is looked at all the more.
         try:
-            return Subject(entry, load_image(path, channels), _checked(told, path, unbounded), genuine=False)
+            return Subject(
+                entry, load_image(path, channels, most=PIXELS), _checked(told, path, unbounded), genuine=False
+            )
         except OutputError:
             return None
     genuine = picture.key == entry.get("key") and picture.target == entry["target"]
@@ -133,4 +135,4 @@ def _checked(recipe: dict[str, Any], path: Path, unbounded: bool) -> dict[str, A
     looked_at: dict[str, Any] = {
         name: recipe[name] for name in ("size", "input_size", "steps", "transforms") if name in recipe
     }
-    return read_recipe(looked_at, path, unbounded=unbounded).to_json()
+    return read_recipe({**looked_at, "lanes": 1}, path, unbounded=unbounded).to_json()
