@@ -10,7 +10,7 @@ PEERS := .peers/packages
 PORTRAITS := Pembroke,flamingo,ladybug,goldfish,volcano,daisy,zebra,school bus,espresso,pirate,king penguin,lighthouse
 
 .DEFAULT_GOAL := help
-.PHONY: help demo gallery test test-all test-gpu test-browser bench-peers check lint types format clean
+.PHONY: help demo gallery test test-all test-gpu test-browser bench-peers audit check lint types format clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ lint: $(READY_DEV)  ## ruff: rules and format
 
 types: $(READY_DEV)  ## mypy --strict on featvis/
 	$(BIN)/mypy
+
+audit: $(READY_DEV)  ## known vulnerabilities of what is installed (asks PyPI)
+	$(BIN)/pip-audit --progress-spinner off --skip-editable
 
 format: $(READY_DEV)  ## let ruff write the format and its safe fixes
 	$(BIN)/ruff format featvis tests

@@ -33,6 +33,15 @@ class RecipeError(UserError):
     """A recipe, config or option is unknown, of the wrong type or out of range; raised before any compute."""
 
 
+class BoundsError(RecipeError):
+    """A recipe that was read from a file asks for more than is computed unless its user allows it."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}; unbounded=True allows it")
+        self.problem = problem
+        """What it asks for, without the remedy."""
+
+
 class ModelError(UserError):
     """A network is unknown, does not load, or cannot be used as asked."""
 

@@ -8,6 +8,7 @@ and the first-order part elsewhere.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from featvis.attribution.scoring import find_target, scored
 from featvis.errors import OutputError, TargetError
 from featvis.models.handle import ModelHandle
 from featvis.plan.make import AnyTarget
+from featvis.read import open_image
 from featvis.results.manifest import read_manifest
 from featvis.results.sheets import make_sheet
 
@@ -182,17 +184,19 @@ def load_icons(folder: str | Path, layer: str) -> dict[int, Image.Image]:
     """Return the pictures of a layer's units that a gallery holds, by unit."""
     place = Path(folder)
     manifest = read_manifest(place) if place.is_dir() else None
+    root = place.resolve()
     if manifest is None:
         raise OutputError(f"{str(folder)!r} is no gallery: it has no manifest")
     icons: dict[int, Image.Image] = {}
     for entry in manifest["pictures"]:
-        if entry["layer"] != layer or entry["unit"] is None or not entry["file"] or entry["unit"] in icons:
+        unit, file = entry.get("unit"), entry.get("file")
+        if entry.get("layer") != layer or unit is None or not file or unit in icons:
             continue
-        path = place / entry["file"]
-        if path.is_file() and entry.get("variant", "picture") == "picture":
-            with Image.open(path) as opened:
-                icons[int(entry["unit"])] = opened.convert("RGB")
+        path = place / file
+        if entry.get("variant", "picture") == "picture" and path.resolve().is_relative_to(root):
+            with suppress(OutputError), open_image(path) as opened:
+                icons[unit] = opened.convert("RGB")
     if not icons:
-        held = sorted({entry["layer"] for entry in manifest["pictures"]})
+        held = sorted({str(entry.get("layer") or "objectives") for entry in manifest["pictures"]})
         raise OutputError(f"{folder} holds no picture of {layer}; it holds {', '.join(held) or 'none'}")
     return icons

@@ -19,6 +19,7 @@ from torch import Tensor
 from featvis.errors import OutputError, RecipeError, TargetError, unknown
 from featvis.files import write_whole
 from featvis.models.handle import ModelHandle
+from featvis.read import check_file, parse_json
 
 METHODS = ("nmf", "pca")
 NAME = "directions"
@@ -122,16 +123,19 @@ def load_direction(path: str | Path, row: int = 0) -> tuple[str, Tensor]:
     ...     fv.load_direction(components.save(folder + "/directions.safetensors"), row=1)
     ('conv', tensor([0., 1., 0.]))
     """
-    if not Path(path).is_file():
-        raise OutputError(f"no file {str(path)!r}")
+    check_file(Path(path))
     try:
         with safe_open(str(path), "pt") as opened:
-            layer = str(json.loads((opened.metadata() or {})["featvis"])["layer"])
+            layer = str(parse_json((opened.metadata() or {})["featvis"])["layer"])
             rows = opened.get_tensor(NAME)
-    except (SafetensorError, KeyError, ValueError, TypeError):
+    except (SafetensorError, OSError, LookupError, ValueError, TypeError, AttributeError):
         raise OutputError(f"{path} is no file of directions; `featvis components` writes such") from None
+    if rows.dim() != 2 or not rows.is_floating_point():
+        raise OutputError(f"{path} holds no directions (rows, units): {tuple(rows.shape)}, {rows.dtype}")
     if not 0 <= row < len(rows):
         raise OutputError(f"{path} holds directions 0 to {len(rows) - 1}, not {row}")
+    if not bool(rows[row].isfinite().all()):
+        raise OutputError(f"{path}: direction {row} is not finite")
     return layer, rows[row]
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
 from collections.abc import Sequence
+
+LINE = 2000
+"""The most characters of an error's line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from featvis.errors import FeatvisError, FeatvisWarning
+    from featvis.errors import BoundsError, FeatvisError, FeatvisWarning
 
     if sys.flags.optimize > 1:
         return _fail("the command line reads its options from docstrings; run Python without -OO")
@@ -37,6 +41,8 @@ def _run(arguments: list[str]) -> int:
 
             result = app(args=arguments, prog_name="featvis", standalone_mode=False)
         return result if isinstance(result, int) else 0
+    except BoundsError as error:
+        return _fail(f"{error.problem}; --unbounded allows it")
     except FeatvisError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -44,7 +50,16 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MemoryError as error:
+        return _fail(f"out of memory: {error}")
+    except OSError as error:  # a full disk, a folder that cannot be written, a file that is gone
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}")
     except Exception as error:
+        if "not enough memory" in str(error) or "out of memory" in str(error):  # torch's RuntimeError
+            return _fail(
+                f"out of memory: {error}; fewer lanes (--lanes) or a smaller canvas (--size) take less"
+            )
         # Typer carries Click or its own copy of it, so its errors are known by their names.
         if type(error).__name__ == "Abort":
             return _fail("interrupted", 130)
@@ -60,9 +75,18 @@ def _run(arguments: list[str]) -> int:
 
 
 def _show(message: Warning | str, *_: object, **__: object) -> None:
-    print("featvis: " + " ".join(str(message).split()), file=sys.stderr)
+    _say(str(message))
 
 
 def _fail(message: str, code: int = 2) -> int:
-    print("featvis: " + " ".join(message.split()), file=sys.stderr)
+    _say(message)
     return code
+
+
+def _say(message: str) -> None:
+    from featvis.cli.output import plain
+
+    # What was typed or read stands in it, of whatever length.
+    line = plain(message if len(message) <= LINE else f"{message[: LINE // 2]} … {message[-LINE // 2 :]}")
+    with contextlib.suppress(OSError):  # stderr on a full disk, or closed
+        print(f"featvis: {line}", file=sys.stderr)

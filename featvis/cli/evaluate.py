@@ -8,7 +8,7 @@ from typing import Any
 
 from featvis.cli.checks import check_at_least, check_folder
 from featvis.cli.network import Network, NetworkOfFolder
-from featvis.cli.options import AsJson, Judges, Photographs
+from featvis.cli.options import AsJson, Judges, Photographs, Unbounded
 from featvis.cli.output import note
 from featvis.errors import OutputError, UserError
 
@@ -18,6 +18,7 @@ def evaluate(
     judge: Judges = None,
     examples: Photographs = None,
     batch: int = 8,
+    unbounded: Unbounded = False,
     as_json: AsJson = False,
     *,
     network: NetworkOfFolder,
@@ -51,7 +52,9 @@ def evaluate(
     judges = None if panel is None else [member.load() for member in panel]
     from featvis.trust.evaluation import evaluate as measure
 
-    evaluation = measure(folder, judges=judges, model=own, examples=examples, batch=batch, say=note)
+    evaluation = measure(
+        folder, judges=judges, model=own, examples=examples, batch=batch, unbounded=unbounded, say=note
+    )
     if as_json:
         print(json.dumps(evaluation, indent=1))
     else:

@@ -6,7 +6,6 @@ import ast
 import inspect
 import json
 import textwrap
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from featvis.errors import RecipeError, unknown
+from featvis.read import parse_toml
 
 if TYPE_CHECKING:
     from featvis.spec.recipe import Recipe
@@ -183,8 +183,8 @@ def _read(text: str, value: str, inner: bool) -> Any:
     failed = ""
     for written in (value, f"[{value}]"):
         try:
-            table = tomllib.loads(f"value = {written}")
-        except tomllib.TOMLDecodeError as error:
+            table = parse_toml(f"value = {written}")
+        except ValueError as error:
             failed = failed or str(error)
             continue
         result = table["value"]

@@ -51,6 +51,7 @@ network: The network, as for --model of other commands.
 
 --out -o FOLDER: Where to write the result.
 --dry-run: Say what would be done and how long it would take; write nothing.
+--unbounded: Allow a recipe that was read from a file whatever it costs and whatever files it names.
 --json: Print JSON.
 """
 _NAMES = r"(?P<names>\w+|--[\w/-]+(?: -\w)*)(?: (?P<metavar>[^:]+))?"
@@ -144,6 +145,7 @@ OutOrNothing = Annotated[Path | None, _shared("--out", "nothing is kept")]
 OutFileOrNothing = Annotated[Path | None, _shared("--out", "nothing is written", metavar="FILE")]
 OutFolder = Annotated[Path, _shared("--out")]
 OutFile = Annotated[Path, _shared("--out", metavar="FILE")]
+Unbounded = Annotated[bool, _shared("--unbounded")]
 DryRun = Annotated[bool, _shared("--dry-run")]
 AsJson = Annotated[bool, _shared("--json")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the numbers as JSON.", metavar="FILE")]

@@ -12,9 +12,18 @@ if TYPE_CHECKING:
     from featvis.run.estimate import Cost
 
 
+def plain(text: str) -> str:
+    r"""Return a text that somebody else wrote on one line, without what a terminal takes for commands.
+
+    >>> plain("blocks.4:3\x1b[2J\n")
+    'blocks.4:3?[2J'
+    """
+    return "".join(one if one.isprintable() else "?" for one in " ".join(text.split()))
+
+
 def note(line: str) -> None:
     """Print a line to stderr."""
-    print(line, file=sys.stderr, flush=True)
+    print(plain(line), file=sys.stderr, flush=True)
 
 
 def note_code(source: str) -> None:

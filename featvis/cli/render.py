@@ -16,6 +16,9 @@ from featvis.cli.output import count_of, first_of, note, print_costs
 from featvis.errors import OutputError, RecipeError, TargetError
 from featvis.run.executors.register import DEFAULT, check_executor
 
+CANVAS = 1 << 24
+"""Pixels of a start image that sets the canvas; a larger one is given a --size."""
+
 if TYPE_CHECKING:
     from featvis.plan.make import Plan
     from featvis.run.prepare import Prepared
@@ -146,7 +149,7 @@ def render(
         recipe=chosen.base,
         seed=seed,
         seeds=seeds,
-        start=None if start is None else load_image(start, handle.channels, canvas),
+        start=None if start is None else load_image(start, handle.channels, canvas, most=CANVAS),
         diverse=diverse,
         executor=executor,
         **chosen.plan_options(),
@@ -179,8 +182,9 @@ def _render(prepared: Prepared, folder: Path) -> int:
         note(f"interrupted: {done}; the same command goes on from there")
         return 130
     dead = [picture.target for picture in pictures if picture.status == "dead"]
+    failed = [picture for picture in pictures if picture.status == "failed"]
     took = duration(time.perf_counter() - began)
-    print(f"{count_of(len(pictures) - len(dead), 'picture')} in {folder} ({took})")
+    print(f"{count_of(len(pictures) - len(dead) - len(failed), 'picture')} in {folder} ({took})")
     if dead:
         print(f"{count_of(len(dead), 'dead unit')}, no picture: {first_of(dead)}")
     for path in dict.fromkeys(store.grid_path(picture.layer) for picture in pictures):
@@ -189,9 +193,13 @@ def _render(prepared: Prepared, folder: Path) -> int:
         from featvis.results.films import morph as turn
         from featvis.results.films import video
 
-        alive = [picture for picture in pictures if picture.status != "dead"]
+        alive = [picture for picture in pictures if picture.is_one]
         if len(alive) > 1:
             print(video(turn(alive), folder / f"morph.{morph}", prepared.extras.fps))
+    if failed:
+        first = f"{failed[0].target} the first: {failed[0].reason}"
+        note(f"featvis: {len(failed)} of {len(pictures)} pictures failed, {first}")
+        return 1
     return 0
 
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from featvis.cli.network import NetworkOfFile
-from featvis.cli.options import OutFileOrNothing, Start
-from featvis.errors import OutputError
+from featvis.cli.options import OutFileOrNothing, Start, Unbounded
+from featvis.cli.output import note, plain
 from featvis.models.sources.register import check_read_name
+from featvis.read import IMAGE_BYTES, read_file
+from featvis.spec.bounds import read_recipe
 
 
 def reproduce(
-    file: Path, start: Start = None, out: OutFileOrNothing = None, *, network: NetworkOfFile
+    file: Path,
+    start: Start = None,
+    out: OutFileOrNothing = None,
+    unbounded: Unbounded = False,
+    *,
+    network: NetworkOfFile,
 ) -> int:
     """Render a picture again from its own PNG. Says whether the bytes are the same (exit code 1 if not).
 
@@ -22,18 +29,20 @@ def reproduce(
     """
     from featvis.results.picture import load_image, load_picture
 
-    if not file.is_file():
-        raise OutputError(f"no file {str(file)!r}")
     old = load_picture(file)
+    read_recipe(old.recipe, file, unbounded=unbounded)  # refused before torch is imported
     handle = network.load(network.model or check_read_name(old.model, file))
     from featvis.run.render import reproduce as render_again
 
     image = None if start is None else load_image(start, handle.channels, old.size)
-    new = render_again(file, handle, start=image)
+    new = render_again(file, handle, start=image, unbounded=unbounded, say=note)
+    if new.status == "failed":
+        note(f"featvis: {file}: its score is not finite; no picture")
+        return 1
     if out is not None:
         new.save(out)
-    if new.png() == file.read_bytes():
-        print(f"{file}: reproduced, the same bytes ({new.target}, score {new.score:.4g})")
+    if new.png() == read_file(file, IMAGE_BYTES, "picture"):
+        print(f"{file}: reproduced, the same bytes ({plain(new.target)}, score {new.score:.4g})")
         return 0
     same = (new.levels == old.levels).mean() if new.levels.shape == old.levels.shape else 0.0
     differing = f"{1 - same:.2%} of the values differ (another machine, device or version?)"

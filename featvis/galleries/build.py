@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -225,8 +224,8 @@ def _render(
         )
         for picture in pictures:
             lock.check()
-            if not (math.isfinite(picture.score) and math.isfinite(picture.start_score)):
-                fail(by_name[f"{picture.target} seed {picture.seed}"], f"its score is {picture.score}")
+            if picture.status == "failed":
+                fail(by_name[f"{picture.target} seed {picture.seed}"], picture.reason)
                 continue
             folder.add(picture)
             changed.add(picture.layer)
@@ -259,7 +258,7 @@ def write_sheets(folder: GalleryFolder, changed: set[str]) -> None:
         path = folder.grid_path(layer)
         if layer not in changed and path.exists():
             continue
-        entries.sort(key=lambda entry: (entry["unit"], str(entry["file"])))
+        entries.sort(key=lambda entry: (entry.get("unit") or 0, str(entry["file"])))
         pictures = []
         for entry in entries:
             with contextlib.suppress(FeatvisError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,8 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from featvis.errors import RecipeError, TargetError, unknown
+from featvis.errors import OutputError, RecipeError, TargetError, unknown
 from featvis.pages.entries import read_list
+from featvis.read import expand, read_toml
 from featvis.spec.options import AtLeastOne, AtLeastTwo, Count
 from featvis.spec.recipe import Recipe, place_statistics
 from featvis.spec.target import parse_request, parse_vectors
@@ -57,7 +57,7 @@ Sides = Annotated[AtLeastOne | tuple[AtLeastOne, AtLeastOne], BeforeValidator(_a
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class Section(_Table):
@@ -148,9 +148,9 @@ def load_gallery(path: str | Path) -> Gallery:
         what = "is a folder; name the .toml file" if path.is_dir() else "is not there"
         raise RecipeError(f"gallery config {str(path)!r} {what}")
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise RecipeError(f"{path} does not read as TOML: {error}") from None
+        table = read_toml(path)
+    except OutputError as error:
+        raise RecipeError(str(error)) from None
     sections = [section for section in read_list(table.get("sections")) if isinstance(section, dict)]
     for where in (table, *sections):
         _place_base(where.get("recipe"), where, path.parent)
@@ -166,17 +166,15 @@ def load_gallery(path: str | Path) -> Gallery:
 
 def beside(path: Path, name: str) -> Path:
     """Return where a file lies that a config names: relative to the config's own folder."""
-    return path.parent / Path(name).expanduser()
+    return path.parent / expand(name)
 
 
 def is_copy(folder: Path, config: Path) -> bool:
     """Whether a config says the same as the one that a folder was built from."""
     try:
-        texts = [path.read_text("utf-8") for path in (folder / COPY, config)]
-        first, second = (tomllib.loads(text) for text in texts)
-    except (OSError, ValueError):
+        return read_toml(folder / COPY) == read_toml(config)
+    except OutputError:
         return False
-    return first == second
 
 
 def make_schema() -> str:
@@ -202,7 +200,7 @@ def _placed(address: Any, folder: Path) -> Any:
         return address  # its section complains
     if rows is None:
         return address
-    return f"{','.join(rows.layers)}@{folder / Path(rows.file).expanduser()}:{rows.key}:{rows.rows}"
+    return f"{','.join(rows.layers)}@{folder / expand(rows.file)}:{rows.key}:{rows.rows}"
 
 
 def _complaint(error: ValidationError) -> str:

@@ -124,7 +124,7 @@ def finished(
             say(f"{path} is gone; it is rendered again")
         return None
     # The file is asked, not the manifest: a kill may have come between the two.
-    return picture if item.key in (picture.key, picture.asked_key) else None
+    return picture if item.key in (picture.key, picture.asked_key) and picture.status != "failed" else None
 
 
 def find_missing(folder: Path, plan: GalleryPlan) -> list[GalleryItem]:

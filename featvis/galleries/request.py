@@ -9,6 +9,7 @@ from typing import Any
 
 from featvis.errors import ModelError, OutputError, RecipeError, UserError, WeightsError
 from featvis.galleries.config import Gallery, beside, is_copy, load_gallery
+from featvis.read import TOML_BYTES, read_file
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def make_request(
         raise OutputError(f"no folder of photographs {str(photographs)!r}; give another by --examples")
     count = settings.count if settings is not None else 9
     typed = tuple(text for option, value in options.items() if value for text in (option, value))
-    text = path.read_bytes()
+    text = read_file(path, TOML_BYTES, "config")
     return BuildRequest(gallery, path, text, folder, source, weights, photographs, count, typed)
 
 

@@ -15,7 +15,8 @@ from safetensors.numpy import save
 
 from featvis.errors import OutputError, RecipeError
 from featvis.files import write_whole
-from featvis.spec.options import PIN
+from featvis.read import check_file, expand, parse_json, reason_of
+from featvis.spec.options import PIN, STATISTICS_BYTES
 
 FORMAT = "image statistics 1"  # Another number where the same photographs would give other values
 
@@ -94,23 +95,36 @@ def load_statistics(path: str | Path) -> ImageStatistics:
     ...     fv.load_statistics(told.save(f"{folder}/statistics.safetensors")).images
     2
     """
-    if not Path(path).is_file():
-        raise OutputError(f"no file of image statistics {str(path)!r}")
+    check_file(Path(path), STATISTICS_BYTES, "file of image statistics")
     try:
         with safe_open(path, "numpy") as opened:
-            about = json.loads((opened.metadata() or {}).get("featvis", "{}"))
+            about = parse_json((opened.metadata() or {}).get("featvis", "{}"))
             if about.get("format") != FORMAT:
                 raise OutputError(f"{path} holds no image statistics of this version of featvis")
             size = int(about["size"][0]), int(about["size"][1])
             arrays = {name: opened.get_tensor(name).astype(np.float64) for name in opened.keys()}  # noqa: SIM118
         counts: dict[str, Any] = {name: int(about[name]) for name in ("images", "skipped")}
         statistics = ImageStatistics(**arrays, size=size, **counts, fingerprint=about["fingerprint"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise OutputError(f"{path} holds no image statistics: {error}") from None
-    channels, (rows, columns) = statistics.channels, statistics.size
-    shapes = statistics.covariance.shape, statistics.magnitudes.shape
-    if shapes != ((channels, channels), (channels, rows, columns // 2 + 1)):
+        channels, (rows, columns) = statistics.channels, statistics.size
+    except OutputError:
+        raise
+    except (
+        SafetensorError,
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:
+        raise OutputError(f"{path} holds no image statistics: {reason_of(error)}") from None
+    shapes = statistics.covariance.shape, statistics.mean.shape, statistics.magnitudes.shape
+    if shapes != ((channels, channels), (channels,), (channels, rows, columns // 2 + 1)):
         raise OutputError(f"{path} is damaged: its statistics have shapes {shapes}")
+    if not all(
+        np.isfinite(array).all() for array in (statistics.covariance, statistics.mean, statistics.magnitudes)
+    ):
+        raise OutputError(f"{path} is damaged: its statistics are not finite")
     return statistics
 
 
@@ -118,7 +132,7 @@ def load_statistics(path: str | Path) -> ImageStatistics:
 def statistics_of(pinned: str, channels: int) -> ImageStatistics:
     """Return the statistics that a recipe names as ``PATH#sha256:DIGEST``, which was checked with it."""
     path = pinned.rpartition(PIN)[0]
-    statistics = load_statistics(Path(path).expanduser())
+    statistics = load_statistics(expand(path))
     if statistics.channels != channels:
         own = statistics.channels
         raise RecipeError(f"{path} is of images of {own} channels, these images have {channels}")

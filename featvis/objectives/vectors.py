@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from featvis.errors import TargetError, UserError, unknown
+from featvis.errors import OutputError, TargetError, UserError, unknown
 from featvis.objectives.base import digest_of
 from featvis.objectives.direction import Direction
+from featvis.read import check_file, reason_of
 from featvis.spec.target import Request, VectorRequest, expand, parse_request, parse_vectors
 
 
@@ -27,13 +28,19 @@ class NamedDirection(Direction):
 def read_vectors(request: VectorRequest) -> list[Direction]:
     """Return a direction for each row asked for of a tensor ``(rows, units)`` or ``(units,)``, by layer."""
     try:
+        check_file(Path(request.file))
         with safe_open(str(request.file), framework="pt") as opened:
             keys = list(opened.keys())
             if request.key not in keys:
                 raise TargetError(unknown(f"key of {request.file}", request.key, keys))
             tensor = opened.get_tensor(request.key)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{request.file} cannot be read: {' '.join(str(error).split())[:120]}") from None
+    except TargetError:
+        raise
+    except (
+        *(OutputError, SafetensorError, OSError),
+        *(LookupError, TypeError, ValueError, AttributeError),
+    ) as error:
+        raise UserError(f"{request.file} cannot be read: {reason_of(error)}") from None
     rows = tensor[None] if tensor.dim() == 1 else tensor
     if rows.dim() != 2 or not rows.is_floating_point():
         raise TargetError(

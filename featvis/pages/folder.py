@@ -11,6 +11,7 @@ from featvis.files import clear_leftovers, write_whole
 from featvis.pages.compose import make_pages, thumbnail_size
 from featvis.pages.entries import CROP_SUFFIXES, PICTURE_SUFFIXES, Entry, read_list, read_path, read_table
 from featvis.pages.thumbnails import is_outdated, make_thumbnail, read_picture_size
+from featvis.read import read_json
 from featvis.results.manifest import MANIFEST, read_manifest
 from featvis.results.store import remove_empty
 
@@ -76,10 +77,10 @@ def _look(
 
 def _read_examples(folder: Path) -> dict[str, Any] | None:
     try:
-        loaded = json.loads((folder / EXAMPLES).read_text("utf-8"))
+        loaded = read_json(folder / EXAMPLES)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise OutputError(f"{folder / EXAMPLES} does not read: {error}; delete it or make it anew") from None
     if not isinstance(loaded, dict):
         raise OutputError(f"{folder / EXAMPLES} holds no table; delete it or make it anew")
@@ -110,8 +111,8 @@ def _crop(value: Any, root: Path) -> str | None:
 def _read_list(folder: Path) -> set[str]:
     """Return what we wrote before; a list that is damaged or names anything else removes nothing."""
     try:
-        loaded = json.loads((folder / LIST).read_text("utf-8"))
-    except (OSError, ValueError):
+        loaded = read_json(folder / LIST)
+    except (OSError, ValueError, OutputError):
         return set()
     names = {read_path(name, _SUFFIXES) for name in read_list(read_table(loaded).get("files"))}
     return {name for name in names if name is not None and _could_be_ours(name)}

@@ -5,26 +5,27 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-_DAMAGED = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+from featvis.errors import OutputError
+from featvis.read import open_image
 
 
 def read_picture_size(path: Path) -> tuple[int, int] | None:
     """Return a file's (height, width) from its first bytes; None if it does not read as a picture."""
     try:
-        with Image.open(path) as opened:
+        with open_image(path) as opened:
             return opened.height, opened.width
-    except _DAMAGED:
+    except OutputError:
         return None
 
 
 def make_thumbnail(path: Path, size: tuple[int, int]) -> bytes | None:
     """Make a WebP of (height, width) ``size``; None if the file does not read as a picture."""
     try:
-        with Image.open(path) as opened:
+        with open_image(path) as opened:
             shown = opened.convert("RGB")
-    except _DAMAGED:
+    except OutputError:
         return None
     if (shown.height, shown.width) != size:
         shown = shown.resize((size[1], size[0]), Image.Resampling.LANCZOS)

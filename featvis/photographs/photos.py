@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from featvis.errors import UserError
+from featvis.read import open_image
 
 Read = TypeVar("Read")
 
-# Formats whose decoders only decode: an EPS file, for one, would be run by Ghostscript.
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
+
+_BAND = 256  # Rows of a transparent image that are laid on white at once
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,7 @@ def read_photo(path: Path, channels: int) -> Image.Image | None:
     Pillow's limit for decompression bombs is not decoded.
     """
     try:
-        Image.init()
-        readable = [name for name in _FORMATS if name in Image.OPEN]
-        with Image.open(path, formats=readable) as opened:
-            if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
-                return None
+        with open_image(path) as opened:
             opened.load()
             return _plain(_upright(opened), "RGB" if channels == 3 else "L")
     except Exception:  # on broken files decoders raise whatever they like
@@ -122,21 +119,27 @@ def _plain(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(_as_8_bit(np.asarray(image), image.mode)).convert(mode)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert(mode)
+        laid = Image.new(mode, image.size)
+        for top in range(0, image.height, _BAND):  # by bands, for a large image takes gigabytes
+            band = image.crop((0, top, image.width, min(top + _BAND, image.height))).convert("RGBA")
+            white = Image.new("RGBA", band.size, "white")
+            laid.paste(Image.alpha_composite(white, band).convert(mode), (0, top))
+        return laid
     return image.convert(mode)
 
 
 def _as_8_bit(levels: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
     """Bring 16-bit or floating point levels to 0 … 255, by the range that they use."""
-    numbers: NDArray[np.floating] = np.nan_to_num(levels.astype(np.float32))
+    numbers: NDArray[np.floating] = levels.astype(np.float32)
+    np.nan_to_num(numbers, copy=False)  # in place, for a large image takes gigabytes
     top = float(numbers.max(initial=0))
     if mode.startswith("I;16") or top > 255:
-        numbers = numbers / 257  # 65535 / 255
+        numbers /= 257  # 65535 / 255
     elif mode == "F" and top <= 1:
-        numbers = numbers * 255
-    eight_bit: NDArray[np.uint8] = np.clip(np.rint(numbers), 0, 255).astype(np.uint8)
+        numbers *= 255
+    eight_bit: NDArray[np.uint8] = np.clip(np.rint(numbers, out=numbers), 0, 255, out=numbers).astype(
+        np.uint8
+    )
     return eight_bit
 
 

@@ -8,7 +8,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from featvis.errors import OutputError
 from featvis.files import write_whole
+from featvis.read import read_json
 from featvis.results.store import safe_name
 
 RECORD = "examples.json"
@@ -39,8 +41,8 @@ def crop_name(key: str, rank: int) -> str:
 def read_record(out: Path, about: Result, photos: Collection[str]) -> Result | None:
     """Return an earlier result if all of ``about`` agrees; of its units those that name only ``photos``."""
     try:
-        before = json.loads((out / RECORD).read_text("utf-8"))
-    except (OSError, ValueError):
+        before = read_json(out / RECORD)
+    except (OSError, ValueError, OutputError):
         return None
     if not isinstance(before, dict) or any(before.get(name) != value for name, value in about.items()):
         return None

@@ -18,6 +18,7 @@ from featvis.photographs.photos import Listing, list_files, quiet_decoders, read
 Canvas = NDArray[np.float64]
 
 AHEAD = 8  # Photographs that are read while others are measured
+_VALUES = 1 << 26  # The most numbers of an array that is read as an image: 4,700 x 4,700 pixels of 3 channels
 
 
 def image_statistics(
@@ -136,8 +137,11 @@ def _canvas(path: Path, size: tuple[int, int], channels: int) -> Canvas | None:
 
 def _array_canvas(path: Path, size: tuple[int, int], channels: int) -> Canvas | None:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        # Mapped, so that a header that claims more than the file holds takes no memory.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception:  # the header is a text in Python, which is parsed: it raises whatever that does
+        return None
+    if not isinstance(array, np.ndarray) or array.size > _VALUES:
         return None
     whole = array.dtype == np.uint8
     of_levels = whole or np.issubdtype(array.dtype, np.floating)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from featvis.errors import OutputError
+from featvis.read import check_depth, read_json
+from featvis.results.fields import ENTRY, is_table, is_text
 from featvis.version import __version__
 
 MANIFEST = "manifest.json"
@@ -15,6 +18,13 @@ SNAPSHOT = re.compile(r"-step\d+\.png$")
 """How a picture stood on its way: beside it, and none itself."""
 VIEW = ".view.png"  # How the file ends that shows a picture which no screen shows as it is saved
 _BESIDE = re.compile(rf"{SNAPSHOT.pattern}|-transparency\.png$|{re.escape(VIEW)}$")
+
+
+_TOP: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("featvis", "model", "weights", "created"), is_text),
+    **dict.fromkeys(("recipe", "recipes", "gallery"), is_table),
+}
+"""What the fields beside the pictures must be."""
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -25,11 +35,11 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 def read_sound_manifest(folder: Path) -> dict[str, Any] | None:
     """Read a folder's manifest; None if it is damaged or missing. OutputError: a later featvis wrote it."""
     path = folder / MANIFEST
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder")
     try:
-        loaded = json.loads(path.read_text("utf-8"))
-    except NotADirectoryError:
-        raise OutputError(f"{folder} is a file, not a folder") from None
-    except (ValueError, OSError):
+        loaded = read_json(path)
+    except (ValueError, FileNotFoundError):
         return None
     if not isinstance(loaded, dict):
         return None
@@ -38,15 +48,45 @@ def read_sound_manifest(folder: Path) -> dict[str, Any] | None:
         raise OutputError(f"{path} was written by featvis {loaded['featvis']}, this is {__version__}: {hint}")
     pictures = loaded.get("pictures")
     # One entry that is none of ours, and nothing in the file is trusted.
-    if isinstance(pictures, list) and all(_is_entry(entry, folder) for entry in pictures):
-        return loaded
-    return None
+    if not isinstance(pictures, list) or not all(_is_entry(entry, folder) for entry in pictures):
+        return None
+    return {**_sound_top(loaded), "pictures": [_sound(entry) for entry in pictures]}
+
+
+def _sound_top(loaded: dict[str, Any]) -> dict[str, Any]:
+    """Return what a manifest says of the whole folder; what is of the wrong kind counts as not there."""
+    recipes = loaded.get("recipes")
+    sound = {
+        name: value
+        for name, value in loaded.items()
+        if is_text(name) and name != "pictures" and _TOP.get(name, lambda value: True)(value)
+    }
+    if isinstance(recipes, dict):
+        sound["recipes"] = {
+            name: made
+            for name, made in recipes.items()
+            if is_text(name) and is_table(made) and _is_flat(made)
+        }
+    return {name: value for name, value in sound.items() if name == "recipes" or _is_flat(value)}
+
+
+def _is_flat(value: Any) -> bool:
+    try:
+        check_depth(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _sound(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry; what is of the wrong kind counts as not there."""
+    return {name: value for name, value in entry.items() if name in ENTRY and ENTRY[name](value)}
 
 
 def _major(version: Any) -> int | None:
     """Return a version's first number, None if it has none."""
     first = version.partition(".")[0] if isinstance(version, str) else ""
-    return int(first) if first.isdecimal() else None
+    return int(first) if first.isdecimal() and len(first) < 10 else None
 
 
 def rebuild_manifest(folder: Path) -> dict[str, Any] | None:
@@ -79,13 +119,21 @@ def picture_files(folder: Path) -> list[Path]:
 
 def _is_entry(entry: Any, folder: Path) -> bool:
     """Whether a manifest's entry is one that we could have written, its file inside the folder."""
-    types = {"target": str, "seed": int, "key": str}
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(n), kind) for n, kind in types.items()):
+    if not isinstance(entry, dict):
+        return False
+    if not all(ENTRY[name](entry.get(name)) for name in ("target", "seed", "key")):
         return False
     if entry.get("status") in ("dead", "failed"):  # no picture of them
         return True
     file = entry.get("file")
-    return isinstance(file, str) and (folder / file).resolve().is_relative_to(folder.resolve())
+    return isinstance(file, str) and is_text(file) and _is_inside(folder / file, folder)
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # a name that is too long or holds a NUL, links in a circle
+        return False
 
 
 def picture_name(entry: dict[str, Any]) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from featvis.errors import OutputError
 from featvis.files import write_whole
+from featvis.read import check_depth, open_image, parse_json, reason_of
+from featvis.results.fields import FIELDS, is_table, is_text
 from featvis.results.views import has_own_view, make_view
 from featvis.spec.recipe import recipe_id
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHUNK = "featvis"  # The name of the PNG's text chunk
+TEXT = 4 << 20
+"""The most characters of it: a set of 10,000 targets, whose names each picture tells, or a mask's weights."""
 
 
 @dataclass
@@ -48,8 +54,9 @@ class Picture:
     """The recipe as it was used, with lanes and threads settled."""
     key: str
     status: str = "ok"
-    """``ok``; ``dead``: no start gave the unit any gradient, so this is no picture of it; ``stopped``: ended
-    from outside after :attr:`taken` steps."""
+    """``ok``; ``dead``: no start gave the unit any gradient, so this is no picture of it; ``failed``: a score
+    on the way or at the end is not finite, so this is none either; ``stopped``: ended from outside after
+    :attr:`taken` steps."""
     layer: str = ""
     unit: int | None = None
     label: str = ""
@@ -89,6 +96,25 @@ class Picture:
     """Whether the last channel is alpha; the picture was scored over mid-grey."""
     preprocessing: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """Mean and std of the network it was rendered for; not in the PNG, so None for one that was read."""
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it shows anything: it is neither dead nor failed."""
+        return self.status not in ("dead", "failed")
+
+    @property
+    def reason(self) -> str:
+        """Why it failed; empty if it did not."""
+        if self.status != "failed":
+            return ""
+        named = {"score": self.score, "start score": self.start_score}
+        named |= {
+            f"score at {place + 1} of {len(self.trace)}": value for place, value in enumerate(self.trace)
+        }
+        name, value = next(
+            ((name, value) for name, value in named.items() if not math.isfinite(value)), ("score", math.nan)
+        )
+        return f"its {name} is {value}"
 
     @property
     def image(self) -> Tensor:
@@ -154,6 +180,11 @@ class Picture:
             "seconds": round(self.seconds, 3),
             **{name: getattr(self, name) for name in ("status", "verdicts", "trace", "attempt")},
         }
+        if self.status == "failed":  # JSON has no numbers that are not finite
+            entry |= {
+                name: entry[name] if math.isfinite(entry[name]) else None for name in ("score", "start_score")
+            }
+            entry |= {"trace": [value for value in self.trace if math.isfinite(value)], "reason": self.reason}
         if self.asked_key is not None:
             entry["asked_key"] = self.asked_key
         if self.candidates:
@@ -200,39 +231,71 @@ def load_picture(path: str | Path) -> Picture:
     >>> again.key == picture.key, bool((again.levels == picture.levels).all())
     (True, True)
     """
-    try:
-        with Image.open(path) as opened:
-            opened.load()
-            text = opened.info.get(CHUNK)
-            array = np.asarray(opened)
-    except FileNotFoundError:
-        raise OutputError(f"no file {str(path)!r}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise OutputError(f"{path} is no readable PNG: {error}") from None
+    path = Path(path)
+    with open_image(path, ("PNG",)) as opened:
+        opened.load()
+        text = opened.info.get(CHUNK)
+        array = np.asarray(opened)
     if text is None:
         raise OutputError(f"{path} carries no recipe: it was not made by featvis, or its text was stripped")
     try:
-        content = json.loads(text)
+        content = _read_content(text)
         channels = int(content.pop("channels"))
         levels = array.transpose(2, 0, 1) if array.ndim == 3 else array.reshape(channels, -1, array.shape[1])
-        known = {name: content[name] for name in content if name in Picture.__dataclass_fields__}
-        if isinstance(content.get("steps"), int) and content["steps"] != content["recipe"].get("steps"):
+        known = {name: content[name] for name in content if name in _READ and name != "steps"}
+        if content.get("steps") is not None and content["steps"] != content["recipe"].get("steps"):
             known["taken"] = content["steps"]
-        return Picture(levels=np.array(levels, dtype=np.uint8), **known)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise OutputError(f"{path}: what it tells of its recipe is damaged ({error})") from None
+        picture = Picture(levels=np.array(levels, dtype=np.uint8), **known)
+        if not all(map(math.isfinite, (picture.score, picture.start_score, *picture.trace))):
+            picture.status = "failed"  # earlier versions called it ok
+        return picture
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise OutputError(
+            f"{path}: what it tells of its recipe is damaged ({type(error).__name__}: {reason_of(error)})"
+        ) from None
 
 
-def load_image(path: str | Path, channels: int, size: tuple[int, int] | None = None) -> Tensor:
+_READ: dict[str, Callable[[Any], bool]] = {
+    **FIELDS,
+    **dict.fromkeys(("model", "weights"), is_text),
+    "recipe": is_table,
+    "alpha": lambda value: isinstance(value, bool),
+}
+"""What of a PNG's text becomes a picture's, and what each must be."""
+
+
+def _read_content(text: Any) -> dict[str, Any]:
+    """Return what a PNG's text says; ValueError where any of it is not what we write."""
+    if not isinstance(text, str) or len(text) > TEXT:
+        raise ValueError("it is longer than any that featvis writes")
+    content = parse_json(text)
+    if not isinstance(content, dict):
+        raise ValueError("it is no table")
+    check_depth(content)
+    for name, is_right in _READ.items():
+        if name in content and not is_right(content[name]):
+            raise ValueError(f"{name} is {repr(content[name])[:80]}")
+    # What could not be scored has no number.
+    return {
+        **content,
+        **{name: math.nan for name in ("score", "start_score") if content.get(name, 0) is None},
+    }
+
+
+def load_image(
+    path: str | Path, channels: int, size: tuple[int, int] | None = None, *, most: int | None = None
+) -> Tensor:
     """Read any image file as ``(C, H, W)`` in [0, 1], to start from.
 
     Args:
         path: the file.
         channels: 1 or 3.
         size: (height, width) to resize to, bicubic and antialiased; None for the image's own.
+        most: pixels that its own size may have; None for any.
 
     Raises:
-        OutputError: no readable image, or a number of channels that image files do not have.
+        OutputError: no readable image, one that is too large, or a number of channels that image files do
+            not have.
 
     >>> import featvis as fv, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -244,17 +307,17 @@ def load_image(path: str | Path, channels: int, size: tuple[int, int] | None = N
 
     if channels not in (1, 3):
         raise OutputError(f"an image file has 1 or 3 channels, the network takes {channels}")
-    try:
-        with Image.open(path) as opened:
-            shown = opened.convert("RGB" if channels == 3 else "L")
-    except FileNotFoundError:
-        raise OutputError(f"no image {str(path)!r}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise OutputError(f"{path} is no readable image: {error}") from None
+    with open_image(Path(path)) as opened:
+        if size is None and most is not None and opened.width * opened.height > most:
+            raise OutputError(f"{path}: {opened.height}x{opened.width} pixels are too large for a canvas")
+        shown = opened.convert("RGB" if channels == 3 else "L")
     if size is not None and size != (shown.height, shown.width):
         shown = shown.resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    array = np.array(shown, dtype=np.float32) / 255
-    return torch.from_numpy(array[None] if channels == 1 else array.transpose(2, 0, 1).copy())
+    levels = np.asarray(shown).reshape(shown.height, shown.width, channels)
+    image = np.empty((channels, shown.height, shown.width), dtype=np.float32)
+    for channel in range(channels):  # one at a time, for a large photograph takes gigabytes
+        np.divide(levels[..., channel], np.float32(255), out=image[channel])
+    return torch.from_numpy(image)
 
 
 def to_levels(images: Tensor) -> NDArray[np.uint8]:

@@ -1,9 +1,9 @@
-"""Sheets of images, each over its caption; dead units are said to be dead, never shown as a picture."""
+"""Sheets of images, each over its caption; dead and failed ones are said to be so, never shown."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -11,6 +11,8 @@ from featvis.errors import UserError
 from featvis.results.picture import Picture
 
 _GAP = 6
+_LONGEST = 400
+"""Characters of a line; a name that came from a file may have millions."""
 _PAPER, _INK, _FAINT = (255, 255, 255), (32, 32, 32), (208, 208, 208)
 
 
@@ -60,7 +62,7 @@ def grid(
         [_caption(picture) for picture in pictures] if captions else (),
         count,
         title=title,
-        dead=[place for place, picture in enumerate(pictures) if picture.status == "dead"],
+        crossed={place: picture.status for place, picture in enumerate(pictures) if not picture.is_one},
     )
 
 
@@ -70,13 +72,14 @@ def make_sheet(
     columns: int,
     *,
     title: str = "",
-    dead: Collection[int] = (),
+    crossed: Mapping[int, str] | None = None,
 ) -> Image.Image:
     """Put images side by side, row by row, each over its caption's lines; none of them is scaled.
 
-    Each cell has the largest image's size; a line that is too long is cut; ``dead`` are the places of those
-    that are crossed out instead.
+    Each cell has the largest image's size; a line that is too long is cut; ``crossed`` are the places of
+    those that are crossed out instead, each with what is written there.
     """
+    title, crossed = title[:_LONGEST], crossed or {}
     width, height = max(tile.width for tile in tiles), max(tile.height for tile in tiles)
     letter = max(10, min(16, width // 11))
     font = ImageFont.load_default(letter)
@@ -90,8 +93,8 @@ def make_sheet(
     for place, tile in enumerate(tiles):
         left = _GAP + place % columns * (width + _GAP)
         upper = top + _GAP + place // columns * (height + strip + _GAP)
-        if place in dead:
-            _draw_dead(draw, (left, upper, left + width, upper + height), font)
+        if place in crossed:
+            _cross_out(draw, crossed[place], (left, upper, left + width, upper + height), font)
         else:
             sheet.paste(tile.convert("RGB"), (left, upper))
         for line, text in enumerate(captions[place] if captions else ()):
@@ -120,8 +123,8 @@ def _strips(
 
 
 def _shown(picture: Picture) -> Image.Image:
-    # A dead unit has no picture to show; its cell is as large as its file would be.
-    shown = picture.pil if picture.status == "dead" else picture.view
+    # A dead or failed one has no picture to show; its cell is as large as its file would be.
+    shown = picture.view if picture.is_one else picture.pil
     if shown.mode in ("RGBA", "LA"):  # over mid-grey, as it was scored
         shown = Image.alpha_composite(Image.new("RGBA", shown.size, (128, 128, 128)), shown.convert("RGBA"))
     return shown.convert("RGB")
@@ -144,11 +147,12 @@ def _caption(picture: Picture) -> tuple[str, str]:
         name += f" {picture.variant}"
     if picture.seed:
         name += f" seed {picture.seed}"
-    return name, "dead" if picture.status == "dead" else f"{picture.start_score:.2g} to {picture.score:.3g}"
+    return name, f"{picture.start_score:.2g} to {picture.score:.3g}" if picture.is_one else picture.status
 
 
-def _draw_dead(
+def _cross_out(
     draw: ImageDraw.ImageDraw,
+    word: str,
     box: tuple[int, int, int, int],
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> None:
@@ -156,10 +160,11 @@ def _draw_dead(
     draw.rectangle((left, top, right - 1, bottom - 1), fill=_PAPER, outline=_FAINT)
     draw.line((left, top, right, bottom), fill=_FAINT)
     draw.line((left, bottom, right, top), fill=_FAINT)
-    draw.text(((left + right) // 2, (top + bottom) // 2), "dead", fill=_INK, font=font, anchor="mm")
+    draw.text(((left + right) // 2, (top + bottom) // 2), word, fill=_INK, font=font, anchor="mm")
 
 
 def _shorten(text: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
+    text = text[:_LONGEST]
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from featvis.errors import OutputError
+from featvis.errors import OutputError, RecipeError
 from featvis.files import write_whole
 from featvis.results.manifest import (
     MANIFEST,
@@ -21,6 +21,7 @@ from featvis.results.manifest import (
     rebuild_manifest,
     write_text,
 )
+from featvis.spec.bounds import read_recipe
 from featvis.spec.recipe import Recipe
 from featvis.spec.target import parse_request, read_among, read_set
 from featvis.version import __version__
@@ -86,21 +87,21 @@ class Store:
             if entry.get("status") == "dead":
                 return _of_dead(entry, self.top)
             try:
-                picture = load_picture(self.folder / str(entry["file"]))
+                picture = load_picture(self.folder / str(entry.get("file")))
             except OutputError:
                 return None
-            if key in (picture.key, picture.asked_key) and picture.status != "stopped":
+            if key in (picture.key, picture.asked_key) and picture.status not in ("stopped", "failed"):
                 picture.seconds = float(entry.get("seconds") or 0.0)
                 return picture
         return None
 
     def add(self, picture: Picture) -> Path | None:
-        """Write a picture's file (none for a dead unit) and remember its entry."""
+        """Write a picture's file (none for a dead or failed one) and remember its entry."""
         name = file_name(picture)
         if picture.replayed is not None:
             taken = int(picture.taken or picture.recipe["steps"])
             self._count(picture.replayed, taken - picture.replayed)
-        if picture.status == "dead":
+        if not picture.is_one:
             (self.folder / name).unlink(missing_ok=True)  # of an earlier recipe
             self._enter(picture, None, anew=True)
             return None
@@ -144,6 +145,10 @@ def made_with(
     for entry in sorted(manifest.get("pictures", []), key=_place):
         made: dict[str, Any] = manifest.get("recipes", {}).get(entry.get("recipe"), {})
         if entry.get("layer") == layer and {n: v for n, v in made.items() if n not in but} == asked:
+            try:
+                read_recipe({name: made[name] for name in but}, Path(MANIFEST))
+            except (KeyError, RecipeError):
+                continue
             return made
     return None
 
@@ -240,6 +245,7 @@ def _of_dead(entry: dict[str, Any], top: dict[str, Any]) -> Picture:
     recipe = top["recipes"].get(entry.get("recipe"), top["recipe"])
     known = {name: entry[name] for name in entry if name in Picture.__dataclass_fields__ and name != "recipe"}
     blank = np.full((3, 1, 1), 128, dtype=np.uint8)
+    known |= {name: known.get(name) or 0.0 for name in ("score", "start_score")}
     return Picture(**{"levels": blank, "recipe": recipe, **known})
 
 

@@ -61,13 +61,13 @@ def keep_best(pictures: Iterator[Picture]) -> Iterator[Picture]:
 
 
 def best(candidates: Sequence[Picture]) -> Picture:
-    """Return the candidate with the highest score, of those that are not dead, with the scores of all.
+    """Return the candidate with the highest score, of those that are pictures, with the scores of all.
 
     With a recipe's ``band`` it is the one nearest to the band. The scores stand in the order of the
     candidates' seeds; of equal ones the first is taken.
     """
     ordered = sorted(candidates, key=lambda picture: picture.chosen or 0)
-    alive = [picture for picture in ordered if picture.status != "dead"] or ordered
+    alive = [picture for picture in ordered if picture.is_one] or ordered
     winner = max(alive, key=_worth)
     status = "stopped" if any(picture.status == "stopped" for picture in ordered) else winner.status
     return replace(

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featvis.errors import RecipeError
+from featvis.errors import OutputError, RecipeError
 from featvis.files import write_whole
 from featvis.plan.make import Plan, is_count
+from featvis.read import open_image
 from featvis.results.encoders import check_video
 from featvis.results.films import check_morph, video
 from featvis.results.picture import Picture
@@ -73,26 +74,28 @@ class Extras:
 
     def load(self, folder: Path, picture: Picture) -> bool:
         """Read what is kept of a finished picture from its folder; return whether all of it is there."""
-        if picture.status == "dead":
+        if not picture.is_one:
             return True
         if self.video is not None and not _beside(folder, picture, f".{self.video}").is_file():
             return False
         if self.transparency:
             try:
-                with Image.open(_beside(folder, picture, CUT_OUT)) as opened:
+                with open_image(_beside(folder, picture, CUT_OUT), ("PNG",)) as opened:
                     picture.transparency = np.array(opened.getchannel("A"), dtype=np.uint8)
-            except (OSError, ValueError):
+            except OutputError:
                 return False
         snapshots: dict[int, NDArray[np.uint8]] = {}
         for number in self.snapshots:
             if picture.taken is not None and number > picture.taken:
                 continue
             try:
-                with Image.open(_beside(folder, picture, f"-step{number}.png")) as opened:
+                with open_image(_beside(folder, picture, f"-step{number}.png"), ("PNG",)) as opened:
                     array = np.array(opened, dtype=np.uint8)
-            except OSError:
+            except OutputError:
                 return False
             channels = int(picture.levels.shape[0])
+            if array.ndim != (3 if channels == 3 else 2) or (channels != 3 and len(array) % channels):
+                return False
             shape = (channels, -1, array.shape[1])
             snapshots[number] = array.transpose(2, 0, 1) if channels == 3 else array.reshape(shape)
         picture.snapshots = snapshots
@@ -100,7 +103,7 @@ class Extras:
 
     def write(self, folder: Path, picture: Picture) -> None:
         """Write what was asked for beside a picture; the frames of its video are then let go."""
-        if picture.status != "dead":
+        if picture.is_one:
             if self.video is not None:
                 shown = [picture.snapshots[number] for number in sorted(picture.snapshots)]
                 video([*shown, picture.levels], _beside(folder, picture, f".{self.video}"), self.fps)

@@ -133,9 +133,11 @@ def picture_of(
 
     ``levels`` are ``(C, H, W)`` as they are saved, ``scores`` those of the start and of the picture,
     ``gradient`` the largest derivative of the score by a pixel: if it is 0 and the score has not risen,
-    the unit is dead. ``taken`` are the steps, if that may be less than the recipe's.
+    the unit is dead. A score that is not finite, at the end or on the way, makes it a failure. ``taken``
+    are the steps, if that may be less than the recipe's.
     """
     dead = gradient == 0 and scores[1] <= scores[0]
+    failed = not all(map(math.isfinite, (*scores, *trace)))
     return Picture(
         levels=levels,
         target=wanted.name,
@@ -146,7 +148,7 @@ def picture_of(
         recipe=wanted.recipe.to_json(),
         key=wanted.key(weights),
         asked_key=wanted.asked_key(weights),
-        status="dead" if dead else "stopped" if stopped else "ok",
+        status="failed" if failed else "dead" if dead else "stopped" if stopped else "ok",
         taken=taken,
         snapshots=snapshots or {},
         transparency=transparency,

@@ -89,6 +89,7 @@ class Report:
 
     def say(self, line: str) -> None:
         """Show a line."""
+        line = "".join(one if one.isprintable() else "?" for one in line)  # names that somebody else gave
         if self._live:
             self._console.print(line, markup=False)
         else:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from featvis.errors import OutputError, RecipeError
+from featvis.errors import OutputError, RecipeError, UserError
 from featvis.files import write_whole
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective
@@ -123,7 +123,7 @@ def redraw(
         report: makes what shows the run's progress, a context.
 
     Raises:
-        UserError: anything wrong in what was asked, before any compute.
+        UserError: anything wrong in what was asked, before any compute; or a score that is not finite.
     """
     size = (int(photograph.shape[1]), int(photograph.shape[2]))
     prepared = prepare(model, objective, recipe=recipe.but(size=size), seed=seed, start=start)
@@ -132,6 +132,8 @@ def redraw(
     if picture is None:
         with report() if report is not None else nullcontext() as shown:
             picture, anew = next(run_plan(prepared, report=shown)), True
+        if picture.status == "failed":
+            raise UserError(f"{picture.target} gives no picture: {picture.reason}")
         picture.save(path)
     alike = correlation(picture.image, photograph)
     entry = {
@@ -150,7 +152,8 @@ def redraw(
 
 def describe_photograph(path: Path) -> dict[str, str]:
     """Return a photograph's path and the SHA-256 of its file."""
-    return {"photograph": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    with path.open("rb") as stream:
+        return {"photograph": str(path), "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
 def correlation(image: Tensor, other: Tensor) -> float:
@@ -171,4 +174,8 @@ def _done(path: Path, key: str) -> Picture | None:
         picture = load_picture(path)
     except OutputError:
         return None
-    return picture if key in (picture.key, picture.asked_key) and picture.status != "stopped" else None
+    return (
+        picture
+        if key in (picture.key, picture.asked_key) and picture.status not in ("stopped", "failed")
+        else None
+    )

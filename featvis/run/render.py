@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from featvis.run.executors.register import DEFAULT
 from featvis.run.extras import Extras, write_png
 from featvis.run.job import Watch
 from featvis.run.prepare import Prepared, prepare
+from featvis.spec.bounds import cost_of, read_recipe
 from featvis.spec.recipe import Recipe
 from featvis.spec.target import Target, parse_request, read_among, read_set
 from featvis.transforms.base import Transform
@@ -222,6 +224,8 @@ def reproduce(
     *,
     objective: Objective | None = None,
     start: Tensor | None = None,
+    unbounded: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> Picture:
     """Render a picture again from what its PNG carries: on the same machine, the same bytes.
 
@@ -230,6 +234,9 @@ def reproduce(
         model: the network; by default the one that the file names.
         objective: for a picture of a custom objective, the objective.
         start: for a picture that started from an image, that image ``(C, H, W)`` in [0, 1].
+        unbounded: whether its recipe may cost more, or name a file elsewhere, than is taken from a picture
+            that somebody else may have made.
+        say: is told what its recipe will cost, before it is paid.
 
     Returns:
         The picture, with the ``key`` that its file carries.
@@ -238,6 +245,7 @@ def reproduce(
         OutputError: the file carries no recipe.
         ModelError: the network's weights are not the ones it was made with, or the file names a network
             (``file:``, ``hf:``) that is loaded only where its user says so by ``model``.
+        RecipeError: the recipe is none of ours, or asks for too much (see ``unbounded``).
         UserError: the objective or the start image is needed, or is another one, or one of several
             candidates was stopped.
 
@@ -251,15 +259,18 @@ def reproduce(
     True
     """
     old = load_picture(path)
+    recipe = read_recipe(old.recipe, Path(path), unbounded=unbounded)
+    mates, name = read_set(old.target)
+    among = read_among(old.target)
+    if old.attempt >= recipe.attempts or (mates and mates[1] * max(1, len(among)) != recipe.lanes):
+        raise OutputError(f"{path}: what it tells of its recipe is damaged (attempts or lanes)")
     handle = load_model(check_read_name(old.model, Path(path)) if model is None else model)
     weights = handle.fingerprint()
     if weights != old.weights:
         raise ModelError(
             f"{path} was made with {old.model!r}, weights {old.weights[:12]}…; these are {weights[:12]}…"
         )
-    recipe = Recipe(**old.recipe)
     network = network_for(handle, recipe)
-    mates, name = read_set(old.target)
     if old.unit is not None:
         position = parse_request("x:" + old.target.rpartition(":")[2]).position
         bound = of_target(Target(old.layer, old.unit, position)).bind(network)
@@ -275,9 +286,7 @@ def reproduce(
     if start is not None and recipe.start != digest(start):
         raise UserError(f"{path} did not start from this image")
     wanted = replace(
-        restore_set(
-            wanted_of(bound, old.target, recipe, old.seed, start, mates), read_among(old.target), network
-        ),
+        restore_set(wanted_of(bound, old.target, recipe, old.seed, start, mates), among, network),
         attempt=old.attempt,
         layer=old.layer,
         unit=old.unit,
@@ -288,12 +297,26 @@ def reproduce(
     if taken is not None and old.candidates:
         raise UserError(f"{path} was stopped while its candidates were made; render it again")
 
+    if say is not None:
+        say(f"{path} asks for {cost_of(recipe)}")
+    began = time.monotonic()
+
     def watch(step: Step) -> bool:
+        if say is not None and step.number == _TIMED and recipe.steps > _TIMED:
+            left = (time.monotonic() - began) / _TIMED * (recipe.steps - _TIMED)
+            if left > _LONG:
+                say(f"about {left / 60:.1f} minutes left; Ctrl-C ends it")
         return step.number + 1 == taken
 
     picture = next(compute([wanted], handle, weights, executor="local", watch=watch))
     picture.asked_key = old.asked_key
     return picture
+
+
+_TIMED = 4
+"""Steps after which a run's time is known well enough to be told."""
+_LONG = 20.0
+"""Seconds of a run that is worth a word."""
 
 
 def _order(plan: Plan) -> list[tuple[str, int]]:

@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
+from featvis.errors import RecipeError
 from featvis.plan.make import Plan
 from featvis.plan.wanted import Wanted
 from featvis.results.manifest import picture_name
+from featvis.spec.bounds import MOST
 from featvis.spec.recipe import Recipe
 
 
@@ -62,11 +64,14 @@ def find_threads(
         entry = entries.get(f"{picture.name} seed {picture.seed}", {})
         made = manifest.get("recipes", {}).get(str(entry.get("recipe")), {})
         count = made.get("threads")
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST["threads"]:
             continue
         kind = (picture.recipe.model_dump_json(), str(entry.get("recipe")))
         if kind not in changed:
-            changed[kind] = picture.recipe.but(threads=count, **{name: made.get(name) for name in free})
+            try:
+                changed[kind] = picture.recipe.but(threads=count, **{name: made.get(name) for name in free})
+            except RecipeError:  # the manifest's field is none
+                continue
         if changed[kind].key(picture.name, picture.seed, weights) in (
             entry.get("key"),
             entry.get("asked_key"),

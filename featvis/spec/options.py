@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
+
+from featvis.errors import BoundsError, OutputError
+from featvis.read import check_file, expand, reason_of
 
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
@@ -84,14 +90,35 @@ PIN = "#sha256:"
 """Between a file's path and the digest of its content."""
 
 
+STATISTICS_BYTES = 512 << 20
+"""The largest file of statistics: magnitudes of 8,192 x 8,192 pixels take 400 MB."""
+_FOLDER: ContextVar[Path | None] = ContextVar("_FOLDER", default=None)
+
+
+@contextmanager
+def files_inside(folder: Path) -> Iterator[None]:
+    """Within it a recipe that names a file outside the folder is refused: it was read, not typed."""
+    before = _FOLDER.set(folder)
+    try:
+        yield
+    finally:
+        _FOLDER.reset(before)
+
+
 def _pin(value: str) -> str:
     """Tie a file's path to what the file holds, so that another content makes another recipe."""
     path, _, pinned = value.partition(PIN)
+    folder = _FOLDER.get()
     try:
-        digest = hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:32]
-    except OSError as error:
+        place = expand(path)
+        if folder is not None and not place.resolve().is_relative_to(folder.resolve()):
+            raise BoundsError(f"{path!r}, a file outside {str(folder)!r}")
+        check_file(place, STATISTICS_BYTES, "file of statistics")
+        with place.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()[:32]
+    except (OSError, RuntimeError, OutputError) as error:  # RuntimeError: links in a circle
         hint = "fv.image_statistics(folder, out=...) makes such a file"
-        raise ValueError(f"{path!r} cannot be read ({error.strerror or error}); {hint}") from None
+        raise ValueError(f"{path!r} cannot be read ({reason_of(error)}); {hint}") from None
     if pinned and pinned != digest:
         raise ValueError(f"{path!r} holds other statistics than those the recipe was made with")
     return f"{path}{PIN}{digest}"

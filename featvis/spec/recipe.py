@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from featvis.errors import RecipeError, unknown
+from featvis.errors import OutputError, RecipeError, unknown
+from featvis.read import expand, read_toml
 from featvis.spec import register
 from featvis.spec.options import PIN, AtLeastOne, Band, Count, Fraction, Positive, Size
 
@@ -24,7 +24,7 @@ PICTURE_VERSION = 4
 class _Checked(BaseModel):
     """Fields that are checked, whose mistakes are a RecipeError of one line."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
     _called: ClassVar[str]
     """What its errors call it."""
 
@@ -140,7 +140,7 @@ class Recipe(_Checked):
         ]
         for entry in checked:
             weight = entry.setdefault("weight", 1.0)
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < 1e300:
                 raise RecipeError(f"penalty {entry['name']}: weight is a number from 0 up, got {weight!r}")
             entry["weight"] = float(weight)
         return tuple(checked)
@@ -207,9 +207,9 @@ class Recipe(_Checked):
                 unknown("recipe", str(source), named, f"recipes: {', '.join(named)}, or a .toml file")
             )
         try:
-            table = tomllib.loads(path.read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-            raise RecipeError(f"{source} does not read as TOML: {error}") from None
+            table = read_toml(path)
+        except OutputError as error:
+            raise RecipeError(str(error)) from None
         table.pop("about", None)
         place_statistics(table, path.parent)
         return cls(**table)
@@ -303,7 +303,7 @@ def place_statistics(table: dict[str, Any], folder: Path) -> None:
     space = table.get("space")
     named = space.get("statistics") if isinstance(space, dict) else None
     if isinstance(space, dict) and isinstance(named, str):
-        table["space"] = {**space, "statistics": str(folder / Path(named).expanduser())}
+        table["space"] = {**space, "statistics": str(folder / expand(named))}
 
 
 def recipe_files() -> dict[str, Path]:

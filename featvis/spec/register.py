@@ -61,7 +61,7 @@ def part(name: str, *, python_only: bool = False) -> Callable[[_T], _T]:
     def enter(cls: _T) -> _T:
         family = cls.__module__.split(".")[1] if cls.__module__.startswith("featvis.") else "user"
         family = family if family in FAMILIES and not python_only else "user"
-        config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+        config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", allow_inf_nan=False)
         made: Any = validated(config=config, frozen=True, kw_only=True, eq=False)(cls)
         checked = made.__init__
 
@@ -225,5 +225,5 @@ def _schema(name: str, node: ast.ClassDef) -> type[BaseModel]:
         )
         default = ... if line.value is None else ast.literal_eval(line.value)
         fields[field] = (kind, Field(default, description=annotation))
-    config = ConfigDict(extra="forbid", validate_default=True)
+    config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
     return create_model(name, __config__=config, __doc__=ast.get_docstring(node), **fields)

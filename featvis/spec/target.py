@@ -68,7 +68,7 @@ class Request:
         return all(_is_number_or_slice(part.strip()) for part in self.units.split(","))
 
 
-_SET = re.compile(r"^seeds (\d+)-(\d+) (?:among (.+) )?of (.+)$", re.DOTALL)
+_SET = re.compile(r"^seeds (\d{1,18})-(\d{1,18}) (?:among (.+) )?of (.+)$", re.DOTALL)
 _AND = " | "
 
 
@@ -120,6 +120,7 @@ def parse_request(text: str) -> Request:
         match = _POSITION.match(where)
         if match is None:
             raise TargetError(f"{text!r}: after '@' a position ROW,COLUMN is expected, got {where!r}")
+        _check_length(text, where)
         position = (int(match[1]), int(match[2]))
         if min(position) < 0:
             raise TargetError(f"{text!r}: a position counts from 0, got {where!r}")
@@ -129,6 +130,9 @@ def parse_request(text: str) -> Request:
         raise TargetError(f"{text!r} names no layer; an address is LAYER:UNITS, for instance 'blocks.3:0:8'")
     if colon and not units:
         raise TargetError(f"{text!r} names no units after ':'; write '{layer}:all' for all of them")
+    for part in units.split(","):
+        if _is_number_or_slice(part.strip()):
+            _check_length(text, part)
     request = Request(layer, units or "all", position)
     if request.units != "all" and request.is_numeric:
         for part in request.units.split(","):
@@ -251,6 +255,11 @@ def synonyms(label: str) -> list[str]:
 
 def _is_number_or_slice(part: str) -> bool:
     return part == "all" or _NUMBER.match(part) is not None or _SLICE.match(part) is not None
+
+
+def _check_length(text: str, numbers: str) -> None:
+    if re.search(r"\d{19}", numbers):
+        raise TargetError(f"{text!r}: no layer has units or positions beyond 18 digits")
 
 
 def _check_slice(text: str, part: str) -> None:

@@ -133,6 +133,9 @@ def _render(
         few = list(wishes[place : place + turn])
         for name, recipe in recipes.items():
             made = render(model, few, recipe=recipe, seeds=seeds, out=out / name if out is not None else None)
+            for picture in made:
+                if picture.status == "failed":
+                    raise UserError(f"compare: {picture.target} of {name} failed: {picture.reason}")
             pictures[name] += made
         if say is not None:
             say(f"{place + len(few)} of {len(wishes)} units, {time.monotonic() - began:.0f} s")

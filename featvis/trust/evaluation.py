@@ -50,6 +50,7 @@ def evaluate(
     examples: str | Path | None = None,
     batch: int = 8,
     write: bool = True,
+    unbounded: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Measure how far a folder's pictures are to be believed, on the PNGs as they lie there.
@@ -63,6 +64,8 @@ def evaluate(
         batch: how many pictures stand together for BatchNorm statistics.
         write: enter the verdicts in ``manifest.json``, write ``evaluation.json``, and the pages anew if the
             folder has any.
+        unbounded: whether the pictures' recipes may ask for more than is taken from a folder that somebody
+            else may have made.
         say: is told how far it is, a line at a time.
 
     Returns:
@@ -90,7 +93,7 @@ def evaluate(
     manifest = read_folder(place)
     own = own_network(place, manifest, model)
     panel = panel_of(judges, own)
-    contents = read_contents(place, manifest, own.channels)
+    contents = read_contents(place, manifest, own.channels, unbounded=unbounded)
     subjects = contents.subjects
     evidence = [Evidence(subject.entry, subject.genuine) for subject in subjects]
     photographs = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from featvis.errors import OutputError
 from featvis.results.manifest import MANIFEST, picture_name, read_manifest
 from featvis.results.picture import load_image, load_picture
+from featvis.spec.bounds import PIXELS, read_recipe
 from featvis.spec.target import parse_request
 
 if TYPE_CHECKING:
@@ -85,10 +86,15 @@ def read_folder(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def read_contents(folder: Path, manifest: dict[str, Any], channels: int) -> Contents:
-    """Read the pictures that a manifest names, with as many channels as the network's images have."""
-    recipes = manifest.get("recipes")
-    recipes = recipes if isinstance(recipes, dict) else {}
+def read_contents(
+    folder: Path, manifest: dict[str, Any], channels: int, *, unbounded: bool = False
+) -> Contents:
+    """Read the pictures that a manifest names, with as many channels as the network's images have.
+
+    Raises:
+        RecipeError: the recipe of one is none, or asks for too much and may not be ``unbounded``.
+    """
+    recipes = manifest.get("recipes", {})
     subjects, dead, missing = [], [], []
     for entry in manifest["pictures"]:
         if entry.get("status") == "dead":
@@ -96,7 +102,7 @@ def read_contents(folder: Path, manifest: dict[str, Any], channels: int) -> Cont
             continue
         subject = None
         if entry.get("status", "ok") == "ok" and isinstance(entry.get("file"), str):
-            subject = _subject(folder / entry["file"], entry, recipes, channels)
+            subject = _subject(folder / entry["file"], entry, recipes, channels, unbounded)
         if subject is None:
             missing.append(entry)
         else:
@@ -104,15 +110,29 @@ def read_contents(folder: Path, manifest: dict[str, Any], channels: int) -> Cont
     return Contents(subjects, dead, missing)
 
 
-def _subject(path: Path, entry: dict[str, Any], recipes: dict[str, Any], channels: int) -> Subject | None:
+def _subject(
+    path: Path, entry: dict[str, Any], recipes: dict[str, Any], channels: int, unbounded: bool
+) -> Subject | None:
     told = recipes.get(str(entry.get("recipe")), {})
     try:
         picture = load_picture(path)
     except OutputError:
         # A file that is not ours is looked at all the more.
         try:
-            return Subject(entry, load_image(path, channels), told, genuine=False)
+            return Subject(
+                entry, load_image(path, channels, most=PIXELS), _checked(told, path, unbounded), genuine=False
+            )
         except OutputError:
             return None
     genuine = picture.key == entry.get("key") and picture.target == entry["target"]
-    return Subject(entry, picture.image, told or picture.recipe, genuine)
+    return Subject(entry, picture.image, _checked(told or picture.recipe, path, unbounded), genuine)
+
+
+def _checked(recipe: dict[str, Any], path: Path, unbounded: bool) -> dict[str, Any]:
+    """Return a recipe that was read, with what is looked at again: sizes and transforms, no files."""
+    if not recipe:
+        return {}
+    looked_at: dict[str, Any] = {
+        name: recipe[name] for name in ("size", "input_size", "steps", "transforms") if name in recipe
+    }
+    return read_recipe({**looked_at, "lanes": 1}, path, unbounded=unbounded).to_json()

@@ -37,8 +37,8 @@ NAMES = {
     "bench": (
         "--set --layer -l --recipe -r --size --lanes --steps --precision --threads --rounds --json NETWORK"
     ),
-    "evaluate": "--judge -j --examples --batch --json NETWORK",
-    "reproduce": "--start --out -o NETWORK",
+    "evaluate": "--judge -j --examples --batch --unbounded --json NETWORK",
+    "reproduce": "--start --out -o --unbounded NETWORK",
     "gallery build": "--out -o --examples --limit --prune --dry-run --weights --device --executor",
     "gallery status": "",
     "gallery pages": "",

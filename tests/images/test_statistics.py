@@ -248,11 +248,28 @@ def test_a_render_with_them_and_again_from_its_picture(measured, tmp_path):
     file.write_text(f"size = [17, 24]\nsteps = 3\n[space]\nname = 'phase'\nstatistics = '{measured.name}'\n")
     (picture,) = fv.render(small(), "norm:1", recipe=str(file), lanes=1, out=tmp_path / "out")
     saved = next((tmp_path / "out").rglob("0001.png"))
-    again = fv.reproduce(saved, small())
+    with pytest.raises(fv.RecipeError, match=r"asks for .*mine\.safetensors.*outside.*unbounded=True allows"):
+        fv.reproduce(saved, small())
+    again = fv.reproduce(saved, small(), unbounded=True)
     assert (again.levels == picture.levels).all()
     measured.unlink()
     with pytest.raises(fv.UserError, match=r"mine\.safetensors.*cannot be read"):
-        fv.reproduce(saved, small())
+        fv.reproduce(saved, small(), unbounded=True)
+
+
+def test_a_picture_finds_them_in_its_own_folder(measured, tmp_path):
+    (tmp_path / "out").mkdir()
+    inside = measured.rename(tmp_path / "out" / measured.name)
+    space = {"name": "phase", "statistics": str(inside)}
+    options = {"size": (17, 24), "steps": 3, "lanes": 1, "out": tmp_path / "out"}
+    (picture,) = fv.render(small(), "norm:1", space=space, **options)
+    again = fv.reproduce(tmp_path / "out" / "norm" / "0001.png", small())
+    assert again.png() == picture.png()
+    # A link does not bring what lies elsewhere inside.
+    inside.rename(tmp_path / "elsewhere")
+    inside.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(fv.RecipeError, match="outside"):
+        fv.reproduce(tmp_path / "out" / "norm" / "0001.png", small())
 
 
 def test_wrong_statistics_are_refused_before_any_compute(measured, tmp_path):
