@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from featvis.errors import CanvasError, ModelError
 from featvis.models.borrow.fold import Pair, foldable
 from featvis.models.borrow.gather import can_gather
+from featvis.models.borrow.loan import at_rest
 from featvis.models.borrow.moments import MOMENTS_OF
 from featvis.models.borrow.tap import Tap, borrowed
 from featvis.models.layers.measure import LayerInfo
@@ -172,14 +173,15 @@ class ModelHandle:
         for name in layers:
             info = network.find(name.removeprefix(MOMENTS_OF))
             calls[name] = info.calls
-        fold = foldable(self._trusted_pairs(), self.module, layers)
+        with at_rest(self.module):  # another borrowing may have folded it already
+            fold = foldable(self._trusted_pairs(), self.module, layers)
         # The same bits twice on one GPU; TensorFloat-32 in convolutions, as PyTorch allows by default.
         same = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True)
         with (
             same if self.device.type == "cuda" else nullcontext(),
-            borrowed(self.module, channels_last=True, fold=fold, cheaper=cheaper, only=only),
+            borrowed(self.module, channels_last=True, fold=fold, cheaper=cheaper, only=only) as loan,
         ):
-            yield Tap(self.module, calls, self.mean, self.std, precision, fold, signal=self.signal)
+            yield Tap(self.module, calls, self.mean, self.std, precision, fold, signal=self.signal, loan=loan)
 
     def can_gather(self, layer: str, layers: Sequence[str], size: Size) -> bool:
         """Whether ``layer``, read with the others of ``layers``, may compute some of its units only.
@@ -190,7 +192,8 @@ class ModelHandle:
         info = network.find(layer)
         others = [network.find(name.removeprefix(MOMENTS_OF)).order for name in layers if name != layer]
         last = info.calls == 1 and info.order > max(others, default=-1)
-        return last and can_gather(dict(self.module.named_modules()).get(layer))
+        with at_rest(self.module):
+            return last and can_gather(dict(self.module.named_modules()).get(layer))
 
     def window(self, layer: str, position: tuple[int, int], size: Size) -> Window | None:
         """Return the part of a canvas that one position of a layer sees, if it is worth cutting out."""
@@ -235,7 +238,9 @@ class ModelHandle:
         """Return the SHA-256 of the weights that were loaded, the network's class and the preprocessing."""
         digest = hashlib.sha256(type(self.module).__qualname__.encode())
         digest.update(repr((self.mean, self.std)).encode())
-        for name, value in sorted(self.module.state_dict().items()):
+        with at_rest(self.module):
+            named = sorted(self.module.state_dict().items())
+        for name, value in named:
             if name in self.missing or not isinstance(value, Tensor):
                 continue
             digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.overrides import has_torch_function
 
 from featvis.errors import ModelError
-from featvis.models.borrow.fold import Pair, Rest, folded, scale_and_offset, sends_back_its_own
-from featvis.models.borrow.gather import gathered
+from featvis.models.borrow.fold import Pair, Rest, fold_in, scale_and_offset, sends_back_its_own
+from featvis.models.borrow.gather import gather
+from featvis.models.borrow.loan import Loan, lent
 from featvis.models.borrow.moments import MOMENTS_OF, Moments
-from featvis.models.borrow.shortcuts import shortcuts
+from featvis.models.borrow.shortcuts import take_shortcuts
 
 
 class _Finished(BaseException):
@@ -29,32 +30,38 @@ def borrowed(
     fold: Sequence[Pair] = (),
     cheaper: bool = False,
     only: Mapping[str, Sequence[int]] | None = None,
-) -> Iterator[None]:
+) -> Iterator[Loan]:
     """Freeze ``module`` and put it in eval mode; on every way out it is exactly as before.
 
     Meanwhile its weights may be ``channels_last``, BatchNorms be folded into convolutions (``fold``), modules
     do their work as :mod:`featvis.models.borrow.shortcuts` says (``cheaper``), and layers compute some units
-    ``only`` (see :func:`featvis.models.borrow.gather.gathered`).
+    ``only`` (see :func:`featvis.models.borrow.gather.gather`).
     """
-    with ExitStack() as restore:
+
+    def change() -> None:
         for inner in module.modules():
-            restore.callback(setattr, inner, "training", inner.training)
+            for name, mine in inner._parameters.items():
+                if mine is not None and mine.is_inference():  # autograd cannot save these
+                    inner._parameters[name] = nn.Parameter(mine.clone(), requires_grad=False)
+            for name, buffer in inner._buffers.items():
+                if buffer is not None and buffer.is_inference():
+                    inner._buffers[name] = buffer.clone()
         for parameter in module.parameters():
-            restore.callback(parameter.requires_grad_, parameter.requires_grad)
             parameter.requires_grad_(False)
         module.eval()
-        restore.enter_context(folded(module, fold))
-        restore.enter_context(gathered(module, only or {}))
+        fold_in(module, fold)
+        gather(module, only or {})
         if channels_last:
             for inner in module.modules():
                 for name, mine in inner._parameters.items():
                     if mine is not None and mine.dim() == 4:
-                        restore.callback(inner._parameters.__setitem__, name, mine)
                         laid = mine.detach().contiguous(memory_format=torch.channels_last)
                         inner._parameters[name] = nn.Parameter(laid, requires_grad=False)
         if cheaper:
-            restore.enter_context(shortcuts(module))
-        yield
+            take_shortcuts(module)
+
+    with lent(module, change) as loan:
+        yield loan
 
 
 class Tap:
@@ -73,8 +80,11 @@ class Tap:
         fold: Sequence[Pair] = (),
         *,
         signal: bool = False,
+        channels_last: bool = True,
+        loan: Loan | None = None,
     ) -> None:
-        self._module, self._signal = module, signal
+        self._module, self._signal, self._channels_last = module, signal, channels_last
+        self._loan = loan
         norms: dict[str, Any] = {pair.norm: module.get_submodule(pair.norm) for pair in fold}
         # Moments are float32 whatever the network's type.
         read = {name: norms[norm] for name in calls if (norm := name.removeprefix(MOMENTS_OF)) in norms}
@@ -101,10 +111,12 @@ class Tap:
         shown = torch.addcmul(self._offset, images, self._scale).to(self._dtype)
         if self._signal:
             return shown[:, :, 0]
-        return shown.contiguous(memory_format=torch.channels_last)
+        return shown.contiguous(memory_format=torch.channels_last) if self._channels_last else shown
 
     def read(self, shown: Tensor) -> dict[str, Tensor]:
         """Return the activations for prepared images."""
+        if self._loan is not None:
+            self._loan.resume()
         activations: dict[str, Tensor] = {}
         left = dict(self._calls)
         handles = []
