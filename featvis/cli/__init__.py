@@ -38,7 +38,7 @@ def _run(arguments: list[str]) -> int:
             result = app(args=arguments, prog_name="featvis", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except FeatvisError as error:
-        return _fail(str(error))
+        return _fail(error.typed)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:

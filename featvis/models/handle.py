@@ -19,6 +19,8 @@ from featvis.models.borrow.gather import can_gather
 from featvis.models.borrow.loan import at_rest
 from featvis.models.borrow.moments import MOMENTS_OF
 from featvis.models.borrow.tap import Tap, borrowed
+from featvis.models.layers.chance import kept_chance
+from featvis.models.layers.gradient import lacks_gradient
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.models.layers.probe import measure_layers, takes_one_size, trusted_pairs
@@ -109,11 +111,18 @@ class ModelHandle:
         if self.signal and size[0] != 1:
             raise CanvasError(f"{self.name} takes signals: its canvas is 1xLENGTH, not {size[0]}x{size[1]}")
         if size not in self._networks:
-            layers = measure_layers(
+            found = measure_layers(
                 self._plain, size, self.name, self.input_size, axes=self.unit_axes, labels=self.labels
             )
             self._networks[size] = NetworkAt(
-                self.name, self.module, size, layers, self.missing, partial(self._read, size)
+                self.name,
+                self.module,
+                size,
+                found.layers,
+                self.missing,
+                partial(self._read, size),
+                found.others,
+                found.output,
             )
         return self._networks[size]
 
@@ -145,6 +154,17 @@ class ModelHandle:
             layers = receptive_fields(network.layers, self.module, self.channels, size, self._plain)
         return list(layers.values())
 
+    def check_gradient(self, layers: Sequence[str], size: Size) -> None:
+        """Raise a ModelError if no gradient of a layer reaches the image; measured once for each canvas."""
+        asked = (tuple(layers), size)
+        if asked in self._reached or not layers:
+            return
+        with self.tap(layers, size=size) as activations, kept_chance(self.device):
+            why = lacks_gradient(activations, self.channels, size, self.device)
+        if why:
+            raise ModelError(f"{self.name}: {why}{_why_none(self.module)}")
+        self._reached.add(asked)
+
     @contextmanager
     def tap(
         self,
@@ -169,19 +189,35 @@ class ModelHandle:
             only: for a layer that :meth:`can_gather`, the units that it computes, in this order.
         """
         network = self.at(size or self.input_size)
-        calls = {}
-        for name in layers:
-            info = network.find(name.removeprefix(MOMENTS_OF))
-            calls[name] = info.calls
+        calls, owners = {}, []
         with at_rest(self.module):  # another borrowing may have folded it already
-            fold = foldable(self._trusted_pairs(), self.module, layers)
+            names = {id(inner): name for name, inner in self.module.named_modules()}
+            modules = dict(self.module.named_modules(remove_duplicate=False))
+            for name in layers:
+                layer = name.removeprefix(MOMENTS_OF)
+                calls[name] = network.find(layer).calls
+                owner = names[id(modules[layer if layer in modules else layer.rpartition("#")[0]])]
+                owners.append(MOMENTS_OF + owner if layer != name else owner)
+            fold = foldable(self._trusted_pairs(), self.module, owners)
+        laid = self._is_laid(calls, size or self.input_size, fold)
         # The same bits twice on one GPU; TensorFloat-32 in convolutions, as PyTorch allows by default.
         same = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True)
         with (
             same if self.device.type == "cuda" else nullcontext(),
-            borrowed(self.module, channels_last=True, fold=fold, cheaper=cheaper, only=only) as loan,
+            borrowed(self.module, channels_last=laid, fold=fold, cheaper=cheaper, only=only) as loan,
         ):
-            yield Tap(self.module, calls, self.mean, self.std, precision, fold, signal=self.signal, loan=loan)
+            yield Tap(
+                self.module,
+                calls,
+                self.mean,
+                self.std,
+                precision,
+                fold,
+                name=self.name,
+                signal=self.signal,
+                channels_last=laid,
+                loan=loan,
+            )
 
     def can_gather(self, layer: str, layers: Sequence[str], size: Size) -> bool:
         """Whether ``layer``, read with the others of ``layers``, may compute some of its units only.
@@ -227,6 +263,9 @@ class ModelHandle:
         self._networks: dict[Size, NetworkAt] = {}
         self._takes_one_size = None
         self._pairs: list[Pair] | None = None
+        self._lays: bool | None = None
+        self._laid: dict[tuple[tuple[str, ...], Size], bool] = {}
+        self._reached: set[tuple[tuple[str, ...], Size]] = set()
         self._windows: dict[tuple[str, tuple[int, int], Size], Window | None] = {}
 
     def run_once(self, images: Tensor) -> None:
@@ -273,8 +312,35 @@ class ModelHandle:
     def _trusted_pairs(self) -> list[Pair]:
         """The convolutions that a BatchNorm can be folded into: measured once, and checked by the output."""
         if self._pairs is None:
-            self._pairs = trusted_pairs(self._plain, self.input_size)
+            self._pairs, self._lays = trusted_pairs(self._plain, self.input_size)
         return self._pairs
+
+    def _is_laid(self, calls: Mapping[str, int], size: Size, fold: Sequence[Pair]) -> bool:
+        """Whether the network is shown images that are laid out channels_last: not where it fails then.
+
+        Layout is a trick of ours. What views a feature map as a row cannot do so then.
+        """
+        if self.signal:
+            return True
+        if self._lays is False:
+            return False
+        if self._lays and size == self.input_size:
+            return True
+        asked = (tuple(calls), size)
+        if asked not in self._laid:
+            grey = torch.full((1, self.channels, *size), 0.5, device=self.device)
+            with (
+                borrowed(self.module, channels_last=True, fold=fold) as loan,
+                torch.no_grad(),
+                kept_chance(self.device),
+            ):
+                tap = Tap(self.module, calls, self.mean, self.std, "float32", fold, loan=loan)
+                try:
+                    tap(grey)
+                    self._laid[asked] = True
+                except Exception:  # what is wrong with the network itself shows in the plain layout, too
+                    self._laid[asked] = False
+        return self._laid[asked]
 
     def __repr__(self) -> str:
         height, width = self.input_size
@@ -291,3 +357,12 @@ def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
             f"{name} has one number for each channel, for instance (0.5, 0.5, 0.5); got {values!r}"
         )
     return numbers
+
+
+def _why_none(module: nn.Module) -> str:
+    """Return what may keep gradients from the image, as far as it can be seen."""
+    for name, inner in module.named_modules():
+        if "quantized" in type(inner).__module__:
+            kind = type(inner).__name__
+            return f"; {name!r} is quantized ({kind}), which has no gradient: take the float network"
+    return "; a forward under no_grad, detach(), rounding or conversion to NumPy cuts it off"

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import has_torch_function
 
-from featvis.errors import ModelError
+from featvis.errors import FeatvisError, ModelError, NetworkError
 from featvis.models.borrow.fold import Pair, Rest, fold_in, scale_and_offset, sends_back_its_own
 from featvis.models.borrow.gather import gather
 from featvis.models.borrow.loan import Loan, lent
 from featvis.models.borrow.moments import MOMENTS_OF, Moments
 from featvis.models.borrow.shortcuts import take_shortcuts
+from featvis.models.reason import is_resource, reason_of
 
 
 class _Finished(BaseException):
@@ -79,12 +80,13 @@ class Tap:
         precision: str,
         fold: Sequence[Pair] = (),
         *,
+        name: str = "the network",
         signal: bool = False,
         channels_last: bool = True,
         loan: Loan | None = None,
     ) -> None:
         self._module, self._signal, self._channels_last = module, signal, channels_last
-        self._loan = loan
+        self._loan, self._name = loan, name
         norms: dict[str, Any] = {pair.norm: module.get_submodule(pair.norm) for pair in fold}
         # Moments are float32 whatever the network's type.
         read = {name: norms[norm] for name in calls if (norm := name.removeprefix(MOMENTS_OF)) in norms}
@@ -93,7 +95,7 @@ class Tap:
         both = [torch.stack(scale_and_offset(norm)).float() for norm in read.values()]
         self._folded_by = torch.cat(both, dim=1) if both else None
         self._calls = dict(calls)
-        self._modules = dict(module.named_modules())
+        self._modules = dict(module.named_modules(remove_duplicate=False))
         self._precision = precision
         first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
         self._dtype = first.dtype
@@ -130,6 +132,12 @@ class Tap:
                 self._module(shown)
         except _Finished:
             pass
+        except FeatvisError:
+            raise
+        except Exception as error:
+            if is_resource(error):
+                raise
+            raise NetworkError(f"{self._name} fails in its forward: {reason_of(error)}") from error
         finally:
             for handle in handles:
                 handle.remove()
@@ -152,7 +160,8 @@ class Tap:
                 return True
             return False
 
-        if name in self._modules:
+        base = name if name in self._modules else name.rpartition("#")[0] or name  # NAME#2: the second call
+        if base in self._modules:
 
             def after(_: nn.Module, __: Any, output: Any) -> Any:
                 # What runs next may write in place (ReLU, +=): it gets a copy, ours stays true.
@@ -162,7 +171,7 @@ class Tap:
                     return type(output)((output[0].clone(), *output[1:]))
                 return output.clone()
 
-            return self._modules[name].register_forward_hook(after)
+            return self._modules[base].register_forward_hook(after)
 
         norm = name.removeprefix(MOMENTS_OF)
         plain = name not in self._folded
