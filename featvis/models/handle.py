@@ -20,13 +20,14 @@ from featvis.models.borrow.loan import at_rest
 from featvis.models.borrow.moments import MOMENTS_OF
 from featvis.models.borrow.tap import Tap, borrowed
 from featvis.models.layers.chance import kept_chance
+from featvis.models.layers.failure import find_size
 from featvis.models.layers.gradient import lacks_gradient
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.models.layers.probe import measure_layers, takes_one_size, trusted_pairs
 from featvis.models.layers.receptive import receptive_fields
 from featvis.models.layers.window import Window, find_window
-from featvis.models.plain import PlainRun
+from featvis.models.plain import PlainRun, is_compiled, original_of
 
 Size = tuple[int, int]
 
@@ -53,7 +54,7 @@ class ModelHandle:
         name: str,
         mean: Sequence[float],
         std: Sequence[float],
-        input_size: Size,
+        input_size: Size | None,
         interpolation: str = "bilinear",
         labels: Sequence[str] = (),
         missing: Sequence[str] = (),
@@ -65,16 +66,19 @@ class ModelHandle:
 
         Args:
             name: how it was asked for; stands in manifests.
+            input_size: (height, width); None, where nobody told it: measured when it is first needed.
             interpolation: how photographs are resized for it.
             missing: names of parameters that have no weights.
             unit_axes: the units' axis of layers where it cannot be told; key "" for every layer.
             notes: what its user should know, each one line.
             signal: whether it takes signals ``(B, C, T)``; the canvas is then one row of T values.
         """
-        self.module = module
+        if is_compiled(module):
+            notes = (*notes, f"{name} is compiled; the network inside is run as it was written")
+        self.module = original_of(module)
         self.name = name
         self.mean, self.std = _numbers("mean", mean), _numbers("std", std)
-        self.input_size = input_size
+        self._input_size = input_size
         self.signal = signal
         self.interpolation = interpolation
         self.labels = tuple(labels)
@@ -88,8 +92,16 @@ class ModelHandle:
             raise ModelError(f"mean and std have one number for each channel, got {mean} and {std}")
         if any(value <= 0 for value in self.std):
             raise ModelError(f"std is above 0 in every channel, got {tuple(std)}")
-        if signal and input_size[0] != 1:
+        if signal and input_size is not None and input_size[0] != 1:
             raise ModelError(f"a signal's input_size is its length or (1, length), got {input_size}")
+
+    @property
+    def input_size(self) -> Size:
+        """The canvas that it was made for, (height, width)."""
+        if self._input_size is None:
+            with borrowed(self.module), kept_chance(self.device):
+                self._input_size = find_size(self._plain)
+        return self._input_size
 
     @property
     def channels(self) -> int:
@@ -270,7 +282,7 @@ class ModelHandle:
 
     def run_once(self, images: Tensor) -> None:
         """Run the whole network on images ``(B, C, H, W)`` in [0, 1] for what its own hooks note."""
-        with borrowed(self.module), torch.no_grad():
+        with borrowed(self.module, writes=True), torch.no_grad():
             self._plain(images.cpu())
 
     def fingerprint(self) -> str:

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
+
+
+def original_of(module: nn.Module) -> nn.Module:
+    """Return the network inside a compiled one: compiling it anew for each shape costs more than it wins."""
+    inner = getattr(module, "_orig_mod", None)
+    return original_of(inner) if isinstance(inner, nn.Module) else module
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a network, or a part of it, is compiled."""
+    parts = [*module.modules()]
+    return any("_orig_mod" in part._modules or part._compiled_call_impl is not None for part in parts)
+
+
+def as_written(module: nn.Module) -> AbstractContextManager[object]:
+    """Run the compiled parts of a network as they were written."""
+    return torch.compiler.set_stance("force_eager") if is_compiled(module) else nullcontext()
 
 
 class PlainRun:
@@ -44,10 +62,11 @@ class PlainRun:
         shown = ((images - mean) / std).to(device=self.device, dtype=self.dtype)
         # Of a canvas grown to see which axes move, a signal is the first row.
         if self.signal:
-            return self.module(shown[:, :, 0])
-        if channels_last:
+            shown = shown[:, :, 0]
+        elif channels_last:
             shown = shown.contiguous(memory_format=torch.channels_last)
-        return self.module(shown)
+        with as_written(self.module):
+            return self.module(shown)
 
     def numbers(self, images: Tensor, *, channels_last: bool = False) -> Tensor:
         """Return every number that the network returns, in a row."""

@@ -33,9 +33,9 @@ class Loan:
     so that each sees the network as its user gave it; the order in which they end does not matter.
     """
 
-    def __init__(self, module: nn.Module, change: Callable[[], None]) -> None:
-        """Borrow ``module``, which ``change`` then makes what the borrower needs."""
-        self._module, self._change = module, change
+    def __init__(self, module: nn.Module, change: Callable[[], None], *, writes: bool = False) -> None:
+        """Borrow ``module``, which ``change`` makes what the borrower needs; see :func:`lent`."""
+        self._module, self._change, self._writes = module, change, writes
         self._touches = frozenset(id(part) for part in (*module.modules(), *module.parameters()))
         self._buffers: dict[int, tuple[int, Tensor]] = {}
         self._before: _State | None = None
@@ -122,7 +122,7 @@ class Loan:
         for other in _live:
             if other is not self and other.is_made and self._meets(other):
                 other._undo()
-        self._before = _State(self._module, self._buffers)
+        self._before = _State(self._module, None if self._writes else self._buffers)
         self.is_made = True
         if self._during is None:
             self._change()
@@ -191,9 +191,12 @@ def _version(buffer: Tensor) -> int | None:
 
 
 @contextmanager
-def lent(module: nn.Module, change: Callable[[], None]) -> Iterator[Loan]:
-    """Borrow a network, changed by ``change``; on every way out it is exactly as before."""
-    loan = Loan(module, change)
+def lent(module: nn.Module, change: Callable[[], None], *, writes: bool = False) -> Iterator[Loan]:
+    """Borrow a network, changed by ``change``; on every way out it is exactly as before.
+
+    With ``writes`` the values of its buffers are not put back: who borrows it means to write them.
+    """
+    loan = Loan(module, change, writes=writes)
     loan.begin()
     session = _sessions.get()
     if session is not None:

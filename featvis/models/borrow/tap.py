@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from featvis.models.borrow.gather import gather
 from featvis.models.borrow.loan import Loan, lent
 from featvis.models.borrow.moments import MOMENTS_OF, Moments
 from featvis.models.borrow.shortcuts import take_shortcuts
+from featvis.models.plain import as_written, is_compiled
 from featvis.models.reason import is_resource, reason_of
 
 
@@ -31,12 +33,14 @@ def borrowed(
     fold: Sequence[Pair] = (),
     cheaper: bool = False,
     only: Mapping[str, Sequence[int]] | None = None,
+    writes: bool = False,
 ) -> Iterator[Loan]:
     """Freeze ``module`` and put it in eval mode; on every way out it is exactly as before.
 
     Meanwhile its weights may be ``channels_last``, BatchNorms be folded into convolutions (``fold``), modules
     do their work as :mod:`featvis.models.borrow.shortcuts` says (``cheaper``), and layers compute some units
-    ``only`` (see :func:`featvis.models.borrow.gather.gather`).
+    ``only`` (see :func:`featvis.models.borrow.gather.gather`). With ``writes`` its buffers keep what is
+    written into them.
     """
 
     def change() -> None:
@@ -61,7 +65,7 @@ def borrowed(
         if cheaper:
             take_shortcuts(module)
 
-    with lent(module, change) as loan:
+    with lent(module, change, writes=writes) as loan:
         yield loan
 
 
@@ -87,6 +91,7 @@ class Tap:
     ) -> None:
         self._module, self._signal, self._channels_last = module, signal, channels_last
         self._loan, self._name = loan, name
+        self._as_written = partial(as_written, module) if is_compiled(module) else nullcontext
         norms: dict[str, Any] = {pair.norm: module.get_submodule(pair.norm) for pair in fold}
         # Moments are float32 whatever the network's type.
         read = {name: norms[norm] for name in calls if (norm := name.removeprefix(MOMENTS_OF)) in norms}
@@ -128,7 +133,7 @@ class Tap:
         try:
             for name in self._calls:
                 handles.append(self._hook(name, activations, left))
-            with autocast:
+            with autocast, self._as_written():
                 self._module(shown)
         except _Finished:
             pass

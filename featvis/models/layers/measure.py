@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -196,6 +197,12 @@ def _faults_by_layer(
 
         observe(module, run, batch, look)
         shown.append(given)
+    if refused:  # what it gives before it refuses an image that is alone
+        shown.append({})
+        try:
+            observe(module, run, images[1:], partial(_summarize, order, shown[2], 1))
+        except Exception:
+            assert refused
     twice, again = shown[:2]
     faults: dict[str, str] = {}
     mixing: set[str] = set()
@@ -222,11 +229,20 @@ def _faults_by_layer(
                 f"({type(modules[chance]).__name__}) is random in eval mode; choose a layer before it, or "
                 "switch it off"
             )
-        elif refused:
-            continue
+        elif refused and name not in shown[2]:
+            faults[name] = f"needs more than one image at a time ({refused}); choose a layer before it"
         elif not _alike(values, shown[2].get(name)):
             mixing.add(name)
     return faults, frozenset(mixing)
+
+
+def _summarize(
+    order: dict[str, int], given: dict[str, Tensor], count: int, name: str, output: Tensor
+) -> None:
+    order.setdefault(name, len(order))
+    if output.shape[0] == count:
+        values = output[-1].double()
+        given[name] = torch.stack([values.sum(), values.abs().sum(), values.square().sum().sqrt()])
 
 
 def _answers(returned: Any, images: int) -> list[Tensor]:
@@ -288,7 +304,7 @@ class _Patches:
         count = tokens.shape[1]
         more = larger.shape[1] if larger is not None and len(larger.shape) == 3 else None
         fitting = [
-            (count - base.positions, base.grid is None, base.grid)
+            (base.grid is None, count - base.positions, base.grid)
             for base in self._bases
             if base.order <= tokens.order
             and base.positions >= 4
@@ -296,7 +312,7 @@ class _Patches:
             and (more is None or (base.more is not None and more - base.more == count - base.positions))
         ]
         if fitting:
-            extra, _, grid = min(fitting, key=lambda fit: fit[:2])
+            _, extra, grid = min(fitting, key=lambda fit: fit[:2])
             if extra or grid is not None or count + told in self._lengths:
                 return extra, grid
         return (told if count > told else 0), None

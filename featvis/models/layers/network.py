@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from featvis.errors import TargetError, unknown
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.returned import Output
+from featvis.spec.target import Request, expand
 
 
 class NetworkAt:
@@ -70,15 +71,25 @@ class NetworkAt:
         base, _, call = name.rpartition("#")
         if base in self.layers and call.isdecimal():
             calls = self.layers[base].calls
-            often = "once" if calls == 1 else f"{calls} times, {base}#1 to {base}#{calls}"
-            raise TargetError(f"layer {base!r} runs {often} in a pass; there is no {name!r}")
+            often = "once in a pass" if calls == 1 else f"{calls} times in a pass, {base}#1 to {base}#{calls}"
+            raise TargetError(f"layer {base!r} runs {often}; there is no {name!r}")
         if name in dict(self.module.named_modules(remove_duplicate=False)):
             raise TargetError(
                 f"layer {name!r} gives no single tensor in a plain forward pass; nothing to climb"
             )
+        if self._is_class(name):
+            where = self.logits_layer
+            raise TargetError(f"{name!r} is a class, no layer; write '{where}:{name}'")
         raise TargetError(
             unknown("layer", name, self.layers, f"`featvis layers {self.name}` lists all {len(self.layers)}")
         )
+
+    def _is_class(self, name: str) -> bool:
+        labels = self.layers[self.logits_layer].labels
+        try:
+            return bool(labels) and len(expand(Request("x", name), len(labels), labels)) == 1
+        except TargetError as error:
+            return "ambiguous" in str(error)
 
     def layer(self, name: str) -> LayerInfo:
         """Return the layer called ``name``; a TargetError says why its units cannot be climbed."""

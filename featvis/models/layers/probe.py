@@ -66,7 +66,11 @@ def trusted_pairs(run: PlainRun, input_size: Size) -> tuple[list[Pair], bool | N
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((1, run.channels, *input_size), generator=generator)
     with borrowed(run.module), torch.no_grad(), kept_chance(run.device):
-        pairs = find_pairs(run.module, lambda: run(images))
+        try:
+            pairs = find_pairs(run.module, lambda: run(images))
+        except Exception:  # it may need two images
+            images = torch.cat([images, images.flip(3)])
+            pairs = find_pairs(run.module, lambda: run(images))
         pairs = foldable(pairs, run.module, ())
         plain = run.numbers(images)
 
