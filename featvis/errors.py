@@ -14,6 +14,11 @@ from typing import Any
 class FeatvisError(Exception):
     """The base of every error that featvis raises on purpose."""
 
+    def __init__(self, message: str = "", *, typed: str | None = None) -> None:
+        """Say what is wrong; ``typed`` says it to the command line, where its remedy is another."""
+        super().__init__(message)
+        self.typed = typed or message
+
 
 class UserError(FeatvisError):
     """A request cannot be carried out as it stands; the message says how to mend it.
@@ -44,6 +49,10 @@ class BoundsError(RecipeError):
 
 class ModelError(UserError):
     """A network is unknown, does not load, or cannot be used as asked."""
+
+
+class NetworkError(ModelError, RuntimeError):
+    """The network's own code fails while it is climbed; a RuntimeError, as what it raised most often is."""
 
 
 class WeightsError(ModelError):

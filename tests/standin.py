@@ -12,7 +12,6 @@ from featvis import devices
 from featvis.engine import lanes, replay
 from featvis.engine.record import Watched
 from featvis.engine.replay import Replaying
-from featvis.models.layers.network import NetworkAt
 
 
 class Played:
@@ -142,11 +141,12 @@ def on_meta(model, *sizes, windows=()):
         model.window(layer, position, size)
     other = model.copy()
     other.module.to("meta")
+    other.check_gradient = lambda layers, size: None  # which only numbers can tell
     for size in sizes:
         network = model.at(size)
 
         def read(layers, images, network=network):
             return {name: value.to("meta") for name, value in network.read(layers, images).items()}
 
-        other._networks[size] = NetworkAt(model.name, other.module, size, network.layers, model.missing, read)
+        other._networks[size] = network.of(other.module, read)
     return other

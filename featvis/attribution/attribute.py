@@ -20,6 +20,7 @@ from featvis.attribution.result import Attribution
 from featvis.attribution.sanity import randomized
 from featvis.attribution.scoring import find_target, scored
 from featvis.errors import CanvasError, FeatvisWarning, OutputError, TargetError
+from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective
 from featvis.photographs.framing import frame_middle, frame_whole
@@ -28,6 +29,7 @@ from featvis.plan.make import AnyTarget
 from featvis.results.picture import to_levels
 
 
+@with_gradients
 def attribute(
     model: ModelHandle,
     photo: str | Path | Tensor,

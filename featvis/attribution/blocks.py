@@ -23,6 +23,7 @@ from featvis.attribution.attribute import photo_levels
 from featvis.attribution.result import Attribution
 from featvis.attribution.scoring import find_target, scored
 from featvis.errors import OutputError, TargetError
+from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.plan.make import AnyTarget
 from featvis.read import open_image
@@ -130,6 +131,7 @@ class Blocks:
         return tile
 
 
+@with_gradients
 def find_blocks(
     model: ModelHandle,
     photo: str | Path | Tensor,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from featvis.errors import OutputError, RecipeError, TargetError, unknown
 from featvis.files import write_whole
+from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.read import check_file, parse_json
 
@@ -46,6 +47,7 @@ class Components:
         return write_whole(Path(path), content)
 
 
+@with_gradients
 def find_components(
     model: ModelHandle,
     layer: str,

@@ -11,11 +11,13 @@ from torch.nn import functional
 
 from featvis.attribution.attribute import photo_levels
 from featvis.errors import OutputError, TargetError
+from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import spread_over
 from featvis.photographs.photos import list_files
 
 
+@with_gradients
 def fit_facet(
     model: ModelHandle,
     wanted: str | Path | Sequence[Tensor],

@@ -44,7 +44,7 @@ def _run(arguments: list[str]) -> int:
     except BoundsError as error:
         return _fail(f"{error.problem}; --unbounded allows it")
     except FeatvisError as error:
-        return _fail(str(error))
+        return _fail(error.typed)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:

@@ -11,6 +11,7 @@ from featvis import draws
 from featvis.engine.lanes import Step, climb
 from featvis.errors import RecipeError, unknown
 from featvis.images.base import ImageSpace, Parameters
+from featvis.models.borrow.loan import stepwise
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective
 from featvis.spec.recipe import Recipe
@@ -37,6 +38,7 @@ FIELDS = (
 """The fields of a recipe that are about the loop; the others are about what is made of it."""
 
 
+@stepwise
 def ascend(
     model: ModelHandle,
     objective: Objective,

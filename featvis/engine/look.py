@@ -54,6 +54,7 @@ def opened(
     window = window_of(bound, model, recipe, size)
     if window is not None:
         bound, size = bound.moved(window.position), window.size
+    model.check_gradient(bound.layers, size)
     bound, only = gather_units(bound, model, recipe.lanes, size)
     if bound.reads_shown and chains[0].copies > 1:
         raise RecipeError(f"{bound.describe()} looks at what the network is shown: no multicrop with it")

@@ -16,6 +16,7 @@ from featvis.galleries.config import COPY
 from featvis.galleries.folder import GalleryFolder
 from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
 from featvis.galleries.request import BuildRequest, make_request
+from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
 from featvis.pages.folder import write_pages
@@ -58,6 +59,7 @@ class BuildResult:
     """Pictures of an earlier config that were removed."""
 
 
+@with_gradients
 def build_gallery(
     config: str | Path,
     *,

@@ -100,7 +100,7 @@ def plan_gallery(gallery: Gallery, model: ModelHandle, folder: Path | None = Non
     """
     items: dict[str, GalleryItem] = {}
     sections = []
-    weights = ""
+    weights, notes = "", dict[str, None]()
     for place, section in enumerate(gallery.sections, 1):
         base, changes = gallery.recipe_of(section)
         addresses = [full for address in section.targets for full in expand_layers(model, address)]
@@ -113,6 +113,7 @@ def plan_gallery(gallery: Gallery, model: ModelHandle, folder: Path | None = Non
             **changes,
         )
         weights = plan.weights
+        notes |= dict.fromkeys(plan.notes)
         names = []
         for wanted in _variants_of(plan.wanted, section, model, base, gallery.seed, changes):
             item = GalleryItem(wanted, weights)
@@ -123,7 +124,7 @@ def plan_gallery(gallery: Gallery, model: ModelHandle, folder: Path | None = Non
                 )
             names.append(item.name)
         sections.append((section, names))
-    plan, _ = settle(Plan(model, weights, [item.wanted for item in items.values()]), folder)
+    plan, _ = settle(Plan(model, weights, [item.wanted for item in items.values()], tuple(notes)), folder)
     pictures = {item.name: item for item in (GalleryItem(wanted, weights) for wanted in plan.wanted)}
     return GalleryPlan(model, weights, pictures, sections, plan.notes)
 

@@ -17,14 +17,18 @@ from featvis.devices import full_precision, repeatable
 from featvis.errors import CanvasError, ModelError
 from featvis.models.borrow.fold import Pair, foldable
 from featvis.models.borrow.gather import can_gather
+from featvis.models.borrow.loan import at_rest
 from featvis.models.borrow.moments import MOMENTS_OF
 from featvis.models.borrow.tap import Tap, borrowed
+from featvis.models.layers.chance import kept_chance
+from featvis.models.layers.failure import find_size
+from featvis.models.layers.gradient import lacks_gradient
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.models.layers.probe import measure_layers, takes_one_size, trusted_pairs
 from featvis.models.layers.receptive import receptive_fields
 from featvis.models.layers.window import Window, find_window
-from featvis.models.plain import PlainRun
+from featvis.models.plain import PlainRun, is_compiled, original_of
 
 Size = tuple[int, int]
 
@@ -51,7 +55,7 @@ class ModelHandle:
         name: str,
         mean: Sequence[float],
         std: Sequence[float],
-        input_size: Size,
+        input_size: Size | None,
         interpolation: str = "bilinear",
         labels: Sequence[str] = (),
         missing: Sequence[str] = (),
@@ -63,16 +67,19 @@ class ModelHandle:
 
         Args:
             name: how it was asked for; stands in manifests.
+            input_size: (height, width); None, where nobody told it: measured when it is first needed.
             interpolation: how photographs are resized for it.
             missing: names of parameters that have no weights.
             unit_axes: the units' axis of layers where it cannot be told; key "" for every layer.
             notes: what its user should know, each one line.
             signal: whether it takes signals ``(B, C, T)``; the canvas is then one row of T values.
         """
-        self.module = module
+        if is_compiled(module):
+            notes = (*notes, f"{name} is compiled; the network inside is run as it was written")
+        self.module = original_of(module)
         self.name = name
         self.mean, self.std = _numbers("mean", mean), _numbers("std", std)
-        self.input_size = input_size
+        self._input_size = input_size
         self.signal = signal
         self.interpolation = interpolation
         self.labels = tuple(labels)
@@ -86,8 +93,16 @@ class ModelHandle:
             raise ModelError(f"mean and std have one number for each channel, got {mean} and {std}")
         if any(value <= 0 for value in self.std):
             raise ModelError(f"std is above 0 in every channel, got {tuple(std)}")
-        if signal and input_size[0] != 1:
+        if signal and input_size is not None and input_size[0] != 1:
             raise ModelError(f"a signal's input_size is its length or (1, length), got {input_size}")
+
+    @property
+    def input_size(self) -> Size:
+        """The canvas that it was made for, (height, width)."""
+        if self._input_size is None:
+            with borrowed(self.module), kept_chance(self.device):
+                self._input_size = find_size(self._plain)
+        return self._input_size
 
     @property
     def channels(self) -> int:
@@ -109,11 +124,18 @@ class ModelHandle:
         if self.signal and size[0] != 1:
             raise CanvasError(f"{self.name} takes signals: its canvas is 1xLENGTH, not {size[0]}x{size[1]}")
         if size not in self._networks:
-            layers = measure_layers(
+            found = measure_layers(
                 self._plain, size, self.name, self.input_size, axes=self.unit_axes, labels=self.labels
             )
             self._networks[size] = NetworkAt(
-                self.name, self.module, size, layers, self.missing, partial(self._read, size)
+                self.name,
+                self.module,
+                size,
+                found.layers,
+                self.missing,
+                partial(self._read, size),
+                found.others,
+                found.output,
             )
         return self._networks[size]
 
@@ -145,6 +167,17 @@ class ModelHandle:
             layers = receptive_fields(network.layers, self.module, self.channels, size, self._plain)
         return list(layers.values())
 
+    def check_gradient(self, layers: Sequence[str], size: Size) -> None:
+        """Raise a ModelError if no gradient of a layer reaches the image; measured once for each canvas."""
+        asked = (tuple(layers), size)
+        if asked in self._reached or not layers:
+            return
+        with self.tap(layers, size=size) as activations, kept_chance(self.device):
+            why = lacks_gradient(activations, self.channels, size, self.device)
+        if why:
+            raise ModelError(f"{self.name}: {why}{_why_none(self.module)}")
+        self._reached.add(asked)
+
     @contextmanager
     def tap(
         self,
@@ -169,18 +202,35 @@ class ModelHandle:
             only: for a layer that :meth:`can_gather`, the units that it computes, in this order.
         """
         network = self.at(size or self.input_size)
-        calls = {}
-        for name in layers:
-            info = network.find(name.removeprefix(MOMENTS_OF))
-            calls[name] = info.calls
-        fold = foldable(self._trusted_pairs(), self.module, layers)
+        calls, owners = {}, []
+        with at_rest(self.module):  # another borrowing may have folded it already
+            names = {id(inner): name for name, inner in self.module.named_modules()}
+            modules = dict(self.module.named_modules(remove_duplicate=False))
+            for name in layers:
+                layer = name.removeprefix(MOMENTS_OF)
+                calls[name] = network.find(layer).calls
+                owner = names[id(modules[layer if layer in modules else layer.rpartition("#")[0]])]
+                owners.append(MOMENTS_OF + owner if layer != name else owner)
+            fold = foldable(self._trusted_pairs(), self.module, owners)
+        laid = self._is_laid(calls, size or self.input_size, fold)
         with (
             repeatable(self.device),
             borrowed(
-                self.module, channels_last=True, fold=fold, cheaper=cheaper, only=only, precision=precision
-            ),
+                self.module, channels_last=laid, fold=fold, cheaper=cheaper, only=only, precision=precision
+            ) as loan,
         ):
-            yield Tap(self.module, calls, self.mean, self.std, precision, fold, signal=self.signal)
+            yield Tap(
+                self.module,
+                calls,
+                self.mean,
+                self.std,
+                precision,
+                fold,
+                name=self.name,
+                signal=self.signal,
+                channels_last=laid,
+                loan=loan,
+            )
 
     def can_gather(self, layer: str, layers: Sequence[str], size: Size) -> bool:
         """Whether ``layer``, read with the others of ``layers``, may compute some of its units only.
@@ -191,7 +241,8 @@ class ModelHandle:
         info = network.find(layer)
         others = [network.find(name.removeprefix(MOMENTS_OF)).order for name in layers if name != layer]
         last = info.calls == 1 and info.order > max(others, default=-1)
-        return last and can_gather(dict(self.module.named_modules()).get(layer))
+        with at_rest(self.module):
+            return last and can_gather(dict(self.module.named_modules()).get(layer))
 
     def window(self, layer: str, position: tuple[int, int], size: Size) -> Window | None:
         """Return the part of a canvas that one position of a layer sees, if it is worth cutting out."""
@@ -214,7 +265,8 @@ class ModelHandle:
         Its network is ``module``, by default a deep copy, on ``device``, by default where it is.
         """
         other = copy.copy(self)
-        other.module = copy.deepcopy(self.module) if module is None else module
+        with at_rest(self.module):  # whoever has it now: a copy is of what its user gave
+            other.module = copy.deepcopy(self.module) if module is None else module
         if device is not None:
             other.module.to(device)
         other.unit_axes = dict(self.unit_axes)
@@ -225,15 +277,9 @@ class ModelHandle:
             pairs = self._trusted_pairs() if device is not None else self._pairs
             other._pairs = None if pairs is None else list(pairs)
             other._windows = dict(self._windows)
+            other._lays, other._laid, other._reached = self._lays, dict(self._laid), set(self._reached)
             for size, network in self._networks.items():
-                other._networks[size] = NetworkAt(
-                    self.name,
-                    other.module,
-                    size,
-                    dict(network.layers),
-                    self.missing,
-                    partial(other._read, size),
-                )
+                other._networks[size] = network.of(other.module, partial(other._read, size))
         return other
 
     def _forget(self) -> None:
@@ -241,18 +287,23 @@ class ModelHandle:
         self._networks: dict[Size, NetworkAt] = {}
         self._takes_one_size = None
         self._pairs: list[Pair] | None = None
+        self._lays: bool | None = None
+        self._laid: dict[tuple[tuple[str, ...], Size], bool] = {}
+        self._reached: set[tuple[tuple[str, ...], Size]] = set()
         self._windows: dict[tuple[str, tuple[int, int], Size], Window | None] = {}
 
     def run_once(self, images: Tensor) -> None:
         """Run the whole network on images ``(B, C, H, W)`` in [0, 1] for what its own hooks note."""
-        with borrowed(self.module), torch.no_grad():
+        with borrowed(self.module, writes=True), torch.no_grad():
             self._plain(images.cpu())
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the weights that were loaded, the network's class and the preprocessing."""
         digest = hashlib.sha256(type(self.module).__qualname__.encode())
         digest.update(repr((self.mean, self.std)).encode())
-        for name, value in sorted(self.module.state_dict().items()):
+        with at_rest(self.module):
+            named = sorted(self.module.state_dict().items())
+        for name, value in named:
             if name in self.missing or not isinstance(value, Tensor):
                 continue
             digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
@@ -286,8 +337,35 @@ class ModelHandle:
         """The convolutions that a BatchNorm can be folded into: measured once, and checked by the output."""
         if self._pairs is None:
             with full_precision(self.device):
-                self._pairs = trusted_pairs(self._plain, self.input_size)
+                self._pairs, self._lays = trusted_pairs(self._plain, self.input_size)
         return self._pairs
+
+    def _is_laid(self, calls: Mapping[str, int], size: Size, fold: Sequence[Pair]) -> bool:
+        """Whether the network is shown images that are laid out channels_last: not where it fails then.
+
+        Layout is a trick of ours. What views a feature map as a row cannot do so then.
+        """
+        if self.signal:
+            return True
+        if self._lays is False:
+            return False
+        if self._lays and size == self.input_size:
+            return True
+        asked = (tuple(calls), size)
+        if asked not in self._laid:
+            grey = torch.full((1, self.channels, *size), 0.5, device=self.device)
+            with (
+                borrowed(self.module, channels_last=True, fold=fold) as loan,
+                torch.no_grad(),
+                kept_chance(self.device),
+            ):
+                tap = Tap(self.module, calls, self.mean, self.std, "float32", fold, loan=loan)
+                try:
+                    tap(grey)
+                    self._laid[asked] = True
+                except Exception:  # what is wrong with the network itself shows in the plain layout, too
+                    self._laid[asked] = False
+        return self._laid[asked]
 
     def __repr__(self) -> str:
         height, width = self.input_size
@@ -304,3 +382,12 @@ def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
             f"{name} has one number for each channel, for instance (0.5, 0.5, 0.5); got {values!r}"
         )
     return numbers
+
+
+def _why_none(module: nn.Module) -> str:
+    """Return what may keep gradients from the image, as far as it can be seen."""
+    for name, inner in module.named_modules():
+        if "quantized" in type(inner).__module__:
+            kind = type(inner).__name__
+            return f"; {name!r} is quantized ({kind}), which has no gradient: take the float network"
+    return "; a forward under no_grad, detach(), rounding or conversion to NumPy cuts it off"

@@ -43,7 +43,8 @@ def load_model(
         mean: subtracted from images ``(B, C, H, W)`` in [0, 1], one number for each channel, instead of
             what the source or the weights say.
         std: divides them afterwards, one number for each channel, none of them 0.
-        input_size: in pixels, one side or (height, width); by default what the source says, else 224.
+        input_size: in pixels, one side or (height, width); by default what the source says, else
+            measured: 224 if the network runs at that.
         labels: names of the classes, in the order of the network's output.
         unit_axis: where the shape of a layer's output does not say which axis holds its units: the axis,
             for every layer or by the layer's name.
@@ -95,7 +96,7 @@ def load_model(
             f"{name}: its preprocessing is not known; give mean and std, one number for each channel "
             "(for images in [0, 1] as they are: mean 0 and std 1)"
         )
-    size = input_size or loaded.input_size or (224, 224)
+    size = input_size or loaded.input_size
     signal = loaded.signal if signal is None else signal
     placed = device is not None or not isinstance(source, nn.Module)
     if placed:
@@ -105,7 +106,7 @@ def load_model(
         name=name,
         mean=used_mean,
         std=used_std,
-        input_size=_as_canvas(size, signal),
+        input_size=None if size is None else _as_canvas(size, signal),
         signal=signal,
         interpolation=loaded.interpolation,
         labels=labels if labels is not None else loaded.labels,

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
+
+
+def original_of(module: nn.Module) -> nn.Module:
+    """Return the network inside a compiled one: compiling it anew for each shape costs more than it wins."""
+    inner = getattr(module, "_orig_mod", None)
+    return original_of(inner) if isinstance(inner, nn.Module) else module
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a network, or a part of it, is compiled."""
+    parts = [*module.modules()]
+    return any("_orig_mod" in part._modules or part._compiled_call_impl is not None for part in parts)
+
+
+def as_written(module: nn.Module) -> AbstractContextManager[object]:
+    """Run the compiled parts of a network as they were written."""
+    return torch.compiler.set_stance("force_eager") if is_compiled(module) else nullcontext()
 
 
 class PlainRun:
@@ -37,25 +55,21 @@ class PlainRun:
         first = next((p for p in self.module.parameters() if p.is_floating_point()), None)
         return first.dtype if first is not None else torch.float32
 
-    def __call__(self, images: Tensor) -> Any:
-        """Return whatever the network returns for images on the CPU."""
+    def __call__(self, images: Tensor, *, channels_last: bool = False) -> Any:
+        """Return whatever the network returns for images on the CPU, perhaps in the engine's layout."""
         mean = torch.tensor(self.mean)[:, None, None]
         std = torch.tensor(self.std)[:, None, None]
         shown = ((images - mean) / std).to(device=self.device, dtype=self.dtype)
         # Of a canvas grown to see which axes move, a signal is the first row.
-        return self.module(shown[:, :, 0] if self.signal else shown)
+        if self.signal:
+            shown = shown[:, :, 0]
+        elif channels_last:
+            shown = shown.contiguous(memory_format=torch.channels_last)
+        with as_written(self.module):
+            return self.module(shown)
 
-    def numbers(self, images: Tensor) -> Tensor:
+    def numbers(self, images: Tensor, *, channels_last: bool = False) -> Tensor:
         """Return every number that the network returns, in a row."""
-        leaves = tree_leaves(self(images))
+        leaves = tree_leaves(self(images, channels_last=channels_last))
         numbers = [leaf.flatten().float() for leaf in leaves if isinstance(leaf, Tensor)]
         return torch.cat(numbers) if numbers else images.new_zeros(0)
-
-    def runs_at(self, size: tuple[int, int]) -> bool:
-        """Whether the network runs on a canvas of this size."""
-        try:
-            with torch.no_grad():
-                self(torch.full((1, self.channels, *size), 0.5))
-        except Exception:
-            return False
-        return True

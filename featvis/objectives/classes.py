@@ -32,7 +32,7 @@ class AgainstOthers(Objective):
         self._where: Tensor | None = None
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
-        info = network.layer(self.layers[0] if self.layers else network.output_layer)
+        info = network.layer(self.layers[0] if self.layers else network.logits_layer)
         if len(info.shape) != 2 or info.units < 2:
             raise TargetError(
                 f"{self._word}: {info.name!r} gives {info.shape}, not (B, classes) with two classes or more; "

@@ -52,6 +52,10 @@ class Unit(Objective):
         lane, unit, *position = self._where
         # The unit is picked first: the rest of a layer is never copied.
         if self.positions[0] is not None:
+            if activation.dim() == 3:  # tokens, the patches row by row
+                assert info.grid is not None
+                patch = position[0] * info.grid[1] + position[1]
+                return activation[lane, unit, info.prefix + patch].float()
             return activation[lane, unit, position[0], position[1]].float()
         picked = activation[lane, unit].float().flatten(1) if activation.dim() > 2 else activation[lane, unit]
         return picked[:, info.prefix :].mean(1) if activation.dim() > 2 else picked.float()
@@ -154,9 +158,9 @@ class Logit(Objective):
         self.layers = (layer,) if layer else ()
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
-        name = self.layers[0] if self.layers else network.output_layer
+        name = self.layers[0] if self.layers else network.logits_layer
         info = network.layer(name)
-        if len(info.shape) != 2:
+        if len(info.shape) != 2 and name != network.output_layer:
             raise TargetError(f"logit: {name!r} gives a map, not (B, classes); name a classifier layer")
         target = expand(parse_request(f"{name}:{self.wanted}"), info.units, info.labels)[0]
         return of_target(target).bind(network)
@@ -193,10 +197,9 @@ def check_position(layer: LayerInfo, position: tuple[int, int] | None) -> tuple[
     """Return a position inside the layer's map, or raise a TargetError that says the valid range."""
     if position is None:
         return None
-    if layer.kind not in ("map", "map_last"):
+    if layer.kind not in ("map", "map_last") and layer.grid is None:
         raise TargetError(f"{layer.name} has no map, so no position can be given; its shape is {layer.shape}")
-    spatial = [n for axis, n in enumerate(layer.shape) if axis not in (0, layer.axis)]
-    height, width = spatial
+    height, width = layer.grid or [n for axis, n in enumerate(layer.shape) if axis not in (0, layer.axis)]
     if tuple(position) == MIDDLE:
         return (height // 2, width // 2)
     row, column = position

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from featvis.models.handle import ModelHandle
@@ -10,6 +11,9 @@ from featvis.objectives.base import Objective
 from featvis.objectives.unit import Unit
 from featvis.spec.recipe import Recipe
 
+Size = tuple[int, int]
+NEAR = 0.7
+"""A network whose own canvas is this share of the recipe's, or more, takes the recipe's."""
 TEXTURE_STRIDE = 4
 """Units of a map whose positions are so many pixels apart or fewer see little more than a texture."""
 
@@ -49,6 +53,44 @@ def default_recipe(
     if name not in recipes:
         recipes[name] = Recipe.load(name).but(**changes)
     return recipes[name]
+
+
+def own_canvas(model: ModelHandle, size: Size) -> Size | None:
+    """Return the network's own canvas where a recipe's does not suit it: it is far smaller, or no square.
+
+    A network of 32 pixels that is shown 224 sees a picture that it makes nothing of at its own size.
+    """
+    own = model.input_size
+    other_shape = own[0] * size[1] != own[1] * size[0]
+    return own if other_shape or own[0] < NEAR * size[0] else None
+
+
+def fit_canvas(model: ModelHandle, recipe: Recipe, asked: Collection[str]) -> tuple[Recipe, str]:
+    """Let a recipe whose canvas nobody asked for follow the network; return what to say of that, too.
+
+    All of our recipes' fields are shares of the canvas but a warp's ``jitter``, which shrinks with it. What
+    is among the fields that were ``asked`` for stays as it stands.
+    """
+    own = own_canvas(model, recipe.size)
+    if own is None:
+        return recipe, ""
+    told = "transforms" in asked
+    share = min(own[0] / recipe.size[0], own[1] / recipe.size[1], 1.0)
+    transforms = [
+        {**one, "jitter": _times(one["jitter"], share)} if "jitter" in one and not told else one
+        for one in recipe.to_json()["transforms"]
+    ]
+    stages = [
+        [[max(1, round(one * to / of)) for one, to, of in zip(canvas, own, recipe.size, strict=True)], until]
+        for canvas, until in recipe.stages
+    ]
+    before, now = ("x".join(map(str, size)) for size in (recipe.size, own))
+    line = f"canvas {now}, {model.name}'s own (the recipe's is {before})"
+    return recipe.but(size=own, transforms=transforms, stages=stages), line
+
+
+def _times(pixels: Any, share: float) -> Any:
+    return [_times(one, share) for one in pixels] if isinstance(pixels, list) else round(pixels * share, 3)
 
 
 def fit_penalties(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recipe:

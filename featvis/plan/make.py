@@ -11,14 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from featvis.errors import CanvasError, RecipeError, TargetError, unknown
+from featvis.errors import CanvasError, ModelError, RecipeError, TargetError, unknown
 from featvis.images.base import ImageSpace
+from featvis.models.borrow.moments import MOMENTS_OF
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import Logit, Unit, of_target, units_of
 from featvis.objectives.vectors import read_vectors
-from featvis.plan.defaults import default_recipe, fit_input, fit_penalties, fit_signal, with_diversity
+from featvis.plan.defaults import (
+    default_recipe,
+    fit_canvas,
+    fit_input,
+    fit_penalties,
+    fit_signal,
+    with_diversity,
+)
 from featvis.plan.sets import align, coupled_by, for_set, pool, pooled_by, shared_by, wanted_of
 from featvis.plan.wanted import Wanted
 from featvis.results.picture import to_levels
@@ -77,9 +85,13 @@ def make_plan(
     if model.signal:
         changes = fit_signal(model, changes, recipe)
     # Our own recipes must do for any network; what a user wrote is meant as it stands.
-    ours = "penalties" not in changes and (recipe is None or str(recipe) in recipe_files())
+    ours = "penalties" not in changes and (recipe is None or ours_by_name(recipe))
     own = recipe if recipe is None or isinstance(recipe, Recipe) else Recipe.load(recipe)
-    own = None if own is None else own.but(**changes)
+    asked = set(changes)
+    if own is not None:
+        asked = asked if ours_by_name(recipe) else asked | own.model_fields_set
+        own = own.but(**changes)
+    notes: dict[str, None] = {}
     recipes: dict[str, Recipe] = {}
     checked: set[tuple[str, tuple[str, ...]]] = set()
     wanted: dict[tuple[str, int], Wanted] = {}
@@ -89,8 +101,11 @@ def make_plan(
     if not requested:
         raise TargetError("nothing to render: no target was given")
     together: dict[str, tuple[Objective, Recipe]] = {}
-    for objective, name in (named for target in requested for named in _objectives(model, target)):
+    for objective, name in (named for target in requested for named in _objectives(model, target, notes)):
         used = own or default_recipe(model, objective, recipes, changes)
+        if asked.isdisjoint(("size", "start", "input_size")) and not model.signal:
+            used, note = fit_canvas(model, used, asked)
+            notes |= dict.fromkeys([note] if note else [])
         used = fit_input(model, used)
         network = network_for(model, used)
         bound = objective.bind(network)
@@ -99,6 +114,15 @@ def make_plan(
         shared = shared_by(used.space)
         pooled = pooled_by(used) if shared is None and not bound.coupled else None
         coupled = coupled_by(bound, used) if shared is None and pooled is None else None
+        if any(network.find(layer.removeprefix(MOMENTS_OF)).mixes for layer in bound.layers):
+            if any(why is not None for why in (coupled, shared, pooled)):
+                raise ModelError(
+                    f"{model.name} mixes the pictures of a batch (BatchNorm without running statistics?), so "
+                    f"that no set of pictures can be rendered of {', '.join(bound.layers)}"
+                )
+            if used.lanes > 1:
+                used = used.but(lanes=1)
+                notes[f"{model.name} mixes the pictures of a batch, so each is rendered by itself"] = None
         if coupled is not None:
             used = for_set(used, coupled, seeds, changes.get("lanes"))
         kind = (used.model_dump_json(), bound.layers)
@@ -129,7 +153,12 @@ def make_plan(
             items = [item for number in numbers for item in pool(together, number, network, lanes=lanes)]
         for item in items:
             wanted[item.name, item.seed] = item
-    return Plan(model, model.fingerprint(), list(wanted.values()))
+    return Plan(model, model.fingerprint(), list(wanted.values()), tuple(notes))
+
+
+def ours_by_name(recipe: Recipe | str | None) -> bool:
+    """Whether one of our named recipes was asked for."""
+    return not isinstance(recipe, Recipe) and str(recipe) in recipe_files()
 
 
 def is_count(value: object, least: int) -> bool:
@@ -137,7 +166,9 @@ def is_count(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _objectives(model: ModelHandle, target: AnyTarget) -> Iterator[tuple[Objective, str | None]]:
+def _objectives(
+    model: ModelHandle, target: AnyTarget, notes: dict[str, None]
+) -> Iterator[tuple[Objective, str | None]]:
     """The objectives that a target names, each with its address if it has one."""
     if isinstance(target, str) and (rows := parse_vectors(target)) is not None:
         for objective in read_vectors(rows):
@@ -146,8 +177,20 @@ def _objectives(model: ModelHandle, target: AnyTarget) -> Iterator[tuple[Objecti
         request = parse_request(target)
         for layer in request.layers:
             # Units and names do not depend on the canvas, so the network's own will do.
-            info = model.at(model.input_size).layer(layer)
+            network = model.at(model.input_size)
+            info = network.layer(layer)
+            logits = network.logits_of(layer)
+            if logits is not None:
+                notes[
+                    f"{layer!r} gives probabilities, which rise by lowering the others; {logits!r}, which "
+                    "they are the softmax of, is climbed"
+                ] = None
+            elif network.gives_probabilities(layer):
+                notes[
+                    f"{layer!r} gives probabilities, which hardly rise from far away; try a layer before it"
+                ] = None
             for unit in expand(replace(request, layer=layer), info.units, info.labels):
+                unit = unit if logits is None else replace(unit, layer=logits)
                 yield of_target(unit), str(unit)
     elif isinstance(target, Target):
         yield of_target(target), str(target)

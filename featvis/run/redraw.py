@@ -16,6 +16,7 @@ from torch import Tensor
 
 from featvis.errors import OutputError, RecipeError, UserError
 from featvis.files import write_whole
+from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective
 from featvis.photographs.framing import Frame, frame_middle
@@ -95,6 +96,7 @@ def octaves(size: Size, count: int, scale: float = 1.4) -> list[tuple[Size, floa
     return [(canvas, (place + 1) / (len(kept) + 1)) for place, canvas in enumerate(kept)]
 
 
+@with_gradients
 def redraw(
     model: ModelHandle,
     objective: Objective,

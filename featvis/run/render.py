@@ -14,6 +14,7 @@ from torch import Tensor
 from featvis.engine.lanes import Step
 from featvis.errors import Interrupted, ModelError, OutputError, UserError
 from featvis.images.base import ImageSpace
+from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
 from featvis.models.sources.register import check_read_name
@@ -53,6 +54,7 @@ class Reporter(Protocol):
         """Called with a line that is worth showing."""
 
 
+@with_gradients
 def render(
     model: ModelHandle | str,
     targets: AnyTarget | Sequence[AnyTarget],
@@ -218,6 +220,7 @@ def write_grids(store: Store, pictures: Sequence[Picture]) -> list[Path]:
     ]
 
 
+@with_gradients
 def reproduce(
     path: str | Path,
     model: ModelHandle | str | None = None,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featvis.errors import RecipeError, UserError
+from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
 from featvis.plan.make import make_plan
@@ -29,6 +30,7 @@ BETTER |= dict.fromkeys(("spread (D_σ)", "shift (D_μ)", "evaluations", "second
 """Whether more is better (1) or worse (-1); of what is not here neither is."""
 
 
+@with_gradients
 def compare(
     recipe_a: str | Path | Recipe,
     recipe_b: str | Path | Recipe,

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from featvis.errors import RecipeError
+from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.trust.agreement import agreement, diversity
 from featvis.trust.controls import is_untrained, permute_labels
@@ -42,6 +43,7 @@ from featvis.version import __version__
 Told = dict[str, Any]
 
 
+@with_gradients
 def evaluate(
     folder: str | Path,
     *,

@@ -313,7 +313,9 @@ class Patches(nn.Module):
 
 def test_a_network_that_runs_on_nothing_says_why():
     model = handle(nn.Sequential(nn.Conv2d(4, 2, 1)), (9, 12))
-    with pytest.raises(fv.CanvasError, match=r"expected input.* to have 4 channels"):
+    with pytest.raises(
+        fv.ModelError, match=r"takes images of 4 channels, not 3 .*expected input.* to have 4"
+    ):
         fv.render(model, "0:0", size=(9, 12), **SMALL)
 
 

@@ -13,6 +13,7 @@ import featvis as fv
 from featvis.models.borrow.fold import Pair
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.returned import Output
 from featvis.models.layers.window import Window
 from featvis.models.paired import PairedHandle
 from tests.networks import small
@@ -43,6 +44,7 @@ UNCHANGING = (
     torch.device,
     torch.dtype,
     LayerInfo,
+    Output,
     Pair,
     Window,
 )

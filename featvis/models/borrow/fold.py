@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -75,29 +75,22 @@ def foldable(pairs: Sequence[Pair], module: nn.Module, wanted: Sequence[str]) ->
     ]
 
 
-@contextmanager
-def folded(module: nn.Module, pairs: Sequence[Pair]) -> Iterator[None]:
+def fold_in(module: nn.Module, pairs: Sequence[Pair]) -> None:
     """Fold each pair: the convolution does the BatchNorm's work, which itself only passes on."""
     modules = dict(module.named_modules())
-    with ExitStack() as restore:
-        for pair in pairs:
-            convolution, norm = modules[pair.convolution], modules[pair.norm]
-            assert isinstance(convolution, nn.Conv2d)
-            assert isinstance(norm, nn.BatchNorm2d)
-            scale, offset = scale_and_offset(norm)
-            # New parameters in place of the network's own, which stay untouched.
-            owned: dict[str, Any] = convolution._parameters
-            weight, bias = convolution.weight.detach(), convolution.bias
-            for name, mine in owned.items():
-                restore.callback(owned.__setitem__, name, mine)
-            shifted = offset if bias is None else offset + bias.detach() * scale
-            weight = (weight * scale[:, None, None, None]).to(weight.dtype)
-            owned["weight"] = nn.Parameter(weight, requires_grad=False)
-            owned["bias"] = nn.Parameter(shifted.to(weight.dtype), requires_grad=False)
-            stand_in = _stand_in(norm)
-            restore.callback(norm.__dict__.pop, "forward", None)
-            norm.__dict__["forward"] = stand_in
-        yield
+    for pair in pairs:
+        convolution, norm = modules[pair.convolution], modules[pair.norm]
+        assert isinstance(convolution, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        scale, offset = scale_and_offset(norm)
+        # New parameters in place of the network's own, which stay untouched.
+        owned: dict[str, Any] = convolution._parameters
+        weight, bias = convolution.weight.detach(), convolution.bias
+        shifted = offset if bias is None else offset + bias.detach() * scale
+        weight = (weight * scale[:, None, None, None]).to(weight.dtype)
+        owned["weight"] = nn.Parameter(weight, requires_grad=False)
+        owned["bias"] = nn.Parameter(shifted.to(weight.dtype), requires_grad=False)
+        norm.__dict__["forward"] = _stand_in(norm)
 
 
 def scale_and_offset(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,20 +18,16 @@ def can_gather(module: nn.Module | None) -> bool:
     return "weight" in module._parameters and getattr(module, "groups", 1) == 1 and not watched
 
 
-@contextmanager
-def gathered(module: nn.Module, only: Mapping[str, Sequence[int]]) -> Iterator[None]:
+def gather(module: nn.Module, only: Mapping[str, Sequence[int]]) -> None:
     """Let each layer of ``only`` compute these units alone, in this order; a unit may stand several times.
 
     What such a layer gives has as many units as were asked for, so it must be the last that runs.
     """
     modules = dict(module.named_modules())
-    with ExitStack() as restore:
-        for name, units in only.items():
-            # New parameters in place of the network's own, which stay untouched.
-            owned: dict[str, Any] = modules[name]._parameters
-            for key, mine in list(owned.items()):
-                if mine is not None:
-                    restore.callback(owned.__setitem__, key, mine)
-                    rows = torch.tensor(list(units), device=mine.device)
-                    owned[key] = nn.Parameter(mine.detach().index_select(0, rows), requires_grad=False)
-        yield
+    for name, units in only.items():
+        # New parameters in place of the network's own, which stay untouched.
+        owned: dict[str, Any] = modules[name]._parameters
+        for key, mine in list(owned.items()):
+            if mine is not None:
+                rows = torch.tensor(list(units), device=mine.device)
+                owned[key] = nn.Parameter(mine.detach().index_select(0, rows), requires_grad=False)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -37,18 +36,14 @@ class _Bounded(torch.autograd.Function):
         return passed, None, None, None
 
 
-@contextmanager
-def shortcuts(module: nn.Module) -> Iterator[None]:
+def take_shortcuts(module: nn.Module) -> None:
     """Let bounded activations and padded strided convolutions do their work in fewer passes over memory."""
-    with ExitStack() as restore:
-        for inner in module.modules():
-            if "forward" in inner.__dict__:  # a user's own
-                continue
-            forward = _stand_in(inner)
-            if forward is not None:
-                inner.__dict__["forward"] = forward
-                restore.callback(inner.__dict__.pop, "forward", None)
-        yield
+    for inner in module.modules():
+        if "forward" in inner.__dict__:  # a user's own
+            continue
+        forward = _stand_in(inner)
+        if forward is not None:
+            inner.__dict__["forward"] = forward
 
 
 def _stand_in(module: nn.Module) -> Callable[[Tensor], Tensor] | None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import has_torch_function
 
-from featvis.errors import ModelError
-from featvis.models.borrow.fold import Pair, Rest, folded, scale_and_offset, sends_back_its_own
-from featvis.models.borrow.gather import gathered
+from featvis.errors import FeatvisError, ModelError, NetworkError
+from featvis.models.borrow.fold import Pair, Rest, fold_in, scale_and_offset, sends_back_its_own
+from featvis.models.borrow.gather import gather
+from featvis.models.borrow.loan import Loan, lent
 from featvis.models.borrow.moments import MOMENTS_OF, Moments
-from featvis.models.borrow.shortcuts import shortcuts
+from featvis.models.borrow.shortcuts import take_shortcuts
+from featvis.models.plain import as_written, is_compiled
+from featvis.models.reason import is_resource, reason_of
 
 
 class _Finished(BaseException):
@@ -30,51 +34,55 @@ def borrowed(
     cheaper: bool = False,
     only: Mapping[str, Sequence[int]] | None = None,
     precision: str = "float32",
-) -> Iterator[None]:
+    writes: bool = False,
+) -> Iterator[Loan]:
     """Freeze ``module`` and put it in eval mode; on every way out it is exactly as before.
 
     Meanwhile its weights may be ``channels_last``, BatchNorms be folded into convolutions (``fold``), modules
     do their work as :mod:`featvis.models.borrow.shortcuts` says (``cheaper``), layers compute some units
-    ``only`` (see :func:`featvis.models.borrow.gather.gathered`), and with the ``precision`` bfloat16 weights
-    are cast once, which autocast would do at every step.
+    ``only`` (see :func:`featvis.models.borrow.gather.gather`), and with the ``precision`` bfloat16 weights
+    are cast once, which autocast would do at every step. With ``writes`` its buffers keep what is written
+    into them.
     """
-    with ExitStack() as restore:
+
+    def change() -> None:
         for inner in module.modules():
-            restore.callback(setattr, inner, "training", inner.training)
+            for name, mine in inner._parameters.items():
+                if mine is not None and mine.is_inference():  # autograd cannot save these
+                    inner._parameters[name] = nn.Parameter(mine.clone(), requires_grad=False)
+            for name, buffer in inner._buffers.items():
+                if buffer is not None and buffer.is_inference():
+                    inner._buffers[name] = buffer.clone()
         for parameter in module.parameters():
-            restore.callback(parameter.requires_grad_, parameter.requires_grad)
             parameter.requires_grad_(False)
         module.eval()
-        restore.enter_context(folded(module, fold))
-        restore.enter_context(gathered(module, only or {}))
+        fold_in(module, fold)
+        gather(module, only or {})
         if channels_last:
             for inner in module.modules():
                 for name, mine in inner._parameters.items():
                     if mine is not None and mine.dim() == 4:
-                        restore.callback(inner._parameters.__setitem__, name, mine)
                         laid = mine.detach().contiguous(memory_format=torch.channels_last)
                         inner._parameters[name] = nn.Parameter(laid, requires_grad=False)
         if precision == "bfloat16":
-            restore.enter_context(_cast(module))
+            _cast(module)
         if cheaper:
-            restore.enter_context(shortcuts(module))
-        yield
+            take_shortcuts(module)
+
+    with lent(module, change, writes=writes) as loan:
+        yield loan
 
 
-@contextmanager
-def _cast(module: nn.Module) -> Iterator[None]:
+def _cast(module: nn.Module) -> None:
     """Let the modules whose weights autocast casts hold them as bfloat16 already: the same numbers."""
-    with ExitStack() as restore:
-        for inner in module.modules():
-            # Only where the weights are read by torch's own convolution or product, and nowhere else.
-            if type(inner).forward not in _AUTOCAST and type(inner).__name__ != "Conv2dSame":
-                continue
-            for name, mine in inner._parameters.items():
-                if mine is not None and mine.dtype == torch.float32:
-                    restore.callback(inner._parameters.__setitem__, name, mine)
-                    cast = nn.Parameter(mine.detach().to(torch.bfloat16), requires_grad=False)
-                    inner._parameters[name] = cast
-        yield
+    for inner in module.modules():
+        # Only where the weights are read by torch's own convolution or product, and nowhere else.
+        if type(inner).forward not in _AUTOCAST and type(inner).__name__ != "Conv2dSame":
+            continue
+        for name, mine in inner._parameters.items():
+            if mine is not None and mine.dtype == torch.float32:
+                cast = nn.Parameter(mine.detach().to(torch.bfloat16), requires_grad=False)
+                inner._parameters[name] = cast
 
 
 _AUTOCAST: tuple[Any, ...] = (nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward, nn.Linear.forward)
@@ -95,9 +103,14 @@ class Tap:
         precision: str,
         fold: Sequence[Pair] = (),
         *,
+        name: str = "the network",
         signal: bool = False,
+        channels_last: bool = True,
+        loan: Loan | None = None,
     ) -> None:
-        self._module, self._signal = module, signal
+        self._module, self._signal, self._channels_last = module, signal, channels_last
+        self._loan, self._name = loan, name
+        self._as_written = partial(as_written, module) if is_compiled(module) else nullcontext
         norms: dict[str, Any] = {pair.norm: module.get_submodule(pair.norm) for pair in fold}
         # Moments are float32 whatever the network's type.
         read = {name: norms[norm] for name in calls if (norm := name.removeprefix(MOMENTS_OF)) in norms}
@@ -106,7 +119,7 @@ class Tap:
         both = [torch.stack(scale_and_offset(norm)).float() for norm in read.values()]
         self._folded_by = torch.cat(both, dim=1) if both else None
         self._calls = dict(calls)
-        self._modules = dict(module.named_modules())
+        self._modules = dict(module.named_modules(remove_duplicate=False))
         self._precision = precision
         first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
         self._dtype = first.dtype
@@ -124,10 +137,12 @@ class Tap:
         shown = torch.addcmul(self._offset, images, self._scale).to(self._dtype)
         if self._signal:
             return shown[:, :, 0]
-        return shown.contiguous(memory_format=torch.channels_last)
+        return shown.contiguous(memory_format=torch.channels_last) if self._channels_last else shown
 
     def read(self, shown: Tensor) -> dict[str, Tensor]:
         """Return the activations for prepared images."""
+        if self._loan is not None:
+            self._loan.resume()
         activations: dict[str, Tensor] = {}
         left = dict(self._calls)
         handles = []
@@ -137,10 +152,16 @@ class Tap:
         try:
             for name in self._calls:
                 handles.append(self._hook(name, activations, left))
-            with autocast:
+            with autocast, self._as_written():
                 self._module(shown)
         except _Finished:
             pass
+        except FeatvisError:
+            raise
+        except Exception as error:
+            if is_resource(error):
+                raise
+            raise NetworkError(f"{self._name} fails in its forward: {reason_of(error)}") from error
         finally:
             for handle in handles:
                 handle.remove()
@@ -163,7 +184,8 @@ class Tap:
                 return True
             return False
 
-        if name in self._modules:
+        base = name if name in self._modules else name.rpartition("#")[0] or name  # NAME#2: the second call
+        if base in self._modules:
 
             def after(_: nn.Module, __: Any, output: Any) -> Any:
                 # What runs next may write in place (ReLU, +=): it gets a copy, ours stays true.
@@ -173,7 +195,7 @@ class Tap:
                     return type(output)((output[0].clone(), *output[1:]))
                 return output.clone()
 
-            return self._modules[name].register_forward_hook(after)
+            return self._modules[base].register_forward_hook(after)
 
         norm = name.removeprefix(MOMENTS_OF)
         plain = name not in self._folded

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from featvis.errors import ModelError
-from featvis.models.layers.observe import Observation, observe
+from featvis.models.layers.observe import Observation, Run, observe
+from featvis.models.layers.returned import Output, is_folded, output_of, tensors_of
 
 KINDS = {
     "map": "(B, C, H, W)",
@@ -48,6 +50,12 @@ class LayerInfo:
     stride: tuple[int, int] | None = None
     """Pixels from one position to the next, (rows, columns)."""
     depth: int = 0
+    grid: tuple[int, int] | None = None
+    """Of tokens, the rows and columns of the patches that they stand for, where that is known."""
+    fault: str = ""
+    """Why its units cannot be climbed, though their axis is clear; empty if they can."""
+    mixes: bool = False
+    """Whether what it gives for an image depends on the others of the batch."""
 
     @property
     def is_clear(self) -> bool:
@@ -55,58 +63,277 @@ class LayerInfo:
         return not self.kind.startswith("unclear")
 
 
-def measure(
-    module: nn.Module, channels: int, size: tuple[int, int], *, axes: dict[str, int], fixed: bool, run: Any
-) -> dict[str, LayerInfo]:
-    """Run the network on grey images and describe every layer that gives one tensor.
+@dataclass(frozen=True)
+class Measured:
+    """What a network's layers were found to be."""
 
-    Which axes are spatial is seen by running two canvases; where the network takes one size only (``fixed``),
-    the modules that made the tensor tell (a Linear's units are on the last axis, a Conv2d's on axis 1).
-    ``axes`` are the units' axis by layer name, as the user settled it.
+    layers: dict[str, LayerInfo]
+    others: dict[str, LayerInfo]
+    """Further names: a module's second name, and ``NAME#1`` for an earlier call of one that runs twice."""
+    output: Output
+
+
+def measure(
+    module: nn.Module, channels: int, size: tuple[int, int], *, axes: dict[str, int], run: Any
+) -> Measured:
+    """Run the network on a grey image and a random one and describe every layer that gives one tensor.
+
+    Which axes are spatial is seen by running two canvases; where the network takes one size only, the modules
+    that made the tensor tell (a Linear's units are on the last axis, a Conv2d's on axis 1). A run of the
+    random image alone shows chance and mixing. ``axes`` are the units' axis by layer name, as the user
+    settled it.
     """
-    first = observe(module, run, torch.full((2, channels, *size), 0.5))
-    second: dict[str, Observation] = {}
-    step = 0
-    if not fixed:
-        least = _step(first, size)
-        # Strides are powers of two almost always; other factors are tried until all divide the growth.
-        for factor in (1, 3, 5, 7):
-            larger = (size[0] + least * factor, size[1] + 2 * least * factor)
-            try:
-                later = observe(module, run, torch.full((2, channels, *larger), 0.5))
-            except Exception:
-                break  # it takes this size only; the modules must tell
-            exact = all(
-                _divides(observation.shape, later[name].shape, least * factor)
-                for name, observation in first.items()
-                if name in later
-            )
-            if exact or not second:
-                second, step = later, least * factor
-            if exact:
-                break
-    prefix = _prefix_tokens(module)
-    layers = {}
-    for name, observation in first.items():
-        kind, axis = _kind(name, observation, second.get(name), axes.get(name, axes.get("")))
-        units = observation.shape[axis] if axis else 0
-        stride = None
-        if kind in ("map", "map_last") and (grown := second.get(name)) is not None:
-            stride = _stride(observation.shape, grown.shape, step)
-        layers[name] = LayerInfo(
-            name=name,
-            module=observation.module,
-            kind=kind,
-            axis=axis,
-            units=units,
-            shape=(1, *observation.shape[1:]),
-            order=observation.order,
-            calls=observation.calls,
-            prefix=_prefix(kind, observation, prefix),
-            stride=stride,
-            depth=name.count("."),
+    images = torch.full((2, channels, *size), 0.5)
+    images[1] = torch.rand((channels, *size), generator=torch.Generator().manual_seed(0))
+    observed = observe(module, run, images)
+    if is_folded(observed.returned, 2):
+        raise Folded
+    first, second, step = observed.layers, Run(), 0
+    least = _step(first, size)
+    # Strides are powers of two almost always; other factors are tried until all divide the growth.
+    for factor in (1, 3, 5, 7):
+        larger = (size[0] + least * factor, size[1] + 2 * least * factor)
+        try:
+            later = observe(module, run, torch.full((2, channels, *larger), 0.5))
+        except Exception:
+            break  # it takes this size only; the modules must tell
+        exact = all(
+            _divides(observation.shape, later.layers[name].shape, least * factor)
+            for name, observation in first.items()
+            if name in later.layers
         )
-    return layers
+        if exact or not second.layers:
+            second, step = later, least * factor
+        if exact:
+            break
+    told = _prefix_tokens(module)
+    patches = _Patches(first, second.layers)
+    faults, mixing = _faults(module, run, images, observed)
+    layers: dict[str, LayerInfo] = {}
+    others: dict[str, LayerInfo] = {}
+    for found, grown, into in ((first, second.layers, layers), (observed.earlier, second.earlier, others)):
+        for name, observation in found.items():
+            kind, axis = _kind(name, observation, grown.get(name), axes.get(name, axes.get("")))
+            stride = None
+            if kind in ("map", "map_last") and (larger_one := grown.get(name)) is not None:
+                stride = _stride(observation.shape, larger_one.shape, step)
+            prefix, grid = 0, None
+            if kind == "tokens":
+                prefix, grid = patches.of(observation, grown.get(name), told)
+            into[name] = LayerInfo(
+                name=name,
+                module=observation.module,
+                kind=kind,
+                axis=axis,
+                units=observation.shape[axis] if axis else 0,
+                shape=(1, *observation.shape[1:]),
+                order=observation.order,
+                calls=observation.calls,
+                prefix=prefix,
+                stride=stride,
+                depth=name.count("."),
+                grid=grid,
+                fault=faults.get(name.partition("#")[0] if name not in first else name, ""),
+                mixes=name in mixing,
+            )
+    canonical = {id(inner): name for name, inner in module.named_modules()}
+    for name, inner in module.named_modules(remove_duplicate=False):
+        own = layers.get(canonical[id(inner)])
+        if own is not None and name not in layers:
+            others[name] = replace(own, name=name, depth=name.count("."))
+    backwards = sorted(layers, key=lambda name: -layers[name].order)
+    if not backwards:
+        return Measured(layers, others, Output(""))
+
+    def again(_: Any) -> Any:
+        return run(images.requires_grad_())
+
+    return Measured(layers, others, output_of(observed, backwards, again, module))
+
+
+class Folded(Exception):
+    """The network took parts of images for images of their own."""
+
+
+def _faults(
+    module: nn.Module, run: Any, images: Tensor, observed: Run
+) -> tuple[dict[str, str], frozenset[str]]:
+    """Find the layers that are random, not finite, or mix the pictures of a batch.
+
+    Returns:
+        By layer why it cannot be climbed, and the layers that mix.
+    """
+    beside = _answers(observed.returned, 2)
+    finite = bool(beside) and all(bool(leaf.isfinite().all()) for leaf in beside)
+    alone: list[Tensor] = []
+    refused = ""
+    try:
+        with torch.no_grad():
+            alone = _answers(run(images[1:]), 1)
+    except Exception as error:
+        refused = " ".join(str(error).split())[:200] or type(error).__name__
+    if finite and not refused and len(alone) == len(beside):
+        pairs = [(one[0], two[1]) for one, two in zip(alone, beside, strict=True)]
+        if all(one.shape == two.shape and _alike(one, two) for one, two in pairs):
+            return {}, frozenset()
+    return _faults_by_layer(module, run, images, refused)
+
+
+def _faults_by_layer(
+    module: nn.Module, run: Any, images: Tensor, refused: str
+) -> tuple[dict[str, str], frozenset[str]]:
+    shown: list[dict[str, Tensor]] = []
+    order: dict[str, int] = {}
+    for batch in (images, images, *(() if refused else (images[1:],))):
+        given: dict[str, Tensor] = {}
+
+        def look(
+            name: str, output: Tensor, given: dict[str, Tensor] = given, count: int = len(batch)
+        ) -> None:
+            order[name] = len(order) if name not in order else order[name]
+            if output.shape[0] == count:
+                values = output[-1].double()
+                given[name] = torch.stack([values.sum(), values.abs().sum(), values.square().sum().sqrt()])
+
+        observe(module, run, batch, look)
+        shown.append(given)
+    if refused:  # what it gives before it refuses an image that is alone
+        shown.append({})
+        try:
+            observe(module, run, images[1:], partial(_summarize, order, shown[2], 1))
+        except Exception:
+            assert refused
+    twice, again = shown[:2]
+    faults: dict[str, str] = {}
+    mixing: set[str] = set()
+    modules = dict(module.named_modules())
+    chance = next((name for name in order if name in twice and not _alike(twice[name], again.get(name))), "")
+    for name in order:
+        values = twice.get(name)
+        if values is None:
+            continue
+        if not bool(values.isfinite().all()):
+            source = next(
+                (
+                    key
+                    for key, weights in modules[name].named_parameters()
+                    if not bool(weights.isfinite().all())
+                ),
+                "",
+            )
+            why = f" ({name}.{source} holds some)" if source else ""
+            faults[name] = f"gives numbers that are not finite{why}; choose a layer before it"
+        elif not _alike(values, again.get(name)):
+            faults[name] = (
+                f"gives another answer each time for one image: something up to {chance!r} "
+                f"({type(modules[chance]).__name__}) is random in eval mode; choose a layer before it, or "
+                "switch it off"
+            )
+        elif refused and name not in shown[2]:
+            faults[name] = f"needs more than one image at a time ({refused}); choose a layer before it"
+        elif not _alike(values, shown[2].get(name)):
+            mixing.add(name)
+    return faults, frozenset(mixing)
+
+
+def _summarize(
+    order: dict[str, int], given: dict[str, Tensor], count: int, name: str, output: Tensor
+) -> None:
+    order.setdefault(name, len(order))
+    if output.shape[0] == count:
+        values = output[-1].double()
+        given[name] = torch.stack([values.sum(), values.abs().sum(), values.square().sum().sqrt()])
+
+
+def _answers(returned: Any, images: int) -> list[Tensor]:
+    return [
+        leaf.detach()
+        for leaf in tensors_of(returned)
+        if leaf.is_floating_point() and leaf.dim() and leaf.shape[0] == images
+    ]
+
+
+def _alike(one: Tensor, other: Tensor | None) -> bool:
+    """Whether two answers are the same but for rounding."""
+    if other is None:
+        return True
+    one, other = one.double(), other.double()
+    near = max(1e-3, 8 * 2**-8 if one.dtype in (torch.float16, torch.bfloat16) else 0.0)
+    scale = max(float(one.abs().max()), float(other.abs().max())) if one.numel() else 0.0
+    return bool(((one - other).abs() <= near * scale).all())
+
+
+@dataclass(frozen=True)
+class _Base:
+    """Positions that tokens may stand for: a map's, or the first tokens' own."""
+
+    positions: int
+    grid: tuple[int, int] | None
+    order: int
+    more: int | None
+    """How many there are on the larger canvas."""
+
+
+class _Patches:
+    """How many of a layer's tokens are patches of the image: counted, by the maps that they were made of."""
+
+    def __init__(self, first: dict[str, Observation], grown: dict[str, Observation]) -> None:
+        self._bases: list[_Base] = []
+        self._lengths: set[int] = set()
+        for name, observation in sorted(first.items(), key=lambda item: item[1].order):
+            shape, order = observation.shape, observation.order
+            larger = grown[name].shape if name in grown else None
+            if shape[0] != 2:
+                continue
+            if len(shape) == 4:
+                for rows, columns, more in _sides(shape, larger):
+                    self._bases.append(_Base(rows * columns, (rows, columns), order, more))
+            elif len(shape) == 3:
+                more = larger[1] if larger is not None and len(larger) == 3 else None
+                if not self._lengths and (more is None or more > shape[1]):
+                    self._bases.append(_Base(shape[1], None, order, more))
+                self._lengths.add(shape[1])
+
+    def of(
+        self, tokens: Observation, larger: Observation | None, told: int
+    ) -> tuple[int, tuple[int, int] | None]:
+        """Return how many tokens stand before a layer's patches, and the patches' grid where it is known.
+
+        ``told`` is what the network itself says, which is taken where nothing can be counted.
+        """
+        count = tokens.shape[1]
+        more = larger.shape[1] if larger is not None and len(larger.shape) == 3 else None
+        fitting = [
+            (base.grid is None, count - base.positions, base.grid)
+            for base in self._bases
+            if base.order <= tokens.order
+            and base.positions >= 4
+            and 0 <= count - base.positions <= _MOST_EXTRA
+            and (more is None or (base.more is not None and more - base.more == count - base.positions))
+        ]
+        if fitting:
+            _, extra, grid = min(fitting, key=lambda fit: fit[:2])
+            if extra or grid is not None or count + told in self._lengths:
+                return extra, grid
+        return (told if count > told else 0), None
+
+
+_MOST_EXTRA = 20
+"""Class, distillation and register tokens are few."""
+
+
+def _sides(shape: tuple[int, ...], larger: tuple[int, ...] | None) -> list[tuple[int, int, int | None]]:
+    """Return a map's rows and columns, whichever axis holds its units, and their product when larger."""
+    found = []
+    for rows, columns in ((2, 3), (1, 2)):
+        more = None
+        if larger is not None and len(larger) == 4:
+            still = 1 if (rows, columns) == (2, 3) else 3
+            if shape[still] != larger[still]:
+                continue
+            more = larger[rows] * larger[columns]
+        found.append((shape[rows], shape[columns], more))
+    return found
 
 
 def _step(observations: dict[str, Observation], size: tuple[int, int]) -> int:
@@ -191,17 +418,16 @@ def _name_of(dims: int, axis: int) -> str:
 
 
 def _prefix_tokens(module: nn.Module) -> int:
-    """How many tokens stand before the patches': timm counts them; others are known by their parameters."""
-    counted = getattr(module, "num_prefix_tokens", None)
-    if counted is not None:
-        return int(counted)
-    names = ("class_token", "cls_token", "dist_token")
-    return sum(isinstance(getattr(module, name, None), Tensor) for name in names)
-
-
-def _prefix(kind: str, observation: Observation, prefix: int) -> int:
-    # Pooled or class-only outputs have no patch tokens to tell apart.
-    return prefix if kind == "tokens" and observation.shape[1] > prefix else 0
+    """How many tokens stand before the patches, where no count of patches tells: by any part's own word."""
+    for inner in module.modules():
+        counted = getattr(inner, "num_prefix_tokens", None)
+        if isinstance(counted, int):
+            return counted
+        names = ("class_token", "cls_token", "dist_token", "distillation_token")
+        own = sum(isinstance(getattr(inner, name, None), Tensor) for name in names)
+        if own:
+            return own
+    return 0
 
 
 def next_canvas(works: Callable[[int], bool], side: int) -> int | None:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from featvis.errors import TargetError, unknown
 from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.returned import Output
+from featvis.spec.target import Request, expand
 
 
 class NetworkAt:
@@ -21,15 +23,44 @@ class NetworkAt:
         layers: dict[str, LayerInfo],
         missing: Collection[str] = (),
         read: Callable[[Sequence[str], Tensor], dict[str, Tensor]] | None = None,
+        others: dict[str, LayerInfo] | None = None,
+        output: Output | None = None,
     ) -> None:
+        self.others = others or {}
+        """Layers by further names: a module's second one, ``NAME#1`` for an earlier call."""
+        self._output = output
         self.name, self.module, self.size, self.layers = name, module, size, layers
         self._missing = missing  # names of parameters that have no weights
         self._read = read
 
+    def of(self, module: nn.Module, read: Callable[[Sequence[str], Tensor], dict[str, Tensor]]) -> NetworkAt:
+        """Return the same of a copy of the network: what was measured are names and numbers."""
+        layers, others = dict(self.layers), dict(self.others)
+        return NetworkAt(self.name, module, self.size, layers, self._missing, read, others, self._output)
+
     @property
     def output_layer(self) -> str:
-        """The layer that finishes last."""
+        """The last layer that what the network returns depends on."""
+        if self._output is not None and self._output.layer:
+            return self._output.layer
         return max(self.layers.values(), key=lambda layer: layer.order).name
+
+    @property
+    def logits_layer(self) -> str:
+        """The layer of the classes: the network's output, or what its probabilities are the softmax of."""
+        logits = self._output.logits if self._output is not None else None
+        return logits or self.output_layer
+
+    def logits_of(self, name: str) -> str | None:
+        """Return the layer that a layer of probabilities is the softmax of; None if there is none such."""
+        if self._output is None or name not in self._output.probabilities:
+            return None
+        same = self._output.logits
+        return same if same is not None and self.layers[same].units == self.find(name).units else None
+
+    def gives_probabilities(self, name: str) -> bool:
+        """Whether a layer's units are probabilities that sum to 1."""
+        return self._output is not None and name in self._output.probabilities
 
     def read(self, layers: Sequence[str], images: Tensor) -> dict[str, Tensor]:
         """Return what layers give for images ``(B, C, *size)`` in [0, 1], without gradients."""
@@ -39,21 +70,39 @@ class NetworkAt:
 
     def find(self, name: str) -> LayerInfo:
         """Return the layer called ``name``, whatever its kind; a TargetError names the nearest."""
-        if name in self.layers:
-            return self.layers[name]
-        if name in dict(self.module.named_modules()):
+        found = self.layers.get(name) or self.others.get(name)
+        if found is not None:
+            return found
+        base, _, call = name.rpartition("#")
+        if base in self.layers and call.isdecimal():
+            calls = self.layers[base].calls
+            often = "once in a pass" if calls == 1 else f"{calls} times in a pass, {base}#1 to {base}#{calls}"
+            raise TargetError(f"layer {base!r} runs {often}; there is no {name!r}")
+        if name in dict(self.module.named_modules(remove_duplicate=False)):
             raise TargetError(
                 f"layer {name!r} gives no single tensor in a plain forward pass; nothing to climb"
             )
+        if self._is_class(name):
+            where = self.logits_layer
+            raise TargetError(f"{name!r} is a class, no layer; write '{where}:{name}'")
         raise TargetError(
             unknown("layer", name, self.layers, f"`featvis layers {self.name}` lists all {len(self.layers)}")
         )
+
+    def _is_class(self, name: str) -> bool:
+        labels = self.layers[self.logits_layer].labels
+        try:
+            return bool(labels) and len(expand(Request("x", name), len(labels), labels)) == 1
+        except TargetError as error:
+            return "ambiguous" in str(error)
 
     def layer(self, name: str) -> LayerInfo:
         """Return the layer called ``name``; a TargetError says why its units cannot be climbed."""
         layer = self.find(name)
         if not layer.is_clear:
             raise TargetError(f"layer {name!r}: {layer.kind.removeprefix('unclear: ')}")
+        if layer.fault:
+            raise TargetError(f"layer {name!r} {layer.fault}")
         if (lacking := self.first_without_weights(layer)) is not None:
             raise TargetError(
                 f"layer {name!r} needs {lacking!r}, which has no weights in the file given; "

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+_SMALL = 100_000
+
 
 @dataclass
 class Observation:
-    """What one run showed of one module."""
+    """What one run showed of one module, or of one call of it."""
 
     module: str
     shape: tuple[int, ...]
@@ -23,9 +25,28 @@ class Observation:
     """The axis on which the module that made this tensor puts its units, if it tells."""
 
 
-def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> dict[str, Observation]:
-    """Run the network on two images or more and return what each module gave, by name; ``look`` sees both."""
-    observations: dict[str, Observation] = {}
+@dataclass
+class Run:
+    """What one run of a network showed."""
+
+    layers: dict[str, Observation] = field(default_factory=dict)
+    """The last call of each module, by name."""
+    earlier: dict[str, Observation] = field(default_factory=dict)
+    """The calls of those that run several times, ``NAME#1`` the first."""
+    vectors: dict[str, Tensor] = field(default_factory=dict)
+    """What layers gave of two axes, none of them large."""
+    last: Tensor | None = None
+    """What the module gave that finished last."""
+    quantized: str = ""
+    """The first module whose output is quantized."""
+    returned: Any = None
+    """Whatever the network returned."""
+
+
+def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> Run:
+    """Run the network on two images or more and return what each module gave; ``look`` sees both."""
+    found = Run()
+    every: dict[str, list[Observation]] = {}
     made: dict[int, int] = {}  # axis told by the module that last gave a tensor of this many units
     clock = 0
 
@@ -35,14 +56,21 @@ def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> di
         if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
             output = output[0]
         if not isinstance(output, Tensor) or not output.is_floating_point() or output.dim() < 2:
+            if isinstance(output, Tensor) and output.is_quantized:
+                found.quantized = found.quantized or name
             return
         hint = _hint(inner, output)
         if hint is not None:
             made[output.shape[hint]] = hint
         else:
             hint = next((axis for n, axis in made.items() if output.shape[axis % output.dim()] == n), None)
-        calls = observations[name].calls + 1 if name in observations else 1
-        observations[name] = Observation(type(inner).__name__, tuple(output.shape), clock, calls, hint)
+        calls = found.layers[name].calls + 1 if name in found.layers else 1
+        observed = Observation(type(inner).__name__, tuple(output.shape), clock, calls, hint)
+        found.layers[name] = observed
+        every.setdefault(name, []).append(observed)
+        if output.dim() == 2 and output.numel() <= _SMALL:
+            found.vectors[name] = output
+        found.last = output
         if look is not None:
             look(name, output)
 
@@ -50,8 +78,11 @@ def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> di
         for name, inner in module.named_modules():
             if name:
                 hooks.callback(inner.register_forward_hook(partial(note, name)).remove)
-        run(images)
-    return observations
+        found.returned = run(images)
+    for name, calls in every.items():
+        if len(calls) > 1:
+            found.earlier |= {f"{name}#{call.calls}": call for call in calls}
+    return found
 
 
 def _hint(module: nn.Module, output: Tensor) -> int | None:

@@ -1,4 +1,4 @@
-"""What is found out of a network by running it: its layers, the canvases it takes, what can be folded."""
+"""What is found out of a network by running it: its layers, the canvases it takes, what can be done to it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from featvis.errors import CanvasError, ModelError
+from featvis.errors import ModelError
 from featvis.models.borrow.fold import Pair, find_pairs, foldable
 from featvis.models.borrow.tap import borrowed
-from featvis.models.layers.measure import LayerInfo, measure, next_canvas
+from featvis.models.layers.chance import kept_chance
+from featvis.models.layers.failure import explain, runs_at
+from featvis.models.layers.measure import Folded, LayerInfo, Measured, measure
 from featvis.models.plain import PlainRun
 
 Size = tuple[int, int]
@@ -18,60 +22,95 @@ Size = tuple[int, int]
 
 def measure_layers(
     run: PlainRun, size: Size, name: str, input_size: Size, *, axes: dict[str, int], labels: Sequence[str]
-) -> dict[str, LayerInfo]:
+) -> Measured:
     """Return the layers at a canvas by name, in the order of :meth:`torch.nn.Module.named_modules`.
 
     ``axes`` are the units' axis by layer name, as the user settled it; ``labels`` name the classes. Where the
-    network does not run at this canvas, a CanvasError names the smallest that it takes.
+    network does not run at this canvas, the error says whether that is the canvas, the form of the images or
+    the network itself.
     """
-    with borrowed(run.module):
+    if any(isinstance(part, UninitializedParameter | UninitializedBuffer) for part in _parts(run.module)):
+        raise ModelError(f"{name} has lazy layers that are not made yet; run it once on a batch of images")
+    with borrowed(run.module), kept_chance(run.device):
         try:
-            layers = measure(run.module, run.channels, size, axes=axes, fixed=False, run=run)
-        except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError, TypeError) as error:
-            raise CanvasError(_canvas_message(run, size, name, input_size, error)) from error
-    if not layers:
-        raise ModelError(f"{name}: no layer gives a tensor with a batch axis")
+            measured = measure(run.module, run.channels, size, axes=axes, run=run)
+        except ModelError:
+            raise
+        except Folded:
+            raise explain(run, size, name, input_size, None) from None
+        except Exception as error:  # whatever a network raises
+            raise explain(run, size, name, input_size, error) from error
+    if not measured.layers:
+        raise ModelError(f"{name}: {_no_layer(run.module)}")
     order = {key: place for place, (key, _) in enumerate(run.module.named_modules())}
-    return {name: _with_labels(layers[name], tuple(labels)) for name in sorted(layers, key=order.__getitem__)}
+    named = {
+        key: _with_labels(measured.layers[key], tuple(labels), measured.output.layer)
+        for key in sorted(measured.layers, key=order.__getitem__)
+    }
+    return replace(measured, layers=named)
 
 
 def takes_one_size(run: PlainRun, input_size: Size) -> bool:
-    """Whether the network runs on images of its own input size only."""
-    with borrowed(run.module):
-        larger = (input_size[0] * 2, input_size[1] * 2)
-        return run.runs_at(input_size) and not run.runs_at(larger)
+    """Whether the network, which runs at its own input size, runs on images of that only."""
+    with borrowed(run.module), kept_chance(run.device):
+        return not runs_at(run, (input_size[0] * 2, input_size[1] * 2))
 
 
-def trusted_pairs(run: PlainRun, input_size: Size) -> list[Pair]:
-    """Return the convolutions that a BatchNorm can be folded into: measured, and checked by the output."""
+def trusted_pairs(run: PlainRun, input_size: Size) -> tuple[list[Pair], bool | None]:
+    """Find what the engine may do to the network: measured, and checked by the output.
+
+    Returns:
+        The convolutions that a BatchNorm can be folded into; and whether the network gives the same when its
+        images and weights are laid out channels_last: None if it does not run then, though perhaps a part.
+    """
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((1, run.channels, *input_size), generator=generator)
-    with borrowed(run.module), torch.no_grad():
-        pairs = find_pairs(run.module, lambda: run(images))
+    with borrowed(run.module), torch.no_grad(), kept_chance(run.device):
+        try:
+            pairs = find_pairs(run.module, lambda: run(images))
+        except Exception:  # it may need two images
+            images = torch.cat([images, images.flip(3)])
+            pairs = find_pairs(run.module, lambda: run(images))
         pairs = foldable(pairs, run.module, ())
         plain = run.numbers(images)
-    with borrowed(run.module, fold=pairs), torch.no_grad():
-        near = 1e-3 * float(plain.abs().max()) if plain.numel() else 0.0
-        same = plain.numel() > 0 and torch.allclose(run.numbers(images), plain, atol=near)
-    return pairs if same else []
+
+    def same(fold: Sequence[Pair], channels_last: bool) -> bool | None:
+        with (
+            borrowed(run.module, fold=fold, channels_last=channels_last),
+            torch.no_grad(),
+            kept_chance(run.device),
+        ):
+            try:
+                return _alike(run.numbers(images, channels_last=channels_last), plain)
+            except Exception:  # of a layout that it does not take
+                return None
+
+    if same(pairs, True):
+        return pairs, True
+    if not same((), False):
+        return [], True  # it is random, or gives no numbers that can be compared
+    return (pairs if same(pairs, False) else []), same((), True)
 
 
-def _canvas_message(run: PlainRun, size: Size, name: str, input_size: Size, error: Exception) -> str:
-    canvas = f"{size[0]}x{size[1]}"
-    side = next_canvas(
-        lambda side: run.runs_at((1 if run.signal else side, side)), size[1] if run.signal else min(size)
-    )
-    if side is not None:
-        return (
-            f"{name} does not run on a canvas of {canvas}; the smallest larger side that it takes is {side}"
-        )
-    height, width = input_size
-    if size != input_size and run.runs_at(input_size):
-        return f"{name} takes images of {height}x{width} only, not {canvas}"
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return f"{name} does not run on images of {canvas}: {reason[:200]}"
+def _alike(numbers: Tensor, plain: Tensor) -> bool:
+    finite = plain.isfinite()
+    if not bool(finite.any()) or numbers.shape != plain.shape or not torch.equal(numbers.isfinite(), finite):
+        return False
+    near = 1e-3 * float(plain[finite].abs().max())
+    return torch.allclose(numbers[finite], plain[finite], atol=near)
 
 
-def _with_labels(layer: LayerInfo, labels: tuple[str, ...]) -> LayerInfo:
-    has_names = layer.kind == "vector" and layer.units == len(labels)
-    return replace(layer, labels=labels) if has_names else layer
+def _parts(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _no_layer(module: nn.Module) -> str:
+    kinds = {type(inner).__name__ for inner in module.modules()}
+    if len(kinds) == 1 or not any(module.children()):
+        return "the network is one module without parts; no layer gives a tensor with a batch axis"
+    return "no layer gives a tensor with a batch axis"
+
+
+def _with_labels(layer: LayerInfo, labels: tuple[str, ...], output: str) -> LayerInfo:
+    of_classes = layer.kind == "vector" or (layer.name == output and layer.is_clear)
+    return replace(layer, labels=labels) if of_classes and layer.units == len(labels) else layer

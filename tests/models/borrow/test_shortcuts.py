@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import featvis as fv
-from featvis.models.borrow.shortcuts import shortcuts
+from featvis.models.borrow.shortcuts import take_shortcuts
 from featvis.models.borrow.tap import borrowed
 
 
@@ -36,10 +36,8 @@ def test_bounded_activations(activation, inplace):
 def test_a_bounded_activation_keeps_one_map_and_no_copy_of_what_came_in():
     kept = []
     images = torch.randn(1, 2, 5, 7, requires_grad=True)
-    with (
-        shortcuts(activation := nn.ReLU6()),
-        torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda one: one),
-    ):
+    take_shortcuts(activation := nn.ReLU6())
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda one: one):
         output = activation(images)
     assert [one.data_ptr() for one in kept] == [output.data_ptr()]
 
@@ -58,14 +56,14 @@ def test_padded_strided_convolutions(size, kernel):
 def test_a_convolution_over_all_channels_is_left_as_it_is():
     conv2d_same = type(fv.load_model("efficientnet_lite0").module.conv_stem)
     module = conv2d_same(6, 6, 3, stride=2)
-    with shortcuts(module):
+    with borrowed(module, cheaper=True):
         assert "forward" not in module.__dict__
 
 
 def test_the_modules_are_given_back():
     module = nn.Sequential(nn.ReLU6(), nn.Hardtanh())
     module[1].forward = own = lambda inputs: inputs * 2
-    with shortcuts(module):
+    with borrowed(module, cheaper=True):
         assert "forward" in module[0].__dict__
         assert module[1].forward is own, "a user's own is left alone"
     assert "forward" not in module[0].__dict__
