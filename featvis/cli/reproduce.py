@@ -20,8 +20,11 @@ def reproduce(
     Args:
         file: A PNG that featvis wrote.
     """
+    from featvis.results.image_file import check_image_name
     from featvis.results.picture import load_image, load_picture
 
+    if out is not None:
+        check_image_name(out)
     if not file.is_file():
         raise OutputError(f"no file {str(file)!r}")
     old = load_picture(file)

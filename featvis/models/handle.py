@@ -18,6 +18,7 @@ from featvis.models.borrow.fold import Pair, foldable
 from featvis.models.borrow.gather import can_gather
 from featvis.models.borrow.moments import MOMENTS_OF
 from featvis.models.borrow.tap import Tap, borrowed
+from featvis.models.forward import Seen
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.models.layers.probe import measure_layers, takes_one_size, trusted_pairs
@@ -235,6 +236,8 @@ class ModelHandle:
         """Return the SHA-256 of the weights that were loaded, the network's class and the preprocessing."""
         digest = hashlib.sha256(type(self.module).__qualname__.encode())
         digest.update(repr((self.mean, self.std)).encode())
+        if isinstance(self.module, Seen):
+            digest.update(self.module.seen.encode())
         for name, value in sorted(self.module.state_dict().items()):
             if name in self.missing or not isinstance(value, Tensor):
                 continue

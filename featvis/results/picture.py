@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from featvis.errors import OutputError
 from featvis.files import write_whole
+from featvis.results.image_file import check_image_name, encode_image, read_image
 from featvis.results.views import has_own_view, make_view
 from featvis.spec.recipe import recipe_id
 
@@ -172,8 +173,15 @@ class Picture:
         return buffer.getvalue()
 
     def save(self, path: str | Path) -> Path:
-        """Write the PNG, whole or not at all; OutputError if the place cannot be written."""
-        return write_whole(Path(path), self.png())
+        """Write the picture in the format of its name, whole or not at all.
+
+        A PNG (also without a suffix) carries the recipe; ``.jpg``, ``.webp``, ``.tif`` and ``.bmp`` do not.
+
+        Raises:
+            OutputError: the place cannot be written, or the name is of another format.
+        """
+        kind, _ = check_image_name(path)
+        return write_whole(Path(path), self.png() if kind == "PNG" else encode_image(self.pil, path))
 
     def _repr_png_(self) -> bytes:
         return self.png()
@@ -223,6 +231,9 @@ def load_picture(path: str | Path) -> Picture:
 def load_image(path: str | Path, channels: int, size: tuple[int, int] | None = None) -> Tensor:
     """Read any image file as ``(C, H, W)`` in [0, 1], to start from.
 
+    It is read upright, transparency on white, of an animation the first frame (a warning says so); levels of
+    16 or 32 bits and floating-point ones are brought to 8 bits.
+
     Args:
         path: the file.
         channels: 1 or 3.
@@ -241,13 +252,7 @@ def load_image(path: str | Path, channels: int, size: tuple[int, int] | None = N
 
     if channels not in (1, 3):
         raise OutputError(f"an image file has 1 or 3 channels, the network takes {channels}")
-    try:
-        with Image.open(path) as opened:
-            shown = opened.convert("RGB" if channels == 3 else "L")
-    except FileNotFoundError:
-        raise OutputError(f"no image {str(path)!r}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise OutputError(f"{path} is no readable image: {error}") from None
+    shown = read_image(path, channels)
     if size is not None and size != (shown.height, shown.width):
         shown = shown.resize((size[1], size[0]), Image.Resampling.BICUBIC)
     array = np.array(shown, dtype=np.float32) / 255
