@@ -19,17 +19,17 @@ def as_module(given: Any) -> tuple[nn.Module, tuple[str, ...]]:
         ModelError: it has no layers, or is no network.
     """
     notes: tuple[str, ...] = ()
+    if isinstance(given, torch.jit.ScriptModule | torch.jit.ScriptFunction):
+        raise ModelError(
+            "a TorchScript module shows no layers: give the Python module that it was made from, with its "
+            "weights (module.load_state_dict(scripted.state_dict()))"
+        )
     if isinstance(given, nn.Module) and isinstance(given._modules.get("_orig_mod"), nn.Module):
         while isinstance(inner := given._modules.get("_orig_mod"), nn.Module):
             given = inner
         notes = (f"{type(given).__name__} is compiled; the module inside is used, layer by layer",)
     if isinstance(given, torch.export.ExportedProgram):
         return _unflattened(given), notes
-    if isinstance(given, torch.jit.ScriptModule | torch.jit.ScriptFunction):
-        raise ModelError(
-            "a TorchScript module shows no layers: give the Python module that it was made from, with its "
-            "weights (module.load_state_dict(scripted.state_dict()))"
-        )
     if isinstance(given, torch.fx.GraphModule) and _is_flat(given):
         raise ModelError(
             "the module of an exported program has no layers left: give the program itself (what "

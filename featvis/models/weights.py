@@ -118,7 +118,9 @@ class Fit:
         (boxes beside classes), their lengths have one ratio.
         """
         pairs = set()
-        for theirs, ours in self.odd.values():
+        for name, (theirs, ours) in self.odd.items():
+            if name == self.stem:
+                continue
             if not theirs.dim() or theirs.dim() != ours.dim() or theirs.shape[1:] != ours.shape[1:]:
                 return None
             pairs.add((theirs.shape[0], ours.shape[0]))
@@ -127,20 +129,28 @@ class Fit:
         least = min(pairs, key=lambda pair: pair[1])
         return least if all(a * least[1] == b * least[0] for a, b in pairs) else None
 
+    @cached_property
+    def stem(self) -> str | None:
+        """The one convolution that differs in how many channels it takes, and in nothing else; else None."""
+        stems = [
+            name
+            for name, (theirs, ours) in self.odd.items()
+            if theirs.dim() == ours.dim() == 4
+            and theirs.shape[1] != ours.shape[1]
+            and (theirs.shape[0], theirs.shape[2:]) == (ours.shape[0], ours.shape[2:])
+        ]
+        return stems[0] if len(stems) == 1 else None
+
     @property
     def channels(self) -> int | None:
-        """How many channels the file's images have, if the first convolution alone tells of others."""
-        stems = [(theirs, ours) for theirs, ours in self.odd.values() if theirs.dim() == ours.dim() == 4]
-        stems = [(theirs, ours) for theirs, ours in stems if theirs.shape[1] != ours.shape[1]]
-        if len(stems) != 1:
-            return None
-        theirs, ours = stems[0]
-        same = (theirs.shape[0], *theirs.shape[2:]) == (ours.shape[0], *ours.shape[2:])
-        return int(theirs.shape[1]) if same else None
+        """How many channels the file's images have, where that is another number than the network's."""
+        return None if self.stem is None else int(self.odd[self.stem][0].shape[1])
 
     def check(self) -> None:
-        """Raise WeightsError where a shape differs in what is no head."""
-        if self.odd and self.classes is None:
+        """Raise WeightsError where nothing fits, or a shape differs in what is no head."""
+        if not self.reading.taken and not self.reading.odd:
+            raise _no_fit(self.file, self.own)
+        if self.odd and (self.classes is None or self.stem is not None):
             name, (theirs, ours) = next(iter(self.odd.items()))
             raise WeightsError(
                 f"{self.file.path} does not fit this network: {name!r} has shape {tuple(theirs.shape)}, "
@@ -189,11 +199,10 @@ def find_fit(module: nn.Module, file: WeightsFile) -> Fit:
     own = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
     readings = sorted(_readings(own, file), key=lambda one: (one.count, one.label == ""), reverse=True)
     if not readings:
-        theirs, ours = next(iter(file.tensors)), next(iter(own), "")
-        raise WeightsError(
-            f"{file.path} does not fit this network: no name matches (the file has {theirs!r} …, "
-            f"the network {ours!r} …)"
-        )
+        if not _loads_in_its_own_way(module):
+            raise _no_fit(file, own)
+        within = Counter(file.nests.values()).most_common(1)[0][0]
+        return Fit(file, Reading(_bare(_parts(within)), (), {}, {}, within), (), own)
     best = [one for one in readings if one.count == readings[0].count]
     alike = _unlike(best, file)
     chosen = _without_averages([one for one in alike if not one.changes_names] or alike)
@@ -202,6 +211,14 @@ def find_fit(module: nn.Module, file: WeightsFile) -> Fit:
     others = [one for one in _unlike(readings, file) if one.count[0] * 10 >= chosen[0].count[0] * 9]
     others = [one for one in others if one.label != chosen[0].label]
     return Fit(file, chosen[0], tuple(others), own)
+
+
+def _no_fit(file: WeightsFile, own: Mapping[str, Tensor]) -> WeightsError:
+    theirs, ours = next(iter(file.tensors)), next(iter(own), "")
+    return WeightsError(
+        f"{file.path} does not fit this network: no name matches (the file has {theirs!r} …, "
+        f"the network {ours!r} …)"
+    )
 
 
 @dataclass(frozen=True)
@@ -297,15 +314,18 @@ def _strangers(fit: Fit) -> list[str]:
     return [name for name in fit.file.tensors if name not in used and fit.file.nests.get(name, "") in places]
 
 
-def _load_by_its_class(module: nn.Module, fit: Fit) -> bool:
-    """Load by the network's own way if it has one, as by hooks that rename what an older version wrote."""
-    own_way = any(
+def _loads_in_its_own_way(module: nn.Module) -> bool:
+    return any(
         inner._load_state_dict_pre_hooks
         or type(inner).load_state_dict is not nn.Module.load_state_dict
         or not type(inner)._load_from_state_dict.__module__.startswith("torch.")
         for inner in module.modules()
     )
-    if not own_way:
+
+
+def _load_by_its_class(module: nn.Module, fit: Fit) -> bool:
+    """Load by the network's own way if it has one, as by hooks that rename what an older version wrote."""
+    if not _loads_in_its_own_way(module):
         return False
     before = {name: value.clone() for name, value in fit.own.items()}
     start = len(fit.reading.within) + 1 if fit.reading.within else 0
