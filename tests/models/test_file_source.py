@@ -128,7 +128,8 @@ def test_a_pickle_of_a_class_of_main_is_found(tmp_path):
 def test_the_main_block_is_not_run_and_arguments_are_the_files_own(tmp_path, monkeypatch):
     text = (
         HEAD
-        + "import argparse, sys\nparser = argparse.ArgumentParser()\nparser.add_argument('--width', default=4)\n"
+        + "import argparse, sys\nparser = argparse.ArgumentParser()\n"
+        + "parser.add_argument('--width', default=4)\n"
     )
     text += f"args = parser.parse_args()\nassert sys.argv == [__file__]\ndef make(): return {NET}, {TOLD}\n"
     text += "if __name__ == '__main__':\n    raise SystemExit('training begins')\n"
@@ -182,7 +183,8 @@ def test_what_is_imported_only_when_the_network_runs_is_found(tmp_path):
         HEAD + "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
         "        self.conv = nn.Conv2d(3, 5, 3)\n"
     )
-    text += "    def forward(self, x):\n        from late_of_mine import twice\n        return twice(self.conv(x))\n"
+    text += "    def forward(self, x):\n        from late_of_mine import twice\n"
+    text += "        return twice(self.conv(x))\n"
     path = write(tmp_path, "build.py", text + f"def make(): return Net(), {TOLD}\n")
     (picture,) = fv.render(load(path), "conv:1", size=16, steps=2, lanes=1)
     assert picture.status == "ok"
@@ -209,9 +211,11 @@ def test_a_handle_that_it_returns_is_taken_with_all_that_it_is(tmp_path):
 def test_a_pair_that_it_returns_is_a_pair_still(tmp_path):
     text = (
         HEAD
-        + "import featvis as fv\nclass Pair(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        + "import featvis as fv\nclass Pair(nn.Module):\n    def __init__(self):\n"
+        + "        super().__init__()\n"
     )
-    text += "        self.conv = nn.Conv2d(3, 3, 1)\n    def encode_image(self, x): return self.conv(x).mean((2, 3))\n"
+    text += "        self.conv = nn.Conv2d(3, 3, 1)\n"
+    text += "    def encode_image(self, x): return self.conv(x).mean((2, 3))\n"
     text += "    def encode_text(self, tokens): return tokens\n"
     text += "def make(): return fv.load_paired(Pair(), lambda texts: torch.eye(3)[:1], input_size=16)\n"
     path = write(tmp_path, "build.py", text)

@@ -117,10 +117,12 @@ def test_layers_are_listed_offline(name, capsys):
     assert told[wanted[0]]["units"] == wanted[1]
 
 
-@pytest.mark.parametrize("name", ["torchvision:fcn_resnet50", "torchvision:squeezenet1_1", "timm:resnet10t"])
+@pytest.mark.parametrize(
+    "name", ["torchvision:lraspp_mobilenet_v3_large", "torchvision:squeezenet1_1", "timm:resnet10t"]
+)
 def test_a_dry_run_downloads_nothing(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    layer = {"fcn": "backbone.conv1", "squ": "features.0", "res": "conv1.0"}[name.partition(":")[2][:3]]
+    layer = {"lra": "backbone.0", "squ": "features.0", "res": "conv1.0"}[name.partition(":")[2][:3]]
     typed = ["render", f"{layer}:0", "--model", name, "--size", "64", "--steps", "2", "--lanes", "1"]
     assert main([*typed, "--dry-run", "--input-size", "64"]) == 0
     said = capsys.readouterr()
