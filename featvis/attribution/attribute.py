@@ -129,7 +129,7 @@ def photo_levels(
     path = Path(photo)
     if not path.is_file():
         raise OutputError(f"no photograph {str(photo)!r}")
-    read = read_photo(path, model.channels)
+    read = read_photo(path, model.channels, say=True)
     if read is None:
         raise OutputError(f"{path} is no readable photograph")
     how = resampling(model.interpolation)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from featvis.attribution.colours import balance
 from featvis.errors import TargetError, UserError
+from featvis.models.forward import Seen
 from featvis.models.handle import ModelHandle
 from featvis.results.sheets import make_sheet
 
@@ -46,8 +47,9 @@ def pixel_weights(model: ModelHandle, layer: str) -> Tensor:
         )
     weight = module.weight.detach().float().cpu()
     if isinstance(module, nn.Linear):
-        return weight.reshape(-1, model.channels, *model.input_size)
-    return weight[:, :, None] if weight.dim() == 3 else weight
+        weight = weight.reshape(-1, model.channels, *model.input_size)
+    weight = weight[:, :, None] if weight.dim() == 3 else weight
+    return weight.flip(1) if _is_turned(model) else weight
 
 
 def weights_image(
@@ -107,7 +109,8 @@ def _readers(model: ModelHandle) -> list[str]:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((1, model.channels, *model.input_size), generator=generator)
     mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (model.mean, model.std))
-    shown = ((images - mean) / std).flatten()
+    shown = (images - mean) / std
+    shown = (shown.flip(1) if _is_turned(model) else shown).flatten()
     reads_pixels: dict[str, bool] = {}
 
     def watch(name: str) -> object:
@@ -126,6 +129,11 @@ def _readers(model: ModelHandle) -> list[str]:
                 hooks.callback(module.register_forward_pre_hook(watch(name)).remove)  # type: ignore[arg-type]
         model.run_once(images)
     return [name for name, reads in reads_pixels.items() if reads]
+
+
+def _is_turned(model: ModelHandle) -> bool:
+    """Whether the network takes its channels from the last to the first."""
+    return isinstance(model.module, Seen) and model.module.channel_order == "bgr"
 
 
 def _tile(weights: NDArray[np.float32]) -> Image.Image:

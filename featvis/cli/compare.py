@@ -6,8 +6,8 @@ from typing import Any
 
 from featvis.cli.checks import check_at_least
 from featvis.cli.fields import choose_recipe
-from featvis.cli.network import Network
-from featvis.cli.options import JsonFile, Judges, OutOrNothing, Seeds, Set, Size, StepsOfTwo
+from featvis.cli.network import Network, judges_of
+from featvis.cli.options import JsonFile, Judges, JudgeWeights, OutOrNothing, Seeds, Set, Size, StepsOfTwo
 from featvis.cli.output import note, write_json
 
 
@@ -16,6 +16,7 @@ def compare(
     recipe_b: str,
     targets: list[str],
     judge: Judges = None,
+    judge_weights: JudgeWeights = None,
     seeds: Seeds = 1,
     steps: StepsOfTwo = None,
     size: Size = None,
@@ -47,7 +48,7 @@ def compare(
         choose_recipe(name, {"steps": count, "size": size}, settings).recipe
         for name, count in zip((recipe_a, recipe_b), counts, strict=True)
     ]
-    panel = None if judge is None else [Network(name, device=network.device) for name in judge]
+    panel = judges_of(judge, judge_weights, network.device)
     own = network.load()
     judges = None if panel is None else [member.load() for member in panel]
     from featvis.trust.compare import compare as measure

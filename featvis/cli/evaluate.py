@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from featvis.cli.checks import check_at_least, check_folder
-from featvis.cli.network import Network, NetworkOfFolder
-from featvis.cli.options import AsJson, Judges, Photographs, Unbounded
+from featvis.cli.network import NetworkOfFolder, judges_of
+from featvis.cli.options import AsJson, Judges, JudgeWeights, Photographs, Unbounded
 from featvis.cli.output import note
 from featvis.errors import OutputError, UserError
 
@@ -16,6 +16,7 @@ from featvis.errors import OutputError, UserError
 def evaluate(
     folder: Path,
     judge: Judges = None,
+    judge_weights: JudgeWeights = None,
     examples: Photographs = None,
     batch: int = 8,
     unbounded: Unbounded = False,
@@ -37,7 +38,7 @@ def evaluate(
         raise OutputError(f"no folder {str(folder)!r}")
     if examples is not None and not examples.is_dir():
         raise UserError(f"no folder of photographs {str(examples)!r}")
-    panel = None if judge is None else [Network(name, device=network.device) for name in judge]
+    panel = judges_of(judge, judge_weights, network.device)
     from featvis.models.sources.register import check_read_name
     from featvis.trust.panel import load_network_of
     from featvis.trust.subjects import read_folder

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from featvis.cli import options
-from featvis.cli.checks import numbers_of
+from featvis.cli.checks import canvas_of, numbers_of
 from featvis.cli.output import note, note_code
-from featvis.errors import ModelError
-from featvis.models.sources.register import forms, split_name
+from featvis.errors import ModelError, RecipeError, WeightsError, unknown
+from featvis.models.sources.register import forms, split_name, split_weights, would_download
 
 if TYPE_CHECKING:
     from featvis.models.handle import ModelHandle
@@ -28,6 +29,10 @@ class Network:
     std: options.Std = None
     unit_axis: options.UnitAxis = None
     device: options.Device = "auto"
+    input_size: options.InputSize = None
+    labels: options.Labels = None
+    channel_order: options.ChannelOrder = None
+    range: options.Range = None
 
     def __post_init__(self) -> None:
         if self.model is not None:
@@ -36,25 +41,49 @@ class Network:
                 raise ModelError(f"--model {self.model!r} is no network's name; write {forms()}")
         self._mean = None if self.mean is None else numbers_of("--mean", self.mean, float)
         self._std = None if self.std is None else numbers_of("--std", self.std, float)
+        self._labels = None
+        if self.labels is not None:
+            from featvis.models.labels import read_labels
+
+            self._labels = read_labels(self.labels)
+        if self.channel_order not in (None, "rgb", "bgr"):
+            raise ModelError(unknown("channel order", str(self.channel_order), ("rgb", "bgr"), "rgb or bgr"))
+        if self.range not in (None, 1, 255):
+            raise ModelError(f"--range is 1 or 255 (images in 0 to 1, or in 0 to 255), got {self.range:g}")
+        self._canvas = canvas_of(self.input_size)
+        if self.weights not in (None, "none") and not split_weights(str(self.weights))[0].exists():
+            raise WeightsError(f"no weights file {str(self.weights)!r}")
 
     @property
     def is_named(self) -> bool:
         """Whether any option but the device was given."""
-        return (self.model, self.weights, self.mean, self.std, self.unit_axis) != (None,) * 5
+        told = (self.model, self.weights, self.mean, self.std, self.unit_axis, self.input_size, self.labels)
+        return (*told, self.channel_order, self.range) != (None,) * 9
 
-    def load(self, name: str | None = None) -> ModelHandle:
-        """Load the network, or one of another name with the same options; print its notes."""
+    def load(self, name: str | None = None, *, download: bool = True) -> ModelHandle:
+        """Load the network, or one of another name with the same options; print its notes.
+
+        If not ``download``, weights that are not on this machine are random ones.
+        """
         source = str(name or self.model)
         note_code(source)
+        weights = self.weights
+        if weights is None and not download and would_download(source):
+            note(f"the weights of {source} are not on this machine; this is reckoned with random ones")
+            weights = "none"
         from featvis.models.load import load_model
 
         handle = load_model(
             source,
-            weights=self.weights,
+            weights=weights,
             mean=self._mean,
             std=self._std,
+            input_size=self._canvas,
+            labels=self._labels,
             unit_axis=self.unit_axis,
             device=self.device,
+            channel_order=self.channel_order,
+            range=self.range,
         )
         for line in handle.notes:
             note(line)
@@ -82,3 +111,21 @@ class UntrainedNetwork(Network):
     model: options.ModelArgument = "efficientnet_lite0"
     weights: options.WeightsOrNone = "none"
     device: options.Device = "cpu"
+
+
+def judges_of(
+    judges: Sequence[str] | None, weights: Sequence[str] | None, device: str
+) -> list[Network] | None:
+    """Return the judges as they were named, None where none was; ``weights`` are theirs, in their order."""
+    names, files = list(judges or ()), list(weights or ())
+    if files and len(files) != len(names):
+        raise RecipeError(
+            "--judge-weights is given once for each --judge, in their order; "
+            f"got {len(files)} for {len(names)}"
+        )
+    if judges is None:
+        return None
+    return [
+        Network(name, weights=files[place] if files else None, device=device)
+        for place, name in enumerate(names)
+    ]

@@ -21,15 +21,23 @@ photo: A photograph.
 network: The network, as for --model of other commands.
 
 --model -m: The network: {forms()} (file: runs that code); `featvis models` lists them.
---weights FILE: A weights file (safetensors or checkpoint), or none: random weights.
+--weights FILE: A weights file (safetensors or checkpoint), FILE:KEY for a part of it, or none: random
+    weights.
 --mean NUMBERS: The mean that the network expects to be subtracted from an image: 0.485,0.456,0.406.
     [the network's own]
 --std NUMBERS: The standard deviation that the image is divided by: 0.229,0.224,0.225. [the network's own]
 --unit-axis: The axis of a layer's output along which its units lie (1 or -1), where this is not clear.
+--input-size SIZE: The size in pixels at which the network is shown images: 32, or HEIGHTxWIDTH.
+    [the network's own]
+--labels FILE: The names of the classes: a file with one a line, or JSON. [the network's own]
+--channel-order rgb|bgr: The order of the channels that the network takes. [rgb]
+--range 1|255: The range of the images that the network takes, of which --mean and --std are. [1]
 --executor: How the pictures are computed; no picture depends on it:
     {"; ".join(f"{name}, {entry.about}" for name, entry in executors().items())}
 --device: Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps.
 --judge -j MODEL: A network that took no part and is asked what it sees; may be repeated. [the embedded ones]
+--judge-weights FILE: The weights of a judge, as for --weights; once for each --judge, in their order.
+    [the judges' own]
 
 --layer -l: A layer's name; `featvis layers MODEL` lists them.
 --target -t: A unit: blocks.3:5, blocks.3:5@4,6 or classifier:tabby.
@@ -97,6 +105,11 @@ Std = Annotated[str | None, _shared("--std")]
 UnitAxis = Annotated[int | None, _shared("--unit-axis")]
 Executor = Annotated[str, _shared("--executor")]
 Device = Annotated[str, _shared("--device")]
+InputSize = Annotated[str | None, _shared("--input-size")]
+Labels = Annotated[Path | None, _shared("--labels")]
+ChannelOrder = Annotated[str | None, _shared("--channel-order")]
+Range = Annotated[float | None, _shared("--range")]
+JudgeWeights = Annotated[list[str] | None, _shared("--judge-weights")]
 Judges = Annotated[list[str] | None, _shared("--judge")]
 
 # What is looked at

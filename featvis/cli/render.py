@@ -29,7 +29,6 @@ class RecipeOptions:
     """Options of the recipe's fields, each of the field's name.
 
     Args:
-        --input-size SIZE: The size in pixels at which the network is shown the canvas. [the canvas' own]
         --learning-rate: How far a step goes. [the recipe's]
         --optimizer adam|nadam|sgd|lbfgs: The optimizer; of lbfgs a step is one evaluation. [the recipe's]
         --copies: How many transformed copies of a picture give each step's gradient. [the recipe's]
@@ -44,7 +43,6 @@ class RecipeOptions:
 
     settings: options.Set = None
     size: options.Size = None
-    input_size: str | None = None
     steps: options.Steps = None
     learning_rate: float | None = None
     optimizer: str | None = None
@@ -57,9 +55,9 @@ class RecipeOptions:
     threads: options.Threads = None
     space: str | None = None
 
-    def choose(self, recipe: str | None) -> Choice:
-        """Return the recipe, changed by the options."""
-        changes = asdict(self)
+    def choose(self, recipe: str | None, input_size: str | None = None) -> Choice:
+        """Return the recipe, changed by the options; the network is shown its canvas at ``input_size``."""
+        changes = {**asdict(self), "input_size": input_size}
         settings = changes.pop("settings")
         if self.band is not None:
             numbers = numbers_of("--band", self.band, float)
@@ -116,7 +114,7 @@ def render(
     for address in addresses:
         if parse_vectors(address) is None:
             parse_request(address)
-    chosen = fields.choose(recipe)
+    chosen = fields.choose(recipe, network.input_size)
     # A start image is brought to the canvas that was asked for, or sets it.
     canvas = chosen.recipe.size if recipe is not None or "size" in chosen.changes else None
     check_at_least(0, seed=seed)
@@ -135,7 +133,7 @@ def render(
     check_folder(folder)
     check_executor(executor)
 
-    handle = network.load()
+    handle = network.load(download=not dry_run)
     from featvis.results.picture import load_image
     from featvis.run.extras import Extras
     from featvis.run.prepare import prepare

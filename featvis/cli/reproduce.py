@@ -27,8 +27,11 @@ def reproduce(
     Args:
         file: A PNG that featvis wrote.
     """
+    from featvis.results.image_file import check_image_name
     from featvis.results.picture import load_image, load_picture
 
+    if out is not None:
+        check_image_name(out)
     old = load_picture(file)
     read_recipe(old.recipe, file, unbounded=unbounded)  # refused before torch is imported
     handle = network.load(network.model or check_read_name(old.model, file))

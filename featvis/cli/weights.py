@@ -6,7 +6,7 @@ from pathlib import Path
 
 from featvis.cli.checks import check_at_least
 from featvis.cli.network import Network
-from featvis.cli.options import Device, Mean, Model, OutFile, Std, Units, Weights
+from featvis.cli.options import OutFile, Units
 from featvis.errors import OutputError, RecipeError
 
 
@@ -15,12 +15,9 @@ def weights(
     units: Units = "all",
     scale: float | None = None,
     columns: int | None = None,
-    model: Model = "efficientnet_lite0",
-    weights: Weights = None,
     out: OutFile = Path("weights.png"),
-    mean: Mean = None,
-    std: Std = None,
-    device: Device = "auto",
+    *,
+    network: Network,
 ) -> int:
     """Show a layer's weights on pixels. Signed, as images, all units on one scale.
 
@@ -34,20 +31,21 @@ def weights(
     from featvis.spec.target import expand, parse_request
 
     request = parse_request(f"{layer}:{units}")
-    network = Network(model, weights, mean, std, None, device)
     if scale is not None and not scale > 0:
         raise RecipeError(f"--scale is above 0, got {scale}")
     check_at_least(1, columns=columns)
     if out.is_dir():
-        raise OutputError(f"{out} is a folder; --out is the PNG")
+        raise OutputError(f"{out} is a folder; --out is the image")
+    from featvis.results.image_file import check_image_name, encode_image
+
+    check_image_name(out)
 
     from featvis.attribution.kernels import weights_image
-    from featvis.attribution.result import png
     from featvis.files import write_whole
 
     handle = network.load()
     info = handle.layer(request.layer)
     chosen = [target.unit for target in expand(request, info.units, info.labels)]
     image = weights_image(handle, request.layer, chosen, scale=scale, columns=columns)
-    print(write_whole(out, png(image)))
+    print(write_whole(out, encode_image(image, out)))
     return 0

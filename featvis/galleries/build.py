@@ -12,13 +12,14 @@ from typing import Any
 
 from featvis.errors import FeatvisError, UserError
 from featvis.files import write_whole
-from featvis.galleries.config import COPY
+from featvis.galleries.config import COPY, beside
 from featvis.galleries.folder import GalleryFolder
 from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
 from featvis.galleries.request import BuildRequest, make_request
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
+from featvis.models.sources.register import would_download
 from featvis.pages.folder import write_pages
 from featvis.photographs.search import find_examples
 from featvis.plan.wanted import Wanted, make_jobs
@@ -123,16 +124,24 @@ def build_gallery(
             return build(lock, report=report, say=report.say)
 
 
-def load_network(request: BuildRequest, device: str) -> ModelHandle:
-    """Load a gallery's network under the name that the config gives it, wherever the config lies."""
-    gallery = request.gallery
+def load_network(request: BuildRequest, device: str, *, download: bool = True) -> ModelHandle:
+    """Load a gallery's network under the name that the config gives it, wherever the config lies.
+
+    If not ``download``, weights that are not on this machine are random ones.
+    """
+    gallery, weights = request.gallery, request.weights
+    if weights is None and not download and would_download(request.source):
+        weights = "none"
     model = load_model(
         request.source,
-        weights=request.weights,
+        weights=weights,
         mean=gallery.mean,
         std=gallery.std,
         input_size=gallery.input_size,
         unit_axis=gallery.unit_axis,
+        labels=None if gallery.labels is None else beside(request.config, gallery.labels),
+        channel_order=gallery.channel_order,
+        range=gallery.range,
         device=device,
     )
     model.name = gallery.model

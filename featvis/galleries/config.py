@@ -112,6 +112,11 @@ class Gallery(_Table):
     input_size: Sides | None = None
     """The network's own: one side or [height, width]; of one that takes signals, their length."""
     unit_axis: int | dict[str, int] | None = None
+    labels: str | None = None
+    """A file of the classes' names, relative to the config's folder."""
+    channel_order: Literal["rgb", "bgr"] | None = None
+    range: Literal[1, 255] | None = None
+    """Of the images that the network takes, of which ``mean`` and ``std`` are."""
     title: str = ""
     text: str = ""  # Under the title; an empty line begins a new paragraph
     seed: Count = 0

@@ -56,7 +56,7 @@ def make_forecast(
         UserError: anything wrong in what was asked.
     """
     began = time.perf_counter() if began is None else began
-    model = load_network(request, device)
+    model = load_network(request, device, download=False)
     plan = plan_gallery(request.gallery, model, request.folder)
     missing = find_missing(request.folder, plan)[:limit]
     before = time.perf_counter() - began

@@ -9,6 +9,7 @@ from typing import Any
 
 from featvis.errors import ModelError, OutputError, RecipeError, UserError, WeightsError
 from featvis.galleries.config import Gallery, beside, is_copy, load_gallery
+from featvis.models.sources.register import split_weights
 from featvis.read import TOML_BYTES, read_file
 
 
@@ -62,7 +63,7 @@ def make_request(
     options = {"--weights": weights, "--examples": None if examples is None else str(examples)}
     if weights is None and gallery.weights is not None:
         weights = gallery.weights if gallery.weights == "none" else str(beside(path, gallery.weights))
-    if weights not in (None, "none") and not Path(str(weights)).is_file():
+    if weights not in (None, "none") and not split_weights(str(weights))[0].is_file():
         raise WeightsError(f"no weights file {str(weights)!r}; give another by --weights")
     settings = gallery.examples
     photographs = Path(examples) if examples is not None else None

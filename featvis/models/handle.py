@@ -20,6 +20,7 @@ from featvis.models.borrow.gather import can_gather
 from featvis.models.borrow.loan import at_rest
 from featvis.models.borrow.moments import MOMENTS_OF
 from featvis.models.borrow.tap import Tap, borrowed
+from featvis.models.forward import Seen
 from featvis.models.layers.chance import kept_chance
 from featvis.models.layers.failure import find_size
 from featvis.models.layers.gradient import lacks_gradient
@@ -301,6 +302,8 @@ class ModelHandle:
         """Return the SHA-256 of the weights that were loaded, the network's class and the preprocessing."""
         digest = hashlib.sha256(type(self.module).__qualname__.encode())
         digest.update(repr((self.mean, self.std)).encode())
+        if isinstance(self.module, Seen):
+            digest.update(self.module.seen.encode())
         with at_rest(self.module):
             named = sorted(self.module.state_dict().items())
         for name, value in named:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,15 @@ import torch
 from torch import nn
 
 from featvis.errors import ModelError, unknown
+from featvis.models.forward import Forward, seen_as
+from featvis.models.given import as_module
 from featvis.models.handle import ModelHandle
+from featvis.models.labels import Labels, read_labels
+from featvis.models.preprocessing import Numbers, preprocessing_of
 from featvis.models.sources.base import Loaded
+from featvis.models.sources.from_timm import read_config
 from featvis.models.sources.register import find_source, forms, sources, split_name
-from featvis.models.weights import apply_weights, read_weights
+from featvis.models.weights import Applied, WeightsFile, apply_weights, find_fit, read_weights
 
 _DEVICES = ("auto", "cpu", "cuda", "cuda:1", "mps")
 DEFAULT_MODEL = "efficientnet_lite0"
@@ -23,13 +30,16 @@ def load_model(
     source: str | nn.Module | ModelHandle = DEFAULT_MODEL,
     *,
     weights: str | Path | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
     input_size: int | tuple[int, int] | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Labels | None = None,
     unit_axis: int | dict[str, int] | None = None,
     device: str | torch.device | None = None,
     signal: bool | None = None,
+    forward: Forward | None = None,
+    channel_order: str | None = None,
+    range: float | None = None,
 ) -> ModelHandle:
     """Load a network.
 
@@ -38,20 +48,27 @@ def load_model(
             ``torchvision:NAME``, ``timm:NAME``, ``hf:OWNER/NAME`` (transformers),
             ``file:PATH.py:FUNCTION``, a source of your own (see :mod:`featvis.models.sources.register`), or
             any ``nn.Module`` (then ``mean`` and ``std`` must be given).
-        weights: a file (safetensors, or a checkpoint that holds tensors only), ``"none"`` for random
-            weights (always the same ones), or None for the source's own pretrained ones.
+        weights: a file (safetensors, or a checkpoint, of which only tensors are read), ``FILE:KEY`` for a
+            part of it, ``"none"`` for random weights (always the same ones), or None for the source's own
+            pretrained ones.
         mean: subtracted from images ``(B, C, H, W)`` in [0, 1], one number for each channel, instead of
-            what the source or the weights say.
+            what the source or the weights say. Numbers that are of images in 0 to 255 are divided by 255.
         std: divides them afterwards, one number for each channel, none of them 0.
         input_size: in pixels, one side or (height, width); by default what the source says, else
             measured: 224 if the network runs at that.
-        labels: names of the classes, in the order of the network's output.
+        labels: names of the classes, in the order of the network's output; or a file of them: one a line, or
+            JSON.
         unit_axis: where the shape of a layer's output does not say which axis holds its units: the axis,
             for every layer or by the layer's name.
         device: where to put it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` for a GPU where there
             is one. By default ``auto`` for networks that featvis builds; a module stays where it is.
         signal: whether the network takes signals ``(B, C, T)`` instead of images; its canvas is then
             ``(1, T)``, and ``input_size`` is T. By default what a ``file:`` says, else no.
+        forward: how the network is run, where not as ``module(images)``: a function of it and the images
+            that it takes, for instance ``lambda net, images: net(images, other)``.
+        channel_order: of the images that the network takes, and so of ``mean`` and ``std``: ``rgb``, or
+            ``bgr``. Pictures are RGB always.
+        range: of the images that the network takes before ``mean`` and ``std``: 1, or 255.
 
     Returns:
         The network with what it expects of an image; a handle is returned as it is.
@@ -66,56 +83,102 @@ def load_model(
     """
     if isinstance(source, ModelHandle):
         return source
-    if isinstance(source, nn.Module):
-        loaded, name = _of_module(source), type(source).__name__
+    asked: dict[str, Any] = {
+        "input_size": input_size,
+        "labels": labels,
+        "signal": signal,
+        "forward": forward,
+        "channel_order": channel_order,
+        "unit_axis": unit_axis,
+    }
+    asked = {key: value for key, value in asked.items() if value is not None}
+    if isinstance(source, str):
+        name, loaded = source, _of_name(source, pretrained=weights is None)
+        if loaded.handle is not None:
+            return _as_it_is(loaded, name, device, {**asked, "mean": mean, "std": std, "weights": weights})
+        loaded.module.eval()  # ours: whoever calls it means the network as it was trained
+    else:
+        module, told = as_module(source)
+        name, loaded = type(module).__name__, read_config(module)
+        loaded = replace(loaded, notes=(*told, *loaded.notes))
         if weights == "none":
             raise ModelError("weights='none' is for named sources; this module has its own weights")
-    else:
-        name = source
-        loaded = _of_name(source, pretrained=weights is None)
-        loaded.module.eval()  # ours: whoever calls it means the network as it was trained
-    notes = list(loaded.notes)
-    missing: list[str] = []
+    missing, notes = list(loaded.missing), list(loaded.notes)
+    file = None
     if weights is not None and str(weights) != "none":
-        read = read_weights(Path(weights))
-        missing, extra = apply_weights(loaded.module, read)
-        preprocessing = read.preprocessing()
-        mean, std = mean or preprocessing.get("mean"), std or preprocessing.get("std")
-        if missing:
-            counted = [
-                name for name in loaded.module.state_dict() if not name.endswith("num_batches_tracked")
-            ]
-            notes.append(_lacking(missing, len(counted), str(weights)))
-        if extra:
-            notes.append(
-                f"{weights}: {len(extra)} tensors are not part of this network, {extra[0]!r} the first"
-            )
-    used_mean, used_std = mean or loaded.mean, std or loaded.std
-    if used_mean is None or used_std is None:
-        raise ModelError(
-            f"{name}: its preprocessing is not known; give mean and std, one number for each channel "
-            "(for images in [0, 1] as they are: mean 0 and std 1)"
-        )
-    size = input_size or loaded.input_size
-    signal = loaded.signal if signal is None else signal
-    placed = device is not None or not isinstance(source, nn.Module)
+        file = read_weights(weights)
+        loaded, applied = _with_weights(loaded, source if isinstance(source, str) else None, file)
+        missing, notes = applied.missing, [*loaded.notes, *applied.notes]
+    loaded = replace(loaded, **asked)
+    numbers = preprocessing_of(
+        name,
+        loaded,
+        mean=mean,
+        std=std,
+        range=range,
+        metadata=file.preprocessing() if file is not None else {},
+    )
+    placed = device is not None or isinstance(source, str)
     if placed:
         loaded.module.to(pick_device(device or "auto"))
+    unit_axes = {"": loaded.unit_axis} if isinstance(loaded.unit_axis, int) else loaded.unit_axis
     handle = ModelHandle(
-        loaded.module,
+        seen_as(loaded.module, loaded.forward, loaded.channel_order),
         name=name,
-        mean=used_mean,
-        std=used_std,
-        input_size=None if size is None else _as_canvas(size, signal),
-        signal=signal,
+        mean=numbers.mean,
+        std=numbers.std,
+        input_size=None if loaded.input_size is None else _as_canvas(loaded.input_size, loaded.signal),
+        signal=loaded.signal,
         interpolation=loaded.interpolation,
-        labels=labels if labels is not None else loaded.labels,
+        labels=read_labels(loaded.labels),
         missing=missing,
-        unit_axes={"": unit_axis} if isinstance(unit_axis, int) else unit_axis,
-        notes=notes,
+        unit_axes=unit_axes,
+        notes=[*notes, *numbers.notes],
     )
     handle.spreads = placed and str(device or "auto") in ("auto", "cuda")
     return handle
+
+
+def _as_it_is(
+    loaded: Loaded, name: str, device: str | torch.device | None, asked: dict[str, Any]
+) -> ModelHandle:
+    """Return the handle of a kind of its own that a user's function made; nothing in it can be exchanged."""
+    if given := [key for key, value in asked.items() if value is not None]:
+        raise ModelError(f"{name} returns a {type(loaded.handle).__name__}, which has its own {given[0]}")
+    handle: ModelHandle = loaded.handle
+    handle.name, handle.notes = name, loaded.notes
+    if device is not None:
+        handle.module.to(pick_device(device))
+    return handle
+
+
+def _with_weights(loaded: Loaded, name: str | None, file: WeightsFile) -> tuple[Loaded, Applied]:
+    """Load a file's tensors, into a network built for the file's classes and channels where it can be."""
+    fit = find_fit(loaded.module, file)
+    if name is not None and (fit.classes is not None or fit.channels is not None):
+        prefix, rest = split_name(name)
+        classes = None
+        if fit.classes is not None and loaded.classes:
+            classes = fit.classes[0] * loaded.classes // fit.classes[1]
+        built = None
+        if classes is not None or fit.classes is None:
+            with _always_the_same_draws():
+                built = find_source(prefix).load_for(rest, classes, fit.channels)
+        again = None if built is None else find_fit(built.module, file)
+        if built is not None and again is not None and not again.odd:
+            built.module.eval()
+            new = {"classes": classes, "channels": fit.channels}
+            what = " and ".join(f"{number} {key}" for key, number in new.items() if number is not None)
+            note = f"{file.path}: {name} was built with the file's {what}"
+            return replace(built, notes=(*built.notes, note)), apply_weights(built.module, again)
+    return loaded, apply_weights(loaded.module, fit)
+
+
+@contextmanager
+def _always_the_same_draws() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # random weights are the same ones every time
+        yield
 
 
 def _as_canvas(size: int | tuple[int, int], signal: bool) -> tuple[int, int]:
@@ -168,30 +231,16 @@ def _of_name(source: str, *, pretrained: bool) -> Loaded:
     prefix, name = split_name(source)
     place = find_source(prefix)
     if not prefix and name not in place.names():
+        if Path(source).is_file():
+            raise ModelError(
+                f"{source!r} is a file, no network's name; a network is named ({forms()}), and the file "
+                "given as its weights"
+            )
         elsewhere = [entry.prefix for entry in sources() if name in find_source(entry.prefix).names()]
         if elsewhere:
             nearest = " or ".join(f"'{prefix}:{name}'" for prefix in elsewhere)
             raise ModelError(f"unknown network {source!r}; did you mean {nearest}?")
         hint = f"embedded: {', '.join(place.names())}; in all: {forms()}"
         raise ModelError(unknown("network", source, place.names(), hint))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # random weights are the same ones every time
+    with _always_the_same_draws():
         return place.load(name, pretrained)
-
-
-def _of_module(module: nn.Module) -> Loaded:
-    config: dict[str, Any] = getattr(module, "pretrained_cfg", None) or {}
-    size = config.get("input_size")
-    return Loaded(
-        module,
-        mean=tuple(config["mean"]) if "mean" in config else None,
-        std=tuple(config["std"]) if "std" in config else None,
-        input_size=(int(size[1]), int(size[2])) if size else None,
-    )
-
-
-def _lacking(missing: list[str], total: int, weights: str) -> str:
-    parts = list(dict.fromkeys(name.partition(".")[0] for name in missing))
-    return (
-        f"{weights} covers {total - len(missing)} of {total} tensors; without weights: {', '.join(parts[:6])}"
-    )

@@ -14,17 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from featvis.errors import UserError
-from featvis.read import open_image
+from featvis.errors import OutputError, UserError
+from featvis.results.image_file import read_image
 
 Read = TypeVar("Read")
-
-
-_BAND = 256  # Rows of a transparent image that are laid on white at once
 
 
 @dataclass(frozen=True)
@@ -93,54 +88,12 @@ def quiet_decoders() -> Iterator[None]:
         yield
 
 
-def read_photo(path: Path, channels: int) -> Image.Image | None:
-    """Read a photograph upright, as RGB or grey; None if the file is none that can be read.
-
-    The orientation that a camera wrote is applied. What is transparent is laid on white; 16-bit levels
-    become 8-bit ones; of an animation the first frame counts. A picture with more pixels than
-    Pillow's limit for decompression bombs is not decoded.
-    """
+def read_photo(path: Path, channels: int, *, say: bool = False) -> Image.Image | None:
+    """Read a photograph as :func:`featvis.results.image_file.read_image` does; None if it cannot be read."""
     try:
-        with open_image(path) as opened:
-            opened.load()
-            return _plain(_upright(opened), "RGB" if channels == 3 else "L")
-    except Exception:  # on broken files decoders raise whatever they like
+        return read_image(path, channels, say=say)
+    except OutputError:
         return None
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a damaged note on orientation does not make a picture unreadable
-        return image
-
-
-def _plain(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_as_8_bit(np.asarray(image), image.mode)).convert(mode)
-    if image.has_transparency_data:
-        laid = Image.new(mode, image.size)
-        for top in range(0, image.height, _BAND):  # by bands, for a large image takes gigabytes
-            band = image.crop((0, top, image.width, min(top + _BAND, image.height))).convert("RGBA")
-            white = Image.new("RGBA", band.size, "white")
-            laid.paste(Image.alpha_composite(white, band).convert(mode), (0, top))
-        return laid
-    return image.convert(mode)
-
-
-def _as_8_bit(levels: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
-    """Bring 16-bit or floating point levels to 0 … 255, by the range that they use."""
-    numbers: NDArray[np.floating] = levels.astype(np.float32)
-    np.nan_to_num(numbers, copy=False)  # in place, for a large image takes gigabytes
-    top = float(numbers.max(initial=0))
-    if mode.startswith("I;16") or top > 255:
-        numbers /= 257  # 65535 / 255
-    elif mode == "F" and top <= 1:
-        numbers *= 255
-    eight_bit: NDArray[np.uint8] = np.clip(np.rint(numbers, out=numbers), 0, 255, out=numbers).astype(
-        np.uint8
-    )
-    return eight_bit
 
 
 def resampling(interpolation: str) -> Image.Resampling:

@@ -18,6 +18,7 @@ from featvis.errors import OutputError
 from featvis.files import write_whole
 from featvis.read import check_depth, open_image, parse_json, reason_of
 from featvis.results.fields import FIELDS, is_table, is_text
+from featvis.results.image_file import check_image_name, encode_image, read_image
 from featvis.results.views import has_own_view, make_view
 from featvis.spec.recipe import recipe_id
 
@@ -206,8 +207,15 @@ class Picture:
         return buffer.getvalue()
 
     def save(self, path: str | Path) -> Path:
-        """Write the PNG, whole or not at all; OutputError if the place cannot be written."""
-        return write_whole(Path(path), self.png())
+        """Write the picture in the format of its name, whole or not at all.
+
+        A PNG (also without a suffix) carries the recipe; ``.jpg``, ``.webp``, ``.tif`` and ``.bmp`` do not.
+
+        Raises:
+            OutputError: the place cannot be written, or the name is of another format.
+        """
+        kind, _ = check_image_name(path)
+        return write_whole(Path(path), self.png() if kind == "PNG" else encode_image(self.pil, path))
 
     def _repr_png_(self) -> bytes:
         return self.png()
@@ -287,6 +295,9 @@ def load_image(
 ) -> Tensor:
     """Read any image file as ``(C, H, W)`` in [0, 1], to start from.
 
+    It is read upright, transparency on white, of an animation the first frame (a warning says so); levels of
+    16 or 32 bits and floating-point ones are brought to 8 bits.
+
     Args:
         path: the file.
         channels: 1 or 3.
@@ -307,10 +318,7 @@ def load_image(
 
     if channels not in (1, 3):
         raise OutputError(f"an image file has 1 or 3 channels, the network takes {channels}")
-    with open_image(Path(path)) as opened:
-        if size is None and most is not None and opened.width * opened.height > most:
-            raise OutputError(f"{path}: {opened.height}x{opened.width} pixels are too large for a canvas")
-        shown = opened.convert("RGB" if channels == 3 else "L")
+    shown = read_image(path, channels, most=None if size is not None else most)
     if size is not None and size != (shown.height, shown.width):
         shown = shown.resize((size[1], size[0]), Image.Resampling.BICUBIC)
     levels = np.asarray(shown).reshape(shown.height, shown.width, channels)

@@ -62,7 +62,7 @@ def lay_photograph(model: ModelHandle, path: str | Path, size: Size | None = Non
         raise OutputError(f"a photograph has 1 or 3 channels, {model.name} takes {model.channels}")
     if not Path(path).is_file():
         raise OutputError(f"no photograph {str(path)!r}")
-    read = read_photo(Path(path), model.channels)
+    read = read_photo(Path(path), model.channels, say=True)
     if read is None:
         raise OutputError(f"{path} is no readable photograph")
     own = (read.height, read.width)

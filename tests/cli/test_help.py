@@ -8,10 +8,11 @@ from typer.main import get_command
 from featvis.cli import main
 from featvis.cli.app import app
 
-NETWORK = "--model -m --weights --mean --std --unit-axis --device"
+MODEL = "--weights --mean --std --unit-axis --device --input-size --labels --channel-order --range"
+NETWORK = f"--model -m {MODEL}"
 NAMES = {
     "render": (
-        "--set --layer -l --units -u --recipe -r --size --input-size --steps --learning-rate --optimizer "
+        "--set --layer -l --units -u --recipe -r --size --steps --learning-rate --optimizer "
         "--copies --average --band --best-of --seed --seeds --diverse --lanes --precision --threads "
         "--space --start --out -o --snapshots --video --transparency --morph --fps --dry-run --executor "
         "NETWORK"
@@ -29,15 +30,15 @@ NAMES = {
     "style": (
         "--set --content-layer --style-layer --weight --recipe -r --size --steps --seed --out -o NETWORK"
     ),
-    "weights": "--units -u --scale --columns --out -o --model -m --weights --mean --std --device",
-    "layers": "--size --search --fields --no-fields --json --weights --mean --std --unit-axis --device",
+    "weights": "--units -u --scale --columns --out -o NETWORK",
+    "layers": "--size --search --fields --no-fields --json MODEL",
     "models": "--search -s",
     "parts": "--markdown",
-    "compare": "--set --targets -t --judge -j --seeds --steps --size --out -o --json NETWORK",
+    "compare": "--set --targets -t --judge -j --judge-weights --seeds --steps --size --out -o --json NETWORK",
     "bench": (
         "--set --layer -l --recipe -r --size --lanes --steps --precision --threads --rounds --json NETWORK"
     ),
-    "evaluate": "--judge -j --examples --batch --unbounded --json NETWORK",
+    "evaluate": "--judge -j --judge-weights --examples --batch --unbounded --json NETWORK",
     "reproduce": "--start --out -o --unbounded NETWORK",
     "gallery build": "--out -o --examples --limit --prune --dry-run --weights --device --executor",
     "gallery status": "",
@@ -77,7 +78,7 @@ def test_every_command_is_in_the_table():
 def test_a_command_keeps_the_names_of_its_options(command):
     names = [name for option in options(command) for name in (*option.opts, *option.secondary_opts)]
     assert len(names) == len(set(names))
-    assert set(names) == set(NAMES[command].replace("NETWORK", NETWORK).split())
+    assert set(names) == set(NAMES[command].replace("NETWORK", NETWORK).replace("MODEL", MODEL).split())
 
 
 def test_an_option_has_the_same_help_in_every_command():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -15,14 +17,27 @@ class Loaded:
     """A network and what its weights' own metadata say of it."""
 
     module: nn.Module
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    input_size: tuple[int, int] | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    input_size: int | tuple[int, int] | None = None
     interpolation: str = "bilinear"
-    labels: tuple[str, ...] = ()
+    labels: Any = ()
+    """Names of the classes, as :func:`featvis.load_model` takes them."""
     notes: tuple[str, ...] = ()
     signal: bool = False
     """Whether it takes signals ``(B, C, T)``."""
+    forward: Callable[[nn.Module, Any], Any] | None = None
+    """How it is run on images, where not as ``module(images)``."""
+    channel_order: str = "rgb"
+    range: float | None = None
+    """Of the images that ``mean`` and ``std`` are stated for: 1, or 255."""
+    unit_axis: int | dict[str, int] | None = None
+    missing: tuple[str, ...] = ()
+    """Names of parameters that have no weights."""
+    classes: int | None = None
+    """How many classes it was built for, if it can be built for another number."""
+    handle: Any = field(default=None, compare=False)
+    """The handle that a user's function returned."""
 
 
 class ModelSource(ABC):
@@ -34,7 +49,18 @@ class ModelSource(ABC):
 
     @abstractmethod
     def load(self, name: str, pretrained: bool) -> Loaded:
-        """Build the network of this name, without its prefix; with random weights if not ``pretrained``."""
+        """Build the network of this name, without its prefix; with random weights if not ``pretrained``.
+
+        Where these are random, nothing is downloaded.
+        """
+
+    def load_for(self, name: str, classes: int | None, channels: int | None) -> Loaded | None:
+        """Build it with random weights for so many classes and channels, None: its own; None if it cannot."""
+        return None
+
+    def has_weights(self, name: str) -> bool:
+        """Whether the pretrained weights are on this machine, so that loading them downloads nothing."""
+        return False
 
 
 def refusal(name: str, pretrained: bool, error: Exception) -> ModelError:

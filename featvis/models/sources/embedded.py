@@ -30,9 +30,20 @@ class Embedded(ModelSource):
 
     def load(self, name: str, pretrained: bool) -> Loaded:
         """Build an embedded network; a ModelError names the package with its weights if that is missing."""
+        return self._build(name, pretrained)
+
+    def load_for(self, name: str, classes: int | None, channels: int | None) -> Loaded | None:
+        """Build one for so many classes, of three channels."""
+        return None if channels is not None or classes is None else self._build(name, False, classes)
+
+    def has_weights(self, name: str) -> bool:
+        """Whether their package is installed."""
+        return importlib.util.find_spec(f"{name}_pytorch_model") is not None
+
+    def _build(self, name: str, pretrained: bool, classes: int = 1000) -> Loaded:
         import timm
 
-        module: nn.Module = timm.create_model(f"tf_{name}", pretrained=False)
+        module: nn.Module = timm.create_model(f"tf_{name}", pretrained=False, num_classes=classes)
         if pretrained:
             _copy_by_position(module, _weights_file(name))
         side = _SIZES[name]
@@ -43,7 +54,8 @@ class Embedded(ModelSource):
             std=(128 / 255,) * 3,
             input_size=(side, side),
             interpolation="bicubic",
-            labels=imagenet_labels(),
+            labels=imagenet_labels() if classes == 1000 else (),
+            classes=classes,
         )
 
 

@@ -6,6 +6,7 @@ import importlib
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -41,12 +42,7 @@ class HuggingFace(ModelSource):
         """
         package = transformers()
         with _quiet(package):
-            try:
-                config = package.AutoConfig.from_pretrained(name, trust_remote_code=False)
-            except (OSError, ValueError) as error:
-                raise ModelError(f"hf:{name} is neither there nor to be downloaded: {_line(error)}") from None
-            classifies = any("ForImageClassification" in kind for kind in config.architectures or ())
-            kind = package.AutoModelForImageClassification if classifies else package.AutoModel
+            config, kind, named = _config(package, name, local=not pretrained)
             try:
                 module, notes = _build(kind, name, config, pretrained)
             except (OSError, ValueError, RuntimeError) as error:
@@ -58,25 +54,91 @@ class HuggingFace(ModelSource):
                     f"hf:{name} is a {type(module).__name__}, which takes "
                     f"{getattr(module, 'main_input_name', 'something else')}, not images alone"
                 )
-            told = _preprocessing(package, name)
-        side = getattr(config, "image_size", None)
-        if side is not None and "input_size" not in told:
-            told["input_size"] = (side, side) if isinstance(side, int) else (int(side[0]), int(side[1]))
-        names = config.id2label if classifies else {}
-        labels = tuple(str(names[place]) for place in sorted(names))
-        if labels == tuple(f"LABEL_{place}" for place in range(len(labels))):
-            labels = ()
-        return Loaded(_unwrap(module), labels=labels, notes=notes, **told)
+            told = _preprocessing(package, name, local=not pretrained)
+        labels, classes = _labels(config, kind)
+        told.setdefault("input_size", _image_size(config))
+        return Loaded(_unwrap(module), labels=labels, classes=classes, notes=(*named, *notes), **told)
+
+    def load_for(self, name: str, classes: int | None, channels: int | None) -> Loaded | None:
+        """Build it for so many classes and channels, as its config would say."""
+        package = transformers()
+        with _quiet(package):
+            config, kind, named = _config(package, name, local=True)
+            if classes is not None:
+                config.num_labels = classes
+            if channels is not None:
+                config.num_channels = channels
+            try:
+                module, _ = _build(kind, name, config, False)
+            except (OSError, ValueError, RuntimeError, TypeError):
+                return None
+            told = _preprocessing(package, name, local=True)
+        told.setdefault("input_size", _image_size(config))
+        return Loaded(_unwrap(module), classes=classes, notes=named, **told)
+
+    def has_weights(self, name: str) -> bool:
+        """Whether it is a folder, or the folder of downloads has the files."""
+        if Path(name).is_dir():
+            return True
+        from huggingface_hub import try_to_load_from_cache
+
+        files = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json")
+        return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
+
+
+def _config(package: Any, name: str, *, local: bool) -> tuple[Any, Any, tuple[str, ...]]:
+    """Return the config, the class of the architecture that it names, and what is to be said of that."""
+    try:
+        config = package.AutoConfig.from_pretrained(name, trust_remote_code=False, local_files_only=local)
+    except (OSError, ValueError) as error:
+        if local:
+            raise ModelError(
+                f"hf:{name} is not on this machine, and nothing is downloaded for random weights: "
+                f"{_line(error)}"
+            ) from None
+        raise ModelError(f"hf:{name} is neither there nor to be downloaded: {_line(error)}") from None
+    architecture = next(iter(config.architectures or ()), None)
+    kind = getattr(package, str(architecture), None) if architecture else None
+    if isinstance(kind, type) and issubclass(kind, package.PreTrainedModel):
+        return config, kind, ()
+    classifies = "ForImageClassification" in str(architecture)
+    kind = package.AutoModelForImageClassification if classifies else package.AutoModel
+    unknown = f"hf:{name}: transformers has no {architecture}; loaded as its plain network, without a head"
+    return config, kind, (unknown,) if architecture and not classifies else ()
+
+
+def _labels(config: Any, kind: Any) -> tuple[tuple[str, ...], int | None]:
+    """Return the names of the classes, and how many there are, of a network with a head for them."""
+    if "For" not in kind.__name__:
+        return (), None
+    names = config.id2label
+    labels = tuple(str(names[place]) for place in sorted(names))
+    if labels == tuple(f"LABEL_{place}" for place in range(len(labels))):
+        labels = ()
+    return labels, len(names)
+
+
+def _image_size(config: Any) -> tuple[int, int] | None:
+    side = getattr(config, "image_size", None)
+    if side is None:
+        return None
+    return (side, side) if isinstance(side, int) else (int(side[0]), int(side[1]))
 
 
 def _build(kind: Any, name: str, config: Any, pretrained: bool) -> tuple[nn.Module, tuple[str, ...]]:
     if not pretrained:
-        return kind.from_config(config, trust_remote_code=False), ()
-    module, told = kind.from_pretrained(name, trust_remote_code=False, output_loading_info=True)
+        # A class of the package itself runs no code from elsewhere; an Auto class must be told so.
+        return kind.from_config(config, trust_remote_code=False) if _is_auto(kind) else kind(config), ()
+    more = {"trust_remote_code": False} if _is_auto(kind) else {}
+    module, told = kind.from_pretrained(name, output_loading_info=True, **more)
     missing = sorted(told["missing_keys"])
     if not missing:
         return module, ()
     return module, (f"hf:{name} holds no weights for {len(missing)} tensors, {missing[0]!r} the first",)
+
+
+def _is_auto(kind: Any) -> bool:
+    return hasattr(kind, "from_config")
 
 
 class _Unwrapped:
@@ -104,11 +166,11 @@ def _unwrap(module: nn.Module) -> nn.Module:
     return module
 
 
-def _preprocessing(package: Any, name: str) -> dict[str, Any]:
+def _preprocessing(package: Any, name: str, *, local: bool) -> dict[str, Any]:
     """What its image processor does, for images in [0, 1]; nothing if there is none."""
     try:
         mixin = importlib.import_module("transformers.image_processing_utils").ImageProcessingMixin
-        told, _ = mixin.get_image_processor_dict(name)
+        told, _ = mixin.get_image_processor_dict(name, local_files_only=local)
     except (OSError, ValueError):
         return {}
     # It multiplies 8-bit values by a factor, then subtracts the mean and divides by the deviation.

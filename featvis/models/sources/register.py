@@ -63,6 +63,12 @@ def gives_random_weights(name: str) -> bool:
     return known.random and (prefix != "" or rest in find_source("").names())
 
 
+def would_download(name: str) -> bool:
+    """Whether loading a network of this name with its own weights downloads them."""
+    prefix, rest = split_name(name)
+    return gives_random_weights(name) and not find_source(prefix).has_weights(rest)
+
+
 def check_read_name(name: str, where: Path) -> str:
     """Return the name of a network that stands in a file which somebody else may have made.
 
@@ -94,3 +100,16 @@ def split_name(name: str) -> tuple[str, str]:
     if prefix not in prefixes:
         raise ModelError(unknown("source of networks", prefix, prefixes, f"in {name!r}; write {forms()}"))
     return prefix, rest
+
+
+def split_weights(source: str | Path) -> tuple[Path, str]:
+    """Split ``FILE:KEY`` into the file and the part of it that is meant, empty where the whole file is.
+
+    >>> split_weights("weights.pth")[1], split_weights(f"{__file__}:model_ema")[1]
+    ('', 'model_ema')
+    """
+    text = str(source)
+    file, colon, key = text.rpartition(":")
+    if colon and not Path(text).is_file() and Path(file).is_file():
+        return Path(file), key
+    return Path(text), ""
