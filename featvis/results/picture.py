@@ -292,7 +292,7 @@ def load_image(
         path: the file.
         channels: 1 or 3.
         size: (height, width) to resize to, bicubic and antialiased; None for the image's own.
-        most: pixels that its own size may have; None for any.
+        most: pixels that its own size may have, twice as long as a square of them at most; None for any.
 
     Raises:
         OutputError: no readable image, one that is too large, or a number of channels that image files do
@@ -309,7 +309,9 @@ def load_image(
     if channels not in (1, 3):
         raise OutputError(f"an image file has 1 or 3 channels, the network takes {channels}")
     with open_image(Path(path)) as opened:
-        if size is None and most is not None and opened.width * opened.height > most:
+        # A line of pixels takes matrices of its length squared.
+        pixels = max(opened.width * opened.height, max(opened.size) ** 2 // 4)
+        if size is None and most is not None and pixels > most:
             raise OutputError(f"{path}: {opened.height}x{opened.width} pixels are too large for a canvas")
         shown = opened.convert("RGB" if channels == 3 else "L")
     if size is not None and size != (shown.height, shown.width):

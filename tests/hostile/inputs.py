@@ -398,8 +398,8 @@ RECIPES = {
 }
 CONFIGS = {
     "10^4 sections": "[[sections]]\ntargets = ['a:1']\n" * 10**4,
-    "10^5 targets": "[[sections]]\ntargets = [" + "'blocks.0.0:0'," * 60_000 + "]",
-    "a pattern of 10^4 stars": "[[sections]]\ntargets = ['" + "*" * 10**4 + ":0']",
+    "10^5 targets": "recipe = {size = 24, steps = 1, lanes = 1}\n[[sections]]\ntargets = [" + "'blocks.0.0:0'," * 60_000 + "]",
+    "a pattern of 10^4 stars": "[[sections]]\ntargets = ['" + "*" * 10**4 + "zz:0']",
     "a pattern that takes long": "[[sections]]\ntargets = ['" + "**a" * 20 + "b:0']",
     "a million units": "[[sections]]\ntargets = ['blocks.0.0:0:9999999999']",
     "5,000 digits": "[[sections]]\ntargets = ['blocks.0.0:" + "9" * 5000 + "']",
