@@ -101,16 +101,20 @@ class Watch:
             writes = any(letter in (mode or "") for letter in "wax+") or (
                 isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             )
-            if writes and not self.allowed(path):
+            itself = isinstance(flags, int) and bool(flags & os.O_NOFOLLOW)
+            if writes and not self.allowed(path, itself=itself):
                 return f"open for writing {path!r}"
-        if event in _CHANGES and not self.allowed(arguments[0]):
+        if event in _CHANGES and not self.allowed(arguments[0], itself=True):
             return f"{event} {arguments[0]!r}"
         return None
 
-    def allowed(self, path: object) -> bool:
+    def allowed(self, path: object, *, itself: bool = False) -> bool:
+        """Whether a path may be written, or ``itself``, be it a link, be changed."""
         if isinstance(path, int):  # a file that is open already
             return True
         text = os.path.abspath(os.fsdecode(path))
+        where, name = os.path.split(text)
+        text = os.path.join(os.path.realpath(where), name) if itself else os.path.realpath(text)
         return text.startswith((self.out, "/dev/null", self._own, *self.places)) or self.leads_to_one(text)
 
     def leads_to_one(self, text: str) -> bool:

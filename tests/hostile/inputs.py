@@ -45,6 +45,7 @@ def every(seed: int, mutations: int) -> list[Input]:
 def by_hand() -> Iterator[Input]:
     yield from pictures()
     yield from manifests()
+    yield from links()
     yield from recipes()
     yield from galleries()
     yield from tensors()
@@ -359,6 +360,40 @@ def manifests() -> Iterator[Input]:
         yield Input("journal", f"{file}: {name}", READERS["pages"], journal)
         build = ["gallery", "build", "{seeds}/gallery.toml", "--examples", "{seeds}/photos", "--out", "{out}"]
         yield Input("journal", f"{file}: {name} (build)", build, journal)
+
+
+def _links(seeds: Path, inputs: Path, out: Path) -> None:
+    """A folder that somebody sent, in which names lead elsewhere."""
+    shutil.copytree(seeds / "built", out, dirs_exist_ok=True)
+    (inputs / "elsewhere").mkdir()
+    for name in ("0000.png", "0001.png", "grid.png", "0000-0.webp", "text"):
+        (inputs / "elsewhere" / name).write_text("not ours")
+    for name in ("blocks.0.0", "examples/blocks.0.0", "site"):
+        shutil.rmtree(out / name, ignore_errors=True)
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).symlink_to(inputs / "elsewhere")
+    for name in (".featvis-writable", ".featvis-lock", "manifest.json", "gallery.toml", "index.html"):
+        (out / name).unlink(missing_ok=True)
+        (out / name).symlink_to(inputs / "elsewhere" / "text")
+
+
+def links() -> Iterator[Input]:
+    build = ["gallery", "build", "{seeds}/gallery.toml", "--examples", "{seeds}/photos", "--out", "{out}"]
+    for name, typed in {
+        "render": RENDER,
+        "build": build,
+        "pages": READERS["pages"],
+        "evaluate": EVALUATE,
+    }.items():
+        yield Input("links", f"names that lead elsewhere ({name})", typed, _links)
+
+        def one(seeds: Path, inputs: Path, out: Path) -> None:
+            _links(seeds, inputs, out)
+            for path in (".featvis-lock", "manifest.json", "gallery.toml", "index.html", "site"):
+                (out / path).unlink()
+            shutil.copy(seeds / "built" / "manifest.json", out)
+
+        yield Input("links", f"layers that lie elsewhere ({name})", typed, one)
 
 
 # Recipes and configs
