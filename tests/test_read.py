@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,3 +186,14 @@ def test_bombs_and_broken_images_are_one_error(tmp_path, monkeypatch):
         with pytest.raises(OutputError, match=r"no readable image"), open_image(tmp_path / "x.png") as opened:
             opened.load()
     assert IMAGE_BYTES > 4 * Image.MAX_IMAGE_PIXELS, "what Pillow's limit allows fits"
+
+
+def test_files_of_others_are_parsed_and_opened_in_one_place():
+    import featvis
+
+    package = Path(featvis.__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        text = path.read_text("utf-8")
+        for call in ("Image.open(", "json.load", "tomllib.load", "np.load("):
+            allowed = path.name == "read.py" or (call, path.name) == ("np.load(", "statistics.py")
+            assert call not in text or allowed, f"{path} has {call}: read.py reads what somebody else made"
