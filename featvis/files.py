@@ -43,6 +43,19 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], None], *, syn
     return path
 
 
+def check_inside(path: Path, folder: Path) -> None:
+    """Raise OutputError if a link leads the folder of ``path`` out of ``folder``; anybody may have made it.
+
+    >>> check_inside(Path("out/layer/0001.png"), Path("out"))
+    """
+    try:
+        inside = path.parent.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # links in a circle
+        inside = False
+    if not inside:
+        raise OutputError(f"{path.parent} leads out of {folder}; nothing is written there")
+
+
 def clear_leftovers(paths: Iterable[Path], endings: str) -> None:
     """Remove what a killed :func:`write_whole` left half-written.
 

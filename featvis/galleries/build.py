@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from featvis.errors import FeatvisError, UserError
-from featvis.files import write_whole
+from featvis.files import check_inside, write_whole
 from featvis.galleries.config import COPY, beside
 from featvis.galleries.folder import GalleryFolder
 from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
@@ -267,6 +267,7 @@ def write_sheets(folder: GalleryFolder, changed: set[str]) -> None:
             layers.setdefault(str(entry["layer"]), []).append(entry)
     for layer, entries in layers.items():
         path = folder.grid_path(layer)
+        check_inside(path, folder.folder)
         if layer not in changed and path.exists():
             continue
         entries.sort(key=lambda entry: (entry.get("unit") or 0, str(entry["file"])))

@@ -129,10 +129,14 @@ class Gallery(_Table):
     def _recipes(self) -> Gallery:
         if not self.sections:
             raise RecipeError("a gallery has at least one [[sections]]")
+        seen: set[str] = set()
         for place, section in enumerate(self.sections, 1):
             try:
                 base, changes = self.recipe_of(section)
-                (Recipe() if base is None else Recipe.load(base)).but(**changes)
+                said = repr((base, changes))
+                if said not in seen:  # thousands of sections have a few recipes
+                    (Recipe() if base is None else Recipe.load(base)).but(**changes)
+                    seen.add(said)
             except RecipeError as error:
                 raise RecipeError(f"section {place}: {error}" if section.recipe else str(error)) from None
         return self

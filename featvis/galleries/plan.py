@@ -18,6 +18,8 @@ from featvis.run.prepare import settle
 from featvis.spec.target import parse_request, parse_vectors
 
 _PATTERN = re.compile(r"[*?]")
+_PARTS = re.compile(r"\*{2,}|.", re.DOTALL)
+"""What a pattern is made of: ``**`` or more, ``*``, ``?``, or a letter."""
 
 
 @dataclass(frozen=True)
@@ -178,11 +180,11 @@ def _fitting(model: ModelHandle, pattern: str) -> list[str]:
     network = model.at(model.input_size)
     if not _PATTERN.search(pattern) or pattern in network.layers:
         return [pattern]
-    fits = re.compile("".join(_as_regex(part) for part in re.split(r"(\*\*|\*|\?)", pattern)))
+    parts = _PARTS.findall(pattern)
     fitting = [
         layer
         for layer in network.layers.values()
-        if fits.fullmatch(layer.name) and layer.is_clear and network.first_without_weights(layer) is None
+        if _fits(parts, layer.name) and layer.is_clear and network.first_without_weights(layer) is None
     ]
     if not fitting:
         hint = f"no layer that can be climbed fits the pattern {pattern!r}; * stands for anything but a dot"
@@ -190,5 +192,23 @@ def _fitting(model: ModelHandle, pattern: str) -> list[str]:
     return [layer.name for layer in sorted(fitting, key=lambda layer: layer.order)]
 
 
-def _as_regex(part: str) -> str:
-    return {"**": ".*", "*": r"[^.]*", "?": r"[^.]"}.get(part, re.escape(part))
+def _fits(parts: list[str], name: str) -> bool:
+    """Whether a pattern's parts stand for a name; in time that its length bounds, as a regex' is not."""
+    ends = {0}
+    """Where in the name the parts so far may end."""
+    for part in parts:
+        if part.startswith("**"):
+            ends = set(range(min(ends), len(name) + 1))
+        elif part == "*":
+            ends = {end for begin in ends for end in range(begin, _next_dot(name, begin) + 1)}
+        else:
+            same = "." if part == "?" else part
+            ends = {end + 1 for end in ends if end < len(name) and (name[end] == same) != (part == "?")}
+        if not ends:
+            return False
+    return len(name) in ends
+
+
+def _next_dot(name: str, begin: int) -> int:
+    place = name.find(".", begin)
+    return len(name) if place < 0 else place

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from featvis.files import write_whole
+from featvis.files import check_inside, write_whole
 from featvis.photographs.photos import quiet_decoders, read_photo
 
 LONGEST_SIDE = 160
@@ -37,10 +37,20 @@ def write_crops(
         for name in sorted(by_photo):
             photo = read_photo(folder / name, channels)
             for example in by_photo[name]:
-                if photo is None:
+                path = out / example["file"]
+                if photo is None or not _lies_in(photo, example["box"]):
                     example["file"] = None
                 else:
-                    write_whole(out / example["file"], encode_crop(photo, example["box"]))
+                    check_inside(path, out)
+                    write_whole(path, encode_crop(photo, example["box"]))
+
+
+def _lies_in(photo: Image.Image, box: tuple[int, int, int, int] | None) -> bool:
+    """Whether a box that may have been read from a file is one of this photograph."""
+    if box is None:
+        return True
+    top, left, height, width = box
+    return height > 0 < width and top + height <= photo.height and left + width <= photo.width
 
 
 def encode_crop(photo: Image.Image, box: tuple[int, int, int, int] | None) -> bytes:

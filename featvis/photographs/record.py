@@ -11,6 +11,7 @@ from typing import Any
 from featvis.errors import OutputError
 from featvis.files import write_whole
 from featvis.read import read_json
+from featvis.results.fields import is_count
 from featvis.results.store import safe_name
 
 RECORD = "examples.json"
@@ -49,7 +50,11 @@ def read_record(out: Path, about: Result, photos: Collection[str]) -> Result | N
     units, counts = before.get("units"), (before.get("images"), before.get("skipped"))
     if not isinstance(units, dict) or not all(isinstance(count, int) for count in counts):
         return None
-    return {**before, "units": {key: unit for key, unit in units.items() if _is_sound(key, unit, photos)}}
+    return {
+        **before,
+        "crops_written": before.get("crops_written") is True,
+        "units": {key: unit for key, unit in units.items() if _is_sound(key, unit, photos)},
+    }
 
 
 def write_record(out: Path, result: Result) -> None:
@@ -69,7 +74,10 @@ def without_crops(out: Path, result: Result) -> list[str]:
 def remove_strays(out: Path, result: Result) -> None:
     """Remove crops of earlier searches that the result does not name."""
     named = {example["file"] for unit in result["units"].values() for example in unit["examples"]}
+    root = out.resolve()
     for path in (out / CROPS).glob("*/*.webp"):
+        if not path.parent.resolve().is_relative_to(root):  # by a link
+            continue
         ours = re.fullmatch(r"\d{4,}-\d+\.webp", path.name)
         if ours and path.relative_to(out).as_posix() not in named:
             path.unlink(missing_ok=True)
@@ -81,7 +89,7 @@ def _is_sound(key: str, unit: Any, photos: Collection[str]) -> bool:
         return all(name in unit for name in ("quantiles", "mean_best", "mean_value", "scores")) and all(
             crop["image"] in photos
             and crop["file"] in (None, crop_name(key, rank))
-            and (crop["box"] is None or [isinstance(n, int) and n >= 0 for n in crop["box"]] == [True] * 4)
+            and (crop["box"] is None or list(map(is_count, crop["box"])) == [True] * 4)
             and {"value", "position"} <= crop.keys()
             for rank, crop in enumerate(unit["examples"])
         )

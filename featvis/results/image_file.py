@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from featvis.errors import FeatvisWarning, OutputError
 from featvis.read import open_image
 
-_BAND = 256  # Rows of a transparent image that are laid on white at once
+_BAND = 256  # Rows of a large image that are brought to 8 bits, or laid on white, at once
 _WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"compress_level": 6}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
@@ -43,7 +44,9 @@ def read_image(path: str | Path, channels: int, *, say: bool = True, most: int |
         OutputError: no file, or no image that can be read.
     """
     with open_image(Path(path)) as opened:
-        if most is not None and opened.width * opened.height > most:
+        # A line of pixels takes matrices of its length squared.
+        pixels = max(opened.width * opened.height, max(opened.size) ** 2 // 4)
+        if most is not None and pixels > most:
             raise OutputError(f"{path}: {opened.height}x{opened.width} pixels are too large for a canvas")
         # Several pictures in one file of a camera are one photograph, with its previews.
         frames = getattr(opened, "n_frames", 1) if say and opened.format != "MPO" else 1
@@ -74,6 +77,8 @@ def encode_image(image: Image.Image, path: str | Path) -> bytes:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) not in range(2, 9):
+            return image  # transposed by Pillow it would be a copy, and a large image takes gigabytes
         return ImageOps.exif_transpose(image)
     except Exception:  # a damaged note on orientation does not make a picture unreadable
         return image
@@ -81,27 +86,39 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _plain(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_as_8_bit(np.asarray(image), image.mode)).convert(mode)
+        return Image.fromarray(_as_8_bit(image)).convert(mode)
     if image.has_transparency_data:
         laid = Image.new(mode, image.size)
-        for top in range(0, image.height, _BAND):  # by bands, for a large image takes gigabytes
-            band = image.crop((0, top, image.width, min(top + _BAND, image.height))).convert("RGBA")
-            white = Image.new("RGBA", band.size, "white")
-            laid.paste(Image.alpha_composite(white, band).convert(mode), (0, top))
+        for top, band in _bands(image):
+            seen = band.convert("RGBA")
+            white = Image.new("RGBA", seen.size, "white")
+            laid.paste(Image.alpha_composite(white, seen).convert(mode), (0, top))
         return laid
     return image.convert(mode)
 
 
-def _as_8_bit(levels: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Give an image's rows from the top, some at a time, so that what is made of them takes little memory."""
+    for top in range(0, image.height, _BAND):
+        yield top, image.crop((0, top, image.width, min(top + _BAND, image.height)))
+
+
+def _as_8_bit(image: Image.Image) -> NDArray[np.uint8]:
     """Bring 16-bit, 32-bit or floating-point levels to 0 … 255, by the range that they use."""
-    numbers: NDArray[np.floating] = levels.astype(np.float32)
-    np.nan_to_num(numbers, copy=False, posinf=0, neginf=0)
-    top = float(numbers.max(initial=0))
+
+    def numbers_of(band: Image.Image) -> NDArray[np.float32]:
+        return np.nan_to_num(np.asarray(band).astype(np.float32), posinf=0, neginf=0)
+
+    top = max(float(numbers_of(band).max(initial=0)) for _, band in _bands(image))
+    factor = 1.0
     if top > 65535:
-        numbers *= 255 / top
-    elif mode.startswith("I;16") or top > 255:
-        numbers /= 257  # 65535 / 255
-    elif mode == "F" and top <= 1:
-        numbers *= 255
-    np.clip(np.rint(numbers, out=numbers), 0, 255, out=numbers)
-    return numbers.astype(np.uint8)
+        factor = 255 / top
+    elif image.mode.startswith("I;16") or top > 255:
+        factor = 255 / 65535
+    elif image.mode == "F" and top <= 1:
+        factor = 255.0
+    eight_bit = np.empty((image.height, image.width), np.uint8)
+    for row, band in _bands(image):
+        numbers = numbers_of(band) * np.float32(factor)
+        eight_bit[row : row + band.height] = np.clip(np.rint(numbers), 0, 255).astype(np.uint8)
+    return eight_bit

@@ -189,7 +189,8 @@ class Picture:
         if self.asked_key is not None:
             entry["asked_key"] = self.asked_key
         if self.candidates:
-            entry |= {"candidates": self.candidates, "chosen": self.chosen}
+            known = [value if math.isfinite(value) else None for value in self.candidates]
+            entry |= {"candidates": known, "chosen": self.chosen}
         if self.evaluations != entry["steps"]:
             entry["evaluations"] = self.evaluations
         return entry
@@ -250,6 +251,8 @@ def load_picture(path: str | Path) -> Picture:
         content = _read_content(text)
         channels = int(content.pop("channels"))
         levels = array.transpose(2, 0, 1) if array.ndim == 3 else array.reshape(channels, -1, array.shape[1])
+        if len(levels) != channels:
+            raise ValueError(f"{channels} channels, the image has {len(levels)}")
         known = {name: content[name] for name in content if name in _READ and name != "steps"}
         if content.get("steps") is not None and content["steps"] != content["recipe"].get("steps"):
             known["taken"] = content["steps"]
@@ -284,10 +287,11 @@ def _read_content(text: Any) -> dict[str, Any]:
         if name in content and not is_right(content[name]):
             raise ValueError(f"{name} is {repr(content[name])[:80]}")
     # What could not be scored has no number.
-    return {
-        **content,
-        **{name: math.nan for name in ("score", "start_score") if content.get(name, 0) is None},
-    }
+    for name in ("score", "start_score"):
+        content[name] = math.nan if content.get(name, 0) is None else content[name]
+    if "candidates" in content:
+        content["candidates"] = [math.nan if one is None else one for one in content["candidates"]]
+    return content
 
 
 def load_image(
@@ -302,7 +306,7 @@ def load_image(
         path: the file.
         channels: 1 or 3.
         size: (height, width) to resize to, bicubic and antialiased; None for the image's own.
-        most: pixels that its own size may have; None for any.
+        most: pixels that its own size may have, twice as long as a square of them at most; None for any.
 
     Raises:
         OutputError: no readable image, one that is too large, or a number of channels that image files do

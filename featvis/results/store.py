@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from featvis.errors import OutputError, RecipeError
-from featvis.files import write_whole
+from featvis.files import check_inside, write_whole
 from featvis.results.manifest import (
     MANIFEST,
     VIEW,
@@ -101,6 +102,7 @@ class Store:
         if picture.replayed is not None:
             taken = int(picture.taken or picture.recipe["steps"])
             self._count(picture.replayed, taken - picture.replayed)
+        check_inside(self.folder / name, self.folder)
         if not picture.is_one:
             (self.folder / name).unlink(missing_ok=True)  # of an earlier recipe
             self._enter(picture, None, anew=True)
@@ -204,9 +206,8 @@ def check_writable(folder: Path) -> None:
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".featvis-writable"
-        probe.write_bytes(b"")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder, prefix=".featvis-"):  # a new file: a name could be a link
+            pass
     except OSError as error:
         remove_empty(missing)
         raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featvis.errors import OutputError, RecipeError
-from featvis.files import write_whole
+from featvis.files import check_inside, write_whole
 from featvis.plan.make import Plan, is_count
 from featvis.read import open_image
 from featvis.results.encoders import check_video
@@ -104,6 +104,7 @@ class Extras:
     def write(self, folder: Path, picture: Picture) -> None:
         """Write what was asked for beside a picture; the frames of its video are then let go."""
         if picture.is_one:
+            check_inside(folder / file_name(picture), folder)
             if self.video is not None:
                 shown = [picture.snapshots[number] for number in sorted(picture.snapshots)]
                 video([*shown, picture.levels], _beside(folder, picture, f".{self.video}"), self.fps)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from featvis.engine.lanes import Step
 from featvis.errors import Interrupted, ModelError, OutputError, UserError
+from featvis.files import check_inside
 from featvis.images.base import ImageSpace
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
@@ -214,6 +215,8 @@ def write_grids(store: Store, pictures: Sequence[Picture]) -> list[Path]:
     layers: dict[str, list[Picture]] = {}
     for picture in pictures:
         layers.setdefault(picture.layer, []).append(picture)
+    for layer in layers:
+        check_inside(store.grid_path(layer), store.folder)
     return [
         write_png(grid(group, title=f"{group[0].model}  {layer}"), store.grid_path(layer))
         for layer, group in layers.items()

@@ -114,7 +114,8 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         if number and not 1 / NUMBER <= abs(number) <= NUMBER:
             yield f"an option of {number:g}, beyond {NUMBER:g} or its inverse"
     shown = recipe.lanes * recipe.copies * _crops(recipe)
-    pixels = shown * math.prod(recipe.shown_size) + recipe.lanes * math.prod(recipe.size) * _work(recipe)
+    canvas = recipe.lanes * math.prod(recipe.size)
+    pixels = max(shown * math.prod(recipe.shown_size), canvas) + canvas * _work(recipe)
     if shown > IMAGES:
         yield f"{shown:,} images at every step, more than {IMAGES:,}"
     if pixels > PIXELS:
@@ -137,7 +138,7 @@ def _work(recipe: Recipe) -> int:
         whole = [value for value in space.values() if isinstance(value, int) and not isinstance(value, bool)]
         # A pyramid's levels are parameters, all other spaces' only layers; a parameter takes 48 bytes.
         levels = {"all": longest / 24, "fourth": longest / 96}.get(str(space.get("levels")), 0)
-        work += math.ceil(max(math.prod(whole) / SPACE, levels if space["name"] == "pyramid" else 0))
+        work += int(max(math.prod(whole) / SPACE, levels if space["name"] == "pyramid" else 0))
         space = space.get("inner", None)
     return work
 

@@ -210,3 +210,34 @@ def test_every_mistake_and_every_answer_without_a_network_loads_no_torch(tmp_pat
             assert error.count("\n") == 1, (name, error)
     assert '"sections"' in told.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == before, "nothing is left behind"
+
+
+def test_patterns_fit_as_they_say_in_bounded_time():
+    import re
+    import time
+
+    from featvis.galleries.plan import _PARTS, _fits
+
+    names = ["", "a", "blocks.1", "blocks.1.0", "blocks.10.conv", "a.xab", "layer.a", "aab"]
+    words = {"**": ".*", "*": r"[^.]*", "?": "[^.]"}
+    for pattern in (
+        "*",
+        "**",
+        "?",
+        "blocks.*",
+        "blocks.**",
+        "blocks.?",
+        "*.1",
+        "**a*b",
+        "*a**b",
+        "bl**1*",
+        "a?b",
+        "??",
+    ):
+        regex = re.compile("".join(words.get(part, re.escape(part)) for part in _PARTS.findall(pattern)))
+        for name in names:
+            assert _fits(_PARTS.findall(pattern), name) == bool(regex.fullmatch(name)), (pattern, name)
+    began = time.process_time()
+    for pattern in ("**a" * 40 + "b", "*" * 10**4 + "z", "*?" * 500 + "z"):
+        assert not _fits(_PARTS.findall(pattern), "blocks.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.conv")
+    assert time.process_time() - began < 2

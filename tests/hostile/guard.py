@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import resource
@@ -21,6 +22,9 @@ from pathlib import Path
 MEMORY = 2 << 30
 """Bytes that a command may take at its peak, torch and the network included."""
 SECONDS = 30
+"""Of processor time, so that a busy machine changes no count."""
+WAITING = 120
+"""Seconds by the clock: a command that only waits, for a pipe, has no processor time."""
 ADDRESS_SPACE = 24 << 30
 """Beyond it an allocation fails, so that a runaway command cannot stop the machine; it counts as over MEMORY."""
 CANARY = "CANARY_5b1e"
@@ -51,11 +55,17 @@ class Watch:
 
     def __init__(self) -> None:
         self.inputs = self.out = ""
+        self.places: tuple[str, ...] = ()
+        self._own = tempfile.gettempdir() + "/"  # asked for here: it opens files, which the hook would see
         self.seen: list[str] = []
         self.on = False
+        self.denies = "HOSTILE_DENIED" in os.environ
+        """Whether nothing may reach for the network, not even in vain."""
 
-    def begin(self, inputs: str, out: str) -> None:
-        self.inputs, self.out, self.seen, self.on = inputs, out, [], True
+    def begin(self, inputs: str, out: str, typed: list[str]) -> None:
+        self.inputs, self.out, self.seen = inputs, out, []
+        self.places = tuple(after for word, after in itertools.pairwise(typed) if word in ("--out", "--zip"))
+        self.on = True
 
     def hook(self, event: str, arguments: tuple) -> None:
         if not self.on:
@@ -66,6 +76,8 @@ class Watch:
             said = f"{event}: the watch failed: {error!r}"
         if said:
             self.seen.append(said)
+        if self.denies and event.startswith(_REACHES_OUT):
+            raise PermissionError(f"{event} is denied")
 
     def judge(self, event: str, arguments: tuple) -> str | None:
         if event.startswith(_RUNS_OTHERS) or event.startswith(_REACHES_OUT):
@@ -89,17 +101,25 @@ class Watch:
             writes = any(letter in (mode or "") for letter in "wax+") or (
                 isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             )
-            if writes and not self.allowed(path):
+            itself = isinstance(flags, int) and bool(flags & os.O_NOFOLLOW)
+            if writes and not self.allowed(path, itself=itself):
                 return f"open for writing {path!r}"
-        if event in _CHANGES and not self.allowed(arguments[0]):
+        if event in _CHANGES and not self.allowed(arguments[0], itself=True):
             return f"{event} {arguments[0]!r}"
         return None
 
-    def allowed(self, path: object) -> bool:
+    def allowed(self, path: object, *, itself: bool = False) -> bool:
+        """Whether a path may be written, or ``itself``, be it a link, be changed."""
         if isinstance(path, int):  # a file that is open already
             return True
         text = os.path.abspath(os.fsdecode(path))
-        return text.startswith((self.out, "/dev/null", tempfile.gettempdir() + "/"))
+        where, name = os.path.split(text)
+        text = os.path.join(os.path.realpath(where), name) if itself else os.path.realpath(text)
+        return text.startswith((self.out, "/dev/null", self._own, *self.places)) or self.leads_to_one(text)
+
+    def leads_to_one(self, text: str) -> bool:
+        """Whether it is a folder on the way to a place that was typed."""
+        return any(f"{place}/".startswith(f"{text}/") for place in self.places)
 
 
 def serve() -> None:
@@ -110,12 +130,15 @@ def serve() -> None:
     sys.addaudithook(watch.hook)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGPROF, _too_long)
     _warm_up()
     for line in sys.stdin:
         print(json.dumps(_answer(json.loads(line), watch)), file=answers, flush=True)
 
 
 def _too_long(*_: object) -> None:
+    signal.alarm(0)  # once is enough
+    signal.setitimer(signal.ITIMER_PROF, 0)
     raise TooLong
 
 
@@ -133,37 +156,44 @@ def _warm_up() -> None:
         torch.set_num_threads(1)
         for name in dir(featvis):
             getattr(featvis, name)
+        # Captum's imports look for fonts with a program of their own, once.
+        with contextlib.suppress(ImportError):
+            import captum.attr  # noqa: F401
+            import matplotlib.font_manager  # noqa: F401
 
 
 def _answer(request: dict, watch: Watch) -> dict:
     shown, told = io.StringIO(), io.StringIO()
     limit = request.get("file_size")
-    crash, code = "", None
+    crash, code, where = "", None, ""
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    began = time.monotonic()
+    began = time.process_time()
     soft = resource.getrlimit(resource.RLIMIT_FSIZE)
-    watch.begin(request["inputs"], request["out"])
+    watch.begin(request["inputs"], request["out"], request["typed"])
     try:
-        signal.alarm(request.get("seconds", SECONDS))
+        signal.alarm(WAITING)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, soft[1]))
         with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(told):
             code = _run(request["typed"])
     except TooLong:
         crash = "too long"
+        where = traceback.format_exc(limit=-3)
     except BaseException:
         crash = traceback.format_exc(limit=-6)
     finally:
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         watch.on = False
         resource.setrlimit(resource.RLIMIT_FSIZE, soft)
     return {
         "code": code,
         "crash": crash,
         "out": shown.getvalue()[-2000:],
-        "err": told.getvalue()[-4000:],
+        "err": told.getvalue()[-4000:] + where,
         "did": watch.seen[:5],
-        "seconds": round(time.monotonic() - began, 2),
+        "seconds": round(time.process_time() - began, 2),
         "peak": _peak(),
     }
 
@@ -193,8 +223,9 @@ def _peak() -> int:
 class Guarded:
     """Such a process, begun anew whenever it was lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, denied: bool = False) -> None:
         self._process: subprocess.Popen | None = None
+        self._denied = denied
         self._own = tempfile.TemporaryDirectory(prefix="hostile-own-")
         """Where libraries put their temporary files and settings."""
 
@@ -204,7 +235,7 @@ class Guarded:
         process = self._begin()
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
-        killer = _Killer(process, 2 * SECONDS + 10)
+        killer = _Killer(process, WAITING + 60)
         answer = process.stdout.readline()
         killer.cancel()
         if not answer:
@@ -226,6 +257,7 @@ class Guarded:
         if self._process is None:
             about = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
             about |= {"TMPDIR": self._own.name, "MPLCONFIGDIR": self._own.name}
+            about |= {"HOSTILE_DENIED": "1"} if self._denied else {}
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.hostile.guard"],
                 stdin=subprocess.PIPE,

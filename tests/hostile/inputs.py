@@ -45,6 +45,7 @@ def every(seed: int, mutations: int) -> list[Input]:
 def by_hand() -> Iterator[Input]:
     yield from pictures()
     yield from manifests()
+    yield from links()
     yield from recipes()
     yield from galleries()
     yield from tensors()
@@ -79,8 +80,9 @@ def _as_text(text: str) -> Callable[[bytes], bytes]:
     return lambda content: changes.png_with(content, text)
 
 
-def _with_chunk(kind: bytes, data: bytes) -> Callable[[bytes], bytes]:
-    return lambda content: changes.png_with(content, None, [(kind, data)])
+def _with_chunk(kind: bytes, head: bytes, length: int) -> Callable[[bytes], bytes]:
+    """Add a chunk that unpacks to so many bytes."""
+    return lambda content: changes.png_with(content, None, [(kind, head + zlib.compress(bytes(length), 9))])
 
 
 def _wide(width: int, height: int) -> Callable[[bytes], bytes]:
@@ -181,11 +183,9 @@ PICTURES: dict[str, Callable[[bytes], bytes]] = {
     "text of 6 MB": _as_text('{"a":"' + "x" * 6_000_000 + '"}'),
     "text of 10^6 lists": _as_text("[" + "[]," * 10**6 + "[]]"),
     "a number of 10^5 digits": _as_text('{"seed":' + "9" * 10**5 + "}"),
-    "text that unpacks to 1 GB": _with_chunk(b"zTXt", b"featvis\0\0" + zlib.compress(bytes(10**9), 9)),
-    "international text that unpacks": _with_chunk(
-        b"iTXt", b"featvis\0\1\0\0\0" + zlib.compress(b"x" * 10**8, 9)
-    ),
-    "a profile that unpacks": _with_chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(10**8), 9)),
+    "text that unpacks to 1 GB": _with_chunk(b"zTXt", b"featvis\0\0", 10**9),
+    "international text that unpacks": _with_chunk(b"iTXt", b"featvis\0\1\0\0\0", 10**8),
+    "a profile that unpacks": _with_chunk(b"iCCP", b"x\0\0", 10**8),
     "a chunk longer than the file": lambda content: (
         content[:33] + struct.pack(">I", 2**31 - 1) + content[37:]
     ),
@@ -362,6 +362,40 @@ def manifests() -> Iterator[Input]:
         yield Input("journal", f"{file}: {name} (build)", build, journal)
 
 
+def _links(seeds: Path, inputs: Path, out: Path) -> None:
+    """A folder that somebody sent, in which names lead elsewhere."""
+    shutil.copytree(seeds / "built", out, dirs_exist_ok=True)
+    (inputs / "elsewhere").mkdir()
+    for name in ("0000.png", "0001.png", "grid.png", "0000-0.webp", "text"):
+        (inputs / "elsewhere" / name).write_text("not ours")
+    for name in ("blocks.0.0", "examples/blocks.0.0", "site"):
+        shutil.rmtree(out / name, ignore_errors=True)
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).symlink_to(inputs / "elsewhere")
+    for name in (".featvis-writable", ".featvis-lock", "manifest.json", "gallery.toml", "index.html"):
+        (out / name).unlink(missing_ok=True)
+        (out / name).symlink_to(inputs / "elsewhere" / "text")
+
+
+def links() -> Iterator[Input]:
+    build = ["gallery", "build", "{seeds}/gallery.toml", "--examples", "{seeds}/photos", "--out", "{out}"]
+    for name, typed in {
+        "render": RENDER,
+        "build": build,
+        "pages": READERS["pages"],
+        "evaluate": EVALUATE,
+    }.items():
+        yield Input("links", f"names that lead elsewhere ({name})", typed, _links)
+
+        def one(seeds: Path, inputs: Path, out: Path) -> None:
+            _links(seeds, inputs, out)
+            for path in (".featvis-lock", "manifest.json", "gallery.toml", "index.html", "site"):
+                (out / path).unlink()
+            shutil.copy(seeds / "built" / "manifest.json", out)
+
+        yield Input("links", f"layers that lie elsewhere ({name})", typed, one)
+
+
 # Recipes and configs
 
 
@@ -399,8 +433,8 @@ RECIPES = {
 }
 CONFIGS = {
     "10^4 sections": "[[sections]]\ntargets = ['a:1']\n" * 10**4,
-    "10^5 targets": "[[sections]]\ntargets = [" + "'blocks.0.0:0'," * 60_000 + "]",
-    "a pattern of 10^4 stars": "[[sections]]\ntargets = ['" + "*" * 10**4 + ":0']",
+    "10^5 targets": "recipe = {size = 24, steps = 1, lanes = 1}\n[[sections]]\ntargets = [" + "'blocks.0.0:0'," * 60_000 + "]",
+    "a pattern of 10^4 stars": "[[sections]]\ntargets = ['" + "*" * 10**4 + "zz:0']",
     "a pattern that takes long": "[[sections]]\ntargets = ['" + "**a" * 20 + "b:0']",
     "a million units": "[[sections]]\ntargets = ['blocks.0.0:0:9999999999']",
     "5,000 digits": "[[sections]]\ntargets = ['blocks.0.0:" + "9" * 5000 + "']",
@@ -472,7 +506,7 @@ def _nan(count: int) -> bytes:
 
 TENSORS: dict[str, bytes] = {
     "a header of 2^63 bytes": struct.pack("<Q", 2**63) + b"{}",
-    "a header of 99 MB": struct.pack("<Q", 99_000_000) + b"{" + b" " * 98_999_999,
+    "a header of 5 MB": struct.pack("<Q", 5_000_000) + b"{" + b" " * 4_999_999,
     "no header": b"",
     "a header that is no table": _safetensors([]),
     "a header nested 10^5 deep": _safetensors(b"[" * 10**5),

@@ -52,7 +52,7 @@ class Outcome:
     def __str__(self) -> str:
         answer = self.answer
         numbers = f"{answer['seconds']} s, {answer['peak'] >> 20} MiB, code {answer['code']}"
-        said = (answer["crash"] or answer["err"]).strip()[-1500:]
+        said = f"{answer['crash']}\n{answer['err']}".strip()[-1500:]
         return f"{self.input.kind}: {self.input.name}: {numbers} {answer['did']} {self.partial}\n    {said}"
 
 
