@@ -79,6 +79,9 @@ _STORAGES = {
     "ComplexFloatStorage": torch.complex64,
     "ComplexDoubleStorage": torch.complex128,
     "UntypedStorage": torch.uint8,
+    "QInt8Storage": torch.int8,
+    "QUInt8Storage": torch.uint8,
+    "QInt32Storage": torch.int32,
 }
 
 
@@ -480,6 +483,17 @@ def _tensor_of_type(reader: _Reader, flat: Any, offset: Any, size: Any, stride: 
     return _tensor(reader, flat.view(dtype), offset, size, stride)
 
 
+def _quantized(
+    reader: _Reader, flat: Any, offset: Any, size: Any, stride: Any, told: Any = (), *more: Any
+) -> Any:
+    """Return the numbers that a quantized tensor stands for; a stand-in where there is no one scale."""
+    whole = _tensor(reader, flat, offset, size, stride)
+    scheme = told[0].name if isinstance(told, tuple) and told and isinstance(told[0], StandIn) else ""
+    if not scheme.endswith("per_tensor_affine"):
+        return StandIn("torch._utils._rebuild_qtensor", ())
+    return (whole.float() - int(told[2])) * float(told[1])
+
+
 def _subclass(reader: _Reader, function: Any, kind: Any, args: Any, state: Any = None) -> Any:
     return reader._call(function, args)
 
@@ -566,6 +580,7 @@ _MAKES: Mapping[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _tensor_of_type,
+    "torch._utils._rebuild_qtensor": _quantized,
     "torch._tensor._rebuild_from_type_v2": _subclass,
     "torch._tensor._rebuild_from_type": _subclass,
     "torch._utils._rebuild_device_tensor_from_numpy": _first,

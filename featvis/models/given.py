@@ -40,6 +40,11 @@ def as_module(given: Any) -> tuple[nn.Module, tuple[str, ...]]:
             f"a network is a name or a torch.nn.Module, not a {type(given).__name__}"
             + ("; a state_dict is given as weights, saved to a file" if isinstance(given, dict) else "")
         )
+    if any(nn.parameter.is_lazy(one) for one in given.parameters()):
+        raise ModelError(
+            f"{type(given).__name__} has lazy layers that have not run yet: run it once on an image, "
+            "module(torch.zeros(1, 3, 224, 224)), before it is handed over"
+        )
     return given, notes
 
 

@@ -167,8 +167,14 @@ def _with_weights(loaded: Loaded, name: str | None, file: WeightsFile) -> tuple[
         again = None if built is None else find_fit(built.module, file)
         if built is not None and again is not None and not again.odd:
             built.module.eval()
-            new = {"classes": classes, "channels": fit.channels}
-            what = " and ".join(f"{number} {key}" for key, number in new.items() if number is not None)
+            what = " and ".join(
+                f"{number} {one if number == 1 else many}"
+                for number, one, many in (
+                    (classes, "class", "classes"),
+                    (fit.channels, "channel", "channels"),
+                )
+                if number is not None
+            )
             note = f"{file.path}: {name} was built with the file's {what}"
             return replace(built, notes=(*built.notes, note)), apply_weights(built.module, again)
     return loaded, apply_weights(loaded.module, fit)

@@ -205,7 +205,8 @@ def find_fit(module: nn.Module, file: WeightsFile) -> Fit:
         return Fit(file, Reading(_bare(_parts(within)), (), {}, {}, within), (), own)
     best = [one for one in readings if one.count == readings[0].count]
     alike = _unlike(best, file)
-    chosen = _without_averages([one for one in alike if not one.changes_names] or alike)
+    trained = _without_averages(alike)
+    chosen = [one for one in trained if not one.changes_names] or trained
     if len(chosen) > 1:
         raise WeightsError(_which(chosen, file, len(own)))
     others = [one for one in _unlike(readings, file) if one.count[0] * 10 >= chosen[0].count[0] * 9]

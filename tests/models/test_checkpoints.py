@@ -137,6 +137,10 @@ NESTS = {
     "NumPy arrays": lambda t: {"model": {name: value.numpy() for name, value in t.items()}},
     "sub-dicts": lambda t: by_module(t),
     "averaged beside": lambda t: {"state_dict": t, "model_ema": {k: v + 1 for k, v in t.items()}},
+    "averaged beside names with a prefix": lambda t: {
+        "state_dict": under("model.", t),
+        "ema": {k: v + 1 for k, v in t.items()},
+    },
     "averaged within": lambda t: {**t, **under("ema_model.", {k: v + 1 for k, v in t.items()})},
     "twice the same": lambda t: {"last": t, "best": {name: value.clone() for name, value in t.items()}},
     "another network beside": lambda t: {"disc": seeded(lambda: nn.Conv2d(3, 2, 5)).state_dict(), "gen": t},

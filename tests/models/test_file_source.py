@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -18,12 +19,12 @@ NET = "nn.Sequential(nn.Conv2d(3, 4, 3))"
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was():
-    before, path = dict(sys.modules), list(sys.path)
+def _as_it_was(tmp_path):
+    path = list(sys.path)
     yield
     sys.path[:] = path
-    for name in set(sys.modules) - set(before):
-        if not name.startswith(("torch", "featvis", "tests", "timm", "PIL", "numpy", "scipy")):
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]
 
 
@@ -240,6 +241,33 @@ def test_timm_from_a_function_knows_its_preprocessing(tmp_path):
     assert len(gray.labels) == 1000
     named = load(path, "gray", mean=(0.5,), std=(0.25,))
     assert (named.mean, named.std) == ((0.5,), (0.25,))
+
+
+def test_what_it_sets_for_its_own_process_is_set_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = HEAD + "import os\nos.chdir('/')\ntorch.set_grad_enabled(False)\n"
+    text += "torch.set_default_dtype(torch.float64)\ntorch.set_num_threads(1)\n"
+    before = torch.get_num_threads()
+    model = load(write(tmp_path, "build.py", text + f"def make(): return {NET}, {TOLD}\n"))
+    assert (os.getcwd(), torch.is_grad_enabled()) == (str(tmp_path), True)
+    assert (torch.get_default_dtype(), torch.get_num_threads()) == (torch.float32, before)
+    assert model.dtype == torch.float64
+    assert fv.render(model, "0:1", size=16, steps=2, lanes=1)[0].status == "ok"
+
+
+def test_labels_lie_beside_the_file(tmp_path, monkeypatch):
+    write(tmp_path, "names.txt", "a\nb\nc\nd\n")
+    text = HEAD + f"def make(): return [{NET}, dict(labels='names.txt', **{TOLD})]\n"
+    monkeypatch.chdir("/")
+    assert load(write(tmp_path, "build.py", text)).labels == ("a", "b", "c", "d")
+
+
+def test_a_handle_may_be_told_more(tmp_path):
+    text = (
+        HEAD
+        + f"import featvis as fv\ndef make(): return fv.load_model({NET}, **{TOLD}), dict(labels=list('abcd'))\n"
+    )
+    assert load(write(tmp_path, "build.py", text)).labels == ("a", "b", "c", "d")
 
 
 def test_the_dict_may_say_everything(tmp_path):

@@ -251,7 +251,7 @@ def test_an_architecture_that_is_none_is_said(tmp_path):
 
 def test_without_weights_a_network_of_the_hub_is_not_asked_for(tmp_path, monkeypatch, capsys):
     pytest.importorskip("transformers")
-    with pytest.raises(fv.ModelError, match="nothing is downloaded for random weights") as caught:
+    with pytest.raises(fv.ModelError, match="only its own pretrained weights are downloaded") as caught:
         fv.load_model("hf:somebody/something", weights="none")
     assert "\n" not in str(caught.value)
     assert main(["layers", "hf:somebody/something"]) == 2
@@ -325,6 +325,14 @@ def test_a_compiled_network_is_the_one_inside():
 def test_what_is_no_network_is_said(given, says):
     with pytest.raises(fv.ModelError, match=says):
         fv.load_model(given, **TOLD)
+
+
+def test_lazy_layers_are_run_first():
+    net = torch.nn.Sequential(torch.nn.LazyConv2d(4, 3))
+    with pytest.raises(fv.ModelError, match="lazy layers that have not run yet"):
+        fv.load_model(net, **TOLD)
+    net(seen(16))
+    assert fv.load_model(net, **TOLD).layer("0").units == 4
 
 
 def test_a_file_in_place_of_a_name_says_where_it_belongs(tmp_path, capsys):

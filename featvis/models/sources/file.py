@@ -8,6 +8,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -66,19 +67,27 @@ class PythonFile(ModelSource):
         with _as_a_script(path) as module:
             _run(module, path, where)
             made = _call(module, function, where)
-        network, told = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
+        network, told = made if isinstance(made, tuple | list) and len(made) == 2 else (made, {})
         note: tuple[str, ...] = (f"file: ran the code of {where}",)
-        if isinstance(network, ModelHandle) and told == {}:
-            return dataclasses.replace(_of_handle(network), notes=(*note, *network.notes))
-        if not isinstance(network, nn.Module | torch.export.ExportedProgram) or not isinstance(told, dict):
+        kinds = nn.Module | ModelHandle | torch.export.ExportedProgram
+        if not isinstance(network, kinds) or not isinstance(told, dict):
             raise ModelError(
                 f"{function}() in {where} returned a {type(made).__name__}, not a torch.nn.Module"
             )
-        network, more = as_module(network)
-        note += more
         for key in told:
             if key not in _TOLD:
                 raise ModelError(unknown(f"key from {function}()", str(key), _TOLD))
+        if isinstance(labels := told.get("labels"), str | Path) and not Path(labels).is_file():
+            told = {**told, "labels": path.parent / labels}
+        if isinstance(network, ModelHandle):
+            known = _of_handle(network)
+            if known.handle is not None and told:
+                raise ModelError(
+                    f"{function}() in {where}: a {type(network).__name__} has its own {next(iter(told))}"
+                )
+            return dataclasses.replace(known, notes=(*note, *network.notes), **told)
+        network, more = as_module(network)
+        note += more
         known = read_config(network)
         own_numbers = not {"mean", "std"} & told.keys()
         return dataclasses.replace(known, notes=note + (known.notes if own_numbers else ()), **told)
@@ -117,6 +126,8 @@ def _as_a_script(path: Path) -> Iterator[ModuleType]:
     _imported.clear()
     hidden = _hide_others(Path(folder))
     before, arguments, main = set(sys.modules), sys.argv, sys.modules["__main__"]
+    here, gradients, threads = os.getcwd(), torch.is_grad_enabled(), torch.get_num_threads()
+    dtype = torch.get_default_dtype()
     places = [place for place in sys.path if place != folder]
     sys.path[:] = [folder, *places]
     sys.argv = [str(path)]
@@ -127,6 +138,12 @@ def _as_a_script(path: Path) -> Iterator[ModuleType]:
         with contextlib.redirect_stdout(sys.stderr):
             yield module
     finally:
+        # What a script sets for its own process is not ours.
+        os.chdir(here)
+        torch.set_grad_enabled(gradients)
+        torch.set_default_dtype(dtype)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
         sys.modules["__main__"] = main
         sys.argv = arguments
         sys.path[:] = [*[place for place in sys.path if place != folder], folder]

@@ -93,7 +93,7 @@ def _config(package: Any, name: str, *, local: bool) -> tuple[Any, Any, tuple[st
     except (OSError, ValueError) as error:
         if local:
             raise ModelError(
-                f"hf:{name} is not on this machine, and nothing is downloaded for random weights: "
+                f"hf:{name} is not on this machine, and only its own pretrained weights are downloaded: "
                 f"{_line(error)}"
             ) from None
         raise ModelError(f"hf:{name} is neither there nor to be downloaded: {_line(error)}") from None
