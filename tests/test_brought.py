@@ -303,6 +303,22 @@ def test_a_dead_unit_is_still_a_dead_unit():
     assert picture.status == "dead"
 
 
+# --- a batch of one
+
+
+class Squeezed(Body):
+    def forward(self, images):
+        return self.fc(functional.adaptive_avg_pool2d(self.map_of(images), 1).squeeze())
+
+
+def test_a_squeeze_that_takes_away_a_batch_of_one():
+    model = of(Squeezed)
+    (alone,) = fv.render(model, "fc:1", steps=6, lanes=1, transforms=[])
+    together = fv.render(model, "fc:1,2", steps=6, lanes=2, transforms=[])[0]
+    assert alone.score == pytest.approx(together.score, rel=1e-3)
+    assert alone.score > alone.start_score
+
+
 # --- numbers
 
 

@@ -203,13 +203,15 @@ class ModelHandle:
             only: for a layer that :meth:`can_gather`, the units that it computes, in this order.
         """
         network = self.at(size or self.input_size)
-        calls, owners = {}, []
+        calls, axes, owners = {}, dict[str, int](), []
         with at_rest(self.module):  # another borrowing may have folded it already
             names = {id(inner): name for name, inner in self.module.named_modules()}
             modules = dict(self.module.named_modules(remove_duplicate=False))
             for name in layers:
                 layer = name.removeprefix(MOMENTS_OF)
                 calls[name] = network.find(layer).calls
+                if layer == name:
+                    axes[name] = len(network.find(layer).shape)
                 owner = names[id(modules[layer if layer in modules else layer.rpartition("#")[0]])]
                 owners.append(MOMENTS_OF + owner if layer != name else owner)
             fold = foldable(self._trusted_pairs(), self.module, owners)
@@ -228,6 +230,7 @@ class ModelHandle:
                 precision,
                 fold,
                 name=self.name,
+                axes=axes,
                 signal=self.signal,
                 channels_last=laid,
                 loan=loan,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from featvis.errors import CanvasError, ModelError, RecipeError, TargetError, unknown
 from featvis.images.base import ImageSpace
@@ -61,7 +61,7 @@ def make_plan(
     seeds: int = 1,
     start: Tensor | None = None,
     space: ImageSpace | str | dict[str, Any] | None = None,
-    transforms: Sequence[Transform] | None = None,
+    transforms: Sequence[Transform | str | dict[str, Any]] | None = None,
     penalties: Sequence[dict[str, Any]] | None = None,
     diverse: int = 0,
     **changes: Any,
@@ -96,8 +96,10 @@ def make_plan(
     checked: set[tuple[str, tuple[str, ...]]] = set()
     wanted: dict[tuple[str, int], Wanted] = {}
     if not isinstance(targets, str | Target | Objective | Sequence):
-        raise TargetError(f"targets are addresses or objectives, got {type(targets).__name__}")
+        raise TargetError(f"targets are addresses or objectives, {_not_one(targets)}")
     requested = [targets] if isinstance(targets, str | Target | Objective) else list(targets)
+    if len(requested) == 2 and isinstance(requested[0], str) and _address(*requested) is not None:
+        raise TargetError(f"one target is one text: {_address(*requested)!r}, not {tuple(requested)!r}")
     if not requested:
         raise TargetError("nothing to render: no target was given")
     together: dict[str, tuple[Objective, Recipe]] = {}
@@ -200,7 +202,35 @@ def _objectives(
     elif isinstance(target, Objective):
         yield target, None
     else:
-        raise TargetError(f"a target is an address or an objective, got {type(target).__name__}")
+        raise TargetError(f"a target is an address or an objective, {_not_one(target)}")
+
+
+def _address(layer: object, units: object) -> str | None:
+    """Return the address of units that were given as numbers beside their layer; None if they are none."""
+    if isinstance(units, range):
+        return f"{layer}:{units.start}:{units.stop}" + (f":{units.step}" if units.step != 1 else "")
+    if isinstance(units, list | tuple) and units and all(is_count(unit, 0) for unit in units):
+        return f"{layer}:{','.join(map(str, units))}"
+    return f"{layer}:{units}" if is_count(units, 0) else None
+
+
+def _not_one(target: object) -> str:
+    """Say what was given for a target, and the nearest right thing."""
+    if isinstance(target, list | tuple) and len(target) == 2 and isinstance(target[0], str):
+        address = _address(*target)
+        if address is not None:
+            return f"one text each: {address!r}, not {target!r}"
+    if isinstance(target, Transform):
+        return "got a transform; those go into transforms=[…]"
+    if isinstance(target, nn.Module):
+        return "got a network, which comes first: fv.render(model, targets)"
+    if callable(target):
+        name = getattr(target, "__name__", type(target).__name__)
+        return (
+            f"got the function {name}; say which layers it reads by @fv.objective(layers=[…]) above its def, "
+            f"or fv.objective(layers=[…])({name})"
+        )
+    return f"got {type(target).__name__}"
 
 
 def network_for(model: ModelHandle, recipe: Recipe) -> NetworkAt:
@@ -254,7 +284,7 @@ def _check_stages(
 def _with_parts(
     changes: dict[str, Any],
     space: ImageSpace | str | dict[str, Any] | None,
-    transforms: Sequence[Transform] | None,
+    transforms: Sequence[Transform | str | dict[str, Any]] | None,
     penalties: Sequence[dict[str, Any]] | None,
 ) -> dict[str, Any]:
     changes = dict(changes)
@@ -267,18 +297,37 @@ def _with_parts(
                 raise CanvasError(f"two canvases: size={changes['size']} and the image space's {space.size}")
             changes["size"] = space.size
     if transforms is not None:
-        for transform in transforms:
-            if not isinstance(transform, Transform):
-                raise RecipeError(
-                    f"transforms are fv.Warp(...), fv.Noise(...) …, got {type(transform).__name__}"
-                )
-        changes["transforms"] = [register.describe(transform) for transform in transforms]
+        if not isinstance(transforms, list | tuple):
+            raise RecipeError(f"transforms are a list: transforms=[fv.Warp(…)], got {transforms!r}")
+        changes["transforms"] = [_described(transform) for transform in transforms]
     if penalties is not None:
         changes["penalties"] = list(penalties)
     for name in changes:
         if name not in Recipe.model_fields:
-            raise RecipeError(unknown("option", name, Recipe.model_fields, "a field of the recipe"))
+            known = [*Recipe.model_fields, *_OPTIONS]
+            raise RecipeError(unknown("option", name, known, "a field of the recipe, or an option of render"))
     return changes
+
+
+_OPTIONS = (
+    *("recipe", "seed", "seeds", "out", "start", "progress", "space", "transforms", "penalties", "diverse"),
+    *("watch", "snapshots", "video", "transparency", "executor"),
+)
+"""What :func:`featvis.render` takes besides the fields of a recipe."""
+
+
+def _described(transform: object) -> dict[str, Any]:
+    """Return a transform, or its name, or a table of its options, as a recipe holds it."""
+    if isinstance(transform, Transform):
+        return register.describe(transform)
+    if isinstance(transform, str | dict):
+        return register.check("transforms", transform)
+    if isinstance(transform, type) and issubclass(transform, Transform):
+        raise RecipeError(f"transforms are made: fv.{transform.__name__}(…), not fv.{transform.__name__}")
+    if callable(transform):
+        name = getattr(transform, "__name__", type(transform).__name__)
+        raise RecipeError(f"a function becomes a transform by @fv.transform above its def; got {name}")
+    raise RecipeError(f"transforms are fv.Warp(...), fv.Noise(...) …, got {type(transform).__name__}")
 
 
 def digest(image: Tensor) -> str:

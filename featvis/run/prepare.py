@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from featvis.results.manifest import read_manifest
 from featvis.results.store import Store, check_same_network, check_writable
 from featvis.run.executors.register import DEFAULT, check_executor
 from featvis.run.extras import Extras
+from featvis.run.few import settle_lanes
 from featvis.run.threads import settle_threads
 from featvis.run.tuning import Choice, settle_auto, take_auto
+from featvis.spec.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ def prepare(
     """
     extras, executor = extras or Extras(), check_executor(executor)
     auto = take_auto(request)
-    plan, choices = settle(extras.added_to(make_plan(model, targets, **request)), out, auto, write=write)
+    plan = extras.added_to(make_plan(model, targets, **request))
+    few = "lanes" not in auto and not _names_lanes(request.get("recipe"), request)
+    plan, choices = settle(plan, out, auto, write=write, few=few)
     store = None
     if out is not None and write:
         recipe = plan.wanted[0].recipe.to_json()
@@ -66,7 +70,12 @@ def prepare(
 
 
 def settle(
-    plan: Plan, folder: Path | None, auto: frozenset[str] = frozenset(), *, write: bool = False
+    plan: Plan,
+    folder: Path | None,
+    auto: frozenset[str] = frozenset(),
+    *,
+    write: bool = False,
+    few: bool = False,
 ) -> tuple[Plan, dict[str, Choice]]:
     """Settle what a plan leaves to the machine and to what its folder holds: threads, lanes, precision.
 
@@ -75,6 +84,7 @@ def settle(
         folder: where the pictures go; nothing is written to it.
         auto: which of ``lanes`` and ``precision`` are to be measured.
         write: whether the folder will be written to, so that it must be possible.
+        few: whether fewer pictures than the recipe's lanes get as many lanes as they need.
 
     Raises:
         OutputError: the folder holds another network's pictures, or cannot be written.
@@ -84,4 +94,14 @@ def settle(
         check_same_network(folder, manifest, plan.weights)
     if folder is not None and auto and write:
         check_writable(folder)  # before a measurement that takes seconds
-    return settle_auto(settle_threads(plan, folder, manifest, free=auto), auto, manifest)
+    free = auto | {"lanes"} if few else auto
+    plan = settle_threads(plan, folder, manifest, free=free)
+    return settle_auto(settle_lanes(plan, manifest) if few else plan, auto, manifest)
+
+
+def _names_lanes(recipe: Recipe | str | None, changes: Mapping[str, Any]) -> bool:
+    """Whether a request states the number of lanes, in its recipe or beside it."""
+    if changes.get("lanes") is not None or recipe is None:
+        return changes.get("lanes") is not None
+    own = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    return "lanes" in own.model_fields_set

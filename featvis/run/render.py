@@ -67,7 +67,7 @@ def render(
     start: Tensor | None = None,
     progress: bool = False,
     space: ImageSpace | str | dict[str, Any] | None = None,
-    transforms: Sequence[Transform] | None = None,
+    transforms: Sequence[Transform | str | dict[str, Any]] | None = None,
     penalties: Sequence[dict[str, Any]] | None = None,
     diverse: int = 0,
     watch: Watch | None = None,
@@ -90,7 +90,8 @@ def render(
         start: an image ``(C, H, W)`` in [0, 1] to start from instead of noise.
         progress: show a progress bar.
         space: an image space, instead of the recipe's; its ``size``, (height, width), sets the canvas.
-        transforms: instead of the recipe's; ``[]`` for none.
+        transforms: instead of the recipe's, each made (``fv.Warp(degrees=5)``) or named (``"warp"``);
+            ``[]`` for none.
         penalties: instead of the recipe's, for instance ``[{"name": "l2", "weight": 0.1}]``.
         diverse: how many pictures of each target (at least 2; 0 for no set) are rendered together and made
             unlike each other, by the recipe's penalty ``diversity``. Objectives that compare pictures

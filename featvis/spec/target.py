@@ -22,6 +22,7 @@ from featvis.errors import TargetError, unknown
 
 _SLICE = re.compile(r"^(-?\d*):(-?\d*)(?::(-?\d*))?$")
 _NUMBER = re.compile(r"^[+-]?\d+$")
+_DASHED = re.compile(r"^(\d+)\s*(?:-|–|\.\.)\s*(\d+)$")
 _VECTORS = re.compile(r"^(?P<layers>[^@]+)@(?P<file>.+\.safetensors)(?::(?P<rest>.*))?$")
 _POSITION = re.compile(r"^\s*(-?\d+)\s*,\s*(-?\d+)\s*$")
 
@@ -215,6 +216,12 @@ def _indices(request: Request, units: int, labels: Sequence[str]) -> list[int]:
 
 
 def _by_name(request: Request, name: str, labels: Sequence[str], *, required: bool) -> int | None:
+    span = _DASHED.match(name.strip())
+    if span is not None and name.strip() not in labels:
+        if not required:
+            return None
+        right = f"{request.layer}:{int(span[1])}:{int(span[2]) + 1}"
+        raise TargetError(f"{request.layer}:{name}: a range is FIRST:END, END not included: {right}")
     if not labels:
         if not required:
             return None

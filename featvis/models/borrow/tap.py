@@ -104,12 +104,14 @@ class Tap:
         fold: Sequence[Pair] = (),
         *,
         name: str = "the network",
+        axes: Mapping[str, int] | None = None,
         signal: bool = False,
         channels_last: bool = True,
         loan: Loan | None = None,
     ) -> None:
         self._module, self._signal, self._channels_last = module, signal, channels_last
         self._loan, self._name = loan, name
+        self._axes = dict(axes or {})  # how many axes each layer has, where that is known
         self._as_written = partial(as_written, module) if is_compiled(module) else nullcontext
         norms: dict[str, Any] = {pair.norm: module.get_submodule(pair.norm) for pair in fold}
         # Moments are float32 whatever the network's type.
@@ -151,7 +153,7 @@ class Tap:
             autocast = torch.autocast(shown.device.type, dtype=torch.bfloat16)
         try:
             for name in self._calls:
-                handles.append(self._hook(name, activations, left))
+                handles.append(self._hook(name, activations, left, len(shown)))
             with autocast, self._as_written():
                 self._module(shown)
         except _Finished:
@@ -172,10 +174,12 @@ class Tap:
             activations |= _unfolded({name: activations[name] for name in self._folded}, self._folded_by)
         return activations
 
-    def _hook(self, name: str, activations: dict[str, Tensor], left: dict[str, int]) -> Any:
+    def _hook(self, name: str, activations: dict[str, Tensor], left: dict[str, int], images: int) -> Any:
         def note(activation: Any) -> Any:
             if isinstance(activation, tuple | list):
                 activation = activation[0]
+            if images == 1 and activation.dim() == self._axes.get(name, 0) - 1:
+                activation = activation[None]  # squeeze() takes away the axis of a batch of one
             left[name] -= 1
             if left[name] == 0:
                 activations[name] = activation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from featvis.models.plain import PlainRun
 from featvis.models.reason import reason_of
 
 Size = tuple[int, int]
+_SECONDS = 3.0
+"""For so long other canvases are tried for a network that does not run at its own."""
 
 _WRAP = "load_model(…, forward=lambda net, images: {})"
 _TYPED = "write a function that returns such a module and name it: --model file:PATH.py:FUNCTION"
@@ -72,11 +75,10 @@ def explain(run: PlainRun, size: Size, name: str, input_size: Size, error: Excep
         return found
     for side in _larger_and_usual(run, size):
         height, width = 1 if run.signal else side, side
-        if runs_at(run, (height, width)):
-            start = f"{name} does not run on images of {canvas} ({reason}); it does at {height}x{width}"
-            return CanvasError(
-                f"{start}: load_model(…, input_size={side})", typed=f"{start}: --input-size {side}"
-            )
+        start = f"{name} does not run on images of {canvas} ({reason}); it does at {height}x{width}"
+        return CanvasError(
+            f"{start}: load_model(…, input_size={side})", typed=f"{start}: --input-size {side}"
+        )
     wrap = _WRAP.format("net(images, …)")
     start = f"{name} fails on images of {run.channels}x{canvas}: {reason}"
     return ModelError(
@@ -86,12 +88,22 @@ def explain(run: PlainRun, size: Size, name: str, input_size: Size, error: Excep
 
 
 def _larger_and_usual(run: PlainRun, size: Size) -> Iterator[int]:
-    least = size[1] if run.signal else min(size)
-    side = next_canvas(lambda side: runs_at(run, (1 if run.signal else side, side)), least)
+    until, last = time.monotonic() + _SECONDS, (0, 0.0)
+
+    def works(side: int) -> bool:
+        nonlocal last
+        began = time.monotonic()
+        # An attention's cost grows by the fourth power of the side.
+        if began > until or (last[0] and last[1] * (side / last[0]) ** 4 > _SECONDS):
+            return False
+        runs = runs_at(run, (1 if run.signal else side, side))
+        last = side, time.monotonic() - began
+        return runs
+
+    yield from (side for side in _SIDES if side <= 2 * max(size) and works(side))
+    side = next_canvas(works, size[1] if run.signal else min(size))
     if side is not None:
         yield side
-    own = find_size(run)
-    yield own[1]
 
 
 class _Asked(dict[str, Any]):

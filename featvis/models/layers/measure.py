@@ -91,8 +91,11 @@ def measure(
     first, second, step = observed.layers, Run(), 0
     least = _step(first, size)
     # Strides are powers of two almost always; other factors are tried until all divide the growth.
+    tokens = max((one.shape[1] for one in first.values() if len(one.shape) == 3), default=0)
     for factor in (1, 3, 5, 7):
         larger = (size[0] + least * factor, size[1] + 2 * least * factor)
+        if tokens * larger[0] * larger[1] > _MOST_TOKENS * size[0] * size[1]:
+            break
         try:
             later = observe(module, run, torch.full((2, channels, *larger), 0.5))
         except Exception:
@@ -318,6 +321,8 @@ class _Patches:
         return (told if count > told else 0), None
 
 
+_MOST_TOKENS = 3000
+"""Attention takes memory by the square of their number."""
 _MOST_EXTRA = 20
 """Class, distillation and register tokens are few."""
 

@@ -47,7 +47,8 @@ def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> Ru
     """Run the network on two images or more and return what each module gave; ``look`` sees both."""
     found = Run()
     every: dict[str, list[Observation]] = {}
-    made: dict[int, int] = {}  # axis told by the module that last gave a tensor of this many units
+    # The axis told by the module that last gave a tensor of this many units, and how many axes that had.
+    made: dict[int, tuple[int, int]] = {}
     clock = 0
 
     def note(name: str, inner: nn.Module, _: Any, output: Any) -> None:
@@ -61,9 +62,16 @@ def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> Ru
             return
         hint = _hint(inner, output)
         if hint is not None:
-            made[output.shape[hint]] = hint
+            made[output.shape[hint]] = hint, output.dim()
         else:
-            hint = next((axis for n, axis in made.items() if output.shape[axis % output.dim()] == n), None)
+            hint = next(
+                (
+                    axis
+                    for n, (axis, dims) in made.items()
+                    if output.shape[axis % output.dim()] == n and (axis == 1 or dims == output.dim())
+                ),
+                None,
+            )
         calls = found.layers[name].calls + 1 if name in found.layers else 1
         observed = Observation(type(inner).__name__, tuple(output.shape), clock, calls, hint)
         found.layers[name] = observed

@@ -1,0 +1,99 @@
+"""Any small network is rendered with a risen score and comes back unchanged, or is refused in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+
+import pytest
+import torch
+
+import featvis as fv
+from featvis.cli import main
+from tests import random_networks
+from tests.test_borrowed import hooks_of
+
+SECONDS = 120
+
+
+@pytest.fixture
+def in_time():
+    def stop(*_):
+        raise TimeoutError(f"longer than {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def what_it_is(network):
+    return {
+        "training": [one.training for one in network.modules()],
+        "forward": [one.__dict__.get("forward") for one in network.modules()],
+        "learns": [one.requires_grad for one in network.parameters()],
+        "layout": [one.stride() for one in network.parameters()],
+        "values": [value.tolist() for name, value in network.state_dict().items() if not value.isnan().any()],
+        "hooks": hooks_of(network),
+    }
+
+
+def check(number, folder, capsys):
+    network = random_networks.build(number)
+    channels = (0.5,) * network.channels
+    model = fv.load_model(network, mean=channels, std=channels, input_size=network.size)
+    wanted = ["body.0", "head"]
+    with contextlib.suppress(fv.UserError):
+        wanted = [next(layer.name for layer in model.layers if layer.is_clear), model.output_layer]
+    file = folder / "net.py"
+    file.write_text(random_networks.FILE.format(number=number))
+    told = []
+    for layer in dict.fromkeys(wanted):
+        out = folder / layer
+        capsys.readouterr()
+        target = ["render", f"{layer}:1", "--model", f"file:{file}:make", "--recipe", "channel"]
+        target += ["--steps", "64", "--lanes", "1", "--out", str(out)]
+        code = main(target)
+        said = capsys.readouterr().err
+        if code == 2:
+            (line,) = [one for one in said.splitlines() if one.startswith("featvis: ")]
+            told.append(line)
+            continue
+        assert code == 0, said
+        plain, climbed = random_networks.build(number), random_networks.LAST
+        assert what_it_is(climbed) == what_it_is(plain)
+        (entry,) = json.loads((out / "manifest.json").read_text())["pictures"]
+        if entry["status"] == "dead":
+            told.append("dead")
+            continue
+        if abs(entry["start_score"]) < 1e-5 and abs(entry["score"]) < 1e-5:
+            told.append(
+                "ok"
+            )  # the mean of a map that is normalized over its positions is 0, whatever it shows
+            continue
+        assert entry["score"] > entry["start_score"], (number, layer, entry["start_score"], entry["score"])
+        told.append("ok")
+    return told
+
+
+def fine(number):
+    network = random_networks.build(number)
+    return network.wrong == "no" and network.second != "needed"
+
+
+@pytest.mark.usefixtures("in_time")
+@pytest.mark.parametrize("number", range(20))
+def test_a_random_network(number, tmp_path, capsys):
+    check(number, tmp_path, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_time")
+@pytest.mark.parametrize("number", range(20, 300))
+def test_many_random_networks(number, tmp_path, capsys):
+    told = check(number, tmp_path, capsys)
+    if fine(number):
+        assert "ok" in told or "dead" in told, told
+    torch.set_grad_enabled(True)
