@@ -37,7 +37,8 @@ NAMES = {
     "bench": (
         "--set --layer -l --recipe -r --size --lanes --steps --precision --threads --rounds --json NETWORK"
     ),
-    "evaluate": "--judge -j --examples --batch --json NETWORK",
+    "evaluate": "--judge -j --examples --batch --answers --key --accept --to-mark --json NETWORK",
+    "quiz": "--tasks --count --seed --title --text --out -o",
     "reproduce": "--start --out -o NETWORK",
     "gallery build": "--out -o --examples --limit --prune --dry-run --weights --device --executor",
     "gallery status": "",

@@ -10,7 +10,8 @@ import featvis as fv
 from featvis.errors import ModelError, TargetError, UserError
 from featvis.trust.controls import permute_labels
 from featvis.trust.judging import fit
-from featvis.trust.transfer import class_of, recognitions, summarize, transfer, wilson
+from featvis.trust.intervals import wilson
+from featvis.trust.transfer import class_of, recognitions, summarize, transfer
 from tests.networks import handle, small
 
 
