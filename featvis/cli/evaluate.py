@@ -13,6 +13,10 @@ from featvis.cli.output import count_of, note, write_json
 from featvis.errors import OutputError, UserError
 
 
+AGREED = {"naming": "free names", "names": "names of the list", "choice": "one of two photographs"}
+AGREED |= {scale: f"rating, {scale}" for scale in ("photograph", "whole", "harsh")}
+
+
 def evaluate(
     folders: list[Path] | None = None,
     judge: Judges = None,
@@ -143,6 +147,9 @@ def _tell_answers(
 def _print_answers(told: dict[str, Any]) -> None:
     finished = sum(rater["answers"] == rater["of"] for rater in told["raters"])
     print(f"{count_of(len(told['raters']), 'rater')}, {finished} to the end")
+    for rater in told["raters"]:
+        pace = "" if rater["seconds"] is None else f", {rater['seconds']:.1f} s each"
+        print(f"  {rater['rater']:24}  {rater['answers']} of {rater['of']} questions{pace}")
     for title, table in (("named freely", told["naming"]), ("chosen from the list", told["names"])):
         _print_shares(title, table)
     for kind, table in told["choice"].items():
@@ -152,7 +159,7 @@ def _print_answers(told: dict[str, Any]) -> None:
         print(f"  {published['source']}: {published['question']}: {figures}; {published['remark']}")
     for scale, table in told["ratings"].items():
         print(f"rated 1 to 5, {scale}:")
-        for name, row in table.items():
+        for name, row in _rows(table):
             interval = "" if row["interval"] is None else " ({:.2f} to {:.2f})".format(*row["interval"])
             print(f"  {name:24}  {row['mean']:.2f}{interval}, {count_of(row['pictures'], 'picture')}")
     if told["agreement"]:
@@ -161,7 +168,7 @@ def _print_answers(told: dict[str, Any]) -> None:
         alpha = "" if row["alpha"] is None else f", Krippendorff's alpha {row['alpha']:.2f}"
         apart = row.get("mean_difference")
         how = f"{row['same']:.1%} the same" if apart is None else f"{apart:.2f} apart in the mean"
-        print(f"  {what:24}  {how}{alpha}, {count_of(row['questions'], 'question')}")
+        print(f"  {AGREED.get(what, what):24}  {how}{alpha}, {count_of(row['questions'], 'question')}")
     for title, pairs in (
         ("chosen for", told["confusion"]["names"]),
         ("said of", told["confusion"]["naming"]),
@@ -175,11 +182,17 @@ def _print_answers(told: dict[str, Any]) -> None:
         print(f"{count_of(names, 'free name')} for a person to mark: --to-mark FILE, then --accept FILE")
 
 
+def _rows(table: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what was measured of each folder, and of all where there are several."""
+    folders = list(table["folders"].items())
+    return folders if len(folders) == 1 else [*folders, ("all of them", table["all"])]
+
+
 def _print_shares(title: str, table: dict[str, Any]) -> None:
     if not table:
         return
     print(f"{title}:")
-    for name, row in table.items():
+    for name, row in _rows(table):
         low, high = row["interval"]
         more = f", {row['open']} to be marked" if row.get("open") else ""
         right = f"{row['right']} of {row['answers']}"

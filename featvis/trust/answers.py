@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, NoReturn
 
 import numpy as np
 
 from featvis.errors import OutputError, UserError
+from featvis.pages.entries import read_number
 from featvis.pages.quiz import SCALES
 from featvis.spec.target import synonyms
 from featvis.trust.intervals import of_mean, wilson
@@ -91,8 +93,8 @@ def evaluate_answers(
         say: is told what was left out, a line at a time.
 
     Returns:
-        ``raters``; ``naming`` and ``names`` (free, and of the list), ``choice`` and ``ratings``, each by
-        folder; ``agreement`` between raters; ``confusion``; ``to_mark``; ``published`` (what people reached
+        ``raters``; ``naming`` and ``names`` (free, and of the list), ``choice`` (by kind of reference) and
+        ``ratings`` (by scale), each of ``all`` and by ``folders``; ``agreement`` between raters; ``confusion``; ``to_mark``; ``published`` (what people reached
         elsewhere). Shares have Wilson's 95 % intervals over answers, means those of a bootstrap over
         pictures.
 
@@ -145,6 +147,7 @@ def evaluate_answers(
                 "quiz": one.quiz,
                 "answers": len(one.answers),
                 "of": len(known[one.quiz].items),
+                "seconds": _median_seconds(one.answers),
             }
             for one in sessions
         ],
@@ -157,6 +160,12 @@ def evaluate_answers(
         "to_mark": _to_mark(naming),
         "published": list(PUBLISHED) if chosen else [],
     }
+
+
+def _median_seconds(answers: Sequence[Told]) -> float | None:
+    """Return how long a question took in the middle: who only clicks is found by it."""
+    taken = [answer["seconds"] + answer["name_seconds"] for answer in answers]
+    return round(median(taken), 1) if any(taken) else None
 
 
 # What was answered, by folder
@@ -185,7 +194,7 @@ def _by_folder(
     """Measure what was answered to each folder's pictures, and to all; nothing where nothing was."""
     found = {name: [row for row in rows if row["folder"] == name] for name in folders}
     told = {name: measure(mine) for name, mine in found.items() if mine}
-    return {"all": measure(rows), **told} if rows else {}
+    return {"all": measure(rows), "folders": told} if rows else {}
 
 
 def _choice(folders: Sequence[str], rows: Sequence[Told]) -> Told:
@@ -333,6 +342,11 @@ def _read_answer(path: Path, answer: Any) -> Told:
         _refuse(path, "an answer has no question's number")
     number = answer["item"]
     told: Told = {"item": number}
+    for name in ("seconds", "name_seconds"):
+        seconds = answer.get(name, 0)
+        if read_number(seconds) is None or not 0 <= seconds < 10**9:
+            _refuse(path, f"answer {number} took no number of seconds")
+        told[name] = float(seconds)
     if "free" in answer:
         told["free"] = _text(path, f"answer {number}", answer["free"])
         if "name" in answer:
@@ -433,9 +447,7 @@ def _without_repeats(sessions: list[Session], tell: Callable[[str], None]) -> li
         fuller, other = (one, before) if len(one.answers) > len(before.answers) else (before, one)
         later = {answer["item"]: answer for answer in fuller.answers}
         changed = [
-            answer["item"]
-            for answer in other.answers
-            if not answer.items() <= later.get(answer["item"], {}).items()
+            answer["item"] for answer in other.answers if not _goes_on(answer, later.get(answer["item"], {}))
         ]
         if changed:
             told = f"{before.path} and {one.path} are of one session and differ in question {changed[0]}"
@@ -443,6 +455,11 @@ def _without_repeats(sessions: list[Session], tell: Callable[[str], None]) -> li
         kept[name] = fuller
         tell(f"{other.path} is left out: {fuller.path} holds the same session's answers")
     return list(kept.values())
+
+
+def _goes_on(answer: Told, later: Told) -> bool:
+    """Whether a later file says of a question what an earlier one said, and perhaps more."""
+    return all(later.get(name) == value for name, value in answer.items() if name != "name_seconds")
 
 
 def _check_fits(session: Session, known: dict[str, Key]) -> None:

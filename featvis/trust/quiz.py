@@ -354,30 +354,35 @@ class _Gather:
         return sorted(pool.values())
 
     def _choice(self, chance: random.Random) -> list[_Question]:
-        asked, lacking = [], []
-        for source in self.sources:
-            made = self._pairs(source, chance)
-            if not made:
-                lacking.append(source.name)
-            asked += made
-        if lacking:
+        """Ask for each unit of a network once: who saw its photographs knows them."""
+        asked: dict[str, list[_Question]] = {source.name: [] for source in self.sources}
+        used: set[tuple[str, str, int]] = set()
+        makers = [(source.name, self._pairs(source, chance, used)) for source in self.sources]
+        # In turns, so that folders of the same units get equally many of them.
+        for _ in range(self.count):
+            for name, maker in makers:
+                asked[name] += islice(maker, 1)
+        if lacking := [name for name, made in asked.items() if not made]:
             why = f"no photographs to choose from are recorded in {', '.join(lacking)}"
             self.tell(f"choice: {why} (`featvis gallery build CONFIG --examples PHOTOS` records them)")
-        return asked
+        return [question for made in asked.values() for question in made]
 
-    def _pairs(self, source: _Source, chance: random.Random) -> list[_Question]:
-        """Ask for each unit once: one of its best photographs, and one of other units' that is none."""
+    def _pairs(
+        self, source: _Source, chance: random.Random, used: set[tuple[str, str, int]]
+    ) -> Iterator[_Question]:
+        """Ask for units: one of its best photographs, and one of other units' that is none of them."""
+        weights = str((source.manifest or {}).get("weights"))
+        made = 0
         of_unit: dict[tuple[str, int], list[_Picture]] = {}
         for picture in (*source.pictures, *source.sets):
             # Of one position alone a picture was not scored as photographs were.
             if picture.unit is not None and not picture.where:
                 of_unit.setdefault((picture.layer, picture.unit), []).append(picture)
-        asked: list[_Question] = []
         for layer, unit in sorted(
             of_unit.keys() & source.crops.keys(), key=lambda one: self._rank("choice", *one)
         ):
-            if len(asked) == self.count:
-                break
+            if (weights, layer, unit) in used:
+                continue
             mine = source.crops[layer, unit]
             # What is not among a unit's best excites it no more than the last of them.
             floor, images = min(crop.value for crop in mine), {crop.image for crop in mine}
@@ -400,7 +405,7 @@ class _Gather:
                 name: [look for look in looks if self.read(look) is not None] for name, looks in kinds.items()
             }
             # In turns; a unit that has only one of the two does not move the others' turn.
-            kind = ("pictures", "photographs")[len(asked) % 2]
+            kind = ("pictures", "photographs")[made % 2]
             kind = kind if kinds[kind] else next((name for name, looks in kinds.items() if looks), "")
             if not kind:
                 continue
@@ -420,8 +425,9 @@ class _Gather:
                 "at_most": floor,
             }
             looks = tuple(_Look(source, crop.file, is_crop=True) for crop in pair)
-            asked.append(_Question(item, references=references, pair=looks))
-        return asked
+            made += 1
+            used.add((weights, layer, unit))
+            yield _Question(item, references=references, pair=looks)
 
     def _any(self, source: _Source, crops: list[_Crop], chance: random.Random) -> _Crop | None:
         drawn = chance.sample(crops, len(crops))

@@ -42,6 +42,7 @@ def test_a_quiz_is_made_answered_and_evaluated(folder, tmp_path, capsys, monkeyp
     told = capsys.readouterr().out
     assert "2 raters, 2 to the end" in told
     assert "named freely:" in told
+    assert "all of them" not in told, "of one folder it is said once"
     assert "0.0% (0.0% to 32.4%), 0 of 8, 8 to be marked" in told
     assert "100.0% (67.6% to 100.0%), 8 of 8" in told
     assert "Borowski et al. 2021 (ICLR, arXiv 2010.12606)" in told
@@ -66,7 +67,7 @@ def test_a_quiz_is_made_answered_and_evaluated(folder, tmp_path, capsys, monkeyp
     ]
     assert main(typed) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["naming"]["forty"]["right"] == 8
+    assert told["naming"]["folders"]["forty"]["right"] == 8
     assert told["to_mark"] == {}
 
 

@@ -131,7 +131,7 @@ def test_forty_pictures_are_played_through_by_the_keyboard_alone_and_evaluated(
     rated = [item["item"] % 3 for item in key["items"] if item["task"] == "rating"]
     for place, scale in enumerate(("photograph", "whole", "harsh")):
         expected = sum(int(MARKS[one + place]) for one in rated) / 40
-        assert told["ratings"][scale]["gallery-of-forty"]["mean"] == pytest.approx(expected)
+        assert told["ratings"][scale]["folders"]["gallery-of-forty"]["mean"] == pytest.approx(expected)
 
 
 def test_a_half_done_session_is_taken_up_again(visit, expect, short, tmp_path):

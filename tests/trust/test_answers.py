@@ -7,6 +7,7 @@ import pytest
 
 import featvis as fv
 from featvis.errors import OutputError, UserError
+from featvis.trust.answers import MARKS as SCALE_NAMES
 from featvis.trust.answers import PUBLISHED, evaluate_answers
 from featvis.trust.intervals import wilson
 from featvis.trust.quiz import make_quiz
@@ -52,6 +53,11 @@ def evaluate(place, tmp_path, *told, **options):
     return evaluate_answers(files, place / "quiz", **options)
 
 
+def rows(table):
+    """What was measured of all, and of each folder by its name."""
+    return {"all": table["all"], **table["folders"]}
+
+
 def test_accuracies_by_folder_with_wilson_intervals(place, key, tmp_path):
     everything = naming(lambda item: f"the {plural(first_name(item)).upper()}", right)
     nothing = naming(lambda item: "", wrong)
@@ -68,13 +74,13 @@ def test_accuracies_by_folder_with_wilson_intervals(place, key, tmp_path):
     )
     assert [rater["rater"] for rater in told["raters"]] == ["Ann", "Bob", "c"]
     assert {(rater["answers"], rater["of"]) for rater in told["raters"]} == {(12, len(key["items"]))}
-    first, second, total = (told["naming"][name] for name in ("first", "second", "all"))
+    first, second, total = (rows(told["naming"])[name] for name in ("first", "second", "all"))
     assert (first["answers"], first["right"], first["empty"], first["open"]) == (18, 12, 6, 0)
     assert (second["answers"], second["right"], second["empty"], second["open"]) == (18, 6, 6, 6)
     assert first["share"] == pytest.approx(2 / 3)
     assert first["interval"] == pytest.approx(list(wilson(12, 18)))
     assert (total["right"], total["answers"]) == (18, 36)
-    names = told["names"]
+    names = rows(told["names"])
     assert [(names[one]["right"], names[one]["answers"]) for one in ("first", "second")] == [
         (12, 18),
         (6, 18),
@@ -128,7 +134,7 @@ def test_two_photographs_by_the_kind_of_reference_beside_published_figures(place
     )
     always = answers(key, "b", choice=lambda item: {"photograph": item["right"]})
     told = evaluate(place, tmp_path, by_pictures, always)
-    pictures, photographs = told["choice"]["pictures"], told["choice"]["photographs"]
+    pictures, photographs = (rows(told["choice"][kind]) for kind in ("pictures", "photographs"))
     assert set(pictures) == {"all", "first"}
     assert (pictures["first"]["right"], pictures["first"]["answers"]) == (4, 4)
     assert (photographs["first"]["right"], photographs["first"]["answers"]) == (2, 4)
@@ -149,7 +155,7 @@ def test_ratings_are_means_with_a_bootstrap_over_pictures(place, key, tmp_path):
     told = evaluate(
         place, tmp_path, answers(key, "a", rating=rated(1)), answers(key, "b", rating=rated(2)), draws=1000
     )
-    photograph = told["ratings"]["photograph"]
+    photograph = rows(told["ratings"]["photograph"])
     assert (photograph["first"]["mean"], photograph["second"]["mean"], photograph["all"]["mean"]) == (
         1.5,
         4,
@@ -195,6 +201,7 @@ def test_answers_that_break_off_count_as_far_as_they_go(place, key, tmp_path):
     del said["answers"][4]["name"]
     told = evaluate(place, tmp_path, said)
     assert told["naming"]["all"]["answers"] == 5
+    assert told["raters"][0]["seconds"] == 1.5
     assert told["names"]["all"]["answers"] == 4
     assert told["ratings"] == {}
 
@@ -226,7 +233,7 @@ def test_answers_to_several_quizzes_are_joined_each_with_its_key(place, key, tmp
     second = write(tmp_path / "2.json", answers(other, "b", rating=lambda item: {"ratings": marks}))
     told = evaluate_answers([first, second], [place / "quiz" / "key.json", tmp_path / "other"])
     assert told["folders"] == ["first", "second", "photos"]
-    assert [told["ratings"]["photograph"][name]["mean"] for name in told["folders"]] == [2, 2, 5]
+    assert [told["ratings"]["photograph"]["folders"][name]["mean"] for name in told["folders"]] == [2, 2, 5]
     with pytest.raises(OutputError, match="it answers the quiz"):
         evaluate_answers([first, second], place / "quiz")
 
@@ -284,6 +291,8 @@ def damaged(key):
         "below 0": (answer(name=-1), "whole number from 0"),
         "half a name": (answer(name=1.5), "whole number from 0"),
         "NaN": (no_number, "NaN is no number"),
+        "no time": (answer(seconds="long"), "no number of seconds"),
+        "before it began": (answer(seconds=-1), "no number of seconds"),
         "free is a list": (answer(free=["x"]), "no text"),
         "free is a book": (answer(free="x" * 501), "no text of at most 500"),
         "rater is a table": (changed(rater={}), "rater is no text"),
@@ -348,6 +357,18 @@ def test_texts_of_others_do_not_move_the_terminals_cursor(place, key, tmp_path):
     told = evaluate(place, tmp_path, said)
     assert told["raters"][0]["rater"] == "An [2Jn"
     assert "\x1b" not in json.dumps(told, ensure_ascii=False)
+
+
+def test_a_folder_may_have_any_name(tmp_path):
+    folders = [write_photos(tmp_path / name, 2) for name in ("all", "folders", "photograph")]
+    key = make_quiz(folders, tmp_path / "quiz", tasks=["rating"])
+    marks = {"all": 1, "folders": 2, "photograph": 5}
+    said = answers(
+        key, "a", rating=lambda item: {"ratings": dict.fromkeys(SCALE_NAMES, marks[item["folder"]])}
+    )
+    told = evaluate(tmp_path, tmp_path, said)["ratings"]["whole"]
+    assert {name: row["mean"] for name, row in told["folders"].items()} == marks
+    assert told["all"]["mean"] == pytest.approx(8 / 3)
 
 
 def test_labels_are_those_of_the_key(key):

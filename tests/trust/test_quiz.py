@@ -190,6 +190,17 @@ def test_a_name_is_asked_for_once_and_folders_share_what_both_have(tmp_path):
     assert len(labels[0]) == 5
 
 
+def test_a_unit_is_asked_about_once_and_folders_share_what_both_have(tmp_path):
+    one, two = write_classes(tmp_path / "one", 9, units=6), write_classes(tmp_path / "two", 9, units=6)
+    key = make_quiz([one, two], tmp_path / "out", tasks=["choice"])
+    assert [sum(item["folder"] == name for item in key["items"]) for name in ("one", "two")] == [3, 3]
+    assert len({item["target"] for item in key["items"]}) == 6
+    # Of two networks the units of one number are two units.
+    told = json.loads((two / "manifest.json").read_text())
+    write(two / "manifest.json", {**told, "weights": "another"})
+    assert len(make_quiz([one, two], tmp_path / "both", tasks=["choice"])["items"]) == 12
+
+
 def test_photographs_are_cut_to_the_shape_and_size_of_the_pictures(tmp_path):
     pictures, photos = write_classes(tmp_path / "pictures", 8), write_photos(tmp_path / "photos", 20)
     key = make_quiz([pictures, photos], tmp_path / "out", count=8, tasks=["rating"])
