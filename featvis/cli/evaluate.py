@@ -12,7 +12,6 @@ from featvis.cli.options import AsJson, Judges, Photographs
 from featvis.cli.output import count_of, note, write_json
 from featvis.errors import OutputError, UserError
 
-
 AGREED = {"naming": "free names", "names": "names of the list", "choice": "one of two photographs"}
 AGREED |= {scale: f"rating, {scale}" for scale in ("photograph", "whole", "harsh")}
 

@@ -94,9 +94,9 @@ def evaluate_answers(
 
     Returns:
         ``raters``; ``naming`` and ``names`` (free, and of the list), ``choice`` (by kind of reference) and
-        ``ratings`` (by scale), each of ``all`` and by ``folders``; ``agreement`` between raters; ``confusion``; ``to_mark``; ``published`` (what people reached
-        elsewhere). Shares have Wilson's 95 % intervals over answers, means those of a bootstrap over
-        pictures.
+        ``ratings`` (by scale), each of ``all`` and by ``folders``; ``agreement`` between raters;
+        ``confusion``; ``to_mark``; ``published`` (what people reached elsewhere). Shares have Wilson's 95 %
+        intervals over answers, means those of a bootstrap over pictures.
 
     Raises:
         UserError: a file that does not read, is none of answers or no key, or does not belong to the others.
