@@ -367,7 +367,8 @@ def _load(path: Path, kind: str) -> Told:
         size = path.stat().st_size
         if size > _LARGEST[kind]:
             _refuse(path, f"{size:,} bytes are too many for {what}")
-        loaded = json.loads(path.read_text("utf-8"), parse_constant=_no_number)
+        # Pasted into an editor and saved, a file may begin with a byte order mark.
+        loaded = json.loads(path.read_text("utf-8-sig"), parse_constant=_no_number)
     except FileNotFoundError:
         raise OutputError(f"no file {str(path)!r}; it should be {what}") from None
     except RecursionError:
@@ -454,6 +455,9 @@ def _without_repeats(sessions: list[Session], tell: Callable[[str], None]) -> li
             raise UserError(f"{told}; leave one out")
         kept[name] = fuller
         tell(f"{other.path} is left out: {fuller.path} holds the same session's answers")
+    for (_, rater), times in Counter((one.quiz, one.rater) for one in kept.values()).items():
+        if times > 1:
+            tell(f"{times} sessions are by {rater!r}: counted as {times} raters")
     return list(kept.values())
 
 
@@ -483,7 +487,7 @@ def _read_accepted(accept: str | Path | dict[str, Any] | None) -> dict[str, dict
     where = "accept" if accept is None or isinstance(accept, dict) else str(accept)
     if isinstance(accept, str | Path):
         try:
-            loaded = json.loads(Path(accept).read_text("utf-8"))
+            loaded = json.loads(Path(accept).read_text("utf-8-sig"))
         except FileNotFoundError:
             raise OutputError(f"no file {where!r} of names to accept") from None
         except (OSError, ValueError, RecursionError) as error:

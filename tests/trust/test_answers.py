@@ -133,6 +133,12 @@ def test_two_photographs_by_the_kind_of_reference_beside_published_figures(place
         },
     )
     always = answers(key, "b", choice=lambda item: {"photograph": item["right"]})
+    left = answers(key, "c", choice=lambda item: {"photograph": 0})
+    lefts = evaluate(place, tmp_path, left)["choice"]
+    for kind in ("pictures", "photographs"):
+        items = [item for item in key["items"] if item.get("references") == kind]
+        assert lefts[kind]["all"]["right"] == sum(item["right"] == 0 for item in items)
+    assert {item["right"] for item in key["items"] if item["task"] == "choice"} == {0, 1}
     told = evaluate(place, tmp_path, by_pictures, always)
     pictures, photographs = (rows(told["choice"][kind]) for kind in ("pictures", "photographs"))
     assert set(pictures) == {"all", "first"}
@@ -206,6 +212,12 @@ def test_answers_that_break_off_count_as_far_as_they_go(place, key, tmp_path):
     assert told["ratings"] == {}
 
 
+def test_a_file_that_went_through_an_editor_is_read(place, key, tmp_path):
+    told = json.dumps(answers(key, "a", naming=naming(first_name, right)), indent=1).replace("\n", "\r\n")
+    (tmp_path / "pasted.json").write_bytes(b"\xef\xbb\xbf" + told.encode())
+    assert evaluate_answers(tmp_path / "pasted.json", place / "quiz")["names"]["all"]["share"] == 1
+
+
 def test_a_session_saved_twice_counts_once(place, key, tmp_path):
     whole = answers(key, "a", "Ann", naming=naming(first_name, right))
     early = {**whole, "answers": [dict(one) for one in whole["answers"][:3]]}
@@ -221,7 +233,10 @@ def test_a_session_saved_twice_counts_once(place, key, tmp_path):
     with pytest.raises(UserError, match=f"of one session and differ in question {number}; leave one out"):
         evaluate(place, tmp_path, whole, early)
     # Two people of one name are two.
-    assert len(evaluate(place, tmp_path, whole, {**whole, "session": "b"})["raters"]) == 2
+    said.clear()
+    told = evaluate(place, tmp_path, whole, {**whole, "session": "b"}, say=said.append)
+    assert len(told["raters"]) == 2
+    assert said == ["2 sessions are by 'Ann': counted as 2 raters"]
 
 
 def test_answers_to_several_quizzes_are_joined_each_with_its_key(place, key, tmp_path):
