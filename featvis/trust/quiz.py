@@ -372,7 +372,7 @@ class _Gather:
     ) -> Iterator[_Question]:
         """Ask for units: one of its best photographs, and one of other units' that is none of them."""
         weights = str((source.manifest or {}).get("weights"))
-        made = 0
+        made, first_side = 0, chance.randrange(2)
         of_unit: dict[tuple[str, int], list[_Picture]] = {}
         for picture in (*source.pictures, *source.sets):
             # Of one position alone a picture was not scored as photographs were.
@@ -409,8 +409,8 @@ class _Gather:
             kind = kind if kinds[kind] else next((name for name, looks in kinds.items() if looks), "")
             if not kind:
                 continue
-            pair = [best, least]
-            chance.shuffle(pair)
+            # As often left as right, whatever the references.
+            pair = [best, least] if (made // 2) % 2 == first_side else [least, best]
             references = tuple(kinds[kind][:REFERENCES])
             item = {
                 "task": "choice",

@@ -138,7 +138,10 @@ def test_of_two_photographs_one_is_among_the_units_best_and_one_is_not(made):
             assert set(item["shown"]) == set(mine) - {best}
         else:
             assert item["shown"] == [f"classifier/{int(item['target'].split(':')[1]):04d}.png"]
-    assert len({item["right"] for item in items(key, "choice")}) == 2
+    sides = [(item["references"], item["right"]) for item in items(key, "choice")]
+    assert {kind: sides.count(kind) for kind in sides} == {
+        (kind, side): 3 for kind in ("pictures", "photographs") for side in (0, 1)
+    }
 
 
 @pytest.mark.parametrize(
