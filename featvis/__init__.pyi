@@ -101,7 +101,9 @@ from .transforms.multicrop import MultiCrop as MultiCrop
 from .transforms.noise import Noise as Noise
 from .transforms.tile import Tile as Tile
 from .transforms.warp import Warp as Warp
+from .trust.answers import evaluate_answers as evaluate_answers
 from .trust.compare import compare as compare
 from .trust.evaluation import evaluate as evaluate
+from .trust.quiz import make_quiz as make_quiz
 
 __version__: str

@@ -38,7 +38,7 @@ def _options(
 
 for name in (
     *("render", "attribute", "blocks", "components", "dream", "accentuate", "invert", "caricature", "style"),
-    *("weights", "layers", "models", "parts", "compare", "bench", "evaluate", "reproduce"),
+    *("weights", "layers", "models", "parts", "compare", "bench", "evaluate", "quiz", "reproduce"),
 ):
     app.command()(read_options(getattr(import_module(f"featvis.cli.{name}"), name)))
 app.add_typer(gallery.app, name="gallery")

@@ -36,7 +36,7 @@ def make_pages(manifest: dict[str, Any], examples: dict[str, Any] | None = None)
     """
     outline = make_outline(manifest)
     site = _Site(manifest, outline)
-    pages = {name: (_HERE / "assets" / Path(name).name).read_text("utf-8") for name in (STYLE, SCRIPT)}
+    pages = {name: read_asset(Path(name).name) for name in (STYLE, SCRIPT)}
     index: dict[str, Any] = {"sections": outline.sections, "strip_length": _STRIP}
     pages["index.html"] = site.page("index.html", "index.html", **index)
     photographs, layers = read_examples(examples), outline.layers
@@ -87,9 +87,9 @@ class _Site:
             "render": self.render,
         }
 
-    def page(self, path: str, template: str, **values: Any) -> str:
+    def page(self, path: str, name: str, **values: Any) -> str:
         """Fill a template in; links in it lead from ``path``."""
-        text: str = _template(template).render(**self.shared, **values, link=_linker(path))
+        text: str = template(name).render(**self.shared, **values, link=_linker(path))
         return text
 
     def recipes_of(self, unit: Unit) -> list[tuple[str, str]]:
@@ -133,8 +133,14 @@ def _environment() -> Environment:
 
 
 @cache
-def _template(name: str) -> Any:
+def template(name: str) -> Any:
+    """Return a template of the pages by its name."""
     return _environment().get_template(name)
+
+
+def read_asset(name: str) -> str:
+    """Return the text of a stylesheet or script of the pages."""
+    return (_HERE / "assets" / name).read_text("utf-8")
 
 
 def _around(items: Sequence[Any], place: int) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from featvis.plan.make import make_plan
 from featvis.results.picture import Picture
 from featvis.run.render import render
 from featvis.spec.recipe import Recipe
+from featvis.trust.intervals import Values, paired
 from featvis.trust.naturalness import measure_appearance, naturalness
 from featvis.trust.panel import panel_of
 from featvis.trust.transfer import class_of, transfer
 
-Values = NDArray[np.float64]
 BATCH = 8
 """How many pictures stand together for a judge's BatchNorm statistics."""
 BETTER = dict.fromkeys(("first", "probability", "margin", "score", "gain"), 1)
@@ -107,17 +107,6 @@ def compare(
         "draws": draws,
         "measures": table,
     }
-
-
-def paired(a: Values, b: Values, owners: NDArray[np.int64], draws: int, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % interval of mean(b - a), by a bootstrap over the owners of the values (Efron 1979)."""
-    kinds, places = np.unique(owners, return_inverse=True)
-    sums = np.bincount(places, weights=b - a)
-    counts = np.bincount(places)
-    chosen = np.random.default_rng(seed).integers(0, len(kinds), (draws, len(kinds)))
-    means = sums[chosen].sum(1) / counts[chosen].sum(1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
 
 
 def _render(

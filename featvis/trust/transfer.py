@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from featvis.errors import TargetError
 from featvis.models.handle import ModelHandle
+from featvis.trust.intervals import wilson
 from featvis.trust.judging import Shown, logits
 
 
@@ -96,20 +96,3 @@ def summarize(recognized: Sequence[Recognition]) -> dict[str, Any]:
         "margin": fmean(one.margin for one in recognized),
         "median_rank": sorted(one.rank for one in recognized)[count // 2],
     }
-
-
-def wilson(successes: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return Wilson's score interval of a share (Wilson 1927), by default of 95 %.
-
-    >>> [round(bound, 3) for bound in wilson(78, 84)]
-    [0.853, 0.967]
-    """
-    if not 0 <= successes <= count:
-        raise ValueError(f"successes lie between 0 and {count}, got {successes}")
-    if count == 0:
-        return 0.0, 1.0
-    share, square = successes / count, z * z
-    middle = share + square / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + square / (4 * count * count))
-    whole = 1 + square / count
-    return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)

@@ -38,7 +38,10 @@ NAMES = {
     "bench": (
         "--set --layer -l --recipe -r --size --lanes --steps --precision --threads --rounds --json NETWORK"
     ),
-    "evaluate": "--judge -j --judge-weights --examples --batch --unbounded --json NETWORK",
+    "evaluate": (
+        "--judge -j --judge-weights --examples --batch --answers --key --accept --to-mark --unbounded --json NETWORK"
+    ),
+    "quiz": "--tasks --count --seed --title --text --out -o",
     "reproduce": "--start --out -o --unbounded NETWORK",
     "gallery build": "--out -o --examples --limit --prune --dry-run --weights --device --executor",
     "gallery status": "",

@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import statistics
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from featvis.pages.folder import write_pages
+from tests.pages.browsing import Visit, find_axe, paper
 from tests.pages.manifests import HOSTILE, hostile, many, rich, write_folder
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# The browser itself phones home by default; what pages ask for is recorded all the same.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-]
 KINDS = {"index": "index.html", "layer": "blocks.3/index.html", "unit": "blocks.3/0012.html"}
 HOSTILE_TEXT = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)> {{ 7 }}"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no chromium on the PATH; on Debian: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -46,66 +23,6 @@ def gallery(tmp_path_factory):
     folder = write_folder(tmp_path_factory.mktemp("pages") / "my gallery #1", *rich())
     write_pages(folder)
     return folder
-
-
-class Visit:
-    """Pages of one folder, watched: every request, error and dialog is kept and judged at the end."""
-
-    def __init__(self, browser, folder: Path, **options) -> None:
-        self.folder = folder
-        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-        self.context.set_default_timeout(10_000)
-        self.requests: list[str] = []
-        self.errors: list[str] = []
-        self.context.on("request", lambda request: self.requests.append(request.url))
-        self.context.on("requestfailed", self._failed)
-        self.context.on("console", lambda message: self._console(message))
-        self.context.on("weberror", lambda error: self.errors.append(str(error.error)))
-        self.context.on("dialog", lambda dialog: (self.errors.append(dialog.message), dialog.dismiss()))
-        self.page = self.context.new_page()
-
-    def _failed(self, request) -> None:
-        if request.failure != "net::ERR_ABORTED":  # by leaving the page before its last picture came
-            self.errors.append(f"{request.failure}: {request.url}")
-
-    def _console(self, message) -> None:
-        if message.type in ("error", "warning"):
-            self.errors.append(message.text)
-
-    def open(self, name: str):
-        self.page.goto((self.folder / name).as_uri())
-        return self.page
-
-    @property
-    def place(self) -> str:
-        """The page that is shown, as a path below the folder."""
-        return self.page.url.removeprefix(self.folder.as_uri() + "/").partition("#")[0]
-
-    def judge(self) -> None:
-        assert self.errors == []
-        assert self.requests
-        outside = [url for url in self.requests if not url.startswith(self.folder.as_uri() + "/")]
-        assert outside == [], "a request left the folder"
-
-
-@pytest.fixture
-def visit(browser, gallery) -> Iterator:
-    begun = []
-
-    def begin(folder=gallery, **options):
-        begun.append(Visit(browser, folder, **options))
-        return begun[-1]
-
-    yield begin
-    for one in begun:
-        one.context.close()
-    for one in begun:
-        one.judge()
-
-
-@pytest.fixture(scope="module")
-def expect():
-    return pytest.importorskip("playwright.sync_api", reason="pip install playwright").expect
 
 
 def units(page) -> list[str]:
@@ -260,11 +177,6 @@ def test_all_of_it_can_be_reached_by_keyboard(visit, expect):
     page.wait_for_url((seen.folder / "blocks.3/0000.html").as_uri())
 
 
-def paper(page) -> int:
-    colour = page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
-    return int(re.findall(r"\d+", colour)[0])
-
-
 def test_dark_as_the_system_says(visit):
     assert paper(visit(color_scheme="dark").open("index.html")) < 60
     assert paper(visit(color_scheme="light").open("index.html")) > 200
@@ -387,15 +299,6 @@ def test_a_layer_of_2048_units_is_interactive_in_under_two_seconds(visit, expect
     print(f"2,048 units: filtered after {times} s; sorted and read in {sorting:.2f} s")
     assert statistics.median(taken) < 2
     assert sorting < 2
-
-
-def find_axe() -> Path | None:
-    named = os.environ.get("AXE_CORE")
-    if named:
-        assert Path(named).is_file(), f"AXE_CORE names {named}, which is not there"
-        return Path(named)
-    beside = Path("node_modules/axe-core/axe.min.js")
-    return beside if beside.is_file() else None
 
 
 @pytest.mark.parametrize("width", [1280, 360])

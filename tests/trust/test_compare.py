@@ -8,7 +8,7 @@ from torch import nn
 
 import featvis as fv
 from featvis.cli import main
-from featvis.trust.compare import paired
+from featvis.trust.intervals import paired
 from tests.trust.planted import FAST, Distance, colors, plain
 
 LONG = fv.Recipe(**{**FAST, "redirect_steps": 0})

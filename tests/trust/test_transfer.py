@@ -9,8 +9,9 @@ from torch import nn
 import featvis as fv
 from featvis.errors import ModelError, TargetError, UserError
 from featvis.trust.controls import permute_labels
+from featvis.trust.intervals import wilson
 from featvis.trust.judging import fit
-from featvis.trust.transfer import class_of, recognitions, summarize, transfer, wilson
+from featvis.trust.transfer import class_of, recognitions, summarize, transfer
 from tests.networks import handle, small
 
 
@@ -56,20 +57,6 @@ def test_the_summary_counts_first_and_five():
     assert told["top1_interval"] == pytest.approx(list(wilson(1, 4)))
     assert told["margin"] == pytest.approx((1 - 1 - 4 - 5) / 4)
     assert summarize([]) == {"pictures": 0}
-
-
-@pytest.mark.parametrize(
-    ("successes", "count", "low", "high"),
-    [(78, 84, 0.853, 0.967), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962)],
-)
-def test_wilson_gives_the_published_intervals(successes, count, low, high):
-    assert wilson(successes, count) == pytest.approx((low, high), abs=6e-4)
-
-
-def test_wilson_knows_nothing_of_no_trial_and_refuses_the_impossible():
-    assert wilson(0, 0) == (0.0, 1.0)
-    with pytest.raises(ValueError, match="between 0 and 3"):
-        wilson(4, 3)
 
 
 def test_pictures_are_resized_bicubically_and_those_of_the_right_size_are_not_touched(chance):
