@@ -18,7 +18,15 @@ from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import Logit, Unit, of_target, units_of
 from featvis.objectives.vectors import read_vectors
-from featvis.plan.defaults import default_recipe, fit_input, fit_penalties, fit_signal, with_diversity
+from featvis.plan.defaults import (
+    default_recipe,
+    describe_form,
+    fit_frames,
+    fit_input,
+    fit_penalties,
+    fit_signal,
+    with_diversity,
+)
 from featvis.plan.sets import align, coupled_by, for_set, shared_by, wanted_of
 from featvis.plan.wanted import Wanted
 from featvis.results.picture import to_levels
@@ -80,6 +88,7 @@ def make_plan(
     ours = "penalties" not in changes and (recipe is None or str(recipe) in recipe_files())
     own = recipe if recipe is None or isinstance(recipe, Recipe) else Recipe.load(recipe)
     own = None if own is None else own.but(**changes)
+    our_space = "space" not in changes and (own is None or str(recipe) in recipe_files())
     recipes: dict[str, Recipe] = {}
     checked: set[tuple[str, tuple[str, ...]]] = set()
     wanted: dict[tuple[str, int], Wanted] = {}
@@ -91,7 +100,7 @@ def make_plan(
     together: dict[str, tuple[Objective, Recipe]] = {}
     for objective, name in (named for target in requested for named in _objectives(model, target)):
         used = own or default_recipe(model, objective, recipes, changes)
-        used = fit_input(model, used)
+        used = fit_frames(model, fit_input(model, used), ours=our_space)
         network = network_for(model, used)
         bound = objective.bind(network)
         used = fit_penalties(network, used, bound) if ours else used
@@ -118,7 +127,7 @@ def make_plan(
         lanes = changes.get("lanes")
         for item in align(together, range(seed, seed + seeds), lanes=lanes, start=start):
             wanted[item.name, item.seed] = item
-    return Plan(model, model.fingerprint(), list(wanted.values()))
+    return Plan(model, model.fingerprint(), list(wanted.values()), tuple(describe_form(model)))
 
 
 def is_count(value: object, least: int) -> bool:
