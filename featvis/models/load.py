@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 from featvis.errors import ModelError, unknown
+from featvis.models.borrow.tap import borrowed
+from featvis.models.form import FRAMES_TRIED, IMAGES, find_form, forms_of
 from featvis.models.handle import ModelHandle
+from featvis.models.plain import PlainRun
 from featvis.models.sources.base import Loaded
 from featvis.models.sources.register import find_source, forms, sources, split_name
 from featvis.models.weights import apply_weights, read_weights
@@ -30,6 +33,8 @@ def load_model(
     unit_axis: int | dict[str, int] | None = None,
     device: str | torch.device | None = None,
     signal: bool | None = None,
+    sample_rate: float | None = None,
+    frames: int | None = None,
 ) -> ModelHandle:
     """Load a network.
 
@@ -49,8 +54,13 @@ def load_model(
             for every layer or by the layer's name.
         device: where to put it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` for a GPU where there
             is one. By default ``auto`` for networks that featvis builds; a module stays where it is.
-        signal: whether the network takes signals ``(B, C, T)`` instead of images; its canvas is then
-            ``(1, T)``, and ``input_size`` is T. By default what a ``file:`` says, else no.
+        signal: whether the network takes signals ``(B, C, T)`` or raw waveforms ``(B, T)`` instead of images
+            (which of the two, is found by trying); its canvas is then ``(1, T)``, and ``input_size`` is T. By
+            default what a ``file:`` says, else no.
+        sample_rate: of signals that can be heard, samples a second: a WAV file then lies beside each picture.
+        frames: how many frames a network takes of videos or volumes ``(B, C, T, H, W)``; ``mean`` and ``std``
+            are those of one frame. By default, for one that has kernels of three axes and runs on no images,
+            the first of 16, 32, 8 … that it runs with.
 
     Returns:
         The network with what it expects of an image; a handle is returned as it is.
@@ -97,16 +107,22 @@ def load_model(
         )
     size = input_size or loaded.input_size or (224, 224)
     signal = loaded.signal if signal is None else signal
+    frames = loaded.frames if frames is None else frames
     placed = device is not None or not isinstance(source, nn.Module)
     if placed:
         loaded.module.to(pick_device(device or "auto"))
+    canvas = _as_canvas(size, signal)
+    if frames is None and not signal and (frames := _frames(loaded.module, used_mean, canvas)) is not None:
+        notes.append(f"{name} takes videos or volumes (B, C, T, H, W); here T is {frames}")
     handle = ModelHandle(
         loaded.module,
         name=name,
         mean=used_mean,
         std=used_std,
-        input_size=_as_canvas(size, signal),
+        input_size=canvas,
         signal=signal,
+        sample_rate=loaded.sample_rate if sample_rate is None else sample_rate,
+        frames=frames,
         interpolation=loaded.interpolation,
         labels=labels if labels is not None else loaded.labels,
         missing=missing,
@@ -121,6 +137,21 @@ def _as_canvas(size: int | tuple[int, int], signal: bool) -> tuple[int, int]:
     if isinstance(size, int):
         return (1, size) if signal else (size, size)
     return int(size[0]), int(size[1])
+
+
+def _frames(module: nn.Module, mean: Sequence[float], canvas: tuple[int, int]) -> int | None:
+    """Return with how many frames a network runs that runs on no images; None for any other."""
+    if not any(weight.dim() == 5 for weight in module.parameters()):
+        return None
+    run, channels = PlainRun(module, mean, mean).run, len(tuple(mean))
+    with borrowed(module):
+        if find_form([IMAGES], run, channels, canvas) is not None:
+            return None
+        for frames in FRAMES_TRIED:
+            forms = forms_of(signal=False, frames=frames, channels=channels)
+            if find_form(forms, run, frames * channels, canvas) is not None:
+                return frames
+    return None
 
 
 def pick_device(device: str | torch.device) -> torch.device:

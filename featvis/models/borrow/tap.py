@@ -15,6 +15,7 @@ from featvis.models.borrow.fold import Pair, Rest, folded, scale_and_offset, sen
 from featvis.models.borrow.gather import gathered
 from featvis.models.borrow.moments import MOMENTS_OF, Moments
 from featvis.models.borrow.shortcuts import shortcuts
+from featvis.models.form import IMAGES, Form
 
 
 class _Finished(BaseException):
@@ -95,9 +96,9 @@ class Tap:
         precision: str,
         fold: Sequence[Pair] = (),
         *,
-        signal: bool = False,
+        form: Form = IMAGES,
     ) -> None:
-        self._module, self._signal = module, signal
+        self._module, self._form = module, form
         norms: dict[str, Any] = {pair.norm: module.get_submodule(pair.norm) for pair in fold}
         # Moments are float32 whatever the network's type.
         read = {name: norms[norm] for name in calls if (norm := name.removeprefix(MOMENTS_OF)) in norms}
@@ -120,10 +121,10 @@ class Tap:
         return self.read(self.prepare(images))
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Return images in [0, 1] as the network takes them: normalized, of its type, channels_last."""
+        """Return images in [0, 1] as the network takes them: normalized, of its type, in its form."""
         shown = torch.addcmul(self._offset, images, self._scale).to(self._dtype)
-        if self._signal:
-            return shown[:, :, 0]
+        if self._form != IMAGES:
+            return self._form.shown(shown)
         return shown.contiguous(memory_format=torch.channels_last)
 
     def read(self, shown: Tensor) -> dict[str, Tensor]:

@@ -22,7 +22,11 @@ class Loaded:
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     signal: bool = False
-    """Whether it takes signals ``(B, C, T)``."""
+    """Whether it takes signals ``(B, C, T)`` or ``(B, T)``."""
+    sample_rate: float | None = None
+    """Of signals that can be heard, samples a second."""
+    frames: int | None = None
+    """How many frames it takes, if it takes videos or volumes."""
 
 
 class ModelSource(ABC):

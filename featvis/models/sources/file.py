@@ -25,8 +25,8 @@ class PythonFile(ModelSource):
     def load(self, name: str, pretrained: bool) -> Loaded:
         """Run the file and call its function, which returns a network, or a network and a dict.
 
-        The dict may hold ``mean``, ``std``, ``input_size``, ``interpolation``, ``labels`` and ``signal``
-        (whether the network takes signals ``(B, C, T)``).
+        The dict may hold ``mean``, ``std``, ``input_size``, ``interpolation``, ``labels``, ``signal``
+        (whether the network takes signals), their ``sample_rate`` and a video's ``frames``.
         """
         where, colon, function = name.rpartition(":")
         if not colon or not where or not function:
@@ -55,7 +55,7 @@ class PythonFile(ModelSource):
             raise ModelError(
                 f"{function}() in {where} returned a {type(made).__name__}, not a torch.nn.Module"
             )
-        allowed = ("mean", "std", "input_size", "interpolation", "labels", "signal")
+        allowed = ("mean", "std", "input_size", "interpolation", "labels", "signal", "sample_rate", "frames")
         for key in told:
             if key not in allowed:
                 raise ModelError(unknown(f"key from {function}()", str(key), allowed))
