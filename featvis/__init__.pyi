@@ -35,6 +35,7 @@ from .images.pyramid import PyramidImage as PyramidImage
 from .images.shared import SharedImage as SharedImage
 from .images.statistics import ImageStatistics as ImageStatistics
 from .images.statistics import load_statistics as load_statistics
+from .images.video import VideoImage as VideoImage
 from .models.handle import ModelHandle as ModelHandle
 from .models.load import list_models as list_models
 from .models.load import load_model as load_model

@@ -20,9 +20,10 @@ from featvis.models.borrow.gather import can_gather
 from featvis.models.borrow.loan import at_rest
 from featvis.models.borrow.moments import MOMENTS_OF
 from featvis.models.borrow.tap import Tap, borrowed
+from featvis.models.form import IMAGES, Form, find_form, forms_of
 from featvis.models.forward import Seen
 from featvis.models.layers.chance import kept_chance
-from featvis.models.layers.failure import find_size
+from featvis.models.layers.failure import find_size, runs_at
 from featvis.models.layers.gradient import lacks_gradient
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
@@ -48,6 +49,7 @@ class ModelHandle:
     """
 
     _takes_one_size: bool | None
+    _form_at: int | None
 
     def __init__(
         self,
@@ -63,6 +65,8 @@ class ModelHandle:
         unit_axes: dict[str, int] | None = None,
         notes: Sequence[str] = (),
         signal: bool = False,
+        sample_rate: float | None = None,
+        frames: int | None = None,
     ) -> None:
         """Wrap ``module``; what is not named here is as for :func:`featvis.load_model`.
 
@@ -73,7 +77,10 @@ class ModelHandle:
             missing: names of parameters that have no weights.
             unit_axes: the units' axis of layers where it cannot be told; key "" for every layer.
             notes: what its user should know, each one line.
-            signal: whether it takes signals ``(B, C, T)``; the canvas is then one row of T values.
+            signal: whether it takes signals ``(B, C, T)`` or ``(B, T)``; the canvas is then one row of T
+                values.
+            sample_rate: of a signal that can be heard, samples a second.
+            frames: of a network of videos or volumes; its images have the channels of all frames.
         """
         if is_compiled(module):
             notes = (*notes, f"{name} is compiled; the network inside is run as it was written")
@@ -81,7 +88,7 @@ class ModelHandle:
         self.name = name
         self.mean, self.std = _numbers("mean", mean), _numbers("std", std)
         self._input_size = input_size
-        self.signal = signal
+        self.signal, self.sample_rate, self.frames = signal, sample_rate, frames
         self.interpolation = interpolation
         self.labels = tuple(labels)
         self.missing = frozenset(missing)
@@ -96,29 +103,65 @@ class ModelHandle:
             raise ModelError(f"std is above 0 in every channel, got {tuple(std)}")
         if signal and input_size is not None and input_size[0] != 1:
             raise ModelError(f"a signal's input_size is its length or (1, length), got {input_size}")
+        if sample_rate is not None and not (signal and is_rate(sample_rate)):
+            raise ModelError(f"sample_rate is a signal's samples a second, from 1 up, got {sample_rate!r}")
+        if frames is not None:
+            if signal or isinstance(frames, bool) or not isinstance(frames, int) or frames < 1:
+                raise ModelError(f"frames counts a video's frames, at least 1, got {frames!r}")
+            self.mean, self.std = self.mean * frames, self.std * frames
 
     @property
     def input_size(self) -> Size:
         """The canvas that it was made for, (height, width)."""
         if self._input_size is None:
             with borrowed(self.module), kept_chance(self.device):
-                self._input_size = find_size(self._plain)
+                for run in self._runs():
+                    size = find_size(run)
+                    if self._input_size is None or runs_at(run, size):
+                        self._input_size = size
+                    if runs_at(run, size):
+                        break
+        assert self._input_size is not None
         return self._input_size
 
     @property
     def channels(self) -> int:
-        """How many channels its images have."""
+        """How many channels its images have: of a video, those of all frames."""
         return len(self.mean)
+
+    @property
+    def _forms(self) -> tuple[Form, ...]:
+        return forms_of(signal=self.signal, frames=self.frames, channels=self.channels)
+
+    def _runs(self) -> list[PlainRun]:
+        """The network run in each form that it may take."""
+        return [
+            PlainRun(self.module, self.mean, self.std, signal=self.signal, form=form) for form in self._forms
+        ]
+
+    @property
+    def form(self) -> Form:
+        """How its network takes images; where that may be one of several ways, the one in which it runs."""
+        forms = self._forms
+        if self._form_at is None:
+            found = forms[0] if len(forms) == 1 else None
+            if found is None:
+                plain = PlainRun(self.module, self.mean, self.std)
+                size = self.input_size
+                with borrowed(self.module), kept_chance(self.device):
+                    found = find_form(forms, plain.run, self.channels, size)
+            self._form_at = forms.index(found or forms[0])
+        return forms[self._form_at]
 
     @property
     def device(self) -> torch.device:
         """Where its parameters are."""
-        return self._plain.device
+        return PlainRun(self.module, self.mean, self.std).device
 
     @property
     def dtype(self) -> torch.dtype:
         """The type of its parameters."""
-        return self._plain.dtype
+        return PlainRun(self.module, self.mean, self.std).dtype
 
     def at(self, size: Size) -> NetworkAt:
         """Return the layers at this canvas, measured once; a CanvasError names the least side that runs."""
@@ -231,7 +274,7 @@ class ModelHandle:
                 fold,
                 name=self.name,
                 axes=axes,
-                signal=self.signal,
+                form=self.form,
                 channels_last=laid,
                 loan=loan,
             )
@@ -276,6 +319,7 @@ class ModelHandle:
         other.unit_axes = dict(self.unit_axes)
         other._forget()
         if module is None:
+            other._form_at = self._form_at
             # What was found out of these very modules, as names and numbers, holds for a copy of them. Found
             # out anew on another device it might come out otherwise, and with it a picture's last bits.
             pairs = self._trusted_pairs() if device is not None else self._pairs
@@ -290,6 +334,7 @@ class ModelHandle:
         """Begin without anything that was measured: it holds for one module on one device."""
         self._networks: dict[Size, NetworkAt] = {}
         self._takes_one_size = None
+        self._form_at = None
         self._pairs: list[Pair] | None = None
         self._lays: bool | None = None
         self._laid: dict[tuple[tuple[str, ...], Size], bool] = {}
@@ -322,7 +367,7 @@ class ModelHandle:
     @property
     def _plain(self) -> PlainRun:
         # Made anew each time, for the module may be exchanged.
-        return PlainRun(self.module, self.mean, self.std, signal=self.signal)
+        return PlainRun(self.module, self.mean, self.std, signal=self.signal, form=self.form)
 
     def _read(self, size: Size, layers: Sequence[str], images: Tensor) -> dict[str, Tensor]:
         if images.shape[1] != self.channels:
@@ -351,7 +396,7 @@ class ModelHandle:
 
         Layout is a trick of ours. What views a feature map as a row cannot do so then.
         """
-        if self.signal:
+        if self.form != IMAGES:
             return True
         if self._lays is False:
             return False
@@ -376,6 +421,11 @@ class ModelHandle:
     def __repr__(self) -> str:
         height, width = self.input_size
         return f"ModelHandle({self.name!r}, input {height}x{width}, {len(self.labels)} class names)"
+
+
+def is_rate(value: object) -> bool:
+    """Whether a value is a number of samples a second."""
+    return not isinstance(value, bool) and isinstance(value, int | float) and 1 <= value < 2**31
 
 
 def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +12,13 @@ import torch
 from torch import nn
 
 from featvis.errors import ModelError, unknown
+from featvis.models.borrow.tap import borrowed
+from featvis.models.form import FRAMES_TRIED, IMAGES, find_form, forms_of
 from featvis.models.forward import Forward, seen_as
 from featvis.models.given import as_module
 from featvis.models.handle import ModelHandle
 from featvis.models.labels import Labels, read_labels
+from featvis.models.plain import PlainRun
 from featvis.models.preprocessing import Numbers, preprocessing_of
 from featvis.models.sources.base import Loaded
 from featvis.models.sources.from_timm import read_config
@@ -40,6 +43,8 @@ def load_model(
     forward: Forward | None = None,
     channel_order: str | None = None,
     range: float | None = None,
+    sample_rate: float | None = None,
+    frames: int | None = None,
 ) -> ModelHandle:
     """Load a network.
 
@@ -62,8 +67,13 @@ def load_model(
             for every layer or by the layer's name.
         device: where to put it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` for a GPU where there
             is one. By default ``auto`` for networks that featvis builds; a module stays where it is.
-        signal: whether the network takes signals ``(B, C, T)`` instead of images; its canvas is then
-            ``(1, T)``, and ``input_size`` is T. By default what a ``file:`` says, else no.
+        signal: whether the network takes signals ``(B, C, T)`` or raw waveforms ``(B, T)`` instead of images
+            (which of the two, is found by trying); its canvas is then ``(1, T)``, and ``input_size`` is T. By
+            default what a ``file:`` says, else no.
+        sample_rate: of signals that can be heard, samples a second: a WAV file then lies beside each picture.
+        frames: how many frames a network takes of videos or volumes ``(B, C, T, H, W)``; ``mean`` and ``std``
+            are those of one frame. By default, for one that has kernels of three axes and runs on no images,
+            the first of 16, 32, 8 … that it runs with.
         forward: how the network is run, where not as ``module(images)``: a function of it and the images
             that it takes, for instance ``lambda net, images: net(images, other)``.
         channel_order: of the images that the network takes, and so of ``mean`` and ``std``: ``rgb``, or
@@ -90,6 +100,8 @@ def load_model(
         "forward": forward,
         "channel_order": channel_order,
         "unit_axis": unit_axis,
+        "sample_rate": sample_rate,
+        "frames": frames,
     }
     asked = {key: value for key, value in asked.items() if value is not None}
     if isinstance(source, str):
@@ -122,13 +134,21 @@ def load_model(
     if placed:
         loaded.module.to(pick_device(device or "auto"))
     unit_axes = {"": loaded.unit_axis} if isinstance(loaded.unit_axis, int) else loaded.unit_axis
+    size = None if loaded.input_size is None else _as_canvas(loaded.input_size, loaded.signal)
+    frames = loaded.frames
+    if frames is None and not loaded.signal and loaded.forward is None:
+        frames = _frames(loaded.module, numbers.mean, size or (224, 224))
+        if frames is not None:
+            notes.append(f"{name} takes videos or volumes (B, C, T, H, W); here T is {frames}")
     handle = ModelHandle(
         seen_as(loaded.module, loaded.forward, loaded.channel_order),
         name=name,
         mean=numbers.mean,
         std=numbers.std,
-        input_size=None if loaded.input_size is None else _as_canvas(loaded.input_size, loaded.signal),
+        input_size=size,
         signal=loaded.signal,
+        sample_rate=loaded.sample_rate,
+        frames=frames,
         interpolation=loaded.interpolation,
         labels=read_labels(loaded.labels),
         missing=missing,
@@ -191,6 +211,21 @@ def _as_canvas(size: int | tuple[int, int], signal: bool) -> tuple[int, int]:
     if isinstance(size, int):
         return (1, size) if signal else (size, size)
     return int(size[0]), int(size[1])
+
+
+def _frames(module: nn.Module, mean: Sequence[float], canvas: tuple[int, int]) -> int | None:
+    """Return with how many frames a network runs that runs on no images; None for any other."""
+    if not any(weight.dim() == 5 for weight in module.parameters()):
+        return None
+    run, channels = PlainRun(module, mean, mean).run, len(tuple(mean))
+    with borrowed(module):
+        if find_form([IMAGES], run, channels, canvas) is not None:
+            return None
+        for frames in FRAMES_TRIED:
+            forms = forms_of(signal=False, frames=frames, channels=channels)
+            if find_form(forms, run, frames * channels, canvas) is not None:
+                return frames
+    return None
 
 
 def pick_device(device: str | torch.device) -> torch.device:

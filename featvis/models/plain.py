@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from featvis.models.form import IMAGES, Form
+
 
 def original_of(module: nn.Module) -> nn.Module:
     """Return the network inside a compiled one: compiling it anew for each shape costs more than it wins."""
@@ -32,10 +34,19 @@ class PlainRun:
     """Runs a whole network on images ``(B, C, H, W)`` in [0, 1]; who calls it has borrowed the network."""
 
     def __init__(
-        self, module: nn.Module, mean: Sequence[float], std: Sequence[float], *, signal: bool = False
+        self,
+        module: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        signal: bool = False,
+        form: Form = IMAGES,
     ) -> None:
-        """Run ``module`` on images less ``mean``, divided by ``std``; of a ``signal``, on their first row."""
-        self.module, self.signal = module, signal
+        """Run ``module`` on images less ``mean``, divided by ``std``, in a form of its own.
+
+        Of a network of signals (``signal``) the canvas is one row.
+        """
+        self.module, self.signal, self.form = module, signal, form
         self.mean, self.std = tuple(mean), tuple(std)
 
     @property
@@ -59,14 +70,15 @@ class PlainRun:
         """Return whatever the network returns for images on the CPU, perhaps in the engine's layout."""
         mean = torch.tensor(self.mean)[:, None, None]
         std = torch.tensor(self.std)[:, None, None]
-        shown = ((images - mean) / std).to(device=self.device, dtype=self.dtype)
-        # Of a canvas grown to see which axes move, a signal is the first row.
-        if self.signal:
-            shown = shown[:, :, 0]
-        elif channels_last:
+        shown = self.form.shown((images - mean) / std)
+        if channels_last and self.form == IMAGES:
             shown = shown.contiguous(memory_format=torch.channels_last)
+        return self.run(shown)
+
+    def run(self, shown: Tensor) -> Any:
+        """Return whatever the network returns for what it takes."""
         with as_written(self.module):
-            return self.module(shown)
+            return self.module(shown.to(device=self.device, dtype=self.dtype))
 
     def numbers(self, images: Tensor, *, channels_last: bool = False) -> Tensor:
         """Return every number that the network returns, in a row."""

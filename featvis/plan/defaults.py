@@ -35,7 +35,7 @@ def with_diversity(recipe: Recipe) -> Recipe:
 def default_recipe(
     model: ModelHandle, objective: Objective, recipes: dict[str, Recipe], changes: dict[str, Any]
 ) -> Recipe:
-    """Return the recipe for what is climbed: a class, a unit that sees little but texture, or another.
+    """Return the recipe for what is climbed: of a signal, a class, a unit that sees texture, or another.
 
     Args:
         model: the network.
@@ -43,8 +43,8 @@ def default_recipe(
         recipes: those loaded before, by name; others are added.
         changes: of every recipe's fields.
     """
-    name = "channel"
-    if isinstance(objective, Unit):
+    name = "signal" if model.signal else "channel"
+    if isinstance(objective, Unit) and not model.signal:
         layer = model.at(model.input_size).find(objective.layer)
         if len(layer.shape) == 2:
             name = "portrait"
@@ -122,6 +122,40 @@ def fit_signal(model: ModelHandle, changes: dict[str, Any], recipe: Recipe | str
     if size is None and (not isinstance(recipe, Recipe) or recipe.size[0] != 1):
         return {**changes, "size": model.input_size}
     return changes
+
+
+def fit_frames(model: ModelHandle, recipe: Recipe, *, ours: bool) -> Recipe:
+    """Let a video's space know how many frames there are; our own recipes' images become its frames.
+
+    Args:
+        model: the network.
+        recipe: for it.
+        ours: whether the image space is ours, and not what somebody asked for.
+    """
+    if model.frames is None:
+        return recipe
+    space = _with_frames(recipe.space, model.frames)
+    if ours and space == recipe.space:
+        space = {"name": "video", "inner": space, "frames": model.frames}
+    return recipe.but(space=space)
+
+
+def _with_frames(space: dict[str, Any], frames: int) -> dict[str, Any]:
+    if space["name"] == "video":
+        return {**space, "frames": frames} if space["frames"] == 1 else space
+    return {**space, "inner": _with_frames(space["inner"], frames)} if "inner" in space else space
+
+
+def describe_form(model: ModelHandle) -> list[str]:
+    """Say in what form a network takes other things than images, each one line; nothing of images."""
+    if model.signal:
+        rate = "" if model.sample_rate is None else f", {model.sample_rate:g} samples a second"
+        return [
+            f"{model.name} takes signals {model.form.axes}{rate}: recipe signal, if no other is asked for"
+        ]
+    if model.frames is not None:
+        return [f"{model.name} takes videos {model.form.axes}: {model.frames} frames, image space video"]
+    return []
 
 
 def fit_input(model: ModelHandle, recipe: Recipe) -> Recipe:

@@ -21,7 +21,9 @@ from featvis.objectives.unit import Logit, Unit, of_target, units_of
 from featvis.objectives.vectors import read_vectors
 from featvis.plan.defaults import (
     default_recipe,
+    describe_form,
     fit_canvas,
+    fit_frames,
     fit_input,
     fit_penalties,
     fit_signal,
@@ -92,6 +94,7 @@ def make_plan(
         asked = asked if ours_by_name(recipe) else asked | own.model_fields_set
         own = own.but(**changes)
     notes: dict[str, None] = {}
+    our_space = "space" not in changes and (own is None or ours_by_name(recipe))
     recipes: dict[str, Recipe] = {}
     checked: set[tuple[str, tuple[str, ...]]] = set()
     wanted: dict[tuple[str, int], Wanted] = {}
@@ -108,7 +111,7 @@ def make_plan(
         if asked.isdisjoint(("size", "start", "input_size")) and not model.signal:
             used, note = fit_canvas(model, used, asked)
             notes |= dict.fromkeys([note] if note else [])
-        used = fit_input(model, used)
+        used = fit_frames(model, fit_input(model, used), ours=our_space)
         network = network_for(model, used)
         bound = objective.bind(network)
         used = fit_penalties(network, used, bound) if ours else used
@@ -155,7 +158,7 @@ def make_plan(
             items = [item for number in numbers for item in pool(together, number, network, lanes=lanes)]
         for item in items:
             wanted[item.name, item.seed] = item
-    return Plan(model, model.fingerprint(), list(wanted.values()), tuple(notes))
+    return Plan(model, model.fingerprint(), list(wanted.values()), (*describe_form(model), *notes))
 
 
 def ours_by_name(recipe: Recipe | str | None) -> bool:

@@ -17,9 +17,10 @@ from PIL import Image, PngImagePlugin
 from featvis.errors import OutputError
 from featvis.files import write_whole
 from featvis.read import check_depth, open_image, parse_json, reason_of
-from featvis.results.fields import FIELDS, is_table, is_text
+from featvis.results.fields import FIELDS, is_count, is_table, is_text
 from featvis.results.image_file import check_image_name, encode_image, read_image
-from featvis.results.views import has_own_view, make_view
+from featvis.results.sounds import make_wav
+from featvis.results.views import has_own_view, make_frames, make_view
 from featvis.spec.recipe import recipe_id
 
 # A folder of pictures is read without torch; only what gives or takes tensors needs it.
@@ -97,6 +98,10 @@ class Picture:
     """Whether the last channel is alpha; the picture was scored over mid-grey."""
     preprocessing: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """Mean and std of the network it was rendered for; not in the PNG, so None for one that was read."""
+    sample_rate: float | None = None
+    """Samples a second, of a signal that can be heard; not in the PNG."""
+    frames: int | None = None
+    """Of a video or volume, how many frames there are; the channels are those of all, frame after frame."""
 
     @property
     def is_one(self) -> bool:
@@ -133,26 +138,47 @@ class Picture:
     def values(self) -> NDArray[np.float32]:
         """The saved picture as the network takes it, ``(C, H, W)``: (image - mean) / std.
 
+        Of a video ``(C, frames, H, W)``.
         Without :attr:`preprocessing`, of a picture that was read from its file, the image in [0, 1].
         """
         image: NDArray[np.float32] = (self.levels / 255).astype(np.float32)
         if self.alpha:  # as it was scored, over mid-grey
             image = (image[:-1] * image[-1:] + 0.5 * (1 - image[-1:])).astype(np.float32)
-        if self.preprocessing is None:
+        if self.preprocessing is not None:
+            mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in self.preprocessing)
+            image = ((image - mean) / std).astype(np.float32)
+        if self.frames is None:
             return image
-        mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in self.preprocessing)
-        return ((image - mean) / std).astype(np.float32)
+        return np.ascontiguousarray(image.reshape(self.frames, -1, *image.shape[1:]).swapaxes(0, 1))
 
     @property
     def has_own_view(self) -> bool:
-        """Whether it is shown otherwise than it is saved: not 1, 3 or 3 + alpha channels, or one row."""
-        return has_own_view(self.levels[:-1] if self.alpha else self.levels)
+        """Whether it is shown otherwise than saved: not 1, 3 or 3 + alpha channels, one row, a video."""
+        return has_own_view(self.levels[:-1] if self.alpha else self.levels, self.frames)
 
     @property
     def view(self) -> Image.Image:
         """A PIL image to look at, for any number of channels; see :func:`featvis.results.views.make_view`."""
         color = self.levels[:-1] if self.alpha else self.levels
-        return make_view(color) if self.has_own_view else self.pil
+        return make_view(color, self.frames) if self.has_own_view else self.pil
+
+    @property
+    def film(self) -> list[Image.Image]:
+        """The frames of a video or volume, to look at; OutputError for any other picture."""
+        if self.frames is None:
+            raise OutputError(f"{self.target}: a picture of one frame")
+        return make_frames(self.levels[:-1] if self.alpha else self.levels, self.frames)
+
+    @property
+    def wav(self) -> bytes:
+        """A signal as a 16-bit WAV file; OutputError if it is none, or its sample rate is not known.
+
+        See :func:`featvis.results.sounds.make_wav`.
+        """
+        if self.sample_rate is None or self.preprocessing is None or self.levels.shape[1] != 1:
+            told = "load_model(…, sample_rate=16000)"
+            raise OutputError(f"{self.target}: no sound; of a network of signals, {told} makes it one")
+        return make_wav(self.levels[:, 0], self.sample_rate, *self.preprocessing)
 
     @property
     def pil(self) -> Image.Image:
@@ -201,6 +227,7 @@ class Picture:
         entry = {key: value for key, value in self.entry().items() if key not in ("file", "seconds")}
         content = {**entry, "channels": int(self.levels.shape[0]), "recipe": self.recipe}
         content |= {"model": self.model, "weights": self.weights, **({"alpha": True} if self.alpha else {})}
+        content |= {"frames": self.frames} if self.frames is not None else {}
         info = PngImagePlugin.PngInfo()
         info.add_text(CHUNK, json.dumps(content, sort_keys=True))
         buffer = io.BytesIO()
@@ -256,6 +283,9 @@ def load_picture(path: str | Path) -> Picture:
         known = {name: content[name] for name in content if name in _READ and name != "steps"}
         if content.get("steps") is not None and content["steps"] != content["recipe"].get("steps"):
             known["taken"] = content["steps"]
+        frames = known.get("frames")
+        if frames is not None and (not frames or (channels - bool(known.get("alpha"))) % frames):
+            raise ValueError(f"{channels} channels are not those of {frames!r} frames")
         picture = Picture(levels=np.array(levels, dtype=np.uint8), **known)
         if not all(map(math.isfinite, (picture.score, picture.start_score, *picture.trace))):
             picture.status = "failed"  # earlier versions called it ok
@@ -271,6 +301,7 @@ _READ: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("model", "weights"), is_text),
     "recipe": is_table,
     "alpha": lambda value: isinstance(value, bool),
+    "frames": lambda value: value is None or is_count(value),
 }
 """What of a PNG's text becomes a picture's, and what each must be."""
 

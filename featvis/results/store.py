@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from featvis.errors import OutputError, RecipeError
 from featvis.files import check_inside, write_whole
+from featvis.results.encoders import encode
 from featvis.results.manifest import (
     MANIFEST,
     VIEW,
@@ -30,6 +31,8 @@ from featvis.version import __version__
 # Pictures come with torch, which a sound manifest is read without: imported where a picture is needed.
 if TYPE_CHECKING:
     from featvis.results.picture import Picture
+
+FILM_FPS = 8.0  # Frames a second of a video, whose own rate nobody told
 
 
 class Store:
@@ -223,7 +226,10 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 
 def _write_beside(picture: Picture, path: Path) -> None:
-    """Write what the network takes as ``.npy``, and an image to look at as ``.view.png``."""
+    """Write what the network takes as ``.npy``, and an image to look at as ``.view.png``.
+
+    Beside them a signal that can be heard as ``.wav``, and a video in motion as ``.view.gif``.
+    """
     import numpy as np
 
     shown, values = io.BytesIO(), io.BytesIO()
@@ -231,6 +237,11 @@ def _write_beside(picture: Picture, path: Path) -> None:
     np.save(values, picture.values, allow_pickle=False)
     write_whole(path.with_suffix(VIEW), shown.getvalue())
     write_whole(path.with_suffix(".npy"), values.getvalue())
+    if picture.sample_rate is not None:
+        write_whole(path.with_suffix(".wav"), picture.wav)
+    if picture.frames is not None:
+        film = [np.asarray(frame.convert("RGB")) for frame in picture.film]
+        write_whole(path.with_suffix(".view.gif"), encode(film, "gif", FILM_FPS))
 
 
 def _place(entry: dict[str, Any]) -> tuple[str, int, str, int]:

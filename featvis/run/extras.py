@@ -106,8 +106,10 @@ class Extras:
         if picture.is_one:
             check_inside(folder / file_name(picture), folder)
             if self.video is not None:
-                shown = [picture.snapshots[number] for number in sorted(picture.snapshots)]
-                video([*shown, picture.levels], _beside(folder, picture, f".{self.video}"), self.fps)
+                levels = [picture.snapshots[number] for number in sorted(picture.snapshots)]
+                steps = [replace(picture, levels=shown) for shown in (*levels, picture.levels)]
+                shown = [step.view if step.has_own_view else step.levels for step in steps]
+                video(shown, _beside(folder, picture, f".{self.video}"), self.fps)
             if self.transparency:
                 write_png(picture.cut_out, _beside(folder, picture, CUT_OUT))
             for number in self.snapshots:

@@ -163,6 +163,8 @@ def picture_of(
         model=model.name,
         weights=weights,
         preprocessing=(model.mean, model.std),
+        sample_rate=model.sample_rate,
+        frames=model.frames,
         alpha=len(levels) > model.channels,
         evaluations=(taken or wanted.recipe.steps) * passes_of(wanted.recipe),
     )

@@ -90,7 +90,9 @@ def is_untrained(model: ModelHandle, photographs: Sequence[Tensor] = ()) -> bool
     try:
         if not gives_random_weights(model.name):
             return False
-        bare = load_model(model.name, weights="none", mean=model.mean, std=model.std, device="cpu")
+        one = model.channels // (model.frames or 1)
+        mean, std = model.mean[:one], model.std[:one]
+        bare = load_model(model.name, weights="none", mean=mean, std=std, device="cpu")
     except UserError:
         return False
     return bare.fingerprint() == model.fingerprint()

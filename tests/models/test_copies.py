@@ -30,8 +30,9 @@ TOLD = {
     "unit_axes": {"0": 1},
     "notes": ("a note",),
     "signal": True,
+    "sample_rate": 8000,
 }
-"""Every argument of a handle, and no default."""
+"""Every argument of a handle but those of videos, and no default."""
 UNCHANGING = (
     str,
     int,
@@ -90,7 +91,7 @@ def changeable(thing, path, found):
 
 def test_the_sample_names_every_argument():
     parameters = inspect.signature(ModelHandle).parameters
-    assert parameters.keys() - {"module"} == TOLD.keys()
+    assert parameters.keys() - {"module", "frames"} == TOLD.keys()
     assert all(parameters[name].default != value for name, value in TOLD.items())
 
 
@@ -101,6 +102,14 @@ def test_every_argument_is_carried(name):
     for other in (model.copy(), model.copy(device="cpu"), model.copy(nn.Sequential(nn.Conv1d(2, 4, 3)))):
         assert getattr(other, name) == getattr(model, name)
         assert other.spreads is True
+
+
+def test_a_copy_takes_as_many_frames():
+    told = {**TOLD, "signal": False, "sample_rate": None, "input_size": (9, 12), "frames": 5}
+    model = ModelHandle(nn.Sequential(nn.Conv3d(2, 4, 3)), **told)
+    for other in (model.copy(), model.copy(nn.Sequential(nn.Conv3d(2, 3, 3)))):
+        assert (other.frames, other.channels, other.form.axes) == (5, 10, "(B, C, T, H, W)")
+        assert other.mean == TOLD["mean"] * 5
 
 
 @pytest.mark.parametrize("kind", HANDLES)

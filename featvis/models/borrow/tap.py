@@ -17,6 +17,7 @@ from featvis.models.borrow.gather import gather
 from featvis.models.borrow.loan import Loan, lent
 from featvis.models.borrow.moments import MOMENTS_OF, Moments
 from featvis.models.borrow.shortcuts import take_shortcuts
+from featvis.models.form import IMAGES, Form
 from featvis.models.plain import as_written, is_compiled
 from featvis.models.reason import is_resource, reason_of
 
@@ -105,11 +106,11 @@ class Tap:
         *,
         name: str = "the network",
         axes: Mapping[str, int] | None = None,
-        signal: bool = False,
+        form: Form = IMAGES,
         channels_last: bool = True,
         loan: Loan | None = None,
     ) -> None:
-        self._module, self._signal, self._channels_last = module, signal, channels_last
+        self._module, self._form, self._channels_last = module, form, channels_last
         self._loan, self._name = loan, name
         self._axes = dict(axes or {})  # how many axes each layer has, where that is known
         self._as_written = partial(as_written, module) if is_compiled(module) else nullcontext
@@ -135,10 +136,10 @@ class Tap:
         return self.read(self.prepare(images))
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Return images in [0, 1] as the network takes them: normalized, of its type, channels_last."""
+        """Return images in [0, 1] as the network takes them: normalized, of its type, in its form."""
         shown = torch.addcmul(self._offset, images, self._scale).to(self._dtype)
-        if self._signal:
-            return shown[:, :, 0]
+        if self._form != IMAGES:
+            return self._form.shown(shown)
         return shown.contiguous(memory_format=torch.channels_last) if self._channels_last else shown
 
     def read(self, shown: Tensor) -> dict[str, Tensor]:

@@ -21,6 +21,8 @@ KINDS = {
     "tokens": "(B, T, C)",
     "signal": "(B, C, T)",
     "vector": "(B, C)",
+    "video": "(B, C, T, H, W)",
+    "video_last": "(B, T, H, W, C)",
 }
 
 
@@ -32,7 +34,8 @@ class LayerInfo:
     module: str
     """The class of the module, for instance ``Conv2d``."""
     kind: str
-    """``map``, ``map_last``, ``tokens``, ``signal``, ``vector``, or ``unclear: …`` with the reason."""
+    """``map``, ``map_last``, ``tokens``, ``signal``, ``vector``, ``video``, ``video_last``, or ``unclear: …``
+    with the reason."""
     axis: int
     """The axis of the units; 0 where it is unclear."""
     units: int
@@ -345,9 +348,9 @@ def _step(observations: dict[str, Observation], size: tuple[int, int]) -> int:
     """How much larger the second canvas is: a multiple of every stride, so that strides divide out."""
     smallest = min(
         (
-            min(observation.shape[2:])
+            min(observation.shape[-2:])
             for observation in observations.values()
-            if len(observation.shape) == 4 and min(observation.shape[2:]) > 1
+            if len(observation.shape) in (4, 5) and min(observation.shape[-2:]) > 1
         ),
         default=1,
     )
@@ -391,8 +394,9 @@ def _kind(
         return _name_of(dims, axis), axis
     if dims == 2:
         return "vector", 1
-    if dims > 4:
+    if dims > 5:
         return f"unclear: {dims} axes; say which holds the units with --unit-axis", 0
+    moved: list[int] = []
     if larger is not None and larger.shape[0] == 2 and len(larger.shape) == dims:
         moved = [axis for axis in range(1, dims) if shape[axis] != larger.shape[axis]]
         still = [axis for axis in range(1, dims) if axis not in moved]
@@ -402,6 +406,8 @@ def _kind(
             return "map", 1
     if observation.hint is not None:
         return _name_of(dims, observation.hint % dims), observation.hint % dims
+    if dims == 5 and moved == [2, 3]:  # the frames stay as many as they are
+        return _name_of(dims, 4), 4
     if dims == 4 and shape[2] == shape[3] == 1:
         return "map", 1
     if dims == 4 and larger is None and shape[2] == shape[3] != shape[1]:
@@ -415,6 +421,8 @@ def _kind(
 
 
 def _name_of(dims: int, axis: int) -> str:
+    if dims == 5:
+        return "video_last" if axis == 4 else "video"
     if dims == 4:
         return "map_last" if axis == 3 else "map"
     if dims == 3:

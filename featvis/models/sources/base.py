@@ -25,7 +25,11 @@ class Loaded:
     """Names of the classes, as :func:`featvis.load_model` takes them."""
     notes: tuple[str, ...] = ()
     signal: bool = False
-    """Whether it takes signals ``(B, C, T)``."""
+    """Whether it takes signals ``(B, C, T)`` or ``(B, T)``."""
+    sample_rate: float | None = None
+    """Of signals that can be heard, samples a second."""
+    frames: int | None = None
+    """How many frames it takes, if it takes videos or volumes."""
     forward: Callable[[nn.Module, Any], Any] | None = None
     """How it is run on images, where not as ``module(images)``."""
     channel_order: str = "rgb"

@@ -37,6 +37,8 @@ _TOLD = (
     "channel_order",
     "range",
     "unit_axis",
+    "sample_rate",
+    "frames",
 )
 _imported: set[str] = set()
 """The names of modules that files of users imported from beside them: each file imports its own anew."""
@@ -56,7 +58,8 @@ class PythonFile(ModelSource):
         """Run the file and call its function, which returns a network, a network and a dict, or a handle.
 
         The dict may hold ``mean``, ``std``, ``input_size``, ``interpolation``, ``labels``, ``signal``,
-        ``forward``, ``channel_order``, ``range`` and ``unit_axis``, as for :func:`featvis.load_model`.
+        ``sample_rate``, ``frames``, ``forward``, ``channel_order``, ``range`` and ``unit_axis``, as for
+        :func:`featvis.load_model`.
         """
         where, colon, function = name.rpartition(":")
         if not colon or not where or not function:
@@ -96,12 +99,14 @@ class PythonFile(ModelSource):
 def _of_handle(handle: ModelHandle) -> Loaded:
     return Loaded(
         handle.module,
-        mean=handle.mean,
-        std=handle.std,
+        mean=handle.mean[: handle.channels // (handle.frames or 1)],
+        std=handle.std[: handle.channels // (handle.frames or 1)],
         input_size=handle.input_size,
         interpolation=handle.interpolation,
         labels=handle.labels,
         signal=handle.signal,
+        sample_rate=handle.sample_rate,
+        frames=handle.frames,
         unit_axis=handle.unit_axes or None,
         missing=tuple(handle.missing),
         handle=None if type(handle) is ModelHandle else handle,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from featvis.errors import ModelError, unknown
 from featvis.models.sources.base import Loaded, ModelSource, refusal
@@ -85,10 +84,7 @@ class Torchvision(ModelSource):
             interpolation="bilinear" if resizing is None else str(resizing.value),
             labels=labels if classes is None else (),
             classes=len(labels),
-            forward=_in_every_frame(FRAMES) if is_video else None,
-            notes=(f"torchvision:{name} takes videos: each of {FRAMES} frames is the picture",)
-            if is_video
-            else (),
+            frames=FRAMES if is_video else None,
         )
 
 
@@ -103,8 +99,3 @@ def _size(module: nn.Module, transforms: Any) -> tuple[int, int]:
         size = transforms.crop_size if hasattr(transforms, "crop_size") else transforms.resize_size
         side = size[0] if isinstance(size, list | tuple) else size
     return side, side
-
-
-def _in_every_frame(frames: int) -> Callable[[nn.Module, Tensor], Any]:
-    """Return how a network of videos ``(B, C, T, H, W)`` is run on images: as still ones."""
-    return lambda net, images: net(images[:, :, None].expand(-1, -1, frames, -1, -1))
