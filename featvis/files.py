@@ -26,6 +26,8 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], None], *, syn
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            raise OutputError(f"cannot write {path}: it is there and no regular file")
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:

@@ -34,6 +34,20 @@ def test_a_folder_that_a_link_leads_out_of_is_refused(tmp_path):
     assert fv.render(small(), "conv1:1", out=tmp_path / "out", **OPTIONS)[0].status == "ok"
 
 
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path):
+    from featvis.files import write_whole
+
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(OutputError, match="no regular file"):
+            write_whole(tmp_path / name, b"x")
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    assert write_whole(tmp_path / "link", b"x").read_bytes() == b"x"
+    assert not (tmp_path / "gone").exists(), "a link is replaced, not followed"
+
+
 def test_trying_whether_a_folder_can_be_written_writes_nothing_through_a_link(tmp_path):
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "out").mkdir()

@@ -105,7 +105,9 @@ def plan_gallery(gallery: Gallery, model: ModelHandle, folder: Path | None = Non
     weights, notes = "", dict[str, None]()
     for place, section in enumerate(gallery.sections, 1):
         base, changes = gallery.recipe_of(section)
-        addresses = [full for address in section.targets for full in expand_layers(model, address)]
+        addresses = [
+            full for address in dict.fromkeys(section.targets) for full in expand_layers(model, address)
+        ]
         plan = make_plan(
             model,
             addresses,

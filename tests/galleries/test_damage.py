@@ -138,14 +138,12 @@ def test_a_full_disk_is_said_once_and_nothing_is_torn(
 def test_a_folder_that_cannot_be_written_is_refused_at_once(whole, tmp_path, monkeypatch, capsys, ascents):
     out = tmp_path / "closed"
     out.mkdir()
-    write = type(out).write_bytes
 
-    def refuse(path, content):
-        if path.parent == out:
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return write(path, content)
+    def refuse(*, dir, prefix):
+        assert dir == out
+        raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(type(out), "write_bytes", refuse)  # root is not stopped by permissions
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)  # root is not stopped by permissions
     assert build(whole[0], out) == 2
     assert said(capsys) == [
         f"running the code of {whole[0].parent / 'net.py'}",

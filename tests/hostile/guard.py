@@ -220,17 +220,25 @@ def _peak() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
+_FRESH = 60
+"""Commands of one process: what libraries keep of each would count as the next ones'."""
+
+
 class Guarded:
     """Such a process, begun anew whenever it was lost."""
 
     def __init__(self, *, denied: bool = False) -> None:
         self._process: subprocess.Popen | None = None
         self._denied = denied
+        self._count = 0
         self._own = tempfile.TemporaryDirectory(prefix="hostile-own-")
         """Where libraries put their temporary files and settings."""
 
     def run(self, typed: list[str], inputs: Path, out: Path, **more: int) -> dict:
         """Run a command; ``inputs`` are the folder of what it reads, ``out`` that of what it may write."""
+        self._count += 1
+        if self._count % _FRESH == 0:
+            self._stop()
         request = {"typed": typed, "inputs": f"{inputs}/", "out": str(out), **more}
         process = self._begin()
         process.stdin.write(json.dumps(request) + "\n")
@@ -246,12 +254,15 @@ class Guarded:
         return json.loads(answer)
 
     def end(self) -> None:
+        self._stop()
+        self._own.cleanup()
+
+    def _stop(self) -> None:
         if self._process is not None:
             self._process.stdin.close()
             self._process.stdout.close()
             self._process.wait()
             self._process = None
-        self._own.cleanup()
 
     def _begin(self) -> subprocess.Popen:
         if self._process is None:

@@ -845,7 +845,6 @@ def outputs() -> Iterator[Input]:
         "{out}/loop",
         "{out}/" + "x" * 300,
         "a\0b",
-        "/dev/full",
     )
     for place in places:
         yield Input("output", f"render to {place[:20]!r}", [*ONE[:-1], place], blocked)
