@@ -24,6 +24,7 @@ _WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
     ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
     ".bmp": ("BMP", {}),
 }
+_SAMPLE_FORMAT = 339  # A tag of TIFF: 1 is unsigned, 2 signed, 3 floating point
 _OPAQUE = ("JPEG", "BMP")
 
 
@@ -53,9 +54,10 @@ def read_image(path: str | Path, channels: int, *, say: bool = True) -> Image.Im
             # Several pictures in one file of a camera are one photograph, with its previews.
             frames = getattr(opened, "n_frames", 1) if say and opened.format != "MPO" else 1
             opened.load()
-            image = _plain(_upright(opened), "RGB" if channels == 3 else "L")
+            signed = getattr(opened, "tag_v2", {}).get(_SAMPLE_FORMAT) in (2, (2,))
+            image = _plain(_upright(opened), "RGB" if channels == 3 else "L", signed=signed)
     except UnidentifiedImageError:
-        raise OutputError(f"{path} is no readable image: no format that is known") from None
+        raise OutputError(f"{path} is no readable image: {_unknown(path)}") from None
     except Exception as error:  # on broken files decoders raise whatever they like
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise OutputError(f"{path} is no readable image: {reason}") from None
@@ -82,6 +84,17 @@ def encode_image(image: Image.Image, path: str | Path) -> bytes:
     return buffer.getvalue()
 
 
+def _unknown(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            begin = stream.read(4)
+    except OSError as error:
+        return str(error.strerror or error)
+    if begin in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "a TIFF of a kind that Pillow does not read; save it with 8 or 16 bits"
+    return "no format that is known"
+
+
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
@@ -89,9 +102,14 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _plain(image: Image.Image, mode: str) -> Image.Image:
+def _plain(image: Image.Image, mode: str, *, signed: bool) -> Image.Image:
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_as_8_bit(np.asarray(image), image.mode)).convert(mode)
+        levels = np.asarray(image)
+        if image.mode == "I" and not signed:
+            levels = levels.view(np.uint32)
+        return Image.fromarray(_as_8_bit(levels, image.mode)).convert(mode)
+    if image.mode in ("LAB", "HSV"):
+        image = image.convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
