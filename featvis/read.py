@@ -195,10 +195,18 @@ def open_image(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator[Image
     except OutputError:
         raise
     except UnidentifiedImageError:
-        known = "" if len(formats) == 1 else f": none of {', '.join(formats)}"
+        known = "" if len(formats) == 1 else f": {_unknown(path, formats)}"
         raise OutputError(f"{path} is no readable {kind}{known}") from None
     except Exception as error:  # on broken files decoders raise whatever they like
         raise OutputError(f"{path} is no readable {kind}: {reason_of(error)}") from None
+
+
+def _unknown(path: Path, formats: tuple[str, ...]) -> str:
+    with path.open("rb") as stream:
+        begin = stream.read(4)
+    if begin in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "a TIFF of a kind that Pillow does not read; save it with 8 or 16 bits"
+    return f"none of {', '.join(formats)}"
 
 
 def reason_of(error: BaseException) -> str:

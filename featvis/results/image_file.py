@@ -25,6 +25,7 @@ _WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
     ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
     ".bmp": ("BMP", {}),
 }
+_SAMPLE_FORMAT = 339  # A tag of TIFF: 1 is unsigned, 2 signed, 3 floating point
 _OPAQUE = ("JPEG", "BMP")
 
 
@@ -51,7 +52,8 @@ def read_image(path: str | Path, channels: int, *, say: bool = True, most: int |
         # Several pictures in one file of a camera are one photograph, with its previews.
         frames = getattr(opened, "n_frames", 1) if say and opened.format != "MPO" else 1
         opened.load()
-        image = _plain(_upright(opened), "RGB" if channels == 3 else "L")
+        signed = getattr(opened, "tag_v2", {}).get(_SAMPLE_FORMAT) in (2, (2,))
+        image = _plain(_upright(opened), "RGB" if channels == 3 else "L", signed=signed)
     if frames > 1:
         warnings.warn(f"{path} has {frames} frames; the first is read", FeatvisWarning, stacklevel=2)
     return image
@@ -84,9 +86,11 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _plain(image: Image.Image, mode: str) -> Image.Image:
+def _plain(image: Image.Image, mode: str, *, signed: bool) -> Image.Image:
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_as_8_bit(image)).convert(mode)
+        return Image.fromarray(_as_8_bit(image, signed=signed)).convert(mode)
+    if image.mode in ("LAB", "HSV"):
+        image = image.convert("RGB")
     if image.has_transparency_data:
         laid = Image.new(mode, image.size)
         for top, band in _bands(image):
@@ -103,11 +107,14 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
         yield top, image.crop((0, top, image.width, min(top + _BAND, image.height)))
 
 
-def _as_8_bit(image: Image.Image) -> NDArray[np.uint8]:
+def _as_8_bit(image: Image.Image, *, signed: bool) -> NDArray[np.uint8]:
     """Bring 16-bit, 32-bit or floating-point levels to 0 … 255, by the range that they use."""
 
     def numbers_of(band: Image.Image) -> NDArray[np.float32]:
-        return np.nan_to_num(np.asarray(band).astype(np.float32), posinf=0, neginf=0)
+        levels = np.asarray(band)
+        if image.mode == "I" and not signed:
+            levels = levels.view(np.uint32)
+        return np.nan_to_num(levels.astype(np.float32), posinf=0, neginf=0)
 
     top = max(float(numbers_of(band).max(initial=0)) for _, band in _bands(image))
     factor = 1.0

@@ -265,7 +265,8 @@ def test_labels_lie_beside_the_file(tmp_path, monkeypatch):
 def test_a_handle_may_be_told_more(tmp_path):
     text = (
         HEAD
-        + f"import featvis as fv\ndef make(): return fv.load_model({NET}, **{TOLD}), dict(labels=list('abcd'))\n"
+        + "import featvis as fv\n"
+        + f"def make(): return fv.load_model({NET}, **{TOLD}), dict(labels=list('abcd'))\n"
     )
     assert load(write(tmp_path, "build.py", text)).labels == ("a", "b", "c", "d")
 

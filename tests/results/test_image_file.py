@@ -47,6 +47,17 @@ def wide(path):
     Image.fromarray((RAMP.astype(np.int64) * 8_000_000).astype(np.int32)).save(path)
 
 
+def unsigned(path):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(path, RAMP.astype(np.uint32) * 16_843_009)  # up to the last of 32 bits
+
+
+def signed(path):
+    levels = RAMP.astype(np.int32) * 257
+    levels[:, 0] = -5
+    Image.fromarray(levels).save(path)
+
+
 def not_finite(path):
     levels = RAMP.astype(np.float32) / 255
     levels[0, :2], levels[15, 23] = (np.nan, np.inf), 1
@@ -87,6 +98,8 @@ FILES = {
     "float to 65535.tif": (floating(65535.0), GRAY),
     "32-bit of 16.tif": (whole, GRAY),
     "32-bit.tif": (wide, GRAY),
+    "32-bit without sign.tif": (unsigned, GRAY),
+    "32-bit with sign.tif": (signed, np.where(np.arange(24)[None, :, None] == 0, 0, GRAY)),
     "rotated.jpg": (rotated, None),
     "rotated.png": (rotated, rgb()),
     "alpha.png": (transparent, WHITE),
