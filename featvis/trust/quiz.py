@@ -17,7 +17,15 @@ from PIL import Image, ImageOps
 
 from featvis.errors import FeatvisError, OutputError, UserError, unknown
 from featvis.files import write_whole
-from featvis.pages.entries import CROP_SUFFIXES, read_entry, read_list, read_number, read_path, read_table
+from featvis.pages.entries import (
+    CROP_SUFFIXES,
+    read_entry,
+    read_list,
+    read_number,
+    read_path,
+    read_table,
+    read_text,
+)
 from featvis.pages.quiz import Shown, make_quiz_page
 from featvis.pages.thumbnails import read_picture_size
 from featvis.photographs.photos import list_files, quiet_decoders, read_photo
@@ -96,7 +104,7 @@ def make_quiz(
     places = [folders] if isinstance(folders, str | Path) else list(folders)
     if not places:
         raise UserError("no folder of pictures")
-    place = Path(out)
+    title, text, place = read_text(title), read_text(text), Path(out)
     tell = say or (lambda _: None)
     with quiet_decoders():
         sources = [_read(Path(one), name, place) for one, name in zip(places, _names(places), strict=True)]
@@ -123,7 +131,8 @@ def make_quiz(
     page = make_quiz_page(title, text, key["quiz"], images, trials)
     _check_place(place, key["quiz"])
     # The key first: a page without its key is worth nothing.
-    write_whole(place / KEY, (json.dumps(key, indent=1, ensure_ascii=False) + "\n").encode())
+    # Names of files that are no UTF-8 stay what they are: JSON's escapes hold them.
+    write_whole(place / KEY, (json.dumps(key, indent=1) + "\n").encode())
     write_whole(place / PAGE, page.encode())
     return key
 
@@ -171,9 +180,10 @@ class _Source:
 
 def _names(places: Sequence[str | Path]) -> list[str]:
     """Return what each folder is called: its name, or where two have one, its path."""
-    names = [Path(place).resolve().name or str(place) for place in places]
+    names = [read_text(Path(place).resolve().name or str(place)) for place in places]
     often = Counter(names)
-    told = [name if often[name] == 1 else str(place) for name, place in zip(names, places, strict=True)]
+    paths = [read_text(str(place)) for place in places]
+    told = [name if often[name] == 1 else path for name, path in zip(names, paths, strict=True)]
     if len(set(told)) < len(told):
         raise UserError(f"the folder {Counter(told).most_common(1)[0][0]!r} is named twice")
     return told
@@ -221,7 +231,7 @@ def _read_labels(folder: Path) -> dict[str, str]:
         raise OutputError(f"{path} does not read: {error}") from None
     if not isinstance(loaded, dict) or not all(isinstance(label, str) for label in loaded.values()):
         raise OutputError(f"{path} is a table of files and their labels, all texts")
-    return loaded
+    return {file: read_text(label).strip() for file, label in loaded.items()}
 
 
 def _read_crops(folder: Path) -> Iterator[tuple[tuple[str, int], list[_Crop]]]:
@@ -453,7 +463,7 @@ class _Gather:
     def _rank(self, *words: str | int) -> str:
         """Return a place in an order that the seed gives to these words, whatever else there is."""
         text = "\n".join(map(str, (self.seed, *words)))
-        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     def _common_size(self) -> tuple[int, int] | None:
         """Return the (width, height) that most rendered pictures have; None where nothing is cut to it."""

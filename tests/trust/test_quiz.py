@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 
 import numpy as np
@@ -321,6 +322,24 @@ def test_hostile_labels_and_titles_stay_text_in_the_page(tmp_path):
     assert text.count("</script>") == 2
     assert told(tmp_path / "out")["title"] == title
     assert sorted(told(tmp_path / "out")["trials"][0]["names"])[0] in labels
+
+
+def test_names_that_are_no_utf8_are_kept_or_written_as_they_can_be(tmp_path):
+    photos = write_photos(tmp_path / "photos", 8)
+    odd = os.fsdecode(b"\xff\xe9.jpg")
+    try:
+        (photos / "snap-00.jpg").rename(photos / odd)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    labels = {f"snap-{number:02d}.jpg": f"a\x1b\ud800 {number}" for number in range(1, 8)}
+    write(photos / "labels.json", {**labels, "snap-01.jpg": "  "})
+    key = make_quiz(photos, tmp_path / "out", title="\ud800<&", text="\udcff", tasks=["naming", "rating"])
+    assert json.loads((tmp_path / "out" / "key.json").read_text("utf-8")) == key
+    assert odd in {item["file"] for item in items(key, "rating")}
+    assert sorted(item["label"] for item in items(key, "naming")) == [
+        f"a ? {number}" for number in range(2, 8)
+    ]
+    assert told(tmp_path / "out")["title"] == "?<&"
 
 
 def test_it_is_public():
