@@ -49,7 +49,7 @@ class Attended(nn.Module):
             tokens = torch.cat([self.first.expand(batch, -1, -1), tokens], 1)
         tokens = self.norm(tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0])
         tokens = tokens[:, 0 if self.first is None else 1 :]
-        return tokens.transpose(1, 2).reshape(batch, units, height, width)
+        return tokens.transpose(1, 2).reshape(batch, units, height, width).contiguous()
 
 
 class LastNorm(nn.Module):
@@ -59,6 +59,17 @@ class LastNorm(nn.Module):
 
     def forward(self, found):
         return self.norm(found.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def norm_of(kind, units):
+    norms = {
+        "batch": nn.BatchNorm2d,
+        "still": lambda units: nn.BatchNorm2d(units, track_running_stats=False),
+        "group": lambda units: nn.GroupNorm(1, units),
+        "instance": nn.InstanceNorm2d,
+        "last": LastNorm,
+    }
+    return norms[kind](units)
 
 
 class Network(nn.Module):
@@ -78,15 +89,8 @@ class Network(nn.Module):
             )
             units = wider
             kind = chance.choice(["batch", "still", "group", "instance", "last", "none", "none"])
-            norms = {
-                "batch": lambda: nn.BatchNorm2d(units),
-                "still": lambda: nn.BatchNorm2d(units, track_running_stats=False),
-                "group": lambda: nn.GroupNorm(1, units),
-                "instance": lambda: nn.InstanceNorm2d(units),
-                "last": lambda: LastNorm(units),
-            }
             if kind != "none":
-                blocks.append(norms[kind]())
+                blocks.append(norm_of(kind, units))
             blocks.append(chance.choice([
                 nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.GELU(), nn.Tanh(), nn.LeakyReLU(0.1),
                 nn.Hardswish(), nn.Identity(),
@@ -117,7 +121,8 @@ class Network(nn.Module):
         )
         self.second = chance.choice(["no"] * 5 + ["default", "default", "needed"])
         self.wrong = chance.choice(["no"] * 12 + [
-            "no_grad", "detach", "dropout", "noise", "raises", "nan", "round", "mixes", "counts", "numpy", "batch",
+            "no_grad", "detach", "dropout", "noise", "raises", "nan", "round", "mixes", "counts", "numpy",
+            "batch",
         ])  # fmt: skip
         self.register_buffer("seen", torch.zeros(1))
         if self.wrong == "nan":

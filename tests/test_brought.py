@@ -306,6 +306,37 @@ def test_a_dead_unit_is_still_a_dead_unit():
 # --- a batch of one
 
 
+class Instances(nn.Module):
+    """Each map normalized by itself, as in networks of style."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1), nn.InstanceNorm2d(4), nn.GELU(), nn.Conv2d(4, 3, 3, stride=2)
+        )
+
+    def forward(self, images):
+        return self.body(images)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_the_gradient_is_the_networks_own_whatever_the_layout(lanes):
+    # Torch's InstanceNorm sends a single image another gradient where that comes back channels_last.
+    model = of(Instances)
+    bound = fv.channel("body", 1).bind(model.at((16, 16)))
+    images = torch.rand(lanes, 3, 16, 16)
+    slopes = []
+    model.check_gradient(["body"], (16, 16), lanes)
+    with model.tap(["body"], lanes=lanes) as activations:
+        leaf = images.clone().requires_grad_()
+        slopes += torch.autograd.grad(bound(activations(leaf), leaf).sum(), leaf)
+    leaf = images.clone().requires_grad_()
+    slopes += torch.autograd.grad(model.module(leaf * 2 - 1)[:, 1].mean((1, 2)).sum(), leaf)
+    torch.testing.assert_close(*slopes, rtol=1e-3, atol=1e-6)
+    picture = fv.render(model, "body:1", steps=24, lanes=lanes, transforms=[], recipe="channel")[0]
+    assert picture.score > 10 * abs(picture.start_score)
+
+
 class Squeezed(Body):
     def forward(self, images):
         return self.fc(functional.adaptive_avg_pool2d(self.map_of(images), 1).squeeze())

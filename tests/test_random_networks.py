@@ -54,7 +54,7 @@ def check(number, folder, capsys):
         out = folder / layer
         capsys.readouterr()
         target = ["render", f"{layer}:1", "--model", f"file:{file}:make", "--recipe", "channel"]
-        target += ["--steps", "64", "--lanes", "1", "--out", str(out)]
+        target += ["--steps", "64", "--lanes", "1", "--set", "transforms=[]", "--out", str(out)]
         code = main(target)
         said = capsys.readouterr().err
         if code == 2:

@@ -54,7 +54,7 @@ def opened(
     window = window_of(bound, model, recipe, size)
     if window is not None:
         bound, size = bound.moved(window.position), window.size
-    model.check_gradient(bound.layers, size)
+    model.check_gradient(bound.layers, size, recipe.lanes * chains[0].copies)
     bound, only = gather_units(bound, model, recipe.lanes, size)
     if bound.reads_shown and chains[0].copies > 1:
         raise RecipeError(f"{bound.describe()} looks at what the network is shown: no multicrop with it")
@@ -77,7 +77,13 @@ def opened(
 
     with (
         bound.opened(model.device, recipe.precision) as ready,
-        model.tap(bound.layers, size=size, precision=recipe.precision, only=only) as activations,
+        model.tap(
+            bound.layers,
+            size=size,
+            precision=recipe.precision,
+            only=only,
+            lanes=recipe.lanes * chains[0].copies,
+        ) as activations,
     ):
         references = References(ready, canvas, recipe.lanes, model.device, moved=moved)
         yield [evaluation(chain) for chain in chains]

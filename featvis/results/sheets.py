@@ -13,6 +13,8 @@ from featvis.results.picture import Picture
 _GAP = 6
 _LONGEST = 400
 """Characters of a line; a name that came from a file may have millions."""
+_SMALL, _READABLE = 48, 96
+"""Tiles of less than so many pixels are enlarged to at least so many."""
 _PAPER, _INK, _FAINT = (255, 255, 255), (32, 32, 32), (208, 208, 208)
 
 
@@ -26,6 +28,8 @@ def grid(
     by_layer: bool = False,
 ) -> Image.Image:
     """Put pictures side by side, each under its caption, at their own resolution.
+
+    With captions, pictures that are too small for them are enlarged by a whole number.
 
     Args:
         pictures: of any sizes; each cell has the largest's.
@@ -57,8 +61,9 @@ def grid(
     if by_layer:
         return _strips(pictures, columns, captions=captions, title=title, cell=cell)
     count = columns or min(8 if cell is None else 16, math.ceil(math.sqrt(len(pictures))))
+    tiles = [_shrunk(_shown(picture), cell) for picture in pictures]
     return make_sheet(
-        [_shrunk(_shown(picture), cell) for picture in pictures],
+        _enlarged(tiles, cell) if captions else tiles,
         [_caption(picture) for picture in pictures] if captions else (),
         count,
         title=title,
@@ -135,6 +140,16 @@ def _shrunk(tile: Image.Image, cell: int | None) -> Image.Image:
         return tile
     size = tuple(max(1, round(side * cell / max(tile.size))) for side in tile.size)
     return tile.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+
+
+def _enlarged(tiles: Sequence[Image.Image], cell: int | None) -> list[Image.Image]:
+    """Enlarge tiles that no caption fits under, all by one whole number, every pixel a square."""
+    side = max(max(tile.size) for tile in tiles)
+    times = 1 if side >= _SMALL else math.ceil(_READABLE / side)
+    times = times if cell is None else max(1, min(times, cell // side))
+    return [
+        tile.resize((tile.width * times, tile.height * times), Image.Resampling.NEAREST) for tile in tiles
+    ]
 
 
 def _caption(picture: Picture) -> tuple[str, str]:

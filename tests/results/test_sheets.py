@@ -16,16 +16,26 @@ def pictures():
     return fv.render(small(), "norm:0:7", size=(17, 24), steps=2, lanes=4)
 
 
-def holds(sheet, picture):
-    """How often a picture stands in the sheet, pixel by pixel."""
-    pixels, tile = np.asarray(sheet), picture.levels.transpose(1, 2, 0)
+def holds(sheet, picture, times=4):
+    """How often a picture stands in the sheet, each pixel a square: 24 of them are enlarged to 96."""
+    pixels, tile = np.asarray(sheet), picture.levels.transpose(1, 2, 0).repeat(times, 0).repeat(times, 1)
     windows = np.lib.stride_tricks.sliding_window_view(pixels, tile.shape)[:, :, 0]
     return int((windows == tile).all((2, 3, 4)).sum())
 
 
-def test_every_picture_stands_in_the_grid_once_at_its_own_resolution(pictures):
+def test_every_picture_stands_in_the_grid_once(pictures):
     sheet = fv.grid(pictures, columns=3, title="a layer")
     assert [holds(sheet, picture) for picture in pictures] == [1] * 7
+    sheet = fv.grid(pictures, columns=3, captions=False)
+    assert [holds(sheet, picture, 1) for picture in pictures] == [1] * 7
+
+
+@pytest.mark.parametrize(("side", "times"), [(16, 6), (28, 4), (32, 3), (47, 3), (48, 1), (64, 1), (96, 1)])
+def test_small_pictures_are_enlarged_so_that_captions_can_be_read(pictures, side, times):
+    blank = [replace(picture, levels=np.full((3, side, side), 9, dtype=np.uint8)) for picture in pictures[:3]]
+    sheet = fv.grid(blank, columns=3)
+    assert sheet.width == 3 * (side * times + 6) + 6
+    assert fv.grid(blank, columns=3, cell=40).width <= 3 * 46 + 6
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(1, 7), (3, 3), (7, 1)])
@@ -45,8 +55,8 @@ def test_the_order_is_row_by_row(pictures):
 
 def test_captions_and_title_take_room_and_ink(pictures):
     plain, told = (fv.grid(pictures, captions=captions, title="x" * captions) for captions in (False, True))
-    assert told.height > plain.height
-    assert told.width == plain.width
+    assert told.height > 4 * (plain.height - 18)
+    assert told.width == 3 * (4 * 24 + 6) + 6
 
 
 def test_grey_pictures_and_other_channels_fit_in(pictures):

@@ -143,7 +143,7 @@ REFUSED = [
     ({"seeds": 0}, fv.RecipeError, "seeds"),
     ({"recipe": "portait"}, fv.RecipeError, "did you mean 'portrait'"),
     ({"space": "pixle"}, fv.RecipeError, "did you mean 'pixel'"),
-    ({"transforms": ["warp"]}, fv.RecipeError, "got str"),
+    ({"transforms": [3]}, fv.RecipeError, "got int"),
     ({"penalties": [{"name": "l3"}]}, fv.RecipeError, "l3"),
     ({"start": torch.zeros(1, 17, 24)}, fv.CanvasError, "shape"),
     ({"start": torch.full((3, 17, 24), 2.0)}, fv.CanvasError, "beyond"),

@@ -72,8 +72,8 @@ def test_what_most_were_made_with_is_kept_and_another_recipe_begins_anew(tmp_pat
     model, out = small(), tmp_path / "out"
     config = tmp_path / "gallery.toml"
     config.write_text('[recipe]\nsize = 16\nsteps = 1\n[[sections]]\ntargets = ["norm:0:3"]\n')
-    fv.render(model, "norm:1:3", out=out, size=16, steps=1, threads=2)
-    fv.render(model, "norm:0", out=out, size=16, steps=1, threads=3)
+    fv.render(model, "norm:1:3", out=out, size=16, steps=1, threads=2, lanes=8)
+    fv.render(model, "norm:0", out=out, size=16, steps=1, threads=3, lanes=8)
     planned = plan_gallery(load_gallery(config), model)
     assert [one.target for one in find_missing(out, planned)] == ["norm:0", "norm:1", "norm:2"]
     planned = plan_gallery(load_gallery(config), model, out)

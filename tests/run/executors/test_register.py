@@ -29,7 +29,8 @@ def test_a_wrong_name_is_refused_with_the_nearest():
 
 
 def test_the_command_line_takes_one(tmp_path, capsys):
-    command = ["render", "blocks.1:0", "--size", "32", "--steps", "1", "--out", str(tmp_path / "a")]
+    command = ["render", "blocks.1:0", "--size", "32", "--steps", "1", "--lanes", "8"]
+    command += ["--out", str(tmp_path / "a")]
     assert main([*command, "--executor", "cluster"]) == 2
     assert "executors: devices, local" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
