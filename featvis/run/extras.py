@@ -49,6 +49,11 @@ class Extras:
         if self.video is not None:
             check_video(self.video, self.fps)
         if self.morph is not None:
+            if plan.model.channels not in (1, 3) or plan.model.signal:
+                count = plan.model.channels
+                raise RecipeError(
+                    f"a morph is of pictures of 1 or 3 channels, these are of {count} or signals"
+                )
             spaces = [(item.recipe.space, item.recipe.size) for item in plan.wanted]
             check_morph(spaces, channels=plan.model.channels)
         wanted = [

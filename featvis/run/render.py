@@ -83,7 +83,8 @@ def render(
         model: from :func:`featvis.load_model`, or a name that it takes.
         targets: addresses (``"blocks.3:0:8"``, ``"classifier:Pembroke"``), objectives, or a list of them.
         recipe: a :class:`featvis.Recipe`, its name or its file; by default ``portrait`` for classes,
-            ``texture`` for early layers (positions up to 4 pixels apart), ``channel`` for the rest.
+            ``texture`` for early layers (positions up to 4 pixels apart), ``channel`` for the rest; for
+            networks of signals ``signal``.
         seed: of each picture's random numbers, from 0 up.
         seeds: how many pictures of each target, at least 1, from seeds ``seed``, ``seed + 1`` …
         out: a folder to write pictures, grids and manifest to; what is there already is not rendered again.

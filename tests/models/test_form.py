@@ -201,6 +201,24 @@ def test_the_axes_of_videos_are_measured():
     assert found["fc"] == ("vector", 5, (1, 5))
 
 
+class Branches(nn.Module):
+    """Two branches side by side, whose number of units no module tells, and their mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.other = nn.Conv3d(3, 4, 3, padding=1), nn.Conv3d(3, 5, 3, padding=1)
+        self.both, self.pool = nn.Identity(), nn.AdaptiveAvgPool3d(1)
+
+    def forward(self, videos):
+        return self.pool(self.both(torch.cat([self.conv(videos), self.other(videos)], 1)))
+
+
+def test_units_that_no_module_tells_are_on_the_axis_of_the_colours():
+    model = fv.load_model(seeded(Branches), **COLOURS, input_size=(12, 18), frames=6)
+    kinds = {layer.name: (layer.kind, layer.axis, layer.units) for layer in model.layers}
+    assert kinds["both"] == kinds["pool"] == ("video", 1, 9)
+
+
 class LastAxis(nn.Module):
     """Units on the last of five axes, as in video transformers, by a module that does not tell them."""
 
@@ -286,3 +304,27 @@ def test_no_form_fits():
     forms = forms_of(signal=True, frames=None, channels=1)
     assert find_form(forms, run, 1, (1, 9)) is None
     assert find_form(forms, lambda shown: shown.flatten(0, 1)[:2], 1, (1, 9)) is None, "another first axis"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_networks_of_transformers_and_torchvision_take_their_own_form():
+    transformers = pytest.importorskip("transformers")
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    heard = transformers.Wav2Vec2Config(
+        **small, conv_dim=(16,) * 7, num_conv_pos_embedding_groups=4, num_labels=5
+    )
+    seen = transformers.VideoMAEConfig(**small, image_size=32, patch_size=8, num_frames=8, num_labels=5)
+    wave = seeded(lambda: transformers.Wav2Vec2ForSequenceClassification(heard))
+    masked = seeded(lambda: transformers.VideoMAEForVideoClassification(seen))
+    video = pytest.importorskip("torchvision").models.video
+    shifted = seeded(lambda: video.swin3d_t())
+    found = [
+        fv.load_model(wave, mean=(0.5,), std=(0.5,), input_size=4000, signal=True),
+        fv.load_model(masked, **COLOURS, input_size=32),
+        fv.load_model(shifted, **COLOURS, input_size=64, frames=8),
+    ]
+    assert [model.form.axes for model in found] == ["(B, T)", "(B, T, C, H, W)", "(B, C, T, H, W)"]
+    assert [model.frames for model in found] == [None, 8, 8]
+    assert [model.layer(model.output_layer).units for model in found] == [5, 5, 400]
+    assert found[2].layer("features.0").kind == "video_last"

@@ -120,6 +120,8 @@ def measure(
     for found, grown, into in ((first, second.layers, layers), (observed.earlier, second.earlier, others)):
         for name, observation in found.items():
             kind, axis = _kind(name, observation, grown.get(name), axes.get(name, axes.get("")))
+            if not axis and _is_plain_video(run, observation, grown.get(name)):
+                kind, axis = "video", 1
             stride = None
             if kind in ("map", "map_last") and (larger_one := grown.get(name)) is not None:
                 stride = _stride(observation.shape, larger_one.shape, step)
@@ -408,8 +410,8 @@ def _kind(
         return _name_of(dims, observation.hint % dims), observation.hint % dims
     if dims == 5 and moved == [2, 3]:  # the frames stay as many as they are
         return _name_of(dims, 4), 4
-    if dims == 4 and shape[2] == shape[3] == 1:
-        return "map", 1
+    if dims in (4, 5) and set(shape[2:]) == {1}:
+        return _name_of(dims, 1), 1
     if dims == 4 and larger is None and shape[2] == shape[3] != shape[1]:
         return "map", 1
     if dims == 4 and larger is None and shape[1] == shape[2] != shape[3]:
@@ -418,6 +420,15 @@ def _kind(
         f"unclear: shape {(1, *shape[1:])} does not tell which axis holds the units; say so with --unit-axis",
         0,
     )
+
+
+def _is_plain_video(run: Any, observation: Observation, larger: Observation | None) -> bool:
+    """Whether a layer gives videos as its network takes them, ``(B, C, T, H, W)``: only H and W grow."""
+    form = getattr(run, "form", None)
+    if larger is None or len(observation.shape) != 5 or form is None or form.axes != "(B, C, T, H, W)":
+        return False
+    small, large = observation.shape, larger.shape
+    return small[0] == 2 and small[:3] == large[:3] and small[3] < large[3] and small[4] < large[4]
 
 
 def _name_of(dims: int, axis: int) -> str:
