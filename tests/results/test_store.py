@@ -206,14 +206,10 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_compute(model, tmp
 
 
 def test_a_folder_that_cannot_be_made_leaves_none_behind(tmp_path, monkeypatch):
-    write = Path.write_bytes
+    def fail(**_):
+        raise PermissionError(13, "Permission denied")
 
-    def fail(self, data):
-        if self.name.startswith("."):
-            raise PermissionError(13, "Permission denied")
-        return write(self, data)
-
-    monkeypatch.setattr(Path, "write_bytes", fail)
+    monkeypatch.setattr("tempfile.TemporaryFile", fail)
     with pytest.raises(fv.OutputError, match="Permission denied"):
         check_writable(tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []
