@@ -326,7 +326,7 @@ def test_a_layer_with_fewer_units_than_a_set_is_a_set_of_all(model):
         ({"patience": 4}, "no patience"),
         ({"start": torch.rand(3, 17, 24)}, "no start image"),
     ],
-    ids=str,
+    ids=["a position", "a direction", "lanes", "best_of", "patience", "start"],
 )
 def test_what_cannot_be_pooled_is_refused_in_one_line(model, asked, why):
     options = {"targets": "norm:1", **POOLED, **asked}
