@@ -232,3 +232,10 @@ def test_without_their_package_the_embedded_weights_say_what_to_install(monkeypa
 def test_t42_the_embedded_network_loads_without_a_network(hub):
     model = fv.load_model()
     assert (model.name, model.missing, hub[1]) == ("efficientnet_lite0", frozenset(), [])
+
+
+@pytest.mark.parametrize("side", [10**9, 10**8])
+def test_a_canvas_that_no_memory_holds_is_told_in_one_line(side):
+    model = fv.load_model(nn.Sequential(nn.Conv2d(3, 4, 3)), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=side)
+    with pytest.raises(fv.CanvasError, match=f"no room in memory at images of {side}x{side}"):
+        fv.render(model, "0:1", steps=1)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from featvis.devices import is_out_of_memory
 from featvis.errors import CanvasError, ModelError, UserError
 from featvis.models.layers.measure import next_canvas
 from featvis.models.layers.returned import is_folded
@@ -59,6 +60,8 @@ def explain(run: PlainRun, size: Size, name: str, input_size: Size, error: Excep
     ``error`` is what it raised; None if it ran, but took parts of images for images of their own.
     """
     canvas = f"{size[0]}x{size[1]}"
+    if error is not None and (is_out_of_memory(error) or "size calculation overflowed" in str(error)):
+        return CanvasError(f"{name} has no room in memory at images of {canvas}: {reason_of(error)}")
     if size != input_size and runs_at(run, input_size):
         side = next_canvas(
             lambda side: runs_at(run, (1 if run.signal else side, side)), size[1] if run.signal else min(size)
