@@ -23,7 +23,14 @@ def build():
 NETWORK = "file:net.py:build"
 WEIGHTS = "other.safetensors"
 TOLD = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25), "unit_axis": 1, "device": "cpu"}
+TOLD |= {
+    "input_size": (24, 32),
+    "labels": ("ant", "bee", "cat", "dog", "elk"),
+    "channel_order": "bgr",
+    "range": 1,
+}
 TYPED = ["--weights", WEIGHTS, "--mean", "0.4,0.5,0.6", "--std", "0.2,0.3,0.25", "--device", "cpu"]
+TYPED += ["--input-size", "24x32", "--labels", "labels.txt", "--channel-order", "bgr", "--range", "1"]
 SIZE = ["--size", "24x32"]
 SHORT = [*SIZE, "--steps", "2"]
 COMMANDS = {
@@ -42,9 +49,12 @@ COMMANDS = {
     "weights": ["conv1", "--out", "OUT.png"],
     "layers": SIZE,
     "bench": ["--layer", "norm", *SIZE, "--lanes", "2", "--rounds", "1", "--json", "OUT.json"],
-    "evaluate": ["rendered", "--judge", NETWORK, "--examples", "photos"],
+    "evaluate": ["rendered", "--judge", NETWORK, "--judge-weights", WEIGHTS, "--examples", "photos"],
     "reproduce": ["rendered/norm/0001.png", "--out", "OUT.png"],
-    "compare": ["fast", "channel", "--targets", "norm:0:2", *SIZE, "--steps", "1", "--judge", NETWORK],
+    "compare": [
+        *("fast", "channel", "--targets", "norm:0:2", *SIZE, "--steps", "1"),
+        *("--judge", NETWORK, "--judge-weights", WEIGHTS),
+    ],
 }
 
 
@@ -53,6 +63,7 @@ def place(tmp_path_factory):
     """A network, weights of other values than its own, a photograph, and what was rendered with them."""
     folder = tmp_path_factory.mktemp("options")
     (folder / "net.py").write_text(SOURCE)
+    (folder / "labels.txt").write_text("\n".join(TOLD["labels"]))
     save_file(seeded(Small, seed=8).state_dict(), folder / WEIGHTS)
     levels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     (folder / "photos").mkdir()
@@ -90,12 +101,11 @@ def test_every_command_runs_the_network_that_was_named(command, tmp_path, monkey
 
     monkeypatch.setattr("featvis.models.load.load_model", heard)
     told = dict(TOLD)
-    if command == "weights":  # they stand along the first axis in any layout
-        del told["unit_axis"]
-    run(command, tmp_path / "out", *TYPED, *(["--unit-axis", "1"] if "unit_axis" in told else []))
+    run(command, tmp_path / "out", *TYPED, "--unit-axis", "1")
     told["weights"] = WEIGHTS
     (handle,) = (one for one, given in loaded if told.items() <= given.items())
-    assert (handle.name, handle.mean, handle.std) == (NETWORK, TOLD["mean"], TOLD["std"])
+    assert (handle.name, handle.mean, handle.std) == (NETWORK, TOLD["mean"][::-1], TOLD["std"][::-1])
+    assert (handle.input_size, handle.labels) == (TOLD["input_size"], TOLD["labels"])
     found = handle.module.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in seeded(Small, seed=8).state_dict().items())
     if command == "reproduce":
