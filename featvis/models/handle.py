@@ -33,6 +33,8 @@ from featvis.models.layers.window import Window, find_window
 from featvis.models.plain import PlainRun, is_compiled, original_of
 
 Size = tuple[int, int]
+_KINKS = 0.5
+"""Rounding that moves a value across a ReLU6's corner changes a gradient by up to a sixth of its length."""
 
 
 class ModelHandle:
@@ -228,7 +230,7 @@ class ModelHandle:
             self._plainly.add(asked)
             with self.tap(layers, size=size) as activations, kept_chance(self.device):
                 _, plain = lacks_gradient(activations, self.channels, size, self.device)
-            if plain is None or float((slope - plain).norm()) <= 1e-2 * float(plain.norm()):
+            if plain is None or float((slope - plain).norm()) <= _KINKS * float(plain.norm()):
                 self._plainly.discard(asked)
         self._reached.add((*asked, lanes > 1))
 
