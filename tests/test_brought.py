@@ -730,7 +730,6 @@ class Film(nn.Module):
         (ChannelsLast, ["images (B, H, W, C)", "net(images.permute(0, 2, 3, 1))"]),
         (Sound, ["signals (B, C, T)", "signal=True"]),
         (Waves, ["signals (B, T)", "signal=True"]),
-        (Film, ["videos or volumes (B, C, T, H, W)", "forward="]),
     ],
 )
 def test_a_network_that_takes_its_images_otherwise_is_told_how(make, words):
@@ -739,6 +738,13 @@ def test_a_network_that_takes_its_images_otherwise_is_told_how(make, words):
     for word in words:
         assert word in line(error), (word, line(error))
     assert "forward=" not in error.value.typed
+
+
+def test_a_network_of_videos_is_found_to_be_one():
+    model = of(Film, (20, 24))
+    assert model.frames == 16
+    assert model.layer("conv").units == 4
+    assert any("takes videos or volumes" in note for note in model.notes)
 
 
 def test_the_wrong_number_of_channels_is_said():

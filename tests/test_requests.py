@@ -80,7 +80,7 @@ def test_transforms_by_name(model, given, recipe):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["wrap"], "did you mean 'warp'?"),
+        (["wrap"], "did you mean 'warp'"),
         ([fv.Warp], "fv.Warp(…), not fv.Warp"),
         ("warp", "transforms are a list"),
         ([brightest], "@fv.transform"),

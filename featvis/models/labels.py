@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from featvis.errors import ModelError
+from featvis.errors import ModelError, OutputError
+from featvis.read import TOML_BYTES, parse_json, read_file
 
 Labels = Sequence[str] | Mapping[Any, Any] | str | Path
 
@@ -29,15 +29,15 @@ def read_labels(labels: Labels) -> tuple[str, ...]:
 
 def _of_file(path: Path) -> tuple[str, ...]:
     try:
-        text = path.read_text("utf-8-sig")
-    except FileNotFoundError:
-        raise ModelError(f"no file of labels {str(path)!r}") from None
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_file(path, 16 * TOML_BYTES, "file of labels").decode("utf-8-sig")
+    except OutputError as error:
+        raise ModelError(str(error)) from None
+    except UnicodeDecodeError as error:
         raise ModelError(f"{path} is no text file with labels: {error}") from None
     if text.lstrip()[:1] in ("{", "["):
         try:
-            told = json.loads(text)
-        except (ValueError, RecursionError):
+            told = parse_json(text, str(path))
+        except ValueError:
             try:
                 told = ast.literal_eval(text.strip())  # as Python writes a dict; literals run nothing
             except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 from collections import Counter, defaultdict
@@ -15,9 +14,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from featvis.errors import WeightsError
+from featvis.errors import OutputError, WeightsError
 from featvis.models.checkpoint import contents_of, read_pickled, short
 from featvis.models.sources.register import split_weights
+from featvis.read import read_json
 
 Parts = tuple[str, ...]
 
@@ -497,9 +497,9 @@ def _kind_beside(path: Path) -> str | None:
 def _read_parts(path: Path) -> WeightsFile:
     """Read a checkpoint in several files, by its index: where each tensor lies, in files beside it."""
     try:
-        places = json.loads(path.read_text("utf-8"))["weight_map"]
+        places = read_json(path)["weight_map"]
         files = sorted({str(place) for place in places.values()})
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, OutputError) as error:
         raise WeightsError(f"{path} is no index of a checkpoint in parts: {short(error)}") from None
     tensors: dict[str, Tensor] = {}
     for name in files:

@@ -17,6 +17,9 @@ from featvis.plan.wanted import Job, Wanted, make_jobs
 from featvis.run.job import run_job
 
 TIMED = 2
+LARGE = 512 * 512
+"""Pixels of a canvas, and of all that a step shows the network: what is larger is not climbed to be timed."""
+SMALL = 256 * 256
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
     for job in make_jobs(wanted):
         kinds.setdefault(job.kind, []).append(job)
     costs = []
+    most = 0.0
     for jobs in kinds.values():
         # A run that stops when its score has settled holds all its pictures in one job; it is counted as if
         # none stopped early.
@@ -51,12 +55,16 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
         steps = first.recipe.steps
         redirected = min(first.recipe.redirect_steps, steps)
         seconds = overhead = 0.0
+        timed, times = _smaller(first)
+        before = peak_memory(model.device)
         if redirected:
-            step_seconds, overhead = _time_steps(first, model, weights, redirect_steps=3)
-            seconds += redirected * step_seconds
+            step_seconds, overhead = _time_steps(timed, model, weights, redirect_steps=3)
+            seconds += redirected * step_seconds * times
         if redirected < steps:
-            step_seconds, overhead = _time_steps(first, model, weights, redirect_steps=0)
-            seconds += (steps - redirected) * step_seconds
+            step_seconds, overhead = _time_steps(timed, model, weights, redirect_steps=0)
+            seconds += (steps - redirected) * step_seconds * times
+        overhead *= times
+        most = max(most, before + (peak_memory(model.device) - before) * times)
         costs.append(
             Cost(
                 layer=", ".join(first.wanted[0].objective.layers),
@@ -68,7 +76,25 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
                 seconds=count * (seconds + overhead),
             )
         )
-    return costs, peak_memory(model.device)
+    return costs, int(most)
+
+
+def _smaller(job: Job) -> tuple[Job, float]:
+    """Return a job that stands for one on a large canvas, and how many times its pixels that one has.
+
+    What a step costs grows with its pixels, so that a canvas of 2,048 pixels need not be climbed to be told.
+    """
+    recipe = job.recipe
+    height, width = recipe.size
+    pixels = height * width * recipe.lanes * recipe.copies
+    fixed = recipe.input_size is not None or any(
+        item.start is not None or item.objective.place() is not None for item in job.wanted
+    )
+    if fixed or height * width <= LARGE or pixels <= LARGE:
+        return job, 1.0
+    share = math.sqrt(max(LARGE / (recipe.lanes * recipe.copies), SMALL) / (height * width))
+    size = (max(32, round(height * share / 32) * 32), max(32, round(width * share / 32) * 32))
+    return job.but(size=size, stages=()), height * width / (size[0] * size[1])
 
 
 def _time_steps(job: Job, model: ModelHandle, weights: str, *, redirect_steps: int) -> tuple[float, float]:

@@ -26,6 +26,10 @@ PROVED = {
         "images/test_shared.py",
         "test_a11_a_picture_is_its_own_image_and_its_mixture_of_what_is_shared",
     ),
+    "images/video": (
+        "images/test_video.py",
+        "test_frames_stand_one_after_another_and_each_is_an_image_of_the_inner_space",
+    ),
     "transforms/blur": ("transforms/test_blur_flip_crop.py", "test_blur_is_scipys_inside"),
     "transforms/color_jitter": (
         "transforms/test_colors.py",

@@ -68,7 +68,7 @@ def test_its_description_names_it_and_differs_from_the_others(name):
     assert name in made(name).describe()
 
 
-OTHERS = {"layer": "conv1", "relative": True, "every": 2, "width": 3}
+OTHERS = {"layer": "conv1", "relative": True, "every": 2, "width": 3, "pooled": 3}
 """Other values of options than their defaults, where a number cannot just be another one."""
 
 

@@ -35,6 +35,7 @@ COMMANDS = {
                 "efficientnet_lite1", "--out", "{out}/c"],
     "bench": ["bench", "--layer", "blocks.0.0", "--size", "32", "--lanes", "1", "--steps", "2", "--rounds", "1"],
     "evaluate": ["evaluate", "{seeds}/out", "--judge", "efficientnet_lite1"],
+    "quiz": ["quiz", "{seeds}/out", "--tasks", "rating", "--out", "{out}/q"],
     "reproduce": ["reproduce", "{seeds}/out/blocks.0.0/0000.png"],
     "gallery build": ["gallery", "build", "{seeds}/gallery.toml", "--out", "{out}"],
     "gallery status": ["gallery", "status", "{seeds}/built"],

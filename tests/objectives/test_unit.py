@@ -62,7 +62,7 @@ def test_a_position_outside_the_map_says_the_valid_range(position):
         fv.neuron("map", 1, position).bind(layouts().at((17, 10)))
 
 
-@pytest.mark.parametrize("layer", ["tokens", "signal", "vector"])
+@pytest.mark.parametrize("layer", ["signal", "vector"])
 def test_a_position_in_a_layer_without_a_map_is_refused(layer):
     with pytest.raises(fv.TargetError, match="no map"):
         fv.neuron(layer, 1, (0, 0)).bind(layouts().at((17, 10)))

@@ -14,7 +14,8 @@ from featvis.cli import main
 from featvis.results.manifest import read_sound_manifest
 from tests.networks import handle, seeded
 
-OPTIONS = {"size": 16, "steps": 4, "lanes": 2, "transforms": []}
+OPTIONS = {"size": 16, "steps": 32, "lanes": 2, "transforms": [], "learning_rate": 1.0}
+TYPED = ["--size", "16", "--steps", "32", "--set", "learning_rate=1.0", "--set", "transforms=[]"]
 NETWORK = """
 from tests.run.test_failed import Odd, seeded
 def build():
@@ -23,20 +24,29 @@ def build():
 
 
 class Odd(nn.Module):
-    """A convolution whose unit 1 is not a number and whose unit 2 is infinite."""
+    """A convolution whose unit 1 is no number and whose unit 2 is infinite where they are strong.
+
+    That no random image shows: a layer that gives what is not finite for such is refused beforehand.
+    """
 
     def __init__(self):
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3)
-        self.odd = OddUnits()
+        self.odd = OddUnits(self.conv.weight.detach().abs().sum((1, 2, 3)) * 0.55)
 
     def forward(self, images):
         return self.odd(self.conv(images))
 
 
 class OddUnits(nn.Module):
+    def __init__(self, most):
+        super().__init__()
+        self.register_buffer("most", most[:, None, None])
+
     def forward(self, maps):
-        nan, infinite = torch.log(-maps[:, 1:2].square() - 1), maps[:, 2:3] * 0 + math.inf
+        left = (self.most - maps)[:, 1:3]
+        nan = maps[:, 1:2] + 0 * torch.log(left[:, :1])
+        infinite = maps[:, 2:3] + torch.where(left[:, 1:] < 0, math.inf, 0.0)
         return torch.cat([maps[:, :1], nan, infinite, maps[:, 3:]], 1)
 
 
@@ -110,7 +120,7 @@ def test_a_saved_one_says_so_when_it_is_read(model, tmp_path):
 def test_the_command_line_says_it_by_its_exit_code(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(NETWORK)
-    typed = ["render", "--model", "file:net.py:build", "--size", "16", "--steps", "2", "--lanes", "1"]
+    typed = ["render", "--model", "file:net.py:build", *TYPED, "--lanes", "1"]
     assert main([*typed, "odd:0,3", "--out", "good"]) == 0
     capsys.readouterr()
     assert main([*typed, "odd:0:4", "--out", "odd"]) == 1
@@ -132,6 +142,6 @@ def test_a_photograph_is_not_replaced_by_a_failure(tmp_path, monkeypatch, capsys
     (tmp_path / "net.py").write_text(NETWORK)
     Image.new("RGB", (16, 16), "red").save("photo.png")
     typed = ["dream", "photo.png", "--model", "file:net.py:build", "--layer", "odd", "--octaves", "1"]
-    assert main([*typed, "--steps", "2", "--out", "out"]) == 2
-    assert "gives no picture: its score is" in capsys.readouterr().err
+    assert main([*typed, *TYPED[2:], "--out", "out"]) == 2
+    assert "gives no picture: its score" in capsys.readouterr().err
     assert not list((tmp_path).glob("out/*.png"))

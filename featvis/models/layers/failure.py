@@ -144,17 +144,12 @@ def _other_form(run: PlainRun, size: Size, name: str, reason: str, error: Except
     channels, long = run.channels, max(size)
     images = torch.zeros(2, channels, *size)
     last = "net(images.permute(0, 2, 3, 1))"
-    frames = "net(images[:, :, None].repeat(1, 1, T, 1, 1))"
-    signal = "load_model(…, signal=True, input_size=T{})"
+    signal = "load_model(…, signal=True, input_size=T)"
     forms: list[tuple[str, Tensor, str]] = [
         ("images (B, H, W, C)", images.permute(0, 2, 3, 1), _WRAP.format(last)),
-        ("signals (B, C, T)", torch.zeros(2, channels, long), signal.format("")),
-        (
-            "signals (B, T)",
-            torch.zeros(2, long),
-            signal.format(", forward=lambda net, signals: net(signals[:, 0])"),
-        ),
-        ("videos or volumes (B, C, T, H, W)", torch.zeros(2, channels, 8, *size), _WRAP.format(frames)),
+        ("signals (B, C, T)", torch.zeros(2, channels, long), signal),
+        ("signals (B, T)", torch.zeros(2, long), signal),
+        ("videos or volumes (B, C, T, H, W)", torch.zeros(2, channels, 8, *size), "load_model(…, frames=T)"),
     ]
     for what, shown, call in forms:
         if _runs(run, shown):
