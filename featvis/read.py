@@ -9,7 +9,7 @@ import json
 import re
 import stat
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,8 +129,13 @@ def read_json(path: Path) -> Any:
     return parse_json(read_file(path, JSON_MEMORY, "JSON file"), str(path))
 
 
-def parse_json(content: bytes | str, name: str = "JSON") -> Any:
+def parse_json(content: bytes | str, name: str = "JSON", constant: Callable[[str], Any] | None = None) -> Any:
     """Return what a text in JSON says.
+
+    Args:
+        content: the text.
+        name: what errors call it.
+        constant: what to make of NaN and infinities; by default they are numbers.
 
     Raises:
         OutputError: it would take more than :data:`JSON_MEMORY`.
@@ -148,7 +153,7 @@ def parse_json(content: bytes | str, name: str = "JSON") -> Any:
     if taken > JSON_MEMORY:
         raise OutputError(f"{name} is too large: it would take {taken / 2**30:.1f} GiB of memory")
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=constant)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 

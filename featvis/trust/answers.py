@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from featvis.errors import OutputError, UserError
 from featvis.pages.entries import read_number
 from featvis.pages.quiz import SCALES
+from featvis.read import parse_json
 from featvis.spec.target import synonyms
 from featvis.trust.intervals import of_mean, wilson
 from featvis.trust.names import fold, is_name_of
@@ -368,7 +368,7 @@ def _load(path: Path, kind: str) -> Told:
         if size > _LARGEST[kind]:
             _refuse(path, f"{size:,} bytes are too many for {what}")
         # Pasted into an editor and saved, a file may begin with a byte order mark.
-        loaded = json.loads(path.read_text("utf-8-sig"), parse_constant=_no_number)
+        loaded = parse_json(path.read_text("utf-8-sig"), str(path), _no_number)
     except FileNotFoundError:
         raise OutputError(f"no file {str(path)!r}; it should be {what}") from None
     except RecursionError:
@@ -487,7 +487,7 @@ def _read_accepted(accept: str | Path | dict[str, Any] | None) -> dict[str, dict
     where = "accept" if accept is None or isinstance(accept, dict) else str(accept)
     if isinstance(accept, str | Path):
         try:
-            loaded = json.loads(Path(accept).read_text("utf-8-sig"))
+            loaded = parse_json(Path(accept).read_text("utf-8-sig"), where)
         except FileNotFoundError:
             raise OutputError(f"no file {where!r} of names to accept") from None
         except (OSError, ValueError, RecursionError) as error:

@@ -30,6 +30,7 @@ from featvis.pages.quiz import Shown, make_quiz_page
 from featvis.pages.thumbnails import read_picture_size
 from featvis.photographs.photos import list_files, quiet_decoders, read_photo
 from featvis.photographs.record import RECORD
+from featvis.read import parse_json
 from featvis.results.manifest import MANIFEST, VIEW, read_manifest
 from featvis.spec.target import synonyms
 from featvis.version import __version__
@@ -224,7 +225,7 @@ def _is_inside(folder: Path, file: str) -> bool:
 def _read_labels(folder: Path) -> dict[str, str]:
     path = folder / LABELS
     try:
-        loaded = json.loads(path.read_text("utf-8"))
+        loaded = parse_json(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
@@ -237,7 +238,7 @@ def _read_labels(folder: Path) -> dict[str, str]:
 def _read_crops(folder: Path) -> Iterator[tuple[tuple[str, int], list[_Crop]]]:
     """Read which photographs excite which units; what is damaged counts as not there."""
     try:
-        loaded = json.loads((folder / RECORD).read_text("utf-8"))
+        loaded = parse_json((folder / RECORD).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return
     for unit, table in read_table(read_table(loaded).get("units")).items():
@@ -557,7 +558,7 @@ def _check_place(place: Path, quiz: str) -> None:
     key, page = place / KEY, place / PAGE
     if key.exists():
         try:
-            loaded = json.loads(key.read_text("utf-8"))
+            loaded = parse_json(key.read_text("utf-8"))
             known = loaded["quiz"] if loaded["kind"] == KIND else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             known = None
