@@ -879,3 +879,16 @@ def test_small_and_ordinary_networks_are_what_they_were():
     assert model.output_layer == "fc"
     assert [layer.kind for layer in model.layers] == ["map"] * 6 + ["vector"] * 3
     assert not any(layer.fault or layer.mixes for layer in model.layers)
+
+
+def test_a_table_for_each_image_is_no_batch_of_parts():
+    """What networks for detection return: as many boxes for an image as they find."""
+
+    class Finds(Body):
+        def forward(self, images):
+            found = self.fc(self.map_of(images).mean((2, 3)))
+            return [{"boxes": torch.cat([one[None, :4]] * 3), "scores": one[:3]} for one in found]
+
+    model = of(Finds)
+    rises(model, "conv2:1")
+    assert "fc" in [layer.name for layer in model.layers]

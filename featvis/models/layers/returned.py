@@ -46,6 +46,9 @@ def answer_of(returned: Any, images: int) -> Tensor | None:
 
 def is_folded(returned: Any, images: int) -> bool:
     """Whether what a network returned has a first axis that is not the batch: it took parts for images."""
+    for_each = isinstance(returned, list | tuple) and len(returned) == images
+    if for_each and all(isinstance(one, Mapping) for one in returned):
+        return False  # a table for each image, as networks for detection give
     leaves = [leaf for leaf in tensors_of(returned) if leaf.is_floating_point() and leaf.dim() > 1]
     return bool(leaves) and all(leaf.shape[0] != images for leaf in leaves)
 
