@@ -20,7 +20,7 @@ demo: $(READY)  ## install, then render three layers and twelve classes of the e
 	$(BIN)/featvis render "classifier:$(PORTRAITS)" --out gallery/demo
 	@echo "look at gallery/demo: one folder for each layer, each with its grid.png"
 
-test: $(READY_DEV)  ## the fast tests (under 4 minutes on 2 cores)
+test: $(READY_DEV)  ## the fast tests (7 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS)
 
 test-all: $(READY_DEV)  ## the slow tests too

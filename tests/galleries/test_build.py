@@ -291,6 +291,7 @@ def test_the_repositorys_configs_fit_their_network(lite0, name):
         assert kinds >= {"Conv2dSame", "Conv2d", "BatchNormAct2d", "Sequential", "Linear"}
 
 
+@pytest.mark.slow
 def test_vgg16s_config_asks_for_64_units_of_five_layers(vgg16_weights):
     from tests.galleries.test_config import REPOSITORY
 

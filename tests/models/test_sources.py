@@ -91,6 +91,7 @@ def test_weights_of_ones_own_for_detection(tmp_path):
     assert model.missing == frozenset()
 
 
+@pytest.mark.slow
 def test_a_video_network_sees_the_frames_in_their_order():
     model = fv.load_model("torchvision:mc3_18", weights="none", device="cpu")
     from torchvision import models

@@ -87,6 +87,7 @@ def test_a_contact_sheet_shrinks_what_is_larger_and_keeps_the_rest(pictures):
         fv.grid(pictures, cell=0)
 
 
+@pytest.mark.slow
 def test_strips_begin_anew_with_each_layer(pictures):
     others = [replace(picture, layer="other") for picture in pictures[:2]]
     sheet = fv.grid([pictures[0], others[0], *pictures[1:], others[1]], by_layer=True, title="both")

@@ -122,6 +122,7 @@ def of_own_tensors(model):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "objectives", [of_photographs, of_style, of_several_networks, of_accentuations, of_own_tensors]
 )
