@@ -9,7 +9,6 @@ from featvis.cli.options import OutFileOrNothing, Start, Unbounded
 from featvis.cli.output import note, plain
 from featvis.models.sources.register import check_read_name
 from featvis.read import IMAGE_BYTES, read_file
-from featvis.spec.bounds import read_recipe
 
 
 def reproduce(
@@ -29,6 +28,7 @@ def reproduce(
     """
     from featvis.results.image_file import check_image_name
     from featvis.results.picture import load_image, load_picture
+    from featvis.spec.bounds import read_recipe
 
     if out is not None:
         check_image_name(out)
