@@ -144,7 +144,8 @@ class Replaying:
         apart = [value.detach() - old for value, old in zip(self._parameters, start, strict=True)]
         wrong = self._wrong(computed, scores, moved, apart)
         if wrong is None:
-            if self._kind is not None:
+            # Of a step that is not finite nothing was compared.
+            if self._kind is not None and bool(torch.isfinite(computed).all()):
                 _checked.add(self._kind)
             return scores
         with torch.no_grad():

@@ -272,6 +272,14 @@ def test_a_sound_replay_is_checked_once_for_jobs_of_its_kind(monkeypatch):
     assert len(taken) == 1
 
 
+def test_a_step_that_is_not_finite_proves_nothing_of_its_kind(monkeypatch):
+    broken = fv.objective(layers=["norm"])(lambda maps: maps["norm"].mean((1, 2, 3)) * torch.nan)
+    with standing_in(monkeypatch):
+        fv.render(small(), broken, size=(17, 24), steps=8, lanes=2, redirect_steps=0)
+        assert StandIn.recorded == 1
+        assert not replay._checked
+
+
 def test_the_rate_and_the_step_count_of_a_replayed_step_are_tensors():
     from featvis.engine.optimizers import make_optimizer
 
