@@ -185,6 +185,13 @@ def _render(prepared: Prepared, folder: Path) -> int:
     print(f"{count_of(len(pictures) - len(dead) - len(failed), 'picture')} in {folder} ({took})")
     if dead:
         print(f"{count_of(len(dead), 'dead unit')}, no picture: {first_of(dead)}")
+    if fallen := [picture.target for picture in pictures if picture.has_fallen]:
+        them = "scores" if len(fallen) == 1 else "score"
+        why = "an untrained network may answer so, and one that norms each picture by itself"
+        print(
+            f"{count_of(len(fallen), 'picture')} {them} no higher than at the start: "
+            f"{first_of(fallen)}; {why}"
+        )
     for path in dict.fromkeys(store.grid_path(picture.layer) for picture in pictures):
         print(path)
     if (morph := prepared.extras.morph) is not None:

@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from featvis.errors import CanvasError
+from featvis.errors import CanvasError, RecipeError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.images.color import ColoredImage
-from featvis.images.spectrum import falling_amplitudes
+from featvis.images.spectrum import falling_amplitudes, frequencies
 from featvis.spec.options import AtLeastOne, NonNegative, Positive, Size, Statistics
 from featvis.spec.register import part
 
 REFERENCE_SIZE = 224
 """The canvas at which an exponent's gain equals the published formula's, whatever the exponent."""
+COARSE = 2.0
+"""Waves so many to the canvas, or fewer, are as strong in colour as in luminance."""
 
 
 @part("fourier")
@@ -28,9 +30,13 @@ class FourierImage(ColoredImage):
     sigmoid(C · ¼ · irfft2(s(k) · z)), s(k) = 1 / max(|k|, 1/N)^p, N the longer side, orthonormal. For p ≠ 1
     the gain is multiplied by (224 / N)^(p - 1), so that a learning rate means the same at every canvas.
 
-    Options: ``exponent`` p, larger for smoother pictures; ``deviation`` of the start's spectrum;
-    ``decorrelate`` colours, as a file of ``statistics`` says if one is named
-    (:func:`featvis.image_statistics`).
+    With a ``color_exponent`` q the decorrelated channels but the first, luminance, fall by q: their gain is
+    multiplied by (max(|k|, 2/N) · N/2)^(p - q). Speckles of colour are the finest detail that ascent finds,
+    and photographs have the least of it.
+
+    Options: ``exponent`` p, larger for smoother pictures; ``color_exponent`` q, p where it is left out;
+    ``deviation`` of the start's spectrum; ``decorrelate`` colours, as a file of ``statistics`` says if one
+    is named (:func:`featvis.image_statistics`).
     Parameters: ``spectrum``, ``(B, C, H, W // 2 + 1, 2)``, real and imaginary parts.
 
     >>> import featvis as fv
@@ -48,6 +54,13 @@ class FourierImage(ColoredImage):
     deviation: Positive = 0.01
     decorrelate: bool = True
     statistics: Statistics | None = None
+    color_exponent: NonNegative | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = self.decorrelate and (self.channels == 3 or self.statistics is not None)
+        if self.color_exponent is not None and not known:
+            raise RecipeError("color_exponent is of decorrelated channels, luminance first; leave it out")
 
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
         height, width = self.canvas
@@ -56,7 +69,7 @@ class FourierImage(ColoredImage):
 
     def fit(self, image: Tensor) -> Parameters:  # noqa: D102
         raw = self.fit_raw(image)
-        gain = _gain(*self.canvas, self.exponent, raw.device, torch.float64)
+        gain = self._gain(raw.device, torch.float64)
         spectrum = torch.view_as_real(torch.fft.rfft2(raw, norm="ortho") / gain[..., 0])
         return {"spectrum": spectrum.float().contiguous()}
 
@@ -69,10 +82,10 @@ class FourierImage(ColoredImage):
         (height, width), (tall, wide) = self.canvas, larger.canvas
         if tall < height or wide < width:
             raise CanvasError(f"a canvas grows, {height}x{width} to {tall}x{wide} does not")
-        exponent = larger.exponent if isinstance(larger, FourierImage) else self.exponent
         per_pixel = math.sqrt(tall * wide / (height * width))  # orthonormal waves are lower on more pixels
-        gain = _gain(height, width, self.exponent, spectrum.device, spectrum.dtype)
-        larger_gain = _gain(tall, wide, exponent, spectrum.device, spectrum.dtype)
+        gain = self._gain(spectrum.device, spectrum.dtype)
+        like = larger if isinstance(larger, FourierImage) else self
+        larger_gain = like._gain(spectrum.device, spectrum.dtype, (tall, wide))
         waves = spectrum * gain * per_pixel
         grown = spectrum.new_zeros((*spectrum.shape[:2], tall, wide // 2 + 1, 2))
         up, columns = (height + 1) // 2, waves.shape[3]
@@ -91,9 +104,18 @@ class FourierImage(ColoredImage):
 
     def decode_raw(self, parameters: Parameters) -> Tensor:  # noqa: D102
         spectrum = parameters["spectrum"]
-        gain = _gain(*self.canvas, self.exponent, spectrum.device, spectrum.dtype)
+        gain = self._gain(spectrum.device, spectrum.dtype)
         raw: Tensor = _Inverse.apply(spectrum, gain, self.canvas)
         return raw
+
+    def _gain(
+        self, device: torch.device, dtype: torch.dtype, canvas: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Return the gain of each wave: of all channels alike, or ``(C, …)`` where colours have their own."""
+        height, width = canvas or self.canvas
+        if self.color_exponent is None:
+            return _gain(height, width, self.exponent, device, dtype)
+        return _color_gain(height, width, self.exponent, self.color_exponent, self.channels, device, dtype)
 
 
 @lru_cache(maxsize=16)
@@ -104,6 +126,25 @@ def _gain(height: int, width: int, exponent: float, device: torch.device, dtype:
         gain: Tensor = 0.25 * amplitudes * (REFERENCE_SIZE / longer) ** (exponent - 1)
         # Once for the real and once for the imaginary part: a product without stretched axes is vectorized.
         return gain[..., None].repeat(1, 1, 2).to(device=device, dtype=dtype)
+
+
+@lru_cache(maxsize=16)
+def _color_gain(
+    height: int,
+    width: int,
+    exponent: float,
+    color_exponent: float,
+    channels: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    gain = _gain(height, width, exponent, device, dtype)
+    with torch.inference_mode(False):
+        waves = (
+            frequencies(height, width).clamp(min=COARSE / max(height, width)) * max(height, width) / COARSE
+        )
+        color = gain * (waves ** (exponent - color_exponent)).to(gain)[..., None]
+        return torch.stack([gain] + [color] * (channels - 1))
 
 
 class _Inverse(torch.autograd.Function):
@@ -130,6 +171,6 @@ class _Inverse(torch.autograd.Function):
 
 def _counts(gain: Tensor, width: int) -> Tensor:
     """How often each column of a half spectrum stands in the whole one, ``(W // 2 + 1, 1)``."""
-    columns = torch.arange(gain.shape[1], device=gain.device)
+    columns = torch.arange(gain.shape[-2], device=gain.device)
     mirrored = (columns > 0) & (columns * 2 != width)
     return (1 + mirrored.to(gain.dtype))[:, None]

@@ -109,6 +109,11 @@ class Picture:
         return self.status not in ("dead", "failed")
 
     @property
+    def has_fallen(self) -> bool:
+        """Whether it scores no higher than the image that it began from."""
+        return self.is_one and self.score <= self.start_score
+
+    @property
     def reason(self) -> str:
         """Why it failed; empty if it did not."""
         if self.status != "failed":

@@ -62,7 +62,8 @@ class Store:
             kept = ("created", "recipes", "gallery", "steps")
             self.top |= {name: before[name] for name in kept if name in before}
             self.entries = {picture_name(entry): entry for entry in before.get("pictures", [])}
-        check_writable(folder)
+        self.made = check_writable(folder)
+        """The folders that were made for it."""
         self.adopt()
 
     def adopt(self) -> None:
@@ -204,8 +205,12 @@ def file_name(picture: Place) -> str:
     return f"{safe_name(picture.layer)}/{name}.png"
 
 
-def check_writable(folder: Path) -> None:
-    """Make the folder and write into it once; OutputError, and nothing left behind, if that fails."""
+def check_writable(folder: Path) -> list[Path]:
+    """Make the folder and write into it once; OutputError, and nothing left behind, if that fails.
+
+    Returns:
+        The folders that were made, the inner ones first.
+    """
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -214,6 +219,7 @@ def check_writable(folder: Path) -> None:
     except OSError as error:
         remove_empty(missing)
         raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
+    return missing
 
 
 def remove_empty(folders: Iterable[Path]) -> None:

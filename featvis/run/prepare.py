@@ -10,7 +10,7 @@ from typing import Any
 from featvis.models.handle import ModelHandle
 from featvis.plan.make import AnyTarget, Plan, make_plan
 from featvis.results.manifest import read_manifest
-from featvis.results.store import Store, check_same_network, check_writable
+from featvis.results.store import Store, check_same_network, check_writable, remove_empty
 from featvis.run.executors.register import DEFAULT, check_executor
 from featvis.run.extras import Extras
 from featvis.run.few import settle_lanes
@@ -93,7 +93,7 @@ def settle(
     if folder is not None and manifest is not None:
         check_same_network(folder, manifest, plan.weights)
     if folder is not None and auto and write:
-        check_writable(folder)  # before a measurement that takes seconds
+        remove_empty(check_writable(folder))  # before a measurement that takes seconds
     free = auto | {"lanes"} if few else auto
     plan = settle_threads(plan, folder, manifest, free=free)
     return settle_auto(settle_lanes(plan, manifest) if few else plan, auto, manifest)

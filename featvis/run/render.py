@@ -27,7 +27,7 @@ from featvis.plan.wanted import Wanted, make_jobs
 from featvis.results.picture import Picture, load_picture
 from featvis.results.saver import Saver
 from featvis.results.sheets import grid
-from featvis.results.store import Store
+from featvis.results.store import Store, remove_empty
 from featvis.run.candidates import compute
 from featvis.run.executors.register import DEFAULT
 from featvis.run.extras import Extras, write_png
@@ -208,6 +208,8 @@ def run_plan(
         if store is not None and store.entries:
             store.write_manifest()
             write_grids(store, [finished[key] for key in _order(plan) if key in finished])
+        elif store is not None:
+            remove_empty(store.made)  # what was refused at the first step leaves nothing behind
     for key in _order(plan):
         yield finished[key]
 

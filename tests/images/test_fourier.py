@@ -16,8 +16,8 @@ def amplitude(k, longer, exponent):
     return max(k, 1 / longer) ** -exponent
 
 
-def slow_decode(spectrum, height, width, exponent):
-    """Sum the waves one by one: Lucid's ¼ · irfft2(s · z), orthonormal."""
+def slow_decode(spectrum, height, width, exponent, color_exponent=None):
+    """Sum the waves one by one: Lucid's ¼ · irfft2(s · z), orthonormal; a colour's by its own exponent."""
     longer = max(height, width)
     rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
     raw = np.zeros((height, width))
@@ -27,6 +27,8 @@ def slow_decode(spectrum, height, width, exponent):
             across = u / width
             z = complex(*spectrum[v, u]) * amplitude(np.hypot(down, across), longer, exponent) / 4
             z *= (224 / longer) ** (exponent - 1)
+            if color_exponent is not None:
+                z *= max(1.0, np.hypot(down, across) * longer / 2) ** (exponent - color_exponent)
             # Every wave but those that are their own mirror images stands for its conjugate too.
             twice = 1 if u == 0 or (width % 2 == 0 and u == width // 2) else 2
             raw += twice * (z * np.exp(2j * np.pi * (rows * v / height + columns * u / width))).real
@@ -41,6 +43,44 @@ def test_decode_is_the_sum_of_its_waves(size, exponent, chance):
     raw = slow_decode(spectrum[0, 0].double().numpy(), *size, exponent)
     found = torch.logit(space.decode({"spectrum": spectrum / 8})[0, 0].double())
     np.testing.assert_allclose(found.numpy() * 8, raw, atol=2e-4 * np.abs(raw).max())
+
+
+@pytest.mark.parametrize("color", [0.8, 1.9])
+@pytest.mark.parametrize("size", [(5, 8), (9, 4)], ids=str)
+def test_colours_fall_by_their_own_exponent(size, color, chance):
+    space = fv.FourierImage(size=size, exponent=1.3, color_exponent=color)
+    spectrum = torch.randn((1, 3, size[0], size[1] // 2 + 1, 2), generator=chance)
+    found = space.decode_raw({"spectrum": spectrum})[0].double().numpy()
+    waves = spectrum[0].double().numpy()
+    for channel, own in enumerate([None, color, color]):
+        slow = slow_decode(waves[channel], *size, 1.3, own)
+        np.testing.assert_allclose(found[channel], slow, atol=2e-5 * np.abs(slow).max())
+
+
+def test_colours_of_the_same_exponent_are_the_plain_space():
+    spectrum = torch.randn((1, 3, 17, 13, 2), generator=torch.Generator().manual_seed(0))
+    plain, same = fv.FourierImage(size=(17, 24)), fv.FourierImage(size=(17, 24), color_exponent=1.3)
+    torch.testing.assert_close(*(space.decode({"spectrum": spectrum}) for space in (plain, same)))
+
+
+def test_colours_that_fall_by_themselves_are_fitted_carried_over_and_differentiated(chance):
+    space = fv.FourierImage(size=(12, 17), color_exponent=1.8)
+    larger = fv.FourierImage(size=(24, 34), color_exponent=1.8)
+    photo = torch.rand((3, 12, 17), generator=chance)
+    spectrum = space.fit(photo)["spectrum"][None]
+    torch.testing.assert_close(space.decode({"spectrum": spectrum})[0], photo, atol=2e-3, rtol=0)
+    grown = larger.decode_raw(space.grow({"spectrum": spectrum}, larger))
+    torch.testing.assert_close(
+        grown[:, :, ::2, ::2], space.decode_raw({"spectrum": spectrum}), atol=1e-3, rtol=1e-3
+    )
+    exact = torch.randn((1, 3, 12, 9, 2), generator=chance, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda values: space.decode_raw({"spectrum": values}), exact)
+
+
+@pytest.mark.parametrize("options", [{"channels": 1}, {"decorrelate": False}, {"channels": 4}])
+def test_channels_that_are_no_colours_have_no_exponent_of_their_own(options):
+    with pytest.raises(fv.RecipeError, match="luminance first"):
+        fv.FourierImage(color_exponent=1.8, **options)
 
 
 @pytest.mark.parametrize("size", [(224, 224), (17, 24), (33, 20), (1, 9)], ids=str)
