@@ -18,6 +18,11 @@ TEXTURE_STRIDE = 4
 """Units of a map whose positions are so many pixels apart or fewer see little more than a texture."""
 
 
+LIVELY = 1.0
+"""How far a class layer's values for noise and for grey lie apart, at least, where penalties weigh in full.
+
+In trained networks of ImageNet it is 1.3 to 2.5.
+"""
 DIVERSITY: dict[str, Any] = {"name": "diversity", "relative": True, "weight": 3.0}
 """What keeps the pictures of a diverse set apart, unless the recipe says it itself.
 
@@ -96,14 +101,26 @@ def _times(pixels: Any, share: float) -> Any:
 def fit_penalties(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recipe:
     """Leave out our penalties where no BatchNorm runs before the target, and ``rivals`` if it is no class.
 
-    The weights of the penalties belong together; they were found for classes of networks with BatchNorm.
+    The weights of the penalties belong together; they were found for classes of networks with BatchNorm,
+    whose values move by units. Where they hardly move (a regression to 0.1, a network that nobody trained),
+    the weights are less by the square of that, or the penalties alone would be climbed: a trained network's
+    score rises by many times its range, another's by one.
     """
     known = any(penalty["name"] == "batchnorm" for penalty in recipe.penalties)
     if known and not network.has_statistics(bound.layers):
         return recipe.but(penalties=[])
-    if not any(penalty["name"] == "rivals" for penalty in recipe.penalties) or _is_class(network, bound):
-        return recipe
-    return recipe.but(penalties=[penalty for penalty in recipe.penalties if penalty["name"] != "rivals"])
+    kept = recipe.to_json()["penalties"]
+    if not _is_class(network, bound):
+        kept = [penalty for penalty in kept if penalty["name"] != "rivals"]
+    found = network.find(bound.layer).range if isinstance(bound, Unit) else None
+    if known and found is not None and 0 < found < LIVELY:
+        share = float(f"{(found / LIVELY) ** 2:.2g}")
+        # rivals are values of the same layer: they shrink with them.
+        kept = [
+            one if one["name"] == "rivals" else {**one, "weight": float(f"{one['weight'] * share:.3g}")}
+            for one in kept
+        ]
+    return recipe if kept == recipe.to_json()["penalties"] else recipe.but(penalties=kept)
 
 
 def _is_class(network: NetworkAt, bound: Objective) -> bool:

@@ -59,6 +59,8 @@ class LayerInfo:
     """Why its units cannot be climbed, though their axis is clear; empty if they can."""
     mixes: bool = False
     """Whether what it gives for an image depends on the others of the batch."""
+    range: float | None = None
+    """How far its units' values lie apart for noise and for grey, root mean square; of layers of two axes."""
 
     @property
     def is_clear(self) -> bool:
@@ -143,6 +145,7 @@ def measure(
                 grid=grid,
                 fault=faults.get(name.partition("#")[0] if name not in first else name, ""),
                 mixes=name in mixing,
+                range=_range(observed.vectors.get(name)),
             )
     canonical = {id(inner): name for name, inner in module.named_modules()}
     for name, inner in module.named_modules(remove_duplicate=False):
@@ -251,6 +254,14 @@ def _summarize(
     if output.shape[0] == count:
         values = output[-1].double()
         given[name] = torch.stack([values.sum(), values.abs().sum(), values.square().sum().sqrt()])
+
+
+def _range(given: Tensor | None) -> float | None:
+    """Return how far what a layer gave for two images lies apart; None if that is no number."""
+    if given is None or len(given) != 2:
+        return None
+    apart = float((given[0].double() - given[1].double()).square().mean().sqrt())
+    return apart if math.isfinite(apart) else None
 
 
 def _answers(returned: Any, images: int) -> list[Tensor]:
