@@ -97,6 +97,29 @@ def test_a_network_that_is_random_is_refused_where_it_is(make, layer, names):
     assert "random" in line(error)
 
 
+class Seldom(Body):
+    """Another answer in one run of three, by whosever random numbers."""
+
+    def __init__(self, draw):
+        super().__init__()
+        self.draw = draw
+
+    def forward(self, images):
+        found = self.conv2(self.conv1(images))
+        return self.fc(found.mean((2, 3)) * (2.0 if self.draw() < 1 / 3 else 1.0))
+
+
+@pytest.mark.parametrize("draw", [lambda: float(torch.rand(())), random.random, np.random.rand])
+@pytest.mark.parametrize("seed", range(6))
+def test_chance_that_shows_seldom_is_found(draw, seed):
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+    model = fv.load_model(Seldom(draw).eval(), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=(24, 33))
+    with pytest.raises(fv.UserError, match="another answer each time"):
+        fv.render(model, "fc:1", **FEW)
+
+
 @pytest.mark.parametrize("make", [Undecided, Noisy, Skipping])
 def test_the_layers_before_chance_serve(make):
     model = of(make)

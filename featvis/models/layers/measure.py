@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from featvis.errors import ModelError
+from featvis.models.layers.chance import chance_now
 from featvis.models.layers.observe import Observation, Run, observe
 from featvis.models.layers.returned import Output, is_folded, output_of, tensors_of
 
+_OFTEN = 16
+"""How often a network that draws random numbers is run: few units may well drop the same of them twice."""
 KINDS = {
     "map": "(B, C, H, W)",
     "map_last": "(B, H, W, C)",
@@ -177,48 +180,41 @@ def _faults(
     beside = _answers(observed.returned, 2)
     finite = bool(beside) and all(bool(leaf.isfinite().all()) for leaf in beside)
     alone: list[Tensor] = []
-    refused = ""
+    refused, before = "", chance_now()
     try:
         with torch.no_grad():
             alone = _answers(run(images[1:]), 1)
     except Exception as error:
         refused = " ".join(str(error).split())[:200] or type(error).__name__
-    if finite and not refused and len(alone) == len(beside):
+    drew = chance_now() != before
+    if finite and not refused and not drew and len(alone) == len(beside):
         pairs = [(one[0], two[1]) for one, two in zip(alone, beside, strict=True)]
         if all(one.shape == two.shape and _alike(one, two) for one, two in pairs):
             return {}, frozenset()
-    return _faults_by_layer(module, run, images, refused)
+    return _faults_by_layer(module, run, images, refused, times=_OFTEN if drew else 2)
 
 
 def _faults_by_layer(
-    module: nn.Module, run: Any, images: Tensor, refused: str
+    module: nn.Module, run: Any, images: Tensor, refused: str, times: int
 ) -> tuple[dict[str, str], frozenset[str]]:
     shown: list[dict[str, Tensor]] = []
     order: dict[str, int] = {}
-    for batch in (images, images, *(() if refused else (images[1:],))):
-        given: dict[str, Tensor] = {}
-
-        def look(
-            name: str, output: Tensor, given: dict[str, Tensor] = given, count: int = len(batch)
-        ) -> None:
-            order[name] = len(order) if name not in order else order[name]
-            if output.shape[0] == count:
-                values = output[-1].double()
-                given[name] = torch.stack([values.sum(), values.abs().sum(), values.square().sum().sqrt()])
-
-        observe(module, run, batch, look)
-        shown.append(given)
-    if refused:  # what it gives before it refuses an image that is alone
+    for batch in (*[images] * times, images[1:]):
         shown.append({})
         try:
-            observe(module, run, images[1:], partial(_summarize, order, shown[2], 1))
+            observe(module, run, batch, partial(_summarize, order, shown[-1], len(batch)))
         except Exception:
-            assert refused
-    twice, again = shown[:2]
+            if not (refused and len(batch) == 1):  # what it gives before it refuses an image that is alone
+                raise
+    twice, *again, single = shown
     faults: dict[str, str] = {}
     mixing: set[str] = set()
     modules = dict(module.named_modules())
-    chance = next((name for name in order if name in twice and not _alike(twice[name], again.get(name))), "")
+
+    def differs(name: str) -> bool:
+        return not all(_alike(twice[name], other.get(name)) for other in again)
+
+    chance = next((name for name in order if name in twice and differs(name)), "")
     for name in order:
         values = twice.get(name)
         if values is None:
@@ -234,15 +230,15 @@ def _faults_by_layer(
             )
             why = f" ({name}.{source} holds some)" if source else ""
             faults[name] = f"gives numbers that are not finite{why}; choose a layer before it"
-        elif not _alike(values, again.get(name)):
+        elif differs(name):
             faults[name] = (
                 f"gives another answer each time for one image: something up to {chance!r} "
                 f"({type(modules[chance]).__name__}) is random in eval mode; choose a layer before it, or "
                 "switch it off"
             )
-        elif refused and name not in shown[2]:
+        elif refused and name not in single:
             faults[name] = f"needs more than one image at a time ({refused}); choose a layer before it"
-        elif not _alike(values, shown[2].get(name)):
+        elif not _alike(values, single.get(name)):
             mixing.add(name)
     return faults, frozenset(mixing)
 
