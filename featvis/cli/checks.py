@@ -17,6 +17,12 @@ def check_at_least(least: float, **options: float | None) -> None:
             raise RecipeError(f"--{name.replace('_', '-')} is at least {least}, got {value}")
 
 
+def check_views(views: int | None) -> None:
+    """Raise RecipeError unless --views was not given or is 1 or 8."""
+    if views not in (None, 1, 8):
+        raise RecipeError(f"--views is 1 or 8, got {views}")
+
+
 def check_folder(path: Path) -> None:
     """Raise OutputError if something else than a folder has this name."""
     if path.exists() and not path.is_dir():

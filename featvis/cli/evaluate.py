@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from featvis.cli.checks import check_at_least, check_folder
+from featvis.cli.checks import check_at_least, check_folder, check_views
 from featvis.cli.network import NetworkOfFolder, judges_of
-from featvis.cli.options import AsJson, Judges, JudgeWeights, Photographs, Unbounded
+from featvis.cli.options import AsJson, Judges, JudgeWeights, Photographs, Unbounded, Views
 from featvis.cli.output import count_of, note, write_json
 from featvis.errors import OutputError, UserError
 
@@ -22,6 +22,7 @@ def evaluate(
     judge_weights: JudgeWeights = None,
     examples: Photographs = None,
     batch: int = 8,
+    views: Views = None,
     answers: list[Path] | None = None,
     key: list[Path] | None = None,
     accept: Path | None = None,
@@ -61,6 +62,7 @@ def evaluate(
         raise OutputError(f"no folder {str(folder)!r}")
     if examples is not None and not examples.is_dir():
         raise UserError(f"no folder of photographs {str(examples)!r}")
+    check_views(views)
     panel = judges_of(judge, judge_weights, network.device)
     from featvis.models.sources.register import check_read_name
     from featvis.trust.panel import load_network_of
@@ -77,7 +79,14 @@ def evaluate(
     from featvis.trust.evaluation import evaluate as measure
 
     evaluation = measure(
-        folder, judges=judges, model=own, examples=examples, batch=batch, unbounded=unbounded, say=note
+        folder,
+        judges=judges,
+        model=own,
+        examples=examples,
+        batch=batch,
+        views=views,
+        unbounded=unbounded,
+        say=note,
     )
     if as_json:
         print(json.dumps(evaluation, indent=1))
@@ -96,18 +105,14 @@ def _print_summary(evaluation: dict[str, Any]) -> None:
             first = f"first {seen['top1']:.1%} ({low:.1%} to {high:.1%}), among five {seen['top5']:.1%}"
             mean = f"mean probability {seen['probability']:.3f}, margin {seen['margin']:.2f}"
             print(f"{name}: {seen['pictures']} classes, {first}, {mean}")
+            if known := opinion["photographs"]:
+                of = f"first {known['top1']:.1%}, mean probability {known['probability']:.2f}"
+                print(f"  {known['pictures']} photographs: {of}")
         if permuted := opinion.get("permuted_labels"):
             print(f"  asked for other pictures' classes: first {permuted['top1']:.1%}")
         if nature := opinion.get("naturalness"):
-            distances = f"D_mu {nature['shift']:.3f}, D_sigma {nature['spread']:.3f}"
-            print(f"  BatchNorm statistics in batches of {nature['batch']}: {distances}")
-    looks = [entry["look"] for entry in evaluation["pictures"] if "look" in entry]
-    for name, (low, high) in evaluation["photographs"]["ranges"].items():
-        values = [look[name] for look in looks if look[name] is not None]
-        if values:
-            mean, inside = sum(values) / len(values), sum(low <= value <= high for value in values)
-            within = f"{inside} of {len(looks)} inside photographs' {low:.3g} to {high:.3g}"
-            print(f"{name.replace('_', ' ')}: mean {mean:.3f}, {within}")
+            _print_norms(nature)
+    _print_set(evaluation)
     for control in evaluation["controls"]["random_weights"]:
         if control["cascade"]:
             trained, random = control["trained"], control["cascade"][-1]["z"]
@@ -118,6 +123,35 @@ def _print_summary(evaluation: dict[str, Any]) -> None:
         print(f"  {count:5d}  {verdict}")
     if evaluation["missing"]:
         print(f"{evaluation['missing']} pictures failed or are not in the folder: nothing is said of them")
+
+
+def _print_norms(nature: dict[str, Any]) -> None:
+    beside = nature["photographs"]
+
+    def told(measure: str, words: str) -> str:
+        known = beside.get(measure)
+        if known is None:
+            return f"{words} {nature[measure]:.3f}"
+        low, high = known["quartiles"]
+        return (
+            f"{words} {nature[measure]:.3f} (photographs' {known['mean']:.3f}, half {low:.3f} to {high:.3f})"
+        )
+
+    batches = f"{told('shift', 'D_mu')}, {told('spread', 'D_sigma')}"
+    print(f"  BatchNorm statistics in batches of {nature['batch']}: {batches}")
+    print(f"  of each picture alone: {told('alone', 'D_sigma')}")
+
+
+def _print_set(evaluation: dict[str, Any]) -> None:
+    if not evaluation["set"]:
+        return
+    shown, photographs = len(evaluation["pictures"]), evaluation["photographs"]
+    whose = "photographs" if photographs["folder"] is None else f"{photographs['images']} photographs"
+    print(f"the set of {shown} pictures beside {whose}:")
+    for name, one in evaluation["set"].items():
+        means = f"mean {one['mean']:.3f}, photographs' {one['photographs']:.3f}"
+        apart = f"{one['distance']:.3f} apart, as many photographs up to {one['usual']:.3f}"
+        print(f"  {name.replace('_', ' '):14}  {means}; {apart}: {one['says']}")
 
 
 def _tell_answers(

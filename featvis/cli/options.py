@@ -38,6 +38,8 @@ network: The network, as for --model of other commands.
 --judge -j MODEL: A network that took no part and is asked what it sees; may be repeated. [the embedded ones]
 --judge-weights FILE: The weights of a judge, as for --weights; once for each --judge, in their order.
     [the judges' own]
+--views 1|8: How often a judge looks at a picture before it names a class: as it is, or also at larger sizes,
+    cropped and mirrored, the mean of its answers. [8 for squeezenet1_1, else 1]
 
 --layer -l: A layer's name; `featvis layers MODEL` lists them.
 --target -t: A unit: blocks.3:5, blocks.3:5@4,6 or classifier:tabby.
@@ -111,6 +113,7 @@ ChannelOrder = Annotated[str | None, _shared("--channel-order")]
 Range = Annotated[float | None, _shared("--range")]
 JudgeWeights = Annotated[list[str] | None, _shared("--judge-weights")]
 Judges = Annotated[list[str] | None, _shared("--judge")]
+Views = Annotated[int | None, _shared("--views")]
 
 # What is looked at
 Layer = Annotated[str, _shared("--layer")]

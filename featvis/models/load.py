@@ -50,9 +50,10 @@ def load_model(
 
     Args:
         source: ``efficientnet_lite0`` (embedded, the default), ``…lite1``, ``…lite2``,
-            ``torchvision:NAME``, ``timm:NAME``, ``hf:OWNER/NAME`` (transformers),
-            ``file:PATH.py:FUNCTION``, a source of your own (see :mod:`featvis.models.sources.register`), or
-            any ``nn.Module`` (then ``mean`` and ``std`` must be given).
+            ``squeezenet1_1`` (all embedded), ``torchvision:NAME``, ``timm:NAME``,
+            ``hf:OWNER/NAME`` (transformers), ``file:PATH.py:FUNCTION``, a source of your own (see
+            :mod:`featvis.models.sources.register`), or any ``nn.Module`` (then ``mean`` and ``std`` must be
+            given).
         weights: a file (safetensors, or a checkpoint, of which only tensors are read), ``FILE:KEY`` for a
             part of it, ``"none"`` for random weights (always the same ones), or None for the source's own
             pretrained ones.

@@ -15,7 +15,8 @@ from featvis.models.handle import ModelHandle
 from featvis.trust.agreement import agreement, diversity
 from featvis.trust.controls import is_untrained, permute_labels
 from featvis.trust.evidence import Evidence, Judgement
-from featvis.trust.judging import likeness, logits_and_pools
+from featvis.trust.judging import classes_and_pools, likeness
+from featvis.trust.known import known_judge, known_looks
 from featvis.trust.naturalness import (
     PHOTOGRAPHS,
     is_unlike,
@@ -35,9 +36,12 @@ from featvis.trust.photographs import (
 from featvis.trust.record import rounded, write_verdicts
 from featvis.trust.references import PhotographSample, read_photographs
 from featvis.trust.response import band_of_class
+from featvis.trust.sets import beside_norms, distributions_of, looks_of, norms_of, stand_all
 from featvis.trust.subjects import Subject, read_contents, read_folder
 from featvis.trust.transfer import class_of, classes_of, recognitions, summarize
 from featvis.trust.verdicts import verdicts_of
+from featvis.trust.views import PLAIN, views_of
+from featvis.trust.views import logits as logits_of
 from featvis.version import __version__
 
 Told = dict[str, Any]
@@ -51,6 +55,7 @@ def evaluate(
     model: ModelHandle | str | None = None,
     examples: str | Path | None = None,
     batch: int = 8,
+    views: int | None = None,
     write: bool = True,
     unbounded: bool = False,
     say: Callable[[str], None] | None = None,
@@ -64,6 +69,9 @@ def evaluate(
         model: the folder's own network, where its name alone does not give it.
         examples: a folder of photographs to compare with.
         batch: how many pictures stand together for BatchNorm statistics.
+        views: how often a judge looks at each picture before it names a class, 1 or 8 (three sizes and a
+            crop, each also mirrored, the softmax averaged); by default what is known to suit it: 8 for
+            ``squeezenet1_1``, 1 for all others.
         write: enter the verdicts in ``manifest.json``, write ``evaluation.json``, and the pages anew if the
             folder has any.
         unbounded: whether the pictures' recipes may ask for more than is taken from a folder that somebody
@@ -71,9 +79,12 @@ def evaluate(
         say: is told how far it is, a line at a time.
 
     Returns:
-        ``model, weights, judges`` (by name: ``transfer``, ``permuted_labels``, ``naturalness``),
-        ``photographs`` (ranges, and of which folder), ``controls``, ``verdicts`` (how many pictures have
-        which), and ``pictures``, one table for each with its ``verdicts``.
+        ``model, weights, judges`` (by name: ``transfer``, ``permuted_labels``, ``naturalness``, and
+        ``photographs``, what is known of it on these), ``set`` (spectrum and tone of all pictures together:
+        ``mean``, photographs' mean, the Wasserstein-1 ``distance`` of the two distributions, the ``usual``
+        one of as many photographs, and what that ``says``), ``photographs`` (ranges, and of which folder),
+        ``controls``, ``verdicts`` (how many pictures have which), and ``pictures``, one table for each with
+        its ``verdicts``.
 
     Raises:
         UserError: no pictures there, a network that does not load or is another one, a judge that was
@@ -105,17 +116,22 @@ def evaluate(
     ranges = dict(PHOTOGRAPHS)
     if photographs is not None:
         ranges = range_of([measure_appearance(image) for image in photographs.images])
+    seen = None if photographs is None else photographs.images
     judged: dict[str, Told] = {}
     pooled: list[dict[str, Tensor]] = []
     for judge in panel if subjects else ():
         # Modules of one class have one name.
         name = judge.name if judge.name not in judged else f"{judge.name} ({len(judged) + 1})"
-        judged[name], features = _ask(judge, name, subjects, evidence, batch, say)
+        judged[name], features = _ask(judge, name, subjects, evidence, seen, batch, views, say)
         pooled.append(features)
     for subject, one in zip(subjects, evidence, strict=True):
         one.appearance = measure_appearance(subject.image)
         one.outside = outside(one.appearance, ranges)
         one.unlike = is_unlike(one.appearance, ranges, min(one.batchnorm_alone.values(), default=None))
+    distributions = known_looks() if seen is None else distributions_of(list(seen))
+    standings = {}
+    if not own.signal and own.frames is None:
+        standings = stand_all(looks_of([subject.image for subject in subjects]), distributions)
     if pooled and len(subjects) > 1:
         _measure_likeness(subjects, evidence, pooled[0], panel[0], photographs, own)
     controls = _measure_own(subjects, evidence, own, photographs, say)
@@ -127,6 +143,7 @@ def evaluate(
         "model": own.name,
         "weights": manifest.get("weights"),
         "judges": judged,
+        "set": {name: one.to_json() for name, one in standings.items()},
         "photographs": {
             "folder": None if photographs is None else photographs.folder.resolve().name,
             "images": None if photographs is None else len(photographs.names),
@@ -151,7 +168,9 @@ def _ask(
     name: str,
     subjects: Sequence[Subject],
     evidence: Sequence[Evidence],
+    photographs: Tensor | None,
     batch: int,
+    views: int | None,
     say: Callable[[str], None],
 ) -> tuple[Told, dict[str, Tensor]]:
     """Let a judge look at every picture; return its summary, and its features of each."""
@@ -160,20 +179,40 @@ def _ask(
     classes = [class_of(subject.label, judge) if subject.sign > 0 else None for subject in subjects]
     known = [place for place, number in enumerate(classes) if number is not None]
     labels = [number for number in classes if number is not None]
-    logits, features = logits_and_pools(images, judge)
-    recognized = recognitions(logits[known], labels) if known else []
+    logits, features = classes_and_pools(images, judge)
+    looks = views_of(judge, views)
+    if known and looks != PLAIN:
+        said_of = logits_of([images[place] for place in known], judge, looks)
+    else:
+        said_of = logits[known]
+    recognized = recognitions(said_of, labels) if known else []
     for place, recognition in zip(known, recognized, strict=True):
         said, band = classes_of(judge)[recognition.said], band_of_class(recognition.logit, judge.name)
         evidence[place].judgements[name] = Judgement(recognition, said, band)
-    summary: Told = {"input_size": list(judge.input_size), "transfer": summarize(recognized)}
+    summary: Told = {
+        "input_size": list(judge.input_size),
+        "views": looks,
+        "transfer": summarize(recognized),
+        "photographs": _known_of(judge, looks),
+    }
     if len(set(labels)) > 1:
-        summary["permuted_labels"] = summarize(recognitions(logits[known], permute_labels(labels)))
+        summary["permuted_labels"] = summarize(recognitions(said_of, permute_labels(labels)))
     statistics = naturalness(images, judge, batch)
-    summary["naturalness"] = None if statistics is None else statistics.to_json()
+    summary["naturalness"] = None
     if statistics is not None:
+        beside = beside_norms(statistics, norms_of(judge, photographs, batch))
+        summary["naturalness"] = {**statistics.to_json(), "photographs": beside}
         for one, alone in zip(evidence, statistics.alone, strict=True):
             one.batchnorm_alone[name] = alone
     return summary, features
+
+
+def _known_of(judge: ModelHandle, views: int) -> Told | None:
+    """Return how well a judge names photographs, where that is known: what pictures may reach."""
+    known = known_judge(judge)
+    if known is None or known.views != views:
+        return None
+    return {"top1": known.first, "probability": known.probability, "pictures": known.photographs}
 
 
 def _measure_likeness(

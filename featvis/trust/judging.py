@@ -64,12 +64,27 @@ def read(
     return {name: torch.cat(parts) for name, parts in parts_of.items()}
 
 
-def logits(pictures: Sequence[Shown], judge: ModelHandle) -> Tensor:
-    """Return a judge's logits ``(N, classes)`` for pictures."""
+def class_layer(judge: ModelHandle) -> LayerInfo:
+    """Return the layer that names a judge's classes, one value for each; a ModelError where there is none."""
     layer = judge.layer(judge.output_layer)
-    if layer.kind != "vector":
+    if not names_classes(layer):
         raise ModelError(f"{judge.name} names no classes: its last layer gives {layer.shape}")
-    return read(fit(pictures, judge), judge, [layer.name], lambda _, given: given)[layer.name]
+    return layer
+
+
+def names_classes(layer: LayerInfo) -> bool:
+    """Whether a layer gives one value for each class: a vector, or a map of one position."""
+    return layer.kind == "vector" or (layer.kind in ("map", "map_last") and not _is_spread(layer))
+
+
+def read_classes(images: Tensor, judge: ModelHandle) -> Tensor:
+    """Return a judge's logits ``(N, classes)`` for images as they are."""
+    layer = class_layer(judge)
+    return read(images, judge, [layer.name], lambda _, given: _one_each(layer, given))[layer.name]
+
+
+def _one_each(layer: LayerInfo, given: Tensor) -> Tensor:
+    return given if layer.kind == "vector" else units_of(layer, given)
 
 
 def units_of(layer: LayerInfo, activation: Tensor, position: tuple[int, int] | None = None) -> Tensor:
@@ -80,14 +95,14 @@ def units_of(layer: LayerInfo, activation: Tensor, position: tuple[int, int] | N
     return moved[:, :, position[0], position[1]]
 
 
-def logits_and_pools(pictures: Sequence[Shown], judge: ModelHandle) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return :func:`logits`, none of a judge without classes, and :func:`pool` of pictures in one pass."""
+def classes_and_pools(pictures: Sequence[Shown], judge: ModelHandle) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return a judge's logits, none of one without classes, and :func:`pool` of pictures in one pass."""
     layers = {layer.name: layer for layer in pooled_layers(judge)}
     last = judge.layer(judge.output_layer)
-    names = [last.name] if last.kind == "vector" else []
+    names = [last.name] if names_classes(last) else []
 
     def reduce(name: str, given: Tensor) -> Tensor:
-        return given if name in names else units_of(layers[name], given)
+        return _one_each(last, given) if name in names else units_of(layers[name], given)
 
     values = read(fit(pictures, judge), judge, list(dict.fromkeys((*layers, *names))), reduce)
     logits = values[last.name] if names else torch.zeros(len(pictures), 0)

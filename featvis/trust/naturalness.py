@@ -66,10 +66,13 @@ class Statistics:
     """How many pictures stood together; both values depend on it."""
     alone: tuple[float, ...]
     """D_σ of each picture as a batch of its own."""
+    batches: tuple[tuple[float, float], ...] = ()
+    """D_μ and D_σ of each batch."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain data, without the pictures' own values."""
-        return {**asdict(self), "pictures": len(self.alone), "alone": sum(self.alone) / len(self.alone)}
+        """Return it as plain data, without the pictures' and batches' own values."""
+        means = {"shift": self.shift, "spread": self.spread, "batch": self.batch}
+        return {**means, "pictures": len(self.alone), "alone": sum(self.alone) / len(self.alone)}
 
 
 def contrast(image: Tensor) -> float:
@@ -112,14 +115,15 @@ def naturalness(pictures: Sequence[Shown], judge: ModelHandle, batch: int = 8) -
     if not norms:
         return None
     width = min(batch, len(images))
-    found, alone = [], [0.0] * len(images)
+    found: list[tuple[float, float]] = []
+    alone = [0.0] * len(images)
     for place in range(0, len(images), width):
         start = min(place, len(images) - width)
         shift, spread, singles = batch_distances(images[start : start + width], judge, norms)
         found.append((shift, spread))
         alone[start : start + width] = singles
     shift, spread = (sum(column) / len(found) for column in zip(*found, strict=True))
-    return Statistics(shift, spread, width, tuple(alone))
+    return Statistics(shift, spread, width, tuple(alone), tuple(found))
 
 
 @torch.no_grad()

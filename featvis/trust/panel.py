@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,10 +38,9 @@ def own_network(folder: Path, manifest: dict[str, Any], model: ModelHandle | str
 def panel_of(judges: Sequence[str | ModelHandle] | None, own: ModelHandle) -> list[ModelHandle]:
     """Return the judges: those named, or every embedded network that is installed but the folder's own."""
     if judges is None:
-        names = [
-            name for name in find_source("").names() if importlib.util.find_spec(f"{name}_pytorch_model")
-        ]
-        return [load_model(name) for name in names if name != own.name]
+        embedded = find_source("")
+        names = [name for name in embedded.names() if name != own.name]
+        return [load_model(name) for name in names if embedded.has_weights(name)]
     panel = [load_model(judge) for judge in judges]
     weights = own.fingerprint()
     for judge in panel:

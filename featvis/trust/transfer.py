@@ -13,7 +13,8 @@ from torch import Tensor
 from featvis.errors import TargetError
 from featvis.models.handle import ModelHandle
 from featvis.trust.intervals import wilson
-from featvis.trust.judging import Shown, logits
+from featvis.trust.judging import Shown
+from featvis.trust.views import logits, views_of
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,18 @@ class Recognition:
     """The class that the judge names first."""
 
 
-def transfer(pictures: Sequence[Shown], labels: Sequence[int], judge: ModelHandle) -> list[Recognition]:
-    """Ask a judge which class it sees in saved pictures, meant to be ``labels`` (see :func:`class_of`)."""
+def transfer(
+    pictures: Sequence[Shown], labels: Sequence[int], judge: ModelHandle, views: int | None = None
+) -> list[Recognition]:
+    """Ask a judge which class it sees in saved pictures, meant to be ``labels`` (see :func:`class_of`).
+
+    ``views`` is how often it looks at each, 1 or 8, by default what is known to suit the judge.
+    """
     if len(labels) != len(pictures):
         raise TargetError(f"one class for each picture: {len(pictures)} pictures, {len(labels)} classes")
     if not pictures:
         return []
-    return recognitions(logits(pictures, judge), labels)
+    return recognitions(logits(pictures, judge, views_of(judge, views)), labels)
 
 
 def recognitions(logits: Tensor, labels: Sequence[int]) -> list[Recognition]:

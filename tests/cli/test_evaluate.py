@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 import featvis as fv
 from featvis.cli import main
 from featvis.galleries.request import find_request
+from featvis.models.sources.embedded import Embedded
 from featvis.trust.panel import panel_of
 from tests.trust.planted import FAST, colors
 
@@ -52,7 +53,8 @@ def test_it_prints_a_summary_and_the_verdicts_and_writes_them(folder, networks, 
     assert f"{networks}:asked: 4 classes, first 100.0% (51.0% to 100.0%)" in told.out
     assert "asked for other pictures' classes: first 0.0%" in told.out
     assert f"{networks}:knows_none names no class that these are pictures of" in told.out
-    assert "high share: mean" in told.out
+    assert "the set of 4 pictures beside photographs:" in told.out
+    assert "  saturation      mean 0." in told.out
     assert "standard deviations above noise" in told.out
     assert "4  recognized by 1 of 1 judge" in told.out
     assert told.err.count("running the code of") == 3
@@ -73,10 +75,12 @@ def test_judges_are_by_default_the_embedded_ones_but_for_the_network_itself(monk
     monkeypatch.setattr("featvis.trust.panel.load_model", lambda name: name)
     own = colors()
     own.name = "efficientnet_lite1"
+    installed = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+    monkeypatch.setattr(Embedded, "has_weights", lambda self, name: name in installed)
     assert panel_of(None, own) == ["efficientnet_lite0", "efficientnet_lite2"]
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name: name.startswith("efficientnet_lite2") or None
-    )
+    installed.append("squeezenet1_1")
+    assert panel_of(None, own)[-1] == "squeezenet1_1", "of another family"
+    installed[:] = ["efficientnet_lite2"]
     assert panel_of(None, own) == ["efficientnet_lite2"]
 
 

@@ -39,8 +39,8 @@ NAMES = {
         "--set --layer -l --recipe -r --size --lanes --steps --precision --threads --rounds --json NETWORK"
     ),
     "evaluate": (
-        "--judge -j --judge-weights --examples --batch --answers --key --accept --to-mark --unbounded --json "
-        "NETWORK"
+        "--judge -j --judge-weights --views --examples --batch --answers --key --accept --to-mark "
+        "--unbounded --json NETWORK"
     ),
     "quiz": "--tasks --count --seed --title --text --out -o",
     "reproduce": "--start --out -o --unbounded NETWORK",
