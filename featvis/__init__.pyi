@@ -83,6 +83,7 @@ from .results.films import video as video
 from .results.picture import Picture as Picture
 from .results.picture import load_image as load_image
 from .results.picture import load_picture as load_picture
+from .results.pictures import Pictures as Pictures
 from .results.sheets import grid as grid
 from .run.render import render as render
 from .run.render import reproduce as reproduce

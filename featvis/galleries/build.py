@@ -71,7 +71,7 @@ def build_gallery(
     executor: str = DEFAULT,
     limit: int | None = None,
     prune: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> BuildResult:
     """Build a gallery from its config: a folder of pictures whose ``index.html`` opens in a browser.
 
@@ -86,7 +86,7 @@ def build_gallery(
         executor: how the pictures are computed, as for :func:`featvis.render`.
         limit: how many pictures to render at most.
         prune: remove pictures that the config no longer asks for, instead of marking them as stale.
-        progress: show a progress bar.
+        progress: show how far it is; by default where somebody looks on: on a terminal, in a notebook.
 
     Returns:
         The folder, and how many pictures were rendered, were there already, are missing, dead or failed.
@@ -116,12 +116,10 @@ def build_gallery(
     request = make_request(config, out, weights=weights, examples=examples, limit=limit)
     build = partial(run_build, request, device=device, executor=executor, limit=limit, prune=prune)
     with hold(request.folder) as lock:
-        if not progress:
-            return build(lock)
-        from featvis.run.progress import Report  # rich is needed only here
+        from featvis.run.progress import report_for  # rich is needed only here
 
-        with Report() as report:
-            return build(lock, report=report, say=report.say)
+        with report_for(progress) or contextlib.nullcontext() as report:
+            return build(lock, report=report, say=None if report is None else report.say)
 
 
 def load_network(request: BuildRequest, device: str, *, download: bool = True) -> ModelHandle:

@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from featvis.errors import OutputError
 from featvis.files import write_whole
+from featvis.notebook import blank, display, figure, image_tag, is_notebook
 from featvis.read import check_depth, open_image, parse_json, reason_of
 from featvis.results.fields import FIELDS, is_count, is_table, is_text
 from featvis.results.image_file import check_image_name, encode_image, read_image
@@ -32,9 +33,11 @@ TEXT = 4 << 20
 """The most characters of it: a set of 10,000 targets, whose names each picture tells, or a mask's weights."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Picture:
     """One finished picture: its 8-bit values, what it is a picture of, and how it was made.
+
+    Notebooks show it; ``plt.imshow(picture)`` and ``np.asarray(picture)`` take it as an image.
 
     >>> import featvis as fv, torch
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
@@ -42,6 +45,9 @@ class Picture:
     >>> (picture,) = fv.render(model, "0:1", size=(16, 20), steps=1, transforms=[], lanes=1)
     >>> picture.target, picture.unit, picture.status, picture.image.shape
     ('0:1', 1, 'ok', torch.Size([3, 16, 20]))
+    >>> import numpy as np
+    >>> np.asarray(picture).shape, picture.to_pil().size
+    ((16, 20, 3), (20, 16))
     """
 
     levels: NDArray[np.uint8]
@@ -250,8 +256,63 @@ class Picture:
         kind, _ = check_image_name(path)
         return write_whole(Path(path), self.png() if kind == "PNG" else encode_image(self.pil, path))
 
+    def to_pil(self) -> Image.Image:
+        """Return the picture as a PIL image to look at: its :attr:`view`."""
+        return self.view
+
+    def show(self) -> None:
+        """Show the picture: in the cell of a notebook, else in the machine's viewer of images."""
+        display(self) if is_notebook() else self.view.show()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return what one looks at, ``(H, W, 3)``, with alpha ``(H, W, 4)``, 8-bit levels.
+
+        Grey is there three times, so that matplotlib shows it as it is; :attr:`levels` and :attr:`image`
+        have the network's own channels.
+        """
+        shown = self.view
+        pixels = np.asarray(shown.convert("RGBA" if "A" in shown.mode else "RGB"))
+        return np.array(pixels, dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        return f"Picture({self.target!r}, {', '.join(self._facts())})"
+
+    def _facts(self) -> list[str]:
+        """What a line says of it beside its name."""
+        made = f"score {self.score:.4g}" if self.is_one else self.reason or "dead: no gradient reaches it"
+        told = [made, f"{self.size[0]}x{self.size[1]}", f"{self.taken or self.recipe.get('steps')} steps"]
+        told += [f"seed {self.seed}"] if self.seed else []
+        told += [self.variant] if self.variant != "picture" else []
+        return [*told, self.status] if self.status == "stopped" else told
+
+    def as_html(self, side: int | None = None, *, brief: bool = False) -> str:
+        """Return the picture with what there is to say of it, for a page or a notebook.
+
+        Args:
+            side: of which its longer side is at most.
+            brief: leave out how it was made, as on a sheet of many.
+        """
+        label = self.label.partition(",")[0]
+        name = f"{self.target} {label}" if label and label not in self.target else self.target
+        facts = self._facts()
+        lines = [name, *(facts[:1] + facts[3:] if brief else [", ".join(facts)])]
+        lines += [", ".join(self.verdicts)] + ([] if brief else [self.model])
+        if not self.is_one:
+            width, height = (min(one, side or one) for one in (self.size[1], self.size[0]))
+            return figure(blank(self.status, width, height), lines, max(width, 64))
+        shown = self.view
+        width = round(shown.width * min(1.0, (side or shown.width) / max(shown.size)))
+        return figure(image_tag(shown, name, side), lines, width)
+
+    def _repr_html_(self) -> str:
+        return self.as_html()
+
     def _repr_png_(self) -> bytes:
-        return self.png()
+        if not self.has_own_view:
+            return self.png()
+        shown = io.BytesIO()
+        self.view.save(shown, "PNG")
+        return shown.getvalue()
 
 
 def load_picture(path: str | Path) -> Picture:

@@ -1,4 +1,4 @@
-"""What is shown while pictures are made: a live bar on a terminal or in a notebook, plain lines elsewhere."""
+"""What is shown while pictures are made: a bar on a terminal, a bar and a sheet in a notebook, else lines."""
 
 from __future__ import annotations
 
@@ -10,26 +10,43 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from featvis.notebook import Area, figure, image_tag, is_notebook, is_watched, plain, side_by_side
+
 # Durations are also said of what needs no torch.
 if TYPE_CHECKING:
     from featvis.engine.lanes import Step
+    from featvis.models.handle import ModelHandle
     from featvis.results.picture import Picture
 
 EVERY = 10.0
 """Seconds between two plain lines."""
+OFTEN = 0.5
+"""Seconds between two looks of a bar; what takes less shows none in a notebook."""
+LIVE = 1.0
+"""Seconds between two live sheets at least."""
+REST = 10.0
+"""How many times as long as a sheet takes to draw it is waited with the next one."""
+_SIDE, _MOST = 112, 16
+"""The longest side of a picture under way, and how many are shown."""
 
 
 class Report:
     """Shows how a run goes on: pictures done, steps per second, time left, mean score."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        """Write to ``stream``, by default stderr."""
+    def __init__(self, stream: TextIO | None = None, *, live: ModelHandle | None = None) -> None:
+        """Write to ``stream``, by default stderr; a notebook also shows the pictures of the network given."""
         self._stream = stream or sys.stderr
+        self._area = Area() if stream is None and is_notebook() else None
         self._console = Console(file=self._stream, highlight=False)
-        self._live = _has_widgets() if self._console.is_jupyter else self._console.is_terminal
+        self._live = self._area is None and self._console.is_terminal
+        self._model = live if self._area is not None else None
         self._bar: Progress | None = None
         self._total = self._done = self._steps = self._steps_done = 0
         self._began = self._shown_at = time.perf_counter()
+        self._pause = LIVE if self._model is not None else OFTEN
+        self._drawn = False
+        self._notes: list[str] = []
+        self._pictures_done: list[Picture] = []
 
     def __enter__(self) -> Report:
         return self
@@ -39,6 +56,10 @@ class Report:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+        if self._drawn:
+            ended = "" if kind is None else "ended early: "
+            took = duration(time.perf_counter() - self._began)
+            self._draw(f"{ended}{self._pictures()}, {took}", self._sheet(None))
 
     def begin(self, total: int, done: int, steps: int) -> None:
         """Begin: how many pictures there are, how many are done, how many steps the rest takes."""
@@ -65,7 +86,7 @@ class Report:
         self._steps = max(self._steps, self._steps_done)  # a dead unit's retry was not counted
         now = time.perf_counter()
         # Reading the scores waits for the device, so it is done now and then only.
-        if now - self._shown_at < (0.5 if self._live else EVERY):
+        if now - self._shown_at < (self._pause if self._area else OFTEN if self._live else EVERY):
             return
         self._shown_at = now
         speed = f"{self._steps_done / (now - self._began):.1f} steps/s"
@@ -79,18 +100,30 @@ class Report:
                 speed=speed,
                 score=score,
             )
-        else:
-            left = (self._steps - self._steps_done) * (now - self._began) / self._steps_done
-            self.say(f"{self._pictures()}, {speed}, about {duration(left)} left, {score}")
+            return
+        left = (self._steps - self._steps_done) * (now - self._began) / self._steps_done
+        line = f"{self._pictures()}, {speed}, about {duration(left)} left, {score}"
+        if self._area is None:
+            self.say(line)
+            return
+        self._draw(line, self._sheet(step), self._steps_done / self._steps)
+        self._shown_at = time.perf_counter()
+        least = LIVE if self._model is not None else OFTEN
+        self._pause = max(least, REST * (self._shown_at - now))
 
     def picture(self, picture: Picture) -> None:
         """Count a finished picture."""
         self._done += 1
+        if self._model is not None:
+            self._pictures_done.append(picture)
 
     def say(self, line: str) -> None:
         """Show a line."""
         line = "".join(one if one.isprintable() else "?" for one in line)  # names that somebody else gave
-        if self._live:
+        if self._area is not None:
+            self._notes.append(line)
+            self._draw(self._pictures() if self._total else "")
+        elif self._live:
             self._console.print(line, markup=False)
         else:
             print(line, file=self._stream, flush=True)
@@ -98,15 +131,46 @@ class Report:
     def _pictures(self) -> str:
         return f"{self._done} of {self._total} pictures"
 
+    def _draw(self, line: str, sheet: str = "", share: float | None = None) -> None:
+        """Draw the notebook's area: the notes, a bar unless the run is over, a line, the sheet."""
+        if self._area is None:
+            return
+        parts = [f"<div>{plain(note, 1000)}</div>" for note in self._notes]
+        bar = (
+            "" if share is None else f'<progress value="{share:.3f}" max="1" style="width:12em"></progress> '
+        )
+        parts += [f"<div>{bar}{plain(line)}</div>"] if line else []
+        self._area.draw(f'<div style="color:inherit">{"".join(parts)}{sheet}</div>')
+        self._drawn = True
 
-def _has_widgets() -> bool:
-    """Whether a notebook can show a bar that moves; rich only warns where it cannot."""
-    try:
-        from IPython.display import display  # noqa: F401
-        from ipywidgets import Output  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    def _sheet(self, step: Step | None) -> str:
+        """Return the pictures so far, and those under way as they stand."""
+        if self._model is None:
+            return ""
+        shown = [picture.as_html(_SIDE, brief=True) for picture in self._pictures_done[-_MOST:]]
+        if step is not None:
+            shown += _under_way(step, self._model)[: _MOST - len(shown) % _MOST]
+        return side_by_side(shown[-_MOST:])
+
+
+def _under_way(step: Step, model: ModelHandle) -> list[str]:
+    """Return the images of a step, each once though lanes be filled up with it."""
+    from featvis.results.picture import to_levels
+    from featvis.results.views import make_view
+
+    levels, found = to_levels(step.images), []
+    for lane, score in enumerate(step.scores.tolist()):
+        if lane and (levels[lane] == levels[lane - 1]).all():
+            continue
+        shown = make_view(levels[lane][: model.channels], model.frames)  # alpha is left out
+        found.append(figure(image_tag(shown, "under way", _SIDE), ["", f"score {score:.3g}"], _SIDE))
+    return found
+
+
+def report_for(progress: bool | None, live: ModelHandle | None = None) -> Report | None:
+    """Return what shows a run's progress, if that was asked for; by default where somebody looks on."""
+    wanted = is_watched() if progress is None else progress
+    return Report(live=live) if wanted else None
 
 
 def duration(seconds: float) -> str:

@@ -25,6 +25,7 @@ from featvis.plan.make import AnyTarget, Plan, digest, network_for
 from featvis.plan.sets import restore_set, wanted_of
 from featvis.plan.wanted import Wanted, make_jobs
 from featvis.results.picture import Picture, load_picture
+from featvis.results.pictures import Pictures
 from featvis.results.saver import Saver
 from featvis.results.sheets import grid
 from featvis.results.store import Store, remove_empty
@@ -65,7 +66,8 @@ def render(
     seeds: int = 1,
     out: str | Path | None = None,
     start: Tensor | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
+    live: bool = False,
     space: ImageSpace | str | dict[str, Any] | None = None,
     transforms: Sequence[Transform | str | dict[str, Any]] | None = None,
     penalties: Sequence[dict[str, Any]] | None = None,
@@ -76,7 +78,7 @@ def render(
     transparency: bool = False,
     executor: str = DEFAULT,
     **changes: Any,
-) -> list[Picture]:
+) -> Pictures:
     """Render pictures of what units look for.
 
     Args:
@@ -89,7 +91,8 @@ def render(
         seeds: how many pictures of each target, at least 1, from seeds ``seed``, ``seed + 1`` …
         out: a folder to write pictures, grids and manifest to; what is there already is not rendered again.
         start: an image ``(C, H, W)`` in [0, 1] to start from instead of noise.
-        progress: show a progress bar.
+        progress: show how far it is; by default where somebody looks on: on a terminal, in a notebook.
+        live: in a notebook, also show the pictures as they grow, about every second.
         space: an image space, instead of the recipe's; its ``size``, (height, width), sets the canvas.
         transforms: instead of the recipe's, each made (``fv.Warp(degrees=5)``) or named (``"warp"``);
             ``[]`` for none.
@@ -111,7 +114,7 @@ def render(
             its first choice, and the number of CPU ``threads``, if none is given, for ever.
 
     Returns:
-        The pictures, in the order of the targets.
+        The pictures, in the order of the targets: a list, which notebooks show as a sheet.
 
     Raises:
         UserError: anything wrong in what was asked, before any compute.
@@ -143,12 +146,10 @@ def render(
         executor=executor,
         **changes,
     )
-    if not progress:
-        return list(run_plan(prepared, watch=watch))
-    from featvis.run.progress import Report  # rich is needed only here
+    from featvis.run.progress import report_for  # rich is needed only here
 
-    with Report() as report:
-        return list(run_plan(prepared, watch=watch, report=report))
+    with report_for(progress, handle if live else None) or nullcontext() as report:
+        return Pictures(run_plan(prepared, watch=watch, report=report))
 
 
 def run_plan(
@@ -201,7 +202,9 @@ def run_plan(
     except KeyboardInterrupt as stop:
         under_way = stop.pictures if isinstance(stop, Interrupted) else []
         ready = [finished[key] for key in _order(plan) if key in finished]
-        raise Interrupted([*ready, *under_way]) from None
+        interrupted = Interrupted([*ready, *under_way])
+        interrupted.pictures = Pictures(interrupted.pictures)
+        raise interrupted from None
     finally:
         if store is not None:
             store.adopt()  # a file that was being entered when we were interrupted

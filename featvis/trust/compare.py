@@ -120,16 +120,17 @@ def _render(
     pictures: dict[str, list[Picture]] = {name: [] for name in recipes}
     turn = max(recipe.lanes for recipe in recipes.values())
     began = time.monotonic()
-    for place in range(0, len(wishes), turn):
-        few = list(wishes[place : place + turn])
+    for first in range(0, len(wishes), turn):
+        few = list(wishes[first : first + turn])
         for name, recipe in recipes.items():
-            made = render(model, few, recipe=recipe, seeds=seeds, out=out / name if out is not None else None)
+            place = None if out is None else out / name
+            made = render(model, few, recipe=recipe, seeds=seeds, out=place, progress=False)
             for picture in made:
                 if picture.status == "failed":
                     raise UserError(f"compare: {picture.target} of {name} failed: {picture.reason}")
             pictures[name] += made
         if say is not None:
-            say(f"{place + len(few)} of {len(wishes)} units, {time.monotonic() - began:.0f} s")
+            say(f"{first + len(few)} of {len(wishes)} units, {time.monotonic() - began:.0f} s")
     return pictures
 
 

@@ -2,75 +2,91 @@
 
 from __future__ import annotations
 
-import builtins
 import io
 import sys
-import types
 
 import pytest
 
 import featvis as fv
 from featvis.run.progress import Report
 from tests.networks import small
+from tests.pages.markup import Page
+from tests.test_notebook import Stream, kernel  # noqa: F401
 
 OPTIONS = {"size": (17, 24), "steps": 3, "lanes": 2}
 
 
-class ZMQInteractiveShell:
-    """Called as the kernels of notebooks call theirs."""
-
-
 @pytest.fixture
-def notebook(monkeypatch):
-    """What a process sees that runs in a notebook."""
-    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+def hurried(monkeypatch):
+    """Every step is shown."""
+    for name in ("EVERY", "OFTEN", "LIVE", "REST"):
+        monkeypatch.setattr(f"featvis.run.progress.{name}", 0.0)
 
 
-@pytest.fixture
-def widgets(monkeypatch):
-    """Notebook widgets that write down what they show."""
-    shown = []
-
-    class Output:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            return None
-
-        def clear_output(self, wait=False):
-            shown.append("cleared")
-
-        def close(self):
-            shown.append("closed")
-
-    display = types.ModuleType("IPython.display")
-    display.display = lambda *things, **told: shown.extend(things)
-    display.HTML = str
-    package = types.ModuleType("IPython")
-    package.display = display
-    toolkit = types.ModuleType("ipywidgets")
-    toolkit.Output = Output
-    monkeypatch.setitem(sys.modules, "IPython", package)
-    monkeypatch.setitem(sys.modules, "IPython.display", display)
-    monkeypatch.setitem(sys.modules, "ipywidgets", toolkit)
-    return shown
+def test_a_notebook_gets_a_bar_without_being_asked(kernel, hurried, capsys):  # noqa: F811
+    fv.render(small(), "norm:0:3", **OPTIONS)
+    assert [how for how, _ in kernel] == ["display"] + ["update"] * (len(kernel) - 1), "one place, drawn over"
+    first, *_, last = (Page(drawn) for _, drawn in kernel)
+    assert "0 of 3 pictures" in first.text
+    assert "mean score" in first.text
+    (bar,) = first.all("progress")
+    assert float(bar["value"]) == pytest.approx(1 / 6, abs=1e-3)
+    assert not first.all("img")
+    assert last.text.startswith("3 of 3 pictures, ")
+    assert not last.all("progress")
+    assert capsys.readouterr() == ("", "")
 
 
-def test_a_notebook_without_widgets_gets_plain_lines_and_no_warning(notebook, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    monkeypatch.setattr("featvis.run.progress.EVERY", 0.0)
-    fv.render(small(), "norm:0:3", progress=True, **OPTIONS)
-    told = capsys.readouterr()
-    assert "of 3 pictures" in told.err
-    assert "\x1b" not in told.err, "no control characters"
-    assert told.out == ""
+def test_a_live_run_shows_its_pictures_as_they_grow(kernel, hurried):  # noqa: F811
+    pictures = fv.render(small(), "norm:0:3", live=True, **OPTIONS)
+    pages = [Page(drawn) for _, drawn in kernel]
+    assert [len(page.all("img")) for page in pages] == [2, 2, 2, 3, 3, 3, 3], "lanes filled up count once"
+    assert len({page.addresses[0] for page in pages[:3]}) == 3, "the first grows"
+    assert all(picture.target in pages[-1].text for picture in pictures)
+    plain = fv.render(small(), "norm:0:3", progress=False, **OPTIONS)
+    assert [one.png() for one in plain] == [one.png() for one in pictures], "looking changes nothing"
 
 
-def test_a_notebook_with_widgets_gets_a_bar(notebook, widgets):
-    pictures = fv.render(small(), "norm:0:3", progress=True, **OPTIONS)
-    assert len(pictures) == 3
-    assert any(type(thing).__name__ == "Output" for thing in widgets)
+def test_a_live_run_shows_any_number_of_channels(kernel, hurried):  # noqa: F811
+    fv.render(small(channels=5), "norm:0", live=True, size=(17, 24), steps=1)
+    fv.render(small(), "norm:0", live=True, space="alpha", size=(17, 24), steps=1)
+    assert all(len(Page(drawn).all("img")) == 1 for _, drawn in kernel)
+
+
+def test_a_quick_run_leaves_nothing_behind_in_a_notebook(kernel):  # noqa: F811
+    fv.render(small(), "norm:0", size=(17, 24), steps=1)
+    assert kernel == []
+
+
+def test_notes_stay_and_are_no_html(kernel):  # noqa: F811
+    with Report() as report:
+        report.say("the layer '<b>' is odd")
+        report.begin(1, 0, 2)
+    assert "the layer '<b>' is odd" in Page(kernel[-1][1]).text
+
+
+def test_a_run_that_ends_early_says_so(kernel, hurried):  # noqa: F811
+    def fail(step):
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        fv.render(small(), "norm:0:3", watch=fail, **OPTIONS)
+    assert Page(kernel[-1][1]).text.startswith("ended early: 0 of 3 pictures, ")
+
+
+def test_it_is_shown_on_a_terminal_and_not_in_a_pipe_unless_asked(hurried, monkeypatch):
+    for stream, progress, seen in (
+        (Stream(), None, True),
+        (Stream(), False, False),
+        (io.StringIO(), None, False),
+        (io.StringIO(), True, True),
+    ):
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setenv("TERM", "xterm")
+        fv.render(small(), "norm:0:3", progress=progress, **OPTIONS)
+        assert ("of 3 pictures" in stream.getvalue()) == seen, (type(stream), progress)
+        if not stream.isatty():
+            assert "\x1b" not in stream.getvalue(), "no control characters"
 
 
 def test_a_picture_and_a_grid_show_themselves_in_a_notebook():
