@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
+READY_DOCS := $(VENV)/.ready-docs
 WORKERS ?= 2
 VGG16 ?= ../shared/models/vgg16_features.safetensors
 PEERS := .peers/packages
 PORTRAITS := Pembroke,flamingo,ladybug,goldfish,volcano,daisy,zebra,school bus,espresso,pirate,king penguin,lighthouse
 
 .DEFAULT_GOAL := help
-.PHONY: help demo gallery test test-all test-trained test-gpu test-browser bench-peers audit check lint types format clean
+.PHONY: help demo gallery docs test test-all test-trained test-gpu test-browser bench-peers audit check lint types format clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -38,6 +39,10 @@ test-browser: $(READY_DEV)  ## the tests in chromium (apt-get install chromium; 
 
 bench-peers: $(PEERS)/.ready  ## featvis beside Lucent and Horama (an hour on 2 cores); ARGS="--quick" for a try
 	THP_MEM_ALLOC_ENABLE=1 PYTHONPATH=$(PEERS) $(BIN)/python -m tests.peers.compare $(ARGS)
+
+docs: $(READY_DOCS)  ## the guides and the reference as a site in build/docs, their code run (2 minutes on 2 cores)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -j 2 -b html gallery/guides build/docs
+	@echo "open build/docs/index.html"
 
 check: lint types test  ## lint, types, tests: what CI runs
 
@@ -72,6 +77,11 @@ $(READY): pyproject.toml
 $(READY_DEV): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(READY)
+
+$(READY_DOCS): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@ $(READY)
 
 # What .venv has already, torch above all, is not installed a second time.

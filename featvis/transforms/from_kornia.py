@@ -91,7 +91,7 @@ def _augmentations() -> dict[str, Any]:
     try:
         import kornia.augmentation
     except ImportError:
-        raise RecipeError("the transform kornia needs kornia: pip install 'featvis[kornia]'") from None
+        raise RecipeError("the transform kornia needs kornia: pip install kornia") from None
     base, mixing = kornia.augmentation.AugmentationBase2D, kornia.augmentation.MixAugmentationBaseV2
     kinds = {name: kind for name, kind in vars(kornia.augmentation).items() if inspect.isclass(kind)}
     return {

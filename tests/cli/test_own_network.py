@@ -1,9 +1,8 @@
-"""The README's commands for a network of one's own, each typed as it stands there."""
+"""The guide's commands for a network of one's own, each typed as it stands there."""
 
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import pytest
 import torch
 
 from featvis.cli import main
+from tests.documents import GUIDES, blocks
 from tests.networks import seeded
 
-README = Path(__file__).parent.parent.parent / "README.md"
-(TEXT,) = re.findall(r"### Your own network\n.*?```sh\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+TEXT = blocks(GUIDES / "your-network.md", "sh")[0]
 COMMANDS = [line.partition(" #")[0].strip() for line in TEXT.splitlines()]
 
 NET = """

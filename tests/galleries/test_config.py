@@ -47,13 +47,6 @@ def test_the_configs_are_those_that_the_readme_names():
     assert {path.stem for path in CONFIGS} >= {"vgg16", "lite0", "small"}
 
 
-def test_the_readmes_config_loads(tmp_path):
-    blocks = re.findall(
-        r"^```toml\n(.*?)^```", (REPOSITORY / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
-    assert [len(read(tmp_path, block).sections) for block in blocks] == [1]
-
-
 def test_the_command_says_what_was_given(tmp_path):
     config = write_config(tmp_path, section(["conv1:0"]))
     assert make_request(config, "out").command == f"featvis gallery build {config} --out out"
@@ -213,7 +206,6 @@ def test_every_mistake_and_every_answer_without_a_network_loads_no_torch(tmp_pat
 
 
 def test_patterns_fit_as_they_say_in_bounded_time():
-    import re
     import time
 
     from featvis.galleries.plan import _PARTS, _fits
