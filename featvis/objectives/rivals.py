@@ -22,7 +22,8 @@ class Rivals(Objective):
     To be subtracted from a class logit ℓ_t: with weight w what is climbed is (1 - w) ℓ_t + w m, m the smooth
     margin ℓ_t - log Σ_{c≠t} exp ℓ_c. A logit alone is happy with what a class shares with its neighbours (a
     screen, a monitor); this asks for what sets it apart. Unlike the log-probability it does not fade once the
-    network is sure. Reads the layer of the target, ``(B, classes)``; with no class to leave out, all count.
+    network is sure. Reads the layer of the target, ``(B, classes)`` or a map of one position; with no class
+    to leave out, all count.
     """
 
     def beside(self, layers: Sequence[str], units: Sequence[int] = ()) -> Objective:  # noqa: D102
@@ -30,8 +31,8 @@ class Rivals(Objective):
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         layers = self._until or (network.output_layer,)
-        shapes = [network.layer(name).shape for name in layers]
-        if len(layers) > 1 or len(shapes[0]) != 2 or shapes[0][1] < 2:
+        known = [network.layer(name) for name in layers]
+        if len(known) > 1 or not known[0].is_one_each or known[0].units < 2:
             raise RecipeError(
                 f"penalty rivals: {', '.join(layers)} is not one layer of classes (B, classes); "
                 "it is for class logits"
@@ -39,7 +40,7 @@ class Rivals(Objective):
         return copy_with(self, layers=layers, _where={})
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        logits = activations[self.layers[0]]
+        logits = activations[self.layers[0]].flatten(1)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         if self._units:
             logits = logits.scatter(1, self._own(len(logits), logits.device), -torch.inf)

@@ -50,8 +50,9 @@ def default_recipe(
     """
     name = "signal" if model.signal else "channel"
     if isinstance(objective, Unit) and not model.signal:
-        layer = model.at(model.input_size).find(objective.layer)
-        if len(layer.shape) == 2:
+        network = model.at(model.input_size)
+        layer = network.find(objective.layer)
+        if len(layer.shape) == 2 or (layer.is_one_each and layer.name == network.logits_layer):
             name = "portrait"
         elif layer.stride is not None and max(layer.stride) <= TEXTURE_STRIDE:
             name = "texture"
@@ -127,8 +128,8 @@ def _is_class(network: NetworkAt, bound: Objective) -> bool:
     """Whether a class is climbed: one of several units of the network's output ``(B, classes)``."""
     if not isinstance(bound, Unit) or bound.layer != network.output_layer:
         return False
-    shape = network.layer(bound.layer).shape
-    return len(shape) == 2 and shape[1] > 1
+    layer = network.layer(bound.layer)
+    return layer.is_one_each and layer.units > 1
 
 
 def fit_signal(model: ModelHandle, changes: dict[str, Any], recipe: Recipe | str | None) -> dict[str, Any]:

@@ -63,7 +63,13 @@ class LayerInfo:
     mixes: bool = False
     """Whether what it gives for an image depends on the others of the batch."""
     range: float | None = None
-    """How far its units' values lie apart for noise and for grey, root mean square; of layers of two axes."""
+    """How far its units' values lie apart for noise and for grey, root mean square; where each gives one."""
+
+    @property
+    def is_one_each(self) -> bool:
+        """Whether each unit gives one number: ``(B, units)``, or a map of one position."""
+        one_place = self.kind in ("map", "map_last") and math.prod(self.shape) == self.units
+        return len(self.shape) == 2 or one_place
 
     @property
     def is_clear(self) -> bool:
@@ -148,7 +154,7 @@ def measure(
                 grid=grid,
                 fault=faults.get(name.partition("#")[0] if name not in first else name, ""),
                 mixes=name in mixing,
-                range=_range(observed.vectors.get(name)),
+                range=_range(observed.single.get(name)),
             )
     canonical = {id(inner): name for name, inner in module.named_modules()}
     for name, inner in module.named_modules(remove_duplicate=False):

@@ -35,6 +35,8 @@ class Run:
     """The calls of those that run several times, ``NAME#1`` the first."""
     vectors: dict[str, Tensor] = field(default_factory=dict)
     """What layers gave of two axes, none of them large."""
+    single: dict[str, Tensor] = field(default_factory=dict)
+    """What layers gave that give one number for each unit, ``(B, units)``."""
     last: Tensor | None = None
     """What the module gave that finished last."""
     quantized: str = ""
@@ -78,6 +80,8 @@ def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> Ru
         every.setdefault(name, []).append(observed)
         if output.dim() == 2 and output.numel() <= _SMALL:
             found.vectors[name] = output
+        if output.numel() == output.shape[0] * max(output.shape[1:]) <= _SMALL:
+            found.single[name] = output.flatten(1)
         found.last = output
         if look is not None:
             look(name, output)
