@@ -86,7 +86,7 @@ from .results.picture import load_picture as load_picture
 from .results.pictures import Pictures as Pictures
 from .results.sheets import grid as grid
 from .run.render import render as render
-from .run.render import reproduce as reproduce
+from .run.reproduce import reproduce as reproduce
 from .spec.recipe import Recipe as Recipe
 from .spec.recipe import RunOptions as RunOptions
 from .spec.register import part as part

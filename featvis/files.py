@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -43,6 +44,57 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], None], *, syn
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def write_apart(files: Mapping[Path, bytes], told: str = "") -> list[Path]:
+    """Write files that belong together, none of them over anything else; return where they are.
+
+    What holds these very bytes already is left alone. Where a file of one of the names holds something
+    else, all of them get names that end with ``told`` and a digest of what they hold.
+
+    Args:
+        files: their contents.
+        told: what tells them from others, in a file's name.
+
+    Raises:
+        OutputError: a place cannot be written.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     place = Path(folder) / "weights.png"
+    ...     names = [write_apart({place: content}, "conv")[0].name for content in (b"one", b"two", b"one")]
+    >>> names
+    ['weights.png', 'weights-conv-3fc4ccfe.png', 'weights.png']
+    """
+    if any(path.exists() and not _holds(path, content) for path, content in files.items()):
+        digest = hashlib.sha256(b"\0".join(files.values())).hexdigest()[:8]
+        ending = f"-{told}-{digest}" if told else f"-{digest}"
+        files = {
+            path.with_name(f"{path.stem}{ending}{path.suffix}"): content for path, content in files.items()
+        }
+    return [path if _holds(path, content) else write_whole(path, content) for path, content in files.items()]
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        return False
+
+
+def write_anew(path: Path, content: bytes) -> Path:
+    """Write a file whose name somebody chose, if none is there that holds something else.
+
+    Raises:
+        OutputError: one is there, or the place cannot be written.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     place = write_anew(Path(folder) / "mine.png", b"one")
+    ...     write_anew(place, b"one") == place
+    True
+    """
+    if path.is_file() and not _holds(path, content):
+        raise OutputError(f"{path} is there and holds something else; choose another --out, or remove it")
+    return path if _holds(path, content) else write_whole(path, content)
 
 
 def check_inside(path: Path, folder: Path) -> None:

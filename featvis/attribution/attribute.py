@@ -24,7 +24,7 @@ from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective
 from featvis.photographs.framing import frame_middle, frame_whole
-from featvis.photographs.photos import read_photo, resampling
+from featvis.photographs.photos import describe_photograph, read_photo, resampling
 from featvis.plan.make import AnyTarget
 from featvis.results.picture import to_levels
 
@@ -99,6 +99,7 @@ def attribute(
         outcome.numbers,
         signed=entry.signed,
         full_scale=entry.full_scale,
+        about={} if isinstance(photo, Tensor) else describe_photograph(Path(photo)),
     )
     if sanity:
         for stage in randomized(model, objective.layers, image):

@@ -42,9 +42,12 @@ class Components:
 
     def save(self, path: str | Path) -> Path:
         """Write the directions as rows of one safetensors file."""
+        return write_whole(Path(path), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Return the file that :meth:`save` writes."""
         metadata = {"layer": self.layer, "method": self.method, "model": self.model}
-        content = to_safetensors({NAME: self.directions.contiguous()}, {"featvis": json.dumps(metadata)})
-        return write_whole(Path(path), content)
+        return to_safetensors({NAME: self.directions.contiguous()}, {"featvis": json.dumps(metadata)})
 
 
 @with_gradients

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featvis.attribution.colours import balance, heat
-from featvis.files import write_whole
+from featvis.files import write_apart
 from featvis.results.sheets import make_sheet
+from featvis.results.store import safe_name
 
 _QUANTILE = 0.995
 """What is shown at full strength: single pixels far above all others would leave the rest in the dark."""
@@ -47,6 +48,8 @@ class Attribution:
     """How alike the map is to those of networks with randomized layers, from the top."""
     signed: bool = False
     """Whether the map holds values below zero that mean something."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """The file of the photograph, where it was read from one, with its SHA-256."""
     full_scale: float | None = None
     """The magnitude that is shown at full strength, where the method says it: 1 for a mask."""
 
@@ -91,19 +94,23 @@ class Attribution:
             "largest": float(self.values.max()),
             "largest_at": [row, column],
             "scale": self.scale,
+            **self.about,
             **self.numbers,
             **({"sanity": self.sanity} if self.sanity else {}),
         }
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write ``METHOD-overlay.png``, ``METHOD-map.png`` and ``METHOD.json``, or raise an OutputError."""
+        """Write ``METHOD-overlay.png``, ``METHOD-map.png`` and ``METHOD.json``, or raise an OutputError.
+
+        What is there of another photograph or target stays: the names then end with the target and a digest.
+        """
         place = Path(folder)
-        text = json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
-        return [
-            write_whole(place / f"{self.method}-overlay.png", png(self.overlay)),
-            write_whole(place / f"{self.method}-map.png", png(self.map)),
-            write_whole(place / f"{self.method}.json", text.encode()),
-        ]
+        files = {
+            place / f"{self.method}-overlay.png": png(self.overlay),
+            place / f"{self.method}-map.png": png(self.map),
+            place / f"{self.method}.json": json_file(self.to_json()),
+        }
+        return write_apart(files, safe_name(self.target.replace(":", "-")))
 
     def _repr_png_(self) -> bytes:
         return png(self.overlay)
@@ -128,6 +135,11 @@ def png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def json_file(data: Any) -> bytes:
+    """Return plain data as a JSON file."""
+    return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _image(levels: NDArray[np.uint8]) -> Image.Image:

@@ -11,7 +11,6 @@ from featvis.attribution.register import BASELINES, check_options, methods
 from featvis.cli.checks import canvas_of, check_folder, check_photo
 from featvis.cli.network import Network
 from featvis.cli.options import OutOfPhoto, Photo, SizeOfPhoto, TargetOrDirection
-from featvis.cli.output import write_json
 from featvis.errors import OutputError, RecipeError, TargetError
 
 if TYPE_CHECKING:
@@ -128,15 +127,18 @@ def _save_grid(results: list[Attribution], folder: Path) -> None:
 
     from featvis.attribution.edges import edges
     from featvis.attribution.measure import rank_correlation
-    from featvis.attribution.result import png, side_by_side
-    from featvis.files import write_whole
+    from featvis.attribution.result import json_file, png, side_by_side
+    from featvis.files import write_apart
+    from featvis.results.store import safe_name
 
     control = edges(torch.from_numpy(results[0].photo).float() / 255)
-    write_whole(folder / "grid.png", png(side_by_side(results, control.numpy())))
     maps = {result.method: torch.from_numpy(result.values).abs() for result in results}
     alike = {name: round(rank_correlation(values, control), 4) for name, values in maps.items()}
     methods = {result.method: result.to_json() for result in results}
-    write_json(folder / "grid.json", {"methods": methods, "rank_correlation_with_edges": alike})
+    table = {"methods": methods, "rank_correlation_with_edges": alike}
+    sheet = png(side_by_side(results, control.numpy()))
+    files = {folder / "grid.png": sheet, folder / "grid.json": json_file(table)}
+    write_apart(files, safe_name(results[0].target.replace(":", "-")))
 
 
 def _summary(result: Attribution) -> str:

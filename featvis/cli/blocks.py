@@ -7,7 +7,6 @@ from pathlib import Path
 from featvis.cli.checks import canvas_of, check_at_least, check_photo
 from featvis.cli.network import Network
 from featvis.cli.options import Layer, OutFolder, Photo, SizeOfPhoto, Target
-from featvis.cli.output import write_json
 
 
 def blocks(
@@ -39,16 +38,18 @@ def blocks(
 
     pictures = None if icons is None else load_icons(icons, layer)
     handle = network.load()
-    from featvis.attribution.result import png
-    from featvis.files import write_whole
+    from featvis.attribution.result import json_file, png
+    from featvis.files import write_apart
+    from featvis.photographs.photos import describe_photograph
+    from featvis.results.store import safe_name
 
     result = find_blocks(handle, photo, target, layer, size=canvas)
-    data = result.to_json(count)
-    write_whole(out / "blocks.png", png(result.sheet(count, pictures)))
-    write_json(out / "blocks.json", data)
+    data = {**result.to_json(count), **describe_photograph(photo)}
+    files = {out / "blocks.png": png(result.sheet(count, pictures)), out / "blocks.json": json_file(data)}
+    sheet, _ = write_apart(files, safe_name(f"{photo.stem}-{target}-{layer}".replace(":", "-")))
     print(f"{result.target}: score {result.score:.4g}; contributions of {layer} sum to {data['sum']:.4g}")
     for unit, value in result.strongest(count):
         row, column = divmod(int(result.contributions[unit].argmax()), result.contributions.shape[2])
         print(f"  {layer}:{unit:<5} {value:+10.4g}   most at row {row}, column {column}")
-    print(out / "blocks.png")
+    print(sheet)
     return 0

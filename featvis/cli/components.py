@@ -10,6 +10,9 @@ from featvis.cli.options import OutFile, Seed, SizeOfPhoto
 from featvis.cli.output import note
 from featvis.errors import OutputError, RecipeError, unknown
 
+DIRECTIONS = Path("directions.safetensors")
+"""Where they go if nobody says where; those of other layers, photographs and methods then lie beside."""
+
 
 def components(
     layer: str,
@@ -18,7 +21,7 @@ def components(
     count: int = 8,
     seed: Seed = 0,
     size: SizeOfPhoto = None,
-    out: OutFile = Path("directions.safetensors"),
+    out: OutFile = DIRECTIONS,
     *,
     network: Network,
 ) -> int:
@@ -45,7 +48,9 @@ def components(
 
     from featvis.attribution.attribute import photo_levels
     from featvis.attribution.components import find_components
+    from featvis.files import write_anew, write_apart
     from featvis.photographs.photos import list_files
+    from featvis.results.store import safe_name
 
     handle = network.load()
     images = []
@@ -60,7 +65,11 @@ def components(
     if not images:
         raise OutputError("no photograph in what was given")
     directions = find_components(handle, layer, images, method, count, seed=seed)
-    directions.save(out)
+    content = directions.to_bytes()
+    if out == DIRECTIONS:
+        (out,) = write_apart({out: content}, safe_name(f"{layer}-{method}"))
+    else:
+        write_anew(out, content)
     kind = "squares" if method == "nmf" else "variance"
     explained = f"{directions.explained:.1%} of the activations' {kind}"
     print(f"{count} directions of {layer} from {len(images)} photographs, {explained}")

@@ -52,7 +52,8 @@ class Asked:
 
     def load(self) -> tuple[ModelHandle, Tensor]:
         """Load the network, and the photograph for it."""
-        from featvis.run.redraw import describe_photograph, lay_photograph
+        from featvis.photographs.photos import describe_photograph
+        from featvis.run.redraw import lay_photograph
 
         self.about = {"command": self.command, **describe_photograph(self.photo)}
         handle = self.network.load()
@@ -75,12 +76,11 @@ class Asked:
         finished: list[tuple[str, Redrawn]] = []
         for name, objective in objectives:
             file = safe_name(f"{self.command}-{self.photo.stem}-{name.replace(':', '-')}")
-            path = self.folder / f"{file}.png"
             try:
                 result = redraw(
                     handle,
                     objective,
-                    path,
+                    self.folder / f"{file}.png",
                     photograph,
                     recipe=self.recipe,
                     seed=self.seed,
@@ -93,12 +93,12 @@ class Asked:
                 note(f"interrupted: {count} pictures are finished in {self.folder}")
                 return 130
             if not result.anew:
-                note(f"{path} is that picture already")
+                note(f"{result.path} is that picture already")
             picture, dead = result.picture, "; no gradient reaches the image, so nothing was climbed"
             dead = dead if picture.status == "dead" else ""
             scores = f"score {picture.start_score:.4g} to {picture.score:.4g}"
             print(f"{name}: {scores}, correlation with the photograph {result.correlation:.3f}{dead}")
-            print(path)
+            print(result.path)
             finished.append((name, result))
         if len(finished) > 1:
             print(self._sheet(photograph, finished))
@@ -106,14 +106,15 @@ class Asked:
 
     def _sheet(self, photograph: Tensor, results: Sequence[tuple[str, Redrawn]]) -> Path:
         from featvis.attribution.result import png
-        from featvis.files import write_whole
+        from featvis.files import write_apart
         from featvis.results.sheets import make_sheet
         from featvis.run.redraw import as_image
 
         tiles = [as_image(photograph), *(result.picture.pil for _, result in results)]
         captions = [f"{name}  r {result.correlation:.2f}" for name, result in results]
         sheet = make_sheet(tiles, [[caption] for caption in ("photograph", *captions)], len(tiles))
-        return write_whole(self.folder / f"{self.command}-{self.photo.stem}-side-by-side.png", png(sheet))
+        path = self.folder / f"{self.command}-{self.photo.stem}-side-by-side.png"
+        return write_apart({path: png(sheet)})[0]
 
 
 def check(command: str, photos: Sequence[Path], recipe: str, options: Redrawing, network: Network) -> Asked:

@@ -195,12 +195,14 @@ def _render(prepared: Prepared, folder: Path) -> int:
     for path in dict.fromkeys(store.grid_path(picture.layer) for picture in pictures):
         print(path)
     if (morph := prepared.extras.morph) is not None:
+        from featvis.files import write_apart
+        from featvis.results.films import make_video
         from featvis.results.films import morph as turn
-        from featvis.results.films import video
 
         alive = [picture for picture in pictures if picture.is_one]
         if len(alive) > 1:
-            print(video(turn(alive), folder / f"morph.{morph}", prepared.extras.fps))
+            film = make_video(turn(alive), morph, prepared.extras.fps)
+            print(*write_apart({folder / f"morph.{morph}": film}))
     if failed:
         first = f"{failed[0].target} the first: {failed[0].reason}"
         note(f"featvis: {len(failed)} of {len(pictures)} pictures failed, {first}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from featvis.cli.network import NetworkOfFile
-from featvis.cli.options import OutFileOrNothing, Start, Unbounded
+from featvis.cli.options import OutFileOrNothing, Unbounded
 from featvis.cli.output import note, plain
 from featvis.models.sources.register import check_read_name
 from featvis.read import IMAGE_BYTES, read_file
@@ -13,7 +13,7 @@ from featvis.read import IMAGE_BYTES, read_file
 
 def reproduce(
     file: Path,
-    start: Start = None,
+    start: list[Path] | None = None,
     out: OutFileOrNothing = None,
     unbounded: Unbounded = False,
     *,
@@ -25,9 +25,11 @@ def reproduce(
 
     Args:
         file: A PNG that featvis wrote.
+        --start FILE: What the picture was made of: the photograph that it started from or shows, the file of
+            a direction; may be repeated: of a style there are two. [none]
     """
     from featvis.results.image_file import check_image_name
-    from featvis.results.picture import load_image, load_picture
+    from featvis.results.picture import load_picture
     from featvis.spec.bounds import read_recipe
 
     if out is not None:
@@ -35,10 +37,9 @@ def reproduce(
     old = load_picture(file)
     read_recipe(old.recipe, file, unbounded=unbounded)  # refused before torch is imported
     handle = network.load(network.model or check_read_name(old.model, file))
-    from featvis.run.render import reproduce as render_again
+    from featvis.run.reproduce import reproduce as render_again
 
-    image = None if start is None else load_image(start, handle.channels, old.size)
-    new = render_again(file, handle, start=image, unbounded=unbounded, say=note)
+    new = render_again(file, handle, made_of=start or (), progress=True, unbounded=unbounded, say=note)
     if new.status == "failed":
         note(f"featvis: {file}: its score is not finite; no picture")
         return 1

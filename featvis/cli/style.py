@@ -38,7 +38,8 @@ def style(
     handle, photograph = asked.load()
     from featvis.objectives.match import match
     from featvis.objectives.style import style as style_of
-    from featvis.run.redraw import describe_photograph, lay_photograph
+    from featvis.photographs.photos import describe_photograph
+    from featvis.run.redraw import lay_photograph
 
     art = lay_photograph(handle, style, (photograph.shape[1], photograph.shape[2]))
     asked.about["style"] = describe_photograph(style)

@@ -9,13 +9,16 @@ from featvis.cli.network import Network
 from featvis.cli.options import OutFile, Units
 from featvis.errors import OutputError, RecipeError
 
+WEIGHTS = Path("weights.png")
+"""Where they go if nobody says where; those of other layers and units then lie beside each other."""
+
 
 def weights(
     layer: str,
     units: Units = "all",
     scale: float | None = None,
     columns: int | None = None,
-    out: OutFile = Path("weights.png"),
+    out: OutFile = WEIGHTS,
     *,
     network: Network,
 ) -> int:
@@ -41,11 +44,13 @@ def weights(
     check_image_name(out)
 
     from featvis.attribution.kernels import weights_image
-    from featvis.files import write_whole
+    from featvis.files import write_anew, write_apart
+    from featvis.results.store import safe_name
 
     handle = network.load()
     info = handle.layer(request.layer)
     chosen = [target.unit for target in expand(request, info.units, info.labels)]
     image = weights_image(handle, request.layer, chosen, scale=scale, columns=columns)
-    print(write_whole(out, encode_image(image, out)))
+    content = encode_image(image, out)
+    print(write_anew(out, content) if out != WEIGHTS else write_apart({out: content}, safe_name(layer))[0])
     return 0

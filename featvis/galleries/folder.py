@@ -35,6 +35,13 @@ class GalleryFolder(Store):
         self.top["gallery"] = gallery
         self._written, self._pause = time.monotonic(), EVERY
 
+    def file_of(self, picture: Picture) -> str:
+        """Return where a picture's file goes: as a config says, so that a changed recipe replaces."""
+        return file_name(picture)
+
+    def _name(self, entry: dict[str, Any]) -> str:
+        return picture_name(entry)
+
     def find_missing(self, say: Callable[[str], None]) -> list[GalleryItem]:
         """Return what must be rendered; enter finished pictures whose entry a kill has lost."""
         missing = []

@@ -116,3 +116,9 @@ def read_ahead(read: Callable[[str], Read], names: Sequence[str], ahead: int) ->
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def describe_photograph(path: Path) -> dict[str, str]:
+    """Return a photograph's path and the SHA-256 of its file."""
+    with path.open("rb") as stream:
+        return {"photograph": str(path), "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}

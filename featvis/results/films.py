@@ -44,7 +44,11 @@ def video(frames: Iterable[Frame], path: str | Path, fps: float = 12.0) -> Path:
     'noise.gif'
     """
     target = Path(path)
-    kind = target.suffix.lower().removeprefix(".")
+    return write_whole(target, make_video(frames, target.suffix.lower().removeprefix("."), fps))
+
+
+def make_video(frames: Iterable[Frame], kind: str, fps: float = 12.0) -> bytes:
+    """Return the file of a video, as :func:`video` writes it; ``kind`` is ``gif`` or ``mp4``."""
     check_video(kind, fps)
     arrays = [_array(frame) for frame in frames]
     if not arrays:
@@ -53,7 +57,7 @@ def video(frames: Iterable[Frame], path: str | Path, fps: float = 12.0) -> Path:
     if len(sizes) > 1:
         shapes = " and ".join(f"{shape[0]}x{shape[1]}" for shape in sorted(sizes))
         raise CanvasError(f"frames of one video have one size, got {shapes}")
-    return write_whole(target, encode(arrays, kind, fps))
+    return encode(arrays, kind, fps)
 
 
 def morph(pictures: Sequence[Picture], frames: int = 24) -> list[Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +136,42 @@ def _is_inside(path: Path, folder: Path) -> bool:
         return False
 
 
-def picture_name(entry: dict[str, Any]) -> str:
-    """Return what tells a picture from the folder's others: its target and seed."""
+def picture_name(entry: Mapping[str, Any]) -> str:
+    """Return what a picture is of: its target and seed."""
     return f"{entry.get('target')} seed {entry.get('seed')}"
+
+
+def entry_name(entry: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what tells an entry from ``others``: its picture's name, and a second recipe.
+
+    A picture of a second recipe lies beside that of the first, in a file whose name ends with its recipe.
+    """
+    name, recipe, file = picture_name(entry), entry.get("recipe"), entry.get("file")
+    there = others.get(name)
+    if isinstance(file, str):
+        replaces = there is None or there.get("file") in (None, file) or there.get("recipe") == recipe
+        apart = file.endswith(beside(recipe)) or not replaces
+    else:
+        apart = there is not None and there.get("recipe") != recipe
+    return f"{name} recipe {recipe}" if apart else name
+
+
+def beside(recipe: object) -> str:
+    """Return how the file of a picture ends that lies beside one of another recipe."""
+    return f"-{recipe}.png"
+
+
+def name_entries(entries: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return a manifest's entries by what tells them apart."""
+
+    def rank(entry: dict[str, Any]) -> int:
+        file = entry.get("file")  # pictures under their plain names come first, then those that have none
+        return 1 if file is None else 2 if str(file).endswith(beside(entry.get("recipe"))) else 0
+
+    named: dict[str, dict[str, Any]] = {}
+    for entry in sorted(entries, key=rank):
+        named[entry_name(entry, named)] = entry
+    return named
 
 
 def write_text(top: dict[str, Any], entries: list[dict[str, Any]]) -> str:

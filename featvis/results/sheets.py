@@ -113,10 +113,21 @@ def _strips(
 ) -> Image.Image:
     layers: dict[str, list[Picture]] = {}
     for picture in pictures:
-        layers.setdefault(picture.layer, []).append(picture)
-    wide = columns or min(16, max(map(len, layers.values())))
-    named = [(layer or "objectives", group) for layer, group in layers.items()]
-    sheets = [grid(group, wide, captions=captions, title=name, cell=cell) for name, group in named]
+        layers.setdefault(picture.layer or "objectives", []).append(picture)
+    return make_strips(layers, columns, captions=captions, title=title, cell=cell)
+
+
+def make_strips(
+    groups: Mapping[str, Sequence[Picture]],
+    columns: int | None = None,
+    *,
+    captions: bool = True,
+    title: str = "",
+    cell: int | None = None,
+) -> Image.Image:
+    """Put a grid of each group below the one before, under the group's name; the rest is as for grid."""
+    wide = columns or min(16, max(map(len, groups.values())))
+    sheets = [grid(group, wide, captions=captions, title=name, cell=cell) for name, group in groups.items()]
     top = 30 if title else 0
     size = (max(sheet.width for sheet in sheets), top + sum(sheet.height for sheet in sheets))
     whole = Image.new("RGB", size, _PAPER)

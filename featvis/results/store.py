@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import re
@@ -17,6 +18,9 @@ from featvis.results.encoders import encode
 from featvis.results.manifest import (
     MANIFEST,
     VIEW,
+    beside,
+    entry_name,
+    name_entries,
     picture_files,
     picture_name,
     read_sound_manifest,
@@ -24,7 +28,7 @@ from featvis.results.manifest import (
     write_text,
 )
 from featvis.spec.bounds import read_recipe
-from featvis.spec.recipe import Recipe
+from featvis.spec.recipe import Recipe, recipe_id
 from featvis.spec.target import parse_request, read_among, read_set
 from featvis.version import __version__
 
@@ -38,8 +42,8 @@ FILM_FPS = 8.0  # Frames a second of a video, whose own rate nobody told
 class Store:
     """A folder that pictures are written to, one network's, and its manifest.
 
-    Files appear whole or not at all; the manifest is written anew after each batch and can be rebuilt
-    from the pictures.
+    A picture of another recipe than the one that is there lies beside it. Files appear whole
+    or not at all; the manifest is written anew after each batch and can be rebuilt from the pictures.
     """
 
     def __init__(self, folder: Path, *, model: str, weights: str, recipe: dict[str, Any]) -> None:
@@ -48,7 +52,7 @@ class Store:
         created = datetime.now(UTC).isoformat(timespec="seconds")
         self.top: dict[str, Any] = {"featvis": __version__, "model": model, "weights": weights}
         self.top |= {"recipe": recipe, "created": created, "recipes": {}}
-        self.entries: dict[str, dict[str, Any]] = {}  # by name of the picture: target and seed
+        self.entries: dict[str, dict[str, Any]] = {}  # by name of the picture, see entry_name
         self.notes: list[str] = []
         """What the user should know of the folder, each one line."""
         sound = read_sound_manifest(folder) if folder.exists() else None
@@ -61,7 +65,7 @@ class Store:
             check_same_network(folder, before, weights)
             kept = ("created", "recipes", "gallery", "steps")
             self.top |= {name: before[name] for name in kept if name in before}
-            self.entries = {picture_name(entry): entry for entry in before.get("pictures", [])}
+            self.entries = name_entries(before.get("pictures", []))
         self.made = check_writable(folder)
         """The folders that were made for it."""
         self.adopt()
@@ -102,13 +106,13 @@ class Store:
 
     def add(self, picture: Picture) -> Path | None:
         """Write a picture's file (none for a dead or failed one) and remember its entry."""
-        name = file_name(picture)
+        name = self.file_of(picture)
         if picture.replayed is not None:
             taken = int(picture.taken or picture.recipe["steps"])
             self._count(picture.replayed, taken - picture.replayed)
         check_inside(self.folder / name, self.folder)
         if not picture.is_one:
-            (self.folder / name).unlink(missing_ok=True)  # of an earlier recipe
+            (self.folder / name).unlink(missing_ok=True)  # of an earlier version
             self._enter(picture, None, anew=True)
             return None
         path = picture.save(self.folder / name)
@@ -116,6 +120,18 @@ class Store:
             _write_beside(picture, path)
         self._enter(picture, name, anew=True)
         return path
+
+    def file_of(self, picture: Picture) -> str:
+        """Return where a picture's file is or goes below the folder: where no other recipe's lies.
+
+        That is ``<layer>/<unit>.png``, and beside another recipe's ``<layer>/<unit>-<recipe>.png``.
+        """
+        plain, recipe = file_name(picture), recipe_id(picture.recipe)
+        name = picture_name({"target": picture.target, "seed": picture.seed})
+        first, second = self.entries.get(name), self.entries.get(f"{name} recipe {recipe}")
+        if picture.unit is None or (second is None and (first is None or first.get("recipe") == recipe)):
+            return plain
+        return plain.removesuffix(".png") + beside(recipe)
 
     def _count(self, replayed: int, computed: int) -> None:
         """Add to how many steps of the folder's pictures a GPU replayed, and how many the host took."""
@@ -127,9 +143,29 @@ class Store:
 
     def _enter(self, picture: Picture, file: str | None, *, anew: bool) -> None:
         entry = picture.entry(file)
-        if anew or picture_name(entry) not in self.entries:
-            self.entries[picture_name(entry)] = entry
+        name = self._name(entry)
+        if anew or name not in self.entries:
+            self.entries[name] = entry
             self.top["recipes"][entry["recipe"]] = picture.recipe
+
+    def _name(self, entry: dict[str, Any]) -> str:
+        return entry_name(entry, self.entries)
+
+    def others(self, layer: str, pictures: Collection[Picture]) -> list[Picture]:
+        """Return the folder's other pictures of a layer, dead ones too, by unit."""
+        from featvis.results.picture import load_picture
+
+        known = {picture.key for picture in pictures}
+        found = []
+        for entry in sorted(self.entries.values(), key=_place):
+            if entry.get("layer") != layer or entry.get("key") in known:
+                continue
+            if not isinstance(entry.get("file"), str):
+                found.append(_of_dead(entry, self.top))
+                continue
+            with contextlib.suppress(OutputError):
+                found.append(load_picture(self.folder / entry["file"]))
+        return found
 
     def grid_path(self, layer: str) -> Path:
         """Return where a layer's grid goes."""
@@ -248,6 +284,11 @@ def _write_beside(picture: Picture, path: Path) -> None:
     if picture.frames is not None:
         film = [np.asarray(frame.convert("RGB")) for frame in picture.film]
         write_whole(path.with_suffix(".view.gif"), encode(film, "gif", FILM_FPS))
+
+
+def in_folder(picture: Place) -> tuple[str, int, str, int]:
+    """Return what a folder's pictures are sorted by: layer, unit, target, seed."""
+    return _place({name: getattr(picture, name) for name in ("layer", "unit", "target", "seed")})
 
 
 def _place(entry: dict[str, Any]) -> tuple[str, int, str, int]:

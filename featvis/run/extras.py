@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featvis.errors import OutputError, RecipeError
-from featvis.files import check_inside, write_whole
+from featvis.files import write_apart, write_whole
 from featvis.plan.make import Plan, is_count
 from featvis.read import open_image
 from featvis.results.encoders import check_video
-from featvis.results.films import check_morph, video
+from featvis.results.films import check_morph, make_video
 from featvis.results.picture import Picture
-from featvis.results.store import file_name
 from featvis.run.job import space_of
 from featvis.run.score import trace_steps
 from featvis.spec.recipe import Recipe
@@ -77,15 +76,15 @@ class Extras:
         frames = [number + 1 for number in trace_steps(recipe.steps)] if self.video is not None else []
         return tuple(sorted({*self.snapshots, *frames}))
 
-    def load(self, folder: Path, picture: Picture) -> bool:
-        """Read what is kept of a finished picture from its folder; return whether all of it is there."""
+    def load(self, path: Path, picture: Picture) -> bool:
+        """Read what is kept of a finished picture beside its file; return whether all of it is there."""
         if not picture.is_one:
             return True
-        if self.video is not None and not _beside(folder, picture, f".{self.video}").is_file():
+        if self.video is not None and not _beside(path, f".{self.video}").is_file():
             return False
         if self.transparency:
             try:
-                with open_image(_beside(folder, picture, CUT_OUT), ("PNG",)) as opened:
+                with open_image(_beside(path, CUT_OUT), ("PNG",)) as opened:
                     picture.transparency = np.array(opened.getchannel("A"), dtype=np.uint8)
             except OutputError:
                 return False
@@ -94,7 +93,7 @@ class Extras:
             if picture.taken is not None and number > picture.taken:
                 continue
             try:
-                with open_image(_beside(folder, picture, f"-step{number}.png"), ("PNG",)) as opened:
+                with open_image(_beside(path, f"-step{number}.png"), ("PNG",)) as opened:
                     array = np.array(opened, dtype=np.uint8)
             except OutputError:
                 return False
@@ -106,21 +105,24 @@ class Extras:
         picture.snapshots = snapshots
         return True
 
-    def write(self, folder: Path, picture: Picture) -> None:
-        """Write what was asked for beside a picture; the frames of its video are then let go."""
+    def write(self, path: Path, picture: Picture) -> None:
+        """Write what was asked for beside a picture's file; the frames of its video are then let go.
+
+        A video of other frames a second than the one that is there lies beside that.
+        """
         if picture.is_one:
-            check_inside(folder / file_name(picture), folder)
             if self.video is not None:
                 levels = [picture.snapshots[number] for number in sorted(picture.snapshots)]
                 steps = [replace(picture, levels=shown) for shown in (*levels, picture.levels)]
                 shown = [step.view if step.has_own_view else step.levels for step in steps]
-                video(shown, _beside(folder, picture, f".{self.video}"), self.fps)
+                film = make_video(shown, self.video, self.fps)
+                write_apart({_beside(path, f".{self.video}"): film}, f"{self.fps:g}fps")
             if self.transparency:
-                write_png(picture.cut_out, _beside(folder, picture, CUT_OUT))
+                write_png(picture.cut_out, _beside(path, CUT_OUT))
             for number in self.snapshots:
                 if number in picture.snapshots:
                     shot = replace(picture, levels=picture.snapshots[number])
-                    write_png(shot.pil, _beside(folder, picture, f"-step{number}.png"))
+                    write_png(shot.pil, _beside(path, f"-step{number}.png"))
         kept = [number for number in sorted(self.snapshots) if number in picture.snapshots]
         picture.snapshots = {number: picture.snapshots[number] for number in kept}
 
@@ -132,6 +134,5 @@ def write_png(image: Image.Image, path: Path, *, sync: bool = True) -> Path:
     return write_whole(path, buffer.getvalue(), sync=sync)
 
 
-def _beside(folder: Path, picture: Picture, ending: str) -> Path:
-    path = folder / file_name(picture)
+def _beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name.removesuffix(".png") + ending)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -109,14 +108,15 @@ def redraw(
     about: dict[str, Any] | None = None,
     report: Callable[[], Any] | None = None,
 ) -> Redrawn:
-    """Render one picture of a photograph to ``path``; a JSON file beside it says what it was made of.
+    """Render one picture of a photograph; a JSON file beside it says what it was made of.
 
-    If the file is that very picture already, by its key, nothing is rendered.
+    If the file is that very picture already, by its key, nothing is rendered. If it is something else, the
+    picture goes beside it, to ``<name>-<first digits of its key>.png``.
 
     Args:
         model: the network.
         objective: what is climbed.
-        path: the PNG.
+        path: the PNG, where nothing else lies there.
         photograph: ``(C, H, W)`` in [0, 1]; its size is the canvas.
         recipe: whose size is replaced by the canvas.
         seed: of the picture's random numbers.
@@ -130,10 +130,11 @@ def redraw(
     size = (int(photograph.shape[1]), int(photograph.shape[2]))
     prepared = prepare(model, objective, recipe=recipe.but(size=size), seed=seed, start=start)
     (wanted,) = prepared.plan.wanted
-    picture, anew = _done(path, wanted.key(prepared.plan.weights)), False
+    path, picture = _place(path, wanted.key(prepared.plan.weights))
+    anew = picture is None
     if picture is None:
         with report() if report is not None else nullcontext() as shown:
-            picture, anew = next(run_plan(prepared, report=shown)), True
+            picture = next(run_plan(prepared, report=shown))
         if picture.status == "failed":
             raise UserError(f"{picture.target} gives no picture: {picture.reason}")
         picture.save(path)
@@ -147,15 +148,10 @@ def redraw(
         **picture.entry(path.name),
         "recipe": picture.recipe,
     }
-    text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
-    write_whole(path.with_suffix(".json"), text.encode())
+    beside = path.with_name(f"{path.stem}.json")
+    if anew or not beside.is_file():
+        write_whole(beside, (json.dumps(entry, indent=1, ensure_ascii=False) + "\n").encode())
     return Redrawn(picture, path, anew, alike)
-
-
-def describe_photograph(path: Path) -> dict[str, str]:
-    """Return a photograph's path and the SHA-256 of its file."""
-    with path.open("rb") as stream:
-        return {"photograph": str(path), "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
 def correlation(image: Tensor, other: Tensor) -> float:
@@ -171,13 +167,19 @@ def as_image(image: Tensor) -> Image.Image:
     return Image.fromarray(levels[0] if levels.shape[0] == 1 else levels.transpose(1, 2, 0).copy())
 
 
-def _done(path: Path, key: str) -> Picture | None:
+def _place(path: Path, key: str) -> tuple[Path, Picture | None]:
+    """Return where a picture of this key lies or may be written, and the picture if it is there."""
+    there = _read(path)
+    if path.exists() and (there is None or key not in (there.key, there.asked_key)):
+        path = path.with_name(f"{path.stem}-{key[:8]}.png")
+        there = _read(path)
+    if there is None or key not in (there.key, there.asked_key) or there.status in ("stopped", "failed"):
+        return path, None
+    return path, there
+
+
+def _read(path: Path) -> Picture | None:
     try:
-        picture = load_picture(path)
+        return load_picture(path)
     except OutputError:
         return None
-    return (
-        picture
-        if key in (picture.key, picture.asked_key) and picture.status not in ("stopped", "failed")
-        else None
-    )

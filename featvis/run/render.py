@@ -1,42 +1,34 @@
-"""render and reproduce: the front door of the Python API and of the command line."""
+"""render: the front door of the Python API and of the command line."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from featvis.engine.lanes import Step
-from featvis.errors import Interrupted, ModelError, OutputError, UserError
+from featvis.errors import Interrupted, OutputError
 from featvis.files import check_inside
 from featvis.images.base import ImageSpace
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
-from featvis.models.sources.register import check_read_name
-from featvis.objectives.base import Objective
-from featvis.objectives.unit import of_target
-from featvis.plan.make import AnyTarget, Plan, digest, network_for
-from featvis.plan.sets import restore_set, wanted_of
+from featvis.plan.make import AnyTarget, Plan
 from featvis.plan.wanted import Wanted, make_jobs
-from featvis.results.picture import Picture, load_picture
+from featvis.results.picture import Picture
 from featvis.results.pictures import Pictures
 from featvis.results.saver import Saver
-from featvis.results.sheets import grid
-from featvis.results.store import Store, remove_empty
+from featvis.results.sheets import grid, make_strips
+from featvis.results.store import Store, in_folder, remove_empty
 from featvis.run.candidates import compute
 from featvis.run.executors.register import DEFAULT
 from featvis.run.extras import Extras, write_png
 from featvis.run.job import Watch
 from featvis.run.prepare import Prepared, prepare
-from featvis.spec.bounds import cost_of, read_recipe
-from featvis.spec.recipe import Recipe
-from featvis.spec.target import Target, parse_request, read_among, read_set
+from featvis.spec.recipe import Recipe, recipe_id, tell_apart
 from featvis.transforms.base import Transform
 
 
@@ -168,7 +160,11 @@ def run_plan(
     missing: list[Wanted] = []
     for wanted in plan.wanted:
         picture = store.done(wanted.key(plan.weights)) if store is not None else None
-        if store is None or picture is None or not extras.load(store.folder, picture):
+        if (
+            store is None
+            or picture is None
+            or not extras.load(store.folder / store.file_of(picture), picture)
+        ):
             missing.append(wanted)
         else:
             finished[wanted.name, wanted.seed] = picture
@@ -185,7 +181,7 @@ def run_plan(
     def add(picture: Picture) -> None:
         assert store is not None
         store.add(picture)
-        extras.write(store.folder, picture)
+        extras.write(store.folder / store.file_of(picture), picture)
 
     say = report.say if report is not None else None
     try:
@@ -218,118 +214,34 @@ def run_plan(
 
 
 def write_grids(store: Store, pictures: Sequence[Picture]) -> list[Path]:
-    """Write each layer's grid of the pictures given."""
+    """Write the grid of each layer of the pictures given, with what else the folder holds of it.
+
+    Those of several recipes are told apart by a line above each.
+    """
     layers: dict[str, list[Picture]] = {}
     for picture in pictures:
         layers.setdefault(picture.layer, []).append(picture)
     for layer in layers:
         check_inside(store.grid_path(layer), store.folder)
-    return [
-        write_png(grid(group, title=f"{group[0].model}  {layer}"), store.grid_path(layer))
-        for layer, group in layers.items()
-    ]
-
-
-@with_gradients
-def reproduce(
-    path: str | Path,
-    model: ModelHandle | str | None = None,
-    *,
-    objective: Objective | None = None,
-    start: Tensor | None = None,
-    unbounded: bool = False,
-    say: Callable[[str], None] | None = None,
-) -> Picture:
-    """Render a picture again from what its PNG carries: on the same machine, the same bytes.
-
-    Args:
-        path: a PNG that featvis wrote.
-        model: the network; by default the one that the file names.
-        objective: for a picture of a custom objective, the objective.
-        start: for a picture that started from an image, that image ``(C, H, W)`` in [0, 1].
-        unbounded: whether its recipe may cost more, or name a file elsewhere, than is taken from a picture
-            that somebody else may have made.
-        say: is told what its recipe will cost, before it is paid.
-
-    Returns:
-        The picture, with the ``key`` that its file carries.
-
-    Raises:
-        OutputError: the file carries no recipe.
-        ModelError: the network's weights are not the ones it was made with, or the file names a network
-            (``file:``, ``hf:``) that is loaded only where its user says so by ``model``.
-        RecipeError: the recipe is none of ours, or asks for too much (see ``unbounded``).
-        UserError: the objective or the start image is needed, or is another one, or one of several
-            candidates was stopped.
-
-    >>> import featvis as fv, tempfile, torch
-    >>> module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
-    >>> model = fv.load_model(module, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
-    >>> (picture,) = fv.render(model, "0:1", size=16, steps=2)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     again = fv.reproduce(picture.save(f"{folder}/unit.png"), model)
-    >>> again.png() == picture.png()
-    True
-    """
-    old = load_picture(path)
-    recipe = read_recipe(old.recipe, Path(path), unbounded=unbounded)
-    mates, name = read_set(old.target)
-    among = read_among(old.target)
-    if old.attempt >= recipe.attempts or (mates and mates[1] * max(1, len(among)) != recipe.lanes):
-        raise OutputError(f"{path}: what it tells of its recipe is damaged (attempts or lanes)")
-    handle = load_model(check_read_name(old.model, Path(path)) if model is None else model)
-    weights = handle.fingerprint()
-    if weights != old.weights:
-        raise ModelError(
-            f"{path} was made with {old.model!r}, weights {old.weights[:12]}…; these are {weights[:12]}…"
-        )
-    network = network_for(handle, recipe)
-    if old.unit is not None:
-        position = parse_request("x:" + old.target.rpartition(":")[2]).position
-        bound = of_target(Target(old.layer, old.unit, position)).bind(network)
-        bound = -bound if old.variant == "negative" else bound
-    elif objective is None:
-        raise UserError(f"{path} is a picture of {old.target}; give that objective to reproduce it")
-    else:
-        bound = objective.bind(network)
-        if bound.describe() != name:
-            raise UserError(f"{path} is a picture of {name}, not of {bound.describe()}")
-    if recipe.start is not None and start is None:
-        raise UserError(f"{path} started from an image ({recipe.start}); give that image")
-    if start is not None and recipe.start != digest(start):
-        raise UserError(f"{path} did not start from this image")
-    wanted = replace(
-        restore_set(wanted_of(bound, old.target, recipe, old.seed, start, mates), among, network),
-        attempt=old.attempt,
-        layer=old.layer,
-        unit=old.unit,
-        label=old.label,
-        variant=old.variant,
-    )
-    taken = old.taken if old.status == "stopped" else None
-    if taken is not None and old.candidates:
-        raise UserError(f"{path} was stopped while its candidates were made; render it again")
-
-    if say is not None:
-        say(f"{path} asks for {cost_of(recipe)}")
-    began = time.monotonic()
-
-    def watch(step: Step) -> bool:
-        if say is not None and step.number == _TIMED and recipe.steps > _TIMED:
-            left = (time.monotonic() - began) / _TIMED * (recipe.steps - _TIMED)
-            if left > _LONG:
-                say(f"about {left / 60:.1f} minutes left; Ctrl-C ends it")
-        return step.number + 1 == taken
-
-    picture = next(compute([wanted], handle, weights, executor="local", watch=watch))
-    picture.asked_key = old.asked_key
-    return picture
-
-
-_TIMED = 4
-"""Steps after which a run's time is known well enough to be told."""
-_LONG = 20.0
-"""Seconds of a run that is worth a word."""
+    paths = []
+    for layer, group in layers.items():
+        title = f"{group[0].model}  {layer}"
+        others = store.others(layer, group)
+        every = list(group)
+        if others:
+            every = sorted([*group, *others], key=lambda one: (in_folder(one), recipe_id(one.recipe)))
+        recipes = {recipe_id(picture.recipe): picture.recipe for picture in every}
+        if len(recipes) == 1:
+            sheet = grid(every, title=title)
+        else:
+            told = tell_apart(recipes)
+            strips = {
+                f"recipe {name}: {told[name]}": [one for one in every if recipe_id(one.recipe) == name]
+                for name in recipes
+            }
+            sheet = make_strips(strips, title=title)
+        paths.append(write_png(sheet, store.grid_path(layer)))
+    return paths
 
 
 def _order(plan: Plan) -> list[tuple[str, int]]:

@@ -55,13 +55,18 @@ def find_threads(
 
     Those count whose recipes do not state a number; ``free`` are further fields that may differ.
     """
-    entries = {picture_name(entry): entry for entry in manifest.get("pictures", [])}
+    entries: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in manifest.get("pictures", []):
+        entries.setdefault(picture_name(entry), []).append(entry)
     counts: Counter[int] = Counter()
     changed: dict[tuple[str, str], Recipe] = {}
-    for picture in wanted:
-        if picture.recipe.threads is not None:
-            continue
-        entry = entries.get(f"{picture.name} seed {picture.seed}", {})
+    pairs = (
+        (picture, entry)
+        for picture in wanted
+        if picture.recipe.threads is None
+        for entry in entries.get(f"{picture.name} seed {picture.seed}", ())
+    )
+    for picture, entry in pairs:
         made = manifest.get("recipes", {}).get(str(entry.get("recipe")), {})
         count = made.get("threads")
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST["threads"]:

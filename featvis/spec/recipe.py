@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -296,6 +297,35 @@ def recipe_id(recipe: dict[str, Any]) -> str:
     """Return eight hexadecimal digits that differ for recipes whose plain data differ."""
     text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def tell_apart(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Say of each of several recipes, given as plain data, in what it differs from the others.
+
+    >>> tell_apart({"a": {"steps": 8, "size": [48, 64]}, "b": {"steps": 16, "size": [48, 64]}})
+    {'a': 'steps 8', 'b': 'steps 16'}
+    """
+    fields = [*Recipe.model_fields, *sorted({name for recipe in recipes.values() for name in recipe})]
+    told: dict[str, list[str]] = {key: [] for key in recipes}
+    for name in dict.fromkeys(fields):
+        values = {key: recipe.get(name) for key, recipe in recipes.items()}
+        if len({json.dumps(value, sort_keys=True) for value in values.values()}) == 1:
+            continue
+        short = {key: _shortly(value) for key, value in values.items()}
+        alike = len(set(short.values())) == 1  # the same parts, with other numbers
+        for key, value in short.items():
+            told[key].append(f"other {name}" if alike else f"{name} {value}")
+    return {key: ", ".join(parts) for key, parts in told.items()}
+
+
+def _shortly(value: Any) -> str:
+    """Write a field's value in a few letters: of parts their names alone."""
+    if isinstance(value, dict):
+        return str(value.get("name", "…"))
+    if isinstance(value, list | tuple):
+        parts = [_shortly(one) for one in value]
+        return ("x" if value and all(isinstance(one, int) for one in value) else " ").join(parts) or "none"
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
 def place_statistics(table: dict[str, Any], folder: Path) -> None:

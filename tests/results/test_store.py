@@ -12,6 +12,7 @@ from torch import nn
 import featvis as fv
 from featvis.results.manifest import read_manifest
 from featvis.results.store import check_writable, file_name
+from featvis.spec.recipe import recipe_id
 from featvis.spec.target import Target
 from tests.networks import handle, seeded, small
 
@@ -80,14 +81,99 @@ def test_nothing_is_rendered_twice(model, tmp_path):
     assert len(manifest(tmp_path)["pictures"]) == 5
 
 
-def test_another_recipe_renders_anew_and_replaces(model, tmp_path):
-    render(model, tmp_path)
-    _, steps = render(model, tmp_path, steps=4)
+def snapshot(folder):
+    """Every file's bytes, but for those that are meant to grow."""
+    growing = ("grid.png", "manifest.json")
+    return {name: (folder / name).read_bytes() for name in files(folder) if not name.endswith(growing)}
+
+
+def test_another_recipe_lies_beside_and_replaces_nothing(model, tmp_path):
+    first, _ = render(model, tmp_path, snapshots=[2], video="gif", transparency=True)
+    before = snapshot(tmp_path)
+    second, steps = render(model, tmp_path, steps=4, snapshots=[2], video="gif", transparency=True)
     assert steps == 8
-    assert {entry["steps"] for entry in manifest(tmp_path)["pictures"]} == {4}
+    other = recipe_id(second[0].recipe)
+    after = snapshot(tmp_path)
+    assert before.items() <= after.items(), "what was there is as it was"
+    endings = (".gif", ".png", "-step2.png", "-transparency.png")
+    assert after.keys() - before.keys() == {
+        f"norm/000{unit}-{other}{end}" for unit in range(3) for end in endings
+    }
+    for picture in second:
+        assert after[f"norm/000{picture.unit}-{other}.png"] == picture.png()
+    told = manifest(tmp_path)
+    assert [entry["steps"] for entry in told["pictures"]] == [3, 4] * 3
+    assert {told["recipes"][entry["recipe"]]["steps"] for entry in told["pictures"]} == {3, 4}
+    # Both are there for whoever asks again, also when the manifest is lost.
+    for again in range(2):
+        for made, changes in ((first, {}), (second, {"steps": 4})):
+            kept, steps = render(model, tmp_path, snapshots=[2], video="gif", transparency=True, **changes)
+            assert steps == 0
+            assert [one.png() for one in kept] == [one.png() for one in made]
+            assert all(
+                (one.snapshots[2] == two.snapshots[2]).all() for one, two in zip(kept, made, strict=True)
+            )
+        assert snapshot(tmp_path) == after
+        if not again:
+            (tmp_path / "manifest.json").unlink()
     _, steps = render(model, tmp_path, "norm:0", seed=1)
     assert steps == 3
-    assert len(manifest(tmp_path)["pictures"]) == 4, "another seed is another picture"
+    assert len(manifest(tmp_path)["pictures"]) == 7, "another seed is another picture"
+
+
+def test_a_third_recipe_and_a_lost_file_find_their_places(model, tmp_path):
+    for steps in (3, 4, 5):
+        render(model, tmp_path, "norm:0", steps=steps)
+    before = snapshot(tmp_path)
+    assert len(before) == 3
+    for lost in before:
+        (tmp_path / lost).unlink()
+        for steps in (4, 5, 3):
+            render(model, tmp_path, "norm:0", steps=steps)
+        assert snapshot(tmp_path) == before, f"{lost} is where it was"
+
+
+def test_a_picture_beside_another_is_adopted(model, tmp_path):
+    render(model, tmp_path, "norm:0")
+    told = (tmp_path / "manifest.json").read_text()
+    render(model, tmp_path, "norm:0", steps=4)
+    (tmp_path / "manifest.json").write_text(told)  # as a kill leaves it
+    _, steps = render(model, tmp_path, "norm:0", steps=4)
+    assert steps == 0
+    assert len(manifest(tmp_path)["pictures"]) == 2
+
+
+def test_a_dead_unit_of_another_recipe_removes_no_picture(tmp_path):
+    net = seeded(lambda: nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU()))
+    net[0].bias.data[0] = -1.0
+    net[0].weight.data[0] = 0.0
+    dead = handle(net)
+    render(dead, tmp_path, ["1:0", "1:1"])
+    render(dead, tmp_path, ["1:0", "1:1"], steps=4)
+    statuses = [(entry["unit"], entry["status"], entry["steps"]) for entry in manifest(tmp_path)["pictures"]]
+    assert sorted(statuses) == [(0, "dead", 3), (0, "dead", 4), (1, "ok", 3), (1, "ok", 4)]
+    for steps in (3, 4):
+        assert render(dead, tmp_path, ["1:0", "1:1"], steps=steps)[1] == 0
+
+
+def test_a_layers_grid_grows_and_says_what_it_shows(model, tmp_path):
+    def size():
+        with Image.open(tmp_path / "norm/grid.png") as sheet:
+            return sheet.size
+
+    render(model, tmp_path, "norm:1")
+    alone = (tmp_path / "norm/grid.png").read_bytes()
+    width, height = size()
+    render(model, tmp_path, "norm:0")
+    assert size()[0] > 1.8 * width, "both are on it"
+    grown = (tmp_path / "norm/grid.png").read_bytes()
+    render(model, tmp_path, "norm:1")
+    assert (tmp_path / "norm/grid.png").read_bytes() == grown, "whoever asks"
+    render(model, tmp_path, "norm:1", steps=4)
+    assert size()[1] > 1.8 * height, "another recipe is a strip of its own"
+    fresh = tmp_path / "fresh"
+    render(model, fresh, "norm:1")
+    assert (fresh / "norm/grid.png").read_bytes() == alone
 
 
 @pytest.mark.parametrize("damage", ["deleted", "empty", "half", "not a table", "no pictures"])

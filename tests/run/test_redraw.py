@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -70,14 +71,21 @@ def test_a_dream_has_more_energy_and_is_still_the_photograph(place, capsys):
     assert 0.6 < entry["correlation"] < 0.999
     assert entry["correlation"] == pytest.approx(correlation(picture.image, photograph()), abs=0.01)
     assert "correlation with the photograph" in capsys.readouterr().out
-    # The same again renders nothing; another photograph is another key.
+    # The same again renders nothing and writes nothing; another photograph's lies beside it.
+    files = {path: path.read_bytes() for path in (place / "out").iterdir()}
     assert run("dream", "photo.png", "--layer", "norm", "--steps", "16") == 0
     assert "is that picture already" in capsys.readouterr().err
-    before = picture.key
+    assert {path: path.read_bytes() for path in (place / "out").iterdir()} == files
     save(photograph().flip(2), place / "photo.png")
     assert run("dream", "photo.png", "--layer", "norm", "--steps", "16") == 0
     assert "already" not in capsys.readouterr().err
-    assert fv.load_picture(place / "out" / "dream-photo-norm.png").key != before
+    (path,) = set((place / "out").glob("*.png")) - files.keys()
+    other = fv.load_picture(path)
+    assert path.name == f"dream-photo-norm-{other.key[:8]}.png"
+    assert other.key != picture.key
+    assert all(path.read_bytes() == content for path, content in files.items())
+    assert run("dream", "photo.png", "--layer", "norm", "--steps", "16") == 0
+    assert "is that picture already" in capsys.readouterr().err
 
 
 def test_the_photographs_detail_comes_back_with_each_octave():
@@ -136,12 +144,12 @@ def test_a_caricature_has_more_of_what_the_photograph_has(place):
     assert entry["score"] > 1.05 > entry["start_score"]
 
 
-def test_an_accentuation_excites_its_unit_and_keeps_the_photograph(place):
+def test_an_accentuation_excites_its_unit_and_keeps_the_photograph(place, capsys):
     pull = {}
     for weight in ("0", "2"):
         given = ["--target", "fc:3", "--steps", "16", "--weight", weight]
         assert run("accentuate", "photo.png", *given) == 0
-        entry = told(place, "accentuate-photo-fc-3")
+        entry = told(place, Path(capsys.readouterr().out.splitlines()[-1]).stem)
         assert entry["photograph"] == "photo.png"
         pull[weight] = entry
     assert pull["0"]["score"] > pull["0"]["start_score"]
