@@ -105,6 +105,7 @@ from .transforms.tile import Tile as Tile
 from .transforms.warp import Warp as Warp
 from .trust.answers import evaluate_answers as evaluate_answers
 from .trust.compare import compare as compare
+from .trust.compare_folders import compare_folders as compare_folders
 from .trust.evaluation import evaluate as evaluate
 from .trust.quiz import make_quiz as make_quiz
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featvis.errors import RecipeError, UserError
 from featvis.models.borrow.loan import with_gradients
@@ -18,16 +17,10 @@ from featvis.plan.make import make_plan
 from featvis.results.picture import Picture
 from featvis.run.render import render
 from featvis.spec.recipe import Recipe
-from featvis.trust.intervals import Values, paired
-from featvis.trust.naturalness import measure_appearance, naturalness
 from featvis.trust.panel import panel_of
-from featvis.trust.transfer import class_of, transfer
-
-BATCH = 8
-"""How many pictures stand together for a judge's BatchNorm statistics."""
-BETTER = dict.fromkeys(("first", "probability", "margin", "score", "gain"), 1)
-BETTER |= dict.fromkeys(("spread (D_σ)", "shift (D_μ)", "evaluations", "seconds"), -1)
-"""Whether more is better (1) or worse (-1); of what is not here neither is."""
+from featvis.trust.references import read_photographs
+from featvis.trust.transfer import class_of
+from featvis.trust.yardsticks import Sides, Table, measure_looks, measure_norms, measure_recognition
 
 
 @with_gradients
@@ -39,6 +32,8 @@ def compare(
     model: str | ModelHandle = "efficientnet_lite0",
     judges: Sequence[str | ModelHandle] | None = None,
     seeds: int = 1,
+    views: int | None = None,
+    examples: str | Path | None = None,
     out: str | Path | None = None,
     draws: int = 2000,
     say: Callable[[str], None] | None = None,
@@ -54,6 +49,8 @@ def compare(
         model: the network that is climbed.
         judges: networks that take no part; by default the embedded ones that are installed.
         seeds: how many for each unit.
+        views: how often a judge looks at each picture, 1 or 8, by default what is known to suit it.
+        examples: a folder of photographs that pictures are to be like; by default figures of 500.
         out: where the pictures go, to ``a`` and ``b``; what is there already is not rendered again. By
             default nowhere.
         draws: of the bootstrap.
@@ -63,7 +60,12 @@ def compare(
         ``targets``, ``pictures`` (of each recipe), ``draws`` and ``measures``: for each its ``a`` and ``b``
         (means), ``difference`` (b less a), ``interval`` (95 %) and ``better`` (``a``, ``b`` or ``""`` where
         the interval holds zero or neither is better). ``first``, ``probability`` and ``margin`` are of each
-        judge; ``gain`` is the score over that of the picture that the run began with.
+        judge; ``gain`` is the score over that of the picture that the run began with; ``… from
+        photographs'`` is the Wasserstein-1 distance of the set's distribution from photographs', where two
+        sets that are both as near as sets of photographs are (``usual``) are equally good. ``yardsticks``
+        names the measures that decide (recognition and likeness to photographs; where no judge knows the
+        classes, score and gain, too; never cost), ``ahead`` by which of them either is better, and ``wins``
+        the one that is better by some and worse by none, if any is.
 
     Raises:
         UserError: anything wrong in what was asked, before any compute.
@@ -91,13 +93,15 @@ def compare(
         raise UserError("compare: at least 2 units; one says nothing about others")
     panel = panel_of(judges, handle)
     pictures = _render(handle, wishes, recipes, seeds, None if out is None else Path(out), say)
-    measured = {name: _measure(pictures[name], panel) for name in pictures}
-    owners = np.array([wishes.index(picture.target) for picture in pictures["a"]])
-    table = {
-        name: _beside(measured["a"][name], measured["b"][name], owners, draws, name) for name in measured["a"]
-    }
+    photographs = None if examples is None else read_photographs(Path(examples), handle).images
+    owners = [picture.target for picture in pictures["a"]]
+    sides = Sides(pictures, {"a": owners, "b": owners}, draws)
+    table = Table()
+    _measure(sides, pictures, panel, views, table)
+    if not handle.signal and handle.frames is None:
+        measure_looks(sides, photographs, table)
     for judge in panel:
-        table.update(_batches(pictures, judge, draws))
+        measure_norms(sides, photographs, judge, table)
     return {
         "recipes": {name: recipe.to_json() for name, recipe in recipes.items()},
         "model": handle.name,
@@ -105,7 +109,7 @@ def compare(
         "targets": wishes,
         "pictures": len(pictures["a"]),
         "draws": draws,
-        "measures": table,
+        **table.to_json(),
     }
 
 
@@ -134,63 +138,28 @@ def _render(
     return pictures
 
 
-def _measure(pictures: Sequence[Picture], panel: Sequence[ModelHandle]) -> dict[str, Values]:
-    """Return what can be said of each picture alone."""
-    measures: dict[str, Values] = {}
+def _measure(
+    sides: Sides,
+    pictures: Mapping[str, Sequence[Picture]],
+    panel: Sequence[ModelHandle],
+    views: int | None,
+    table: Table,
+) -> None:
+    """Enter what judges see, how the unit responds, and what it cost."""
     for judge in panel:
-        labels = [class_of(picture.label, judge) for picture in pictures]
-        known = [label for label in labels if label is not None]
-        if len(known) < len(pictures):
-            continue  # not all are pictures of classes that this judge knows
-        recognized = transfer(pictures, known, judge)
-        measures[f"first, {judge.name}"] = np.array([float(one.rank == 1) for one in recognized])
-        measures[f"probability, {judge.name}"] = np.array([one.probability for one in recognized])
-        measures[f"margin, {judge.name}"] = np.array([one.margin for one in recognized])
-    measures["score"] = np.array([picture.score for picture in pictures])
-    measures["gain"] = np.array([picture.score - picture.start_score for picture in pictures])
-    appearances = [measure_appearance(picture) for picture in pictures]
-    for name in ("slope", "high_share", "contrast", "saturation"):
-        measures[name.replace("_", " ")] = np.array([getattr(appearance, name) for appearance in appearances])
-    measures["evaluations"] = np.array([float(picture.evaluations) for picture in pictures])
-    measures["seconds"] = np.array([picture.seconds for picture in pictures])
-    return measures
-
-
-def _batches(pictures: Mapping[str, Sequence[Picture]], judge: ModelHandle, draws: int) -> dict[str, Any]:
-    """Return D_μ and D_σ, whose unit is the batch: the same pictures stand together in both."""
-    each: dict[str, dict[str, list[float]]] = {"shift (D_μ)": {}, "spread (D_σ)": {}}
-    for name, made in pictures.items():
-        for place in range(0, max(1, len(made) - BATCH + 1), BATCH):
-            statistics = naturalness(made[place : place + BATCH], judge, BATCH)
-            if statistics is None:
-                return {}
-            each["shift (D_μ)"].setdefault(name, []).append(statistics.shift)
-            each["spread (D_σ)"].setdefault(name, []).append(statistics.spread)
-    return {
-        f"{measure}, {judge.name}": _beside(
-            np.array(both["a"]), np.array(both["b"]), np.arange(len(both["a"])), draws, measure
-        )
-        for measure, both in each.items()
+        classes = {side: [class_of(one.label, judge) for one in made] for side, made in pictures.items()}
+        known = {side: [one for one in some if one is not None] for side, some in classes.items()}
+        if known == classes:  # else they are of classes unknown to it
+            measure_recognition(sides, known, judge, views, table)
+    is_seen = bool(table.yardsticks)
+    responses: dict[str, Callable[[Picture], float]] = {
+        "score": lambda one: one.score,
+        "gain": lambda one: one.score - one.start_score,
+        "evaluations": lambda one: one.evaluations,
+        "seconds": lambda one: one.seconds,
     }
-
-
-def _beside(a: Values, b: Values, owners: NDArray[np.int64], draws: int, name: str) -> dict[str, Any]:
-    """Return a measure's means, difference, interval and which is better, where both are numbers."""
-    sound = np.isfinite(a) & np.isfinite(b)
-    if not sound.any():
-        return {"a": None, "b": None, "difference": None, "interval": None, "better": ""}
-    a, b, owners = a[sound], b[sound], owners[sound]
-    difference = float((b - a).mean())
-    # An interval of one is none.
-    interval = paired(a, b, owners, draws) if len(set(owners.tolist())) > 1 else None
-    sign = BETTER.get(name.partition(",")[0], 0)
-    better = ""
-    if interval is not None and sign and not interval[0] <= 0 <= interval[1]:
-        better = "b" if difference * sign > 0 else "a"
-    return {
-        "a": float(a.mean()),
-        "b": float(b.mean()),
-        "difference": difference,
-        "interval": list(interval) if interval is not None else None,
-        "better": better,
-    }
+    for name, read in responses.items():
+        values = {side: np.array([float(read(one)) for one in made]) for side, made in pictures.items()}
+        is_cost = name in ("evaluations", "seconds")
+        row = sides.compare(values, -1 if is_cost else 1)
+        table.enter(name, row, decides=not is_cost and not is_seen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,22 @@ def own_network(folder: Path, manifest: dict[str, Any], model: ModelHandle | str
 def panel_of(judges: Sequence[str | ModelHandle] | None, own: ModelHandle) -> list[ModelHandle]:
     """Return the judges: those named, or every embedded network that is installed but the folder's own."""
     if judges is None:
-        embedded = find_source("")
-        names = [name for name in embedded.names() if name != own.name]
-        return [load_model(name) for name in names if embedded.has_weights(name)]
+        return [load_model(name) for name in installed_judges() if name != own.name]
     panel = [load_model(judge) for judge in judges]
-    weights = own.fingerprint()
-    for judge in panel:
-        if judge is own or judge.fingerprint() == weights:
-            raise ModelError(f"{judge.name!r} was climbed itself; a judge is a network that took no part")
+    check_took_no_part(panel, {own.fingerprint()}, own)
     return panel
+
+
+def installed_judges() -> list[str]:
+    """Return the names of the embedded networks whose weights are on this machine."""
+    embedded = find_source("")
+    return [name for name in embedded.names() if embedded.has_weights(name)]
+
+
+def check_took_no_part(
+    panel: Sequence[ModelHandle], climbed: Set[str], own: ModelHandle | None = None
+) -> None:
+    """Raise ModelError if a judge is, or has the weights of, a network that was climbed."""
+    for judge in panel:
+        if judge is own or judge.fingerprint() in climbed:
+            raise ModelError(f"{judge.name!r} was climbed itself; a judge is a network that took no part")

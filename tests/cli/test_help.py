@@ -34,7 +34,10 @@ NAMES = {
     "layers": "--size --search --fields --no-fields --json MODEL",
     "models": "--search -s",
     "parts": "--markdown",
-    "compare": "--set --targets -t --judge -j --judge-weights --seeds --steps --size --out -o --json NETWORK",
+    "compare": (
+        "--set --targets -t --judge -j --judge-weights --views --examples --classes --seeds --steps --size "
+        "--out -o --json NETWORK"
+    ),
     "bench": (
         "--set --layer -l --recipe -r --size --lanes --steps --precision --threads --rounds --json NETWORK"
     ),

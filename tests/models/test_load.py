@@ -223,7 +223,7 @@ def test_a_damaged_download_is_a_clear_error(hub):
 
 
 def test_without_their_package_the_embedded_weights_say_what_to_install(monkeypatch):
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(embedded, "_FILES", {"efficientnet_lite1": ("no_such_package", "models/*.pth")})
     with pytest.raises(fv.ModelError, match="pip install"):
         fv.load_model("efficientnet_lite1")
     assert fv.load_model("efficientnet_lite1", weights="none").input_size == (240, 240)
