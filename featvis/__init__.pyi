@@ -64,6 +64,7 @@ from .objectives.pattern import dot_cosine as dot_cosine
 from .objectives.pattern import tensor_direction as tensor_direction
 from .objectives.penalties import blur as blur
 from .objectives.penalties import boundary as boundary
+from .objectives.penalties import colorfulness as colorfulness
 from .objectives.penalties import contrast as contrast
 from .objectives.penalties import l1 as l1
 from .objectives.penalties import l2 as l2

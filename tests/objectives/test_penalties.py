@@ -40,7 +40,15 @@ def slow_contrast(image, limit=0.2):
     return max(0.0, math.sqrt(1e-6 + sum(squares) / 120) / limit - 1)
 
 
+def slow_colorfulness(image, limit=0.16):
+    red, green, blue = (np.array(one) for one in image)
+    apart = red - green, (red + green) / 2 - blue
+    spread = math.sqrt(1e-6 + sum(one.var() for one in apart))
+    return max(0.0, (spread + 0.3 * math.sqrt(1e-6 + sum(one.mean() ** 2 for one in apart))) / limit - 1)
+
+
 SLOW = {
+    "colorfulness": slow_colorfulness,
     "contrast": slow_contrast,
     "total_variation": slow_total_variation,
     "l1": lambda image: sum(abs(v - 0.5) for one in image for row in one for v in row) / 120,
@@ -66,6 +74,13 @@ def test_contrast_leaves_a_picture_below_its_limit_alone(images):
     assert harder == pytest.approx([slow_contrast(one, 0.01) for one in soft.tolist()], rel=1e-4)
     with pytest.raises(fv.RecipeError, match="limit"):
         fv.contrast(0)
+
+
+def test_what_has_no_colours_is_not_colorful(images):
+    assert fv.colorfulness(0.01)({}, images[:, :1]).tolist() == [0, 0, 0]
+    assert fv.colorfulness()({}, images[:, :1].expand(-1, 3, -1, -1)).tolist() == [0, 0, 0]
+    alpha = torch.cat([images, torch.rand(3, 1, 5, 8)], 1)
+    assert torch.equal(fv.colorfulness()({}, alpha), fv.colorfulness()({}, images))
 
 
 @pytest.mark.parametrize("name", SLOW)
