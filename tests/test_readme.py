@@ -28,6 +28,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 def test_the_readme_runs(tmp_path, monkeypatch):
     assert len(blocks("python")) >= 3
     monkeypatch.chdir(tmp_path)
