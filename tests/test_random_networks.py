@@ -99,14 +99,14 @@ def fine(number):
 
 
 @pytest.mark.usefixtures("in_time")
-@pytest.mark.parametrize("number", range(20))
+@pytest.mark.parametrize("number", range(10))
 def test_a_random_network(number, tmp_path, capsys):
     check(number, tmp_path, capsys)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_time")
-@pytest.mark.parametrize("number", range(20, 300))
+@pytest.mark.parametrize("number", range(10, 300))
 def test_many_random_networks(number, tmp_path, capsys):
     told = check(number, tmp_path, capsys)
     if fine(number):

@@ -211,6 +211,7 @@ def test_reproduce_refuses_a_png_of_somebody_else(model, tmp_path):
         fv.reproduce(tmp_path / "photo.png", model)
 
 
+@pytest.mark.slow
 def test_24_units_of_the_embedded_network_together_permuted_halved_and_interrupted(lite0, tmp_path):
     options = {"size": (33, 48), "steps": 3, "lanes": 4}
     units = list(range(24))

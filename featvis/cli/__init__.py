@@ -37,9 +37,9 @@ def _run(arguments: list[str]) -> int:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", FeatvisWarning)
             warnings.showwarning = _show
-            from featvis.cli.app import app
+            from featvis.cli.app import command
 
-            result = app(args=arguments, prog_name="featvis", standalone_mode=False)
+            result = command()(args=arguments, prog_name="featvis", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except BoundsError as error:
         return _fail(f"{error.problem}; --unbounded allows it")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from featvis.cli import gallery
 from featvis.cli.options import read_options
@@ -42,3 +44,9 @@ for name in (
 ):
     app.command()(read_options(getattr(import_module(f"featvis.cli.{name}"), name)))
 app.add_typer(gallery.app, name="gallery")
+
+
+@cache
+def command() -> Any:
+    """Return all of it as one command, made once however often it is run in a process."""
+    return get_command(app)

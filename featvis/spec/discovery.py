@@ -20,6 +20,7 @@ import ast
 import importlib
 import inspect
 import os
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -78,9 +79,26 @@ def files_of(package: str) -> tuple[Path, ...]:
         place = os.path.join(folder, *package.split(".")[1:])
         if folder and place not in path:
             path.append(place)
-    return tuple(
-        file for place in path for file in sorted(Path(place).glob("*.py")) if file.stem != "__init__"
-    )
+    return tuple(file for place in path for file in _files_in(place))
+
+
+_listed: dict[str, tuple[int, tuple[Path, ...]]] = {}
+"""By folder, when it changed last and its files then: a render asks for these dozens of times."""
+_SETTLED = 2_000_000_000
+"""Nanoseconds after which a change of a folder cannot have the same time as the one before."""
+
+
+def _files_in(place: str) -> tuple[Path, ...]:
+    try:
+        changed = os.stat(place).st_mtime_ns
+    except OSError:
+        return ()
+    if place in _listed and _listed[place][0] == changed:
+        return _listed[place][1]
+    files = tuple(file for file in sorted(Path(place).glob("*.py")) if file.stem != "__init__")
+    if time.time_ns() - changed > _SETTLED:
+        _listed[place] = changed, files
+    return files
 
 
 @cache

@@ -28,7 +28,7 @@ def test_a_mask_of_the_patch_preserves_what_a_mask_of_the_rest_loses(chance):
     assert not found.missed
 
 
-@pytest.mark.parametrize("steps", [20, 60])
+@pytest.mark.parametrize("steps", [20, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("area", [0.1, 0.3])
 def test_the_area_is_met_by_few_steps_too(chance, area, steps):
     model, image = detector(), photograph(chance)[None]

@@ -61,6 +61,7 @@ def photograph(height, width):
     return torch.from_numpy(shown).permute(2, 0, 1).float().clamp(0, 1)
 
 
+@pytest.mark.slow
 def test_the_gradient_changes_with_the_top_layers_and_guided_backprop_does_not(lite0):
     """Adebayo et al. 2018: guided backprop is an edge detector of sorts, whatever the layers above say."""
     photo = photograph(96, 112)

@@ -176,6 +176,7 @@ def test_models_searches_every_source(capsys):
     assert "timm:tf_efficientnet_lite0" in told
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_finished_pictures_and_says_how_to_go_on(tmp_path):
     typed = [
         "render",

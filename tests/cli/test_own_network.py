@@ -74,6 +74,7 @@ def test_its_layers_are_listed(place, capsys):
     assert told["conv1"]["shape"] == [1, 6, 28, 28]
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_network_renders_its_own_classes(place, capsys):
     from torchvision import models
 

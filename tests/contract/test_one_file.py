@@ -221,6 +221,7 @@ def test_a_file_adds_an_executor():
     assert [picture.png() for picture in pictures] == [picture.png() for picture in alone]
 
 
+@pytest.mark.slow
 def test_the_command_line_names_what_the_files_add(plugins):
     help_text = " ".join(featvis(plugins, "attribute", "--help").split())
     assert "zoo:ANIMAL" in help_text

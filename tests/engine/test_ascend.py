@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -271,6 +274,19 @@ def test_the_steps_are_those_of_torchs_own_optimizer(name):
         expected = space.decode({"pixels": pixels.detach()})
         torch.testing.assert_close(step.images, expected, atol=1e-4, rtol=0)
     assert (expected - space.decode({"pixels": start})).abs().mean() > 0.01, "it moved"
+
+
+@pytest.mark.slow
+def test_no_compiler_is_imported_for_it():
+    program = """
+import sys
+import featvis as fv
+from tests.networks import small
+for optimizer in ("adam", "nadam", "sgd"):
+    fv.render(small(), "norm:1", size=(17, 24), steps=2, optimizer=optimizer)
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_bfloat16_is_what_the_network_computes_in_and_nothing_else():

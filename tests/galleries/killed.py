@@ -14,7 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-import torch._dynamo  # what the first optimizer would import, in every fork
 from PIL import Image
 
 from featvis.cli import main
@@ -78,7 +77,6 @@ def inodes(out):
 def run_all(place, kills, seed):
     config, out = place / "planted.toml", place / "killed"
     assert building is not None
-    assert torch._dynamo is not None
     Image.init()
     began = time.monotonic()
     first = start(config, place / "whole", place / "whole.log")

@@ -40,7 +40,7 @@ def without_seconds(folder):
     return told, entries
 
 
-@pytest.mark.parametrize(("kills", "seed"), [(4, 1), pytest.param(25, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "seed"), [(2, 1), pytest.param(25, 2, marks=pytest.mark.slow)])
 def test_nothing_is_lost_torn_or_rendered_twice(tmp_path, kills, seed):
     told = run_killed(tmp_path, kills, seed)
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -49,18 +49,6 @@ def test_one_of_each_kind(seeds, guarded):
         check(outcome)
 
 
-@settings(
-    max_examples=12, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
-@given(
-    kind=st.sampled_from(["PNG", "manifest, status", "recipe TOML", "safetensors, vectors"]),
-    chance=st.integers(0),
-)
-def test_changed_files_of_the_cheap_readers(seeds, guarded, kind, chance):
-    (outcome,) = run([change_of(kind, CHANGED[kind], str(chance))], seeds, guarded)
-    check(outcome)
-
-
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(kind=st.sampled_from(sorted(CHANGED)), chance=st.integers(0))

@@ -120,7 +120,12 @@ def test_layers_are_listed_offline(name, capsys):
 
 
 @pytest.mark.parametrize(
-    "name", ["torchvision:lraspp_mobilenet_v3_large", "torchvision:squeezenet1_1", "timm:resnet10t"]
+    "name",
+    [
+        pytest.param("torchvision:lraspp_mobilenet_v3_large", marks=pytest.mark.slow),
+        "torchvision:squeezenet1_1",
+        "timm:resnet10t",
+    ],
 )
 def test_a_dry_run_downloads_nothing(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

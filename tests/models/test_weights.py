@@ -162,6 +162,7 @@ def test_tensors_that_the_network_lacks_are_said(trained, tmp_path):
     assert "head.weight" in note
 
 
+@pytest.mark.slow
 def test_vgg16s_features_leave_the_classifier_without_weights(vgg16_weights):
     model = fv.load_model("torchvision:vgg16", weights=vgg16_weights)
     assert any("classifier" in note for note in model.notes)

@@ -19,8 +19,13 @@ def pictures():
 def holds(sheet, picture, times=4):
     """How often a picture stands in the sheet, each pixel a square: 24 of them are enlarged to 96."""
     pixels, tile = np.asarray(sheet), picture.levels.transpose(1, 2, 0).repeat(times, 0).repeat(times, 1)
-    windows = np.lib.stride_tricks.sliding_window_view(pixels, tile.shape)[:, :, 0]
-    return int((windows == tile).all((2, 3, 4)).sum())
+    height, width, _ = tile.shape
+    rows, columns = len(pixels) - height + 1, pixels.shape[1] - width + 1
+    # Only where two corners fit is the rest looked at.
+    fits = (pixels[:rows, :columns] == tile[0, 0]).all(2)
+    fits &= (pixels[height - 1 :, width - 1 :] == tile[-1, -1]).all(2)
+    places = np.argwhere(fits)
+    return sum(np.array_equal(pixels[y : y + height, x : x + width], tile) for y, x in places)
 
 
 def test_every_picture_stands_in_the_grid_once(pictures):
@@ -87,7 +92,6 @@ def test_a_contact_sheet_shrinks_what_is_larger_and_keeps_the_rest(pictures):
         fv.grid(pictures, cell=0)
 
 
-@pytest.mark.slow
 def test_strips_begin_anew_with_each_layer(pictures):
     others = [replace(picture, layer="other") for picture in pictures[:2]]
     sheet = fv.grid([pictures[0], others[0], *pictures[1:], others[1]], by_layer=True, title="both")

@@ -85,6 +85,7 @@ def test_a_folder_keeps_its_first_choice(clock, tmp_path):
     assert asked, "another recipe is another choice"
 
 
+@pytest.mark.slow
 def test_a_real_measurement(tmp_path, capsys):
     arguments = ["render", "blocks.1:0:3", "--size", "32x40", "--steps", "2", "--recipe", "fast"]
     arguments += ["--lanes", "auto", "--precision", "auto", "--out", str(tmp_path / "out")]

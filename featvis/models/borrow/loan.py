@@ -33,7 +33,7 @@ class Loan:
     so that each sees the network as its user gave it; the order in which they end does not matter.
     """
 
-    def __init__(self, module: nn.Module, change: Callable[[], None], *, writes: bool = False) -> None:
+    def __init__(self, module: nn.Module, change: Callable[[], None] | None, *, writes: bool = False) -> None:
         """Borrow ``module``, which ``change`` makes what the borrower needs; see :func:`lent`."""
         self._module, self._change, self._writes = module, change, writes
         self._touches = frozenset(id(part) for part in (*module.modules(), *module.parameters()))
@@ -122,6 +122,9 @@ class Loan:
         for other in _live:
             if other is not self and other.is_made and self._meets(other):
                 other._undo()
+        if self._change is None:  # nothing is changed, so nothing is put back
+            self.is_made = True
+            return
         self._before = _State(self._module, None if self._writes else self._buffers)
         self.is_made = True
         if self._during is None:
@@ -133,7 +136,7 @@ class Loan:
         if self.is_made and self._before is not None:
             self._during = _State(self._module)
             self._before.put_back(self._module, self._during)
-            self.is_made = False
+        self.is_made = False
 
 
 class _State:
@@ -191,8 +194,8 @@ def _version(buffer: Tensor) -> int | None:
 
 
 @contextmanager
-def lent(module: nn.Module, change: Callable[[], None], *, writes: bool = False) -> Iterator[Loan]:
-    """Borrow a network, changed by ``change``; on every way out it is exactly as before.
+def lent(module: nn.Module, change: Callable[[], None] | None, *, writes: bool = False) -> Iterator[Loan]:
+    """Borrow a network, changed by ``change``, if at all; on every way out it is exactly as before.
 
     With ``writes`` the values of its buffers are not put back: who borrows it means to write them.
     """
@@ -211,7 +214,7 @@ def lent(module: nn.Module, change: Callable[[], None], *, writes: bool = False)
 
 def at_rest(module: nn.Module) -> AbstractContextManager[Loan]:
     """Borrow a network as its user gave it, whoever else has it now, to look at it or copy it."""
-    return lent(module, lambda: None)
+    return lent(module, None)
 
 
 def stepwise(
