@@ -22,7 +22,6 @@ def test_a_picture_and_a_command_come_first():
     assert [line for line in top if line.startswith("featvis ")]
 
 
-<<<<<<< HEAD
 def test_photographs_are_the_first_line_of_its_table_and_the_judges_family_is_told():
     (table,) = re.findall(r"^\| 224 pixels.*?\n\n(.*?)\n\n", text_of(README), re.DOTALL | re.MULTILINE)
     rows = re.findall(r"^\| (?!-)(.*?) \|", text_of(README)[text_of(README).index("| 224 pixels") :], re.M)
@@ -32,11 +31,6 @@ def test_photographs_are_the_first_line_of_its_table_and_the_judges_family_is_to
 
 @pytest.mark.slow
 def test_it_runs(tmp_path, monkeypatch):
-=======
-@pytest.mark.slow
-def test_the_readme_runs(tmp_path, monkeypatch):
-    assert len(blocks("python")) >= 3
->>>>>>> h-speed
     monkeypatch.chdir(tmp_path)
     names = {}
     for block in blocks(README, "python"):

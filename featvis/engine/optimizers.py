@@ -26,7 +26,10 @@ def make_optimizer(
     kind: Any = {"adam": torch.optim.Adam, "nadam": torch.optim.NAdam}.get(recipe.optimizer)
     if kind is None:
         sgd = uncompiled(torch.optim.SGD)
-        return sgd(parameters, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
+        plain: torch.optim.Optimizer = sgd(
+            parameters, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True
+        )
+        return plain
     options = {"fused": True} if recipe.optimizer == "adam" else {}
     optimizer: torch.optim.Optimizer = uncompiled(kind)(
         parameters, lr=recipe.learning_rate, betas=betas, capturable=capturable, **options
