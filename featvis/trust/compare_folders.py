@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from featvis.errors import TargetError, UserError
+from featvis.errors import ModelError, TargetError, UserError
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
@@ -132,6 +132,8 @@ def _numbers(
         except TargetError as error:
             wrong.append(error)
             say(f"{judge.name} is not asked for classes: {error}")
+        except ModelError as error:  # it names none, but may have BatchNorm
+            say(str(error))
     if wrong and not found:
         raise wrong[0]
     return found

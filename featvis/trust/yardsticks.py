@@ -11,7 +11,7 @@ from torch import Tensor
 
 from featvis.models.handle import ModelHandle
 from featvis.trust.distribution import Distribution
-from featvis.trust.intervals import Values, of_mean
+from featvis.trust.intervals import Values, paired
 from featvis.trust.judging import Shown
 from featvis.trust.known import Norms, known_looks
 from featvis.trust.naturalness import Statistics, naturalness
@@ -175,7 +175,7 @@ def compare_means(
     if not shared:
         return {"a": None, "b": None, "difference": None, "interval": None, "better": ""}
     a, b = (np.array([means[side][owner] for owner in shared]) for side in ("a", "b"))
-    interval = of_mean(b - a, np.arange(len(shared)), draws) if len(shared) > 1 else None
+    interval = paired(a, b, np.arange(len(shared)), draws) if len(shared) > 1 else None
     return _row(float(a.mean()), float(b.mean()), interval, better)
 
 

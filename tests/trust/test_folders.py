@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 import featvis as fv
 from featvis.cli import main
 from featvis.trust.folders import class_number, read_claimed, read_classes
-from tests.trust.planted import COLORS, FAST, SIZE, colors, judge
+from tests.trust.planted import COLORS, FAST, SIZE, colors, judge, plain
 
 NUMBER = {name: place for place, name in enumerate(COLORS)}
 
@@ -113,6 +114,10 @@ def test_ours_beside_theirs_and_what_cannot_be_paired(tmp_path):
     assert (found["classes"], found["pictures"]) == (3, {"a": 3, "b": 3})
     with pytest.raises(fv.ModelError, match="was climbed itself"):
         fv.compare_folders(tmp_path / "ours", tmp_path / "theirs", judges=[network])
+    features = plain(nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5)))
+    found = fv.compare_folders(tmp_path / "theirs", tmp_path / "theirs", judges=[features], draws=100)
+    assert found["classes"] == 3
+    assert f"spread (D_σ), {features.name}" in found["measures"], "it names no classes, but has BatchNorm"
     paint(tmp_path / "other" / "3.png", "grey")
     with pytest.raises(fv.UserError, match="no class in common"):
         fv.compare_folders(tmp_path / "other", tmp_path / "theirs", judges=[judge()])
