@@ -14,10 +14,11 @@ from featvis.errors import RecipeError, UserError
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
+from featvis.notebook import plain, table
 from featvis.plan.make import make_plan
 from featvis.results.picture import Picture
 from featvis.run.render import render
-from featvis.spec.recipe import Recipe
+from featvis.spec.recipe import Recipe, tell_apart
 from featvis.trust.intervals import Values, paired
 from featvis.trust.naturalness import measure_appearance, naturalness
 from featvis.trust.panel import panel_of
@@ -28,6 +29,33 @@ BATCH = 8
 BETTER = dict.fromkeys(("first", "probability", "margin", "score", "gain"), 1)
 BETTER |= dict.fromkeys(("spread (D_σ)", "shift (D_μ)", "evaluations", "seconds"), -1)
 """Whether more is better (1) or worse (-1); of what is not here neither is."""
+
+
+class Comparison(dict[str, Any]):
+    """What :func:`compare` measured, as plain data; notebooks show it as a table."""
+
+    def __repr__(self) -> str:
+        better = {name: row["better"] for name, row in self["measures"].items() if row["better"]}
+        told = "; ".join(f"{name}: {side}" for name, side in list(better.items())[:4]) or "neither"
+        return f"Comparison({self._summary()}; better: {told}{'; …' if len(better) > 4 else ''})"
+
+    def _summary(self) -> str:
+        return f"{len(self['targets'])} units of {self['model']}, {self['pictures']} pictures by each recipe"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, *(row[one] for one in ("a", "b", "difference")), _written(row["interval"]), row["better"])
+            for name, row in self["measures"].items()
+        ]
+        recipes = tell_apart(self["recipes"])
+        parts = [f"<div>{plain(self._summary())}</div>"]
+        parts += [f"<div>{name}: {plain(told, 400)}</div>" for name, told in recipes.items()]
+        parts.append(table(("", "a", "b", "b - a", "95 % interval", "better"), rows))
+        return f"<div>{''.join(parts)}</div>"
+
+
+def _written(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else "{:.3g} to {:.3g}".format(*interval)
 
 
 @with_gradients
@@ -42,7 +70,7 @@ def compare(
     out: str | Path | None = None,
     draws: int = 2000,
     say: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
+) -> Comparison:
     """Render the same units with the same seeds by two recipes, and measure both, paired.
 
     The two are rendered in turns of a few pictures, so that a machine that slows down slows both. All is
@@ -63,7 +91,8 @@ def compare(
         ``targets``, ``pictures`` (of each recipe), ``draws`` and ``measures``: for each its ``a`` and ``b``
         (means), ``difference`` (b less a), ``interval`` (95 %) and ``better`` (``a``, ``b`` or ``""`` where
         the interval holds zero or neither is better). ``first``, ``probability`` and ``margin`` are of each
-        judge; ``gain`` is the score over that of the picture that the run began with.
+        judge; ``gain`` is the score over that of the picture that the run began with. A dict, which notebooks
+        show as a table.
 
     Raises:
         UserError: anything wrong in what was asked, before any compute.
@@ -93,20 +122,21 @@ def compare(
     pictures = _render(handle, wishes, recipes, seeds, None if out is None else Path(out), say)
     measured = {name: _measure(pictures[name], panel) for name in pictures}
     owners = np.array([wishes.index(picture.target) for picture in pictures["a"]])
-    table = {
+    measures = {
         name: _beside(measured["a"][name], measured["b"][name], owners, draws, name) for name in measured["a"]
     }
     for judge in panel:
-        table.update(_batches(pictures, judge, draws))
-    return {
+        measures.update(_batches(pictures, judge, draws))
+    told = {
         "recipes": {name: recipe.to_json() for name, recipe in recipes.items()},
         "model": handle.name,
         "judges": [judge.name for judge in panel],
         "targets": wishes,
         "pictures": len(pictures["a"]),
         "draws": draws,
-        "measures": table,
+        "measures": measures,
     }
+    return Comparison(told)
 
 
 def _render(

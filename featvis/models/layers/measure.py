@@ -59,6 +59,8 @@ class LayerInfo:
     """Why its units cannot be climbed, though their axis is clear; empty if they can."""
     mixes: bool = False
     """Whether what it gives for an image depends on the others of the batch."""
+    passes: bool = False
+    """Whether it hands on what it is given, as an Identity does, or a Dropout that is at rest."""
 
     @property
     def is_clear(self) -> bool:
@@ -143,6 +145,7 @@ def measure(
                 grid=grid,
                 fault=faults.get(name.partition("#")[0] if name not in first else name, ""),
                 mixes=name in mixing,
+                passes=observation.passes,
             )
     canonical = {id(inner): name for name, inner in module.named_modules()}
     for name, inner in module.named_modules(remove_duplicate=False):
