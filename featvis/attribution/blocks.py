@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from featvis.attribution.attribute import photo_levels
-from featvis.attribution.result import Attribution
+from featvis.attribution.result import Attribution, png
 from featvis.attribution.scoring import find_target, scored
 from featvis.errors import OutputError, TargetError
 from featvis.models.borrow.loan import with_gradients
@@ -34,7 +34,7 @@ _CELL = 48
 """Least side of a place on the sheet, in pixels."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Blocks:
     """What each unit of a layer contributes to a target's score at each place of a photograph."""
 
@@ -45,6 +45,13 @@ class Blocks:
     """``(units, rows, columns)``."""
     photo: NDArray[np.uint8]
     score: float
+
+    def __repr__(self) -> str:
+        units = ", ".join(f"{unit}: {value:+.3g}" for unit, value in self.strongest(3))
+        return f"Blocks({self.layer!r} for {self.target!r}, score {self.score:.4g}, strongest {units})"
+
+    def _repr_png_(self) -> bytes:
+        return png(self.sheet())
 
     def strongest(self, count: int = 8) -> list[tuple[int, float]]:
         """Return the units that contribute most over the photograph, with what they contribute."""

@@ -27,7 +27,7 @@ NAME = "directions"
 """The name of the tensor in a file of directions."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Components:
     """Directions ``(count, units)`` of a layer, each of length 1, the one that explains most first."""
 
@@ -39,6 +39,10 @@ class Components:
     """How much of each direction every place of each photograph holds, ``(count, rows, columns)``."""
     explained: float
     """The share of the activations' squares (NMF) or of their variance (PCA) that the directions explain."""
+
+    def __repr__(self) -> str:
+        count = f"{len(self.directions)} directions of {self.layer!r} by {self.method}"
+        return f"Components({count}, which explain {self.explained:.1%})"
 
     def save(self, path: str | Path) -> Path:
         """Write the directions as rows of one safetensors file."""

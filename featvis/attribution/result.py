@@ -15,6 +15,8 @@ from PIL import Image
 
 from featvis.attribution.colours import balance, heat
 from featvis.files import write_apart
+from featvis.notebook import figure, image_tag, plain
+from featvis.notebook import side_by_side as in_rows
 from featvis.results.sheets import make_sheet
 from featvis.results.store import safe_name
 
@@ -22,7 +24,11 @@ _QUANTILE = 0.995
 """What is shown at full strength: single pixels far above all others would leave the rest in the dark."""
 
 
-@dataclass
+_SIDE = 288
+"""Pixels of an image's longer side in a notebook."""
+
+
+@dataclass(repr=False)
 class Attribution:
     """Where in a photograph a target fires, by one method; from :func:`featvis.attribute`.
 
@@ -111,6 +117,25 @@ class Attribution:
             place / f"{self.method}.json": json_file(self.to_json()),
         }
         return write_apart(files, safe_name(self.target.replace(":", "-")))
+
+    def __repr__(self) -> str:
+        return f"Attribution({self.method!r}, {self.target!r}, {', '.join(self._facts())})"
+
+    def _facts(self) -> list[str]:
+        told = self.to_json()
+        row, column = told["largest_at"]
+        facts = [f"score {self.score:.4g}", f"largest at row {row}, column {column}"]
+        return facts + [f"{name} {told[name]:.3f}" for name in ("deletion", "insertion") if told.get(name)]
+
+    def _repr_html_(self) -> str:
+        label = self.label.partition(",")[0]
+        name = f"{self.target} {label}" if label and label not in self.target else self.target
+        shown = {"photograph": _image(self.photo), self.method: self.overlay, "map": self.map}
+        figures = [
+            figure(image_tag(image, title, _SIDE), [title], min(_SIDE, image.width))
+            for title, image in shown.items()
+        ]
+        return f"<div><div>{plain(name)}: {plain(', '.join(self._facts()))}</div>{in_rows(figures)}</div>"
 
     def _repr_png_(self) -> bytes:
         return png(self.overlay)

@@ -10,7 +10,7 @@ from typing import Any
 from featvis.errors import OutputError
 from featvis.galleries.plan import GalleryItem, GalleryPlan
 from featvis.plan.wanted import Wanted
-from featvis.results.manifest import picture_name, read_manifest
+from featvis.results.manifest import name_entries, picture_name, read_manifest
 from featvis.results.picture import Picture, load_picture
 from featvis.results.store import Store, file_name
 from featvis.spec.recipe import recipe_id
@@ -137,7 +137,7 @@ def finished(
 def find_missing(folder: Path, plan: GalleryPlan) -> list[GalleryItem]:
     """Return what a folder lacks of a plan; nothing is written."""
     manifest = read_manifest(folder) if folder.is_dir() else None
-    entries = {picture_name(entry): entry for entry in (manifest or {}).get("pictures", [])}
+    entries = name_entries((manifest or {}).get("pictures", []))
     return [
         item
         for item in plan.pictures.values()

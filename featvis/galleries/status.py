@@ -9,7 +9,7 @@ from typing import Any
 
 from featvis.errors import OutputError
 from featvis.pages.entries import read_list, read_table
-from featvis.results.manifest import picture_name, read_manifest
+from featvis.results.manifest import name_entries, read_manifest
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def read_status(folder: Path) -> Status:
     if manifest is None:
         what = "holds no pictures that featvis wrote" if folder.is_dir() else "is no folder"
         raise OutputError(f"{folder} {what}")
-    entries = {picture_name(entry): entry for entry in manifest["pictures"]}
+    entries = name_entries(manifest["pictures"])
     names = _planned(manifest)
     counted = [entry for name, entry in entries.items() if name in names] if names else [*entries.values()]
     missing = [name for name in names if name not in entries]

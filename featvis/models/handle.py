@@ -25,6 +25,7 @@ from featvis.models.forward import Seen
 from featvis.models.layers.chance import kept_chance
 from featvis.models.layers.failure import find_size, runs_at
 from featvis.models.layers.gradient import lacks_gradient
+from featvis.models.layers.listing import Layers
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.models.layers.probe import measure_layers, takes_one_size, trusted_pairs
@@ -186,9 +187,9 @@ class ModelHandle:
         return self._networks[size]
 
     @property
-    def layers(self) -> list[LayerInfo]:
+    def layers(self) -> Layers:
         """Every layer that gives one tensor, in the order of :meth:`torch.nn.Module.named_modules`."""
-        return list(self.at(self.input_size).layers.values())
+        return Layers(self.at(self.input_size).layers.values(), self.name)
 
     def layer(self, name: str) -> LayerInfo:
         """Return the layer called ``name`` at the network's own input size."""
@@ -206,12 +207,12 @@ class ModelHandle:
             self._takes_one_size = takes_one_size(self._plain, self.input_size)
         return self._takes_one_size
 
-    def layers_with_receptive_fields(self, size: Size) -> list[LayerInfo]:
+    def layers_with_receptive_fields(self, size: Size) -> Layers:
         """Return the layers at this canvas with their receptive fields measured (seconds)."""
         network = self.at(size)
         with borrowed(self.module):
             layers = receptive_fields(network.layers, self.module, self.channels, size, self._plain)
-        return list(layers.values())
+        return Layers(layers.values(), self.name)
 
     def check_gradient(self, layers: Sequence[str], size: Size, lanes: int = 1) -> None:
         """Raise a ModelError if no gradient of a layer reaches the image; measured once for each canvas.

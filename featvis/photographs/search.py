@@ -9,14 +9,53 @@ from typing import Any
 
 from featvis.errors import ModelError, RecipeError, TargetError
 from featvis.models.handle import ModelHandle
+from featvis.notebook import blank, figure, image_tag, plain, side_by_side
 from featvis.photographs.crops import write_crops
-from featvis.photographs.photos import Listing, list_files, quiet_decoders
+from featvis.photographs.photos import Listing, list_files, quiet_decoders, read_photo
 from featvis.photographs.record import key_of, read_record, remove_strays, without_crops, write_record
 from featvis.photographs.stream import search_folder
 from featvis.results.store import check_writable
 from featvis.spec.target import Request, expand
 
 _FORMAT = 1  # Another number where the same photographs would get other values
+
+
+class Examples(dict[str, Any]):
+    """What :func:`find_examples` found, as plain data; notebooks show what each unit sees."""
+
+    def __init__(self, told: Mapping[str, Any], photographs: Path) -> None:
+        super().__init__(told)
+        self.photographs = photographs
+
+    def __repr__(self) -> str:
+        return f"Examples({self._summary()})"
+
+    def _summary(self) -> str:
+        units = "1 unit" if len(self["units"]) == 1 else f"{len(self['units'])} units"
+        return f"{units} of {self['model']}, {self['images']} photographs of {self['folder']}"
+
+    def _repr_html_(self) -> str:
+        parts = [f"<div>{plain(self._summary())}</div>"]
+        for key, unit in list(self["units"].items())[:_SHOWN]:
+            figures = [self._figure(example) for example in unit["examples"][:_EACH]]
+            parts += [f"<div><b>{plain(key)}</b></div>", side_by_side(figures)]
+        if len(self["units"]) > _SHOWN:
+            parts.append(f"<div>… and {len(self['units']) - _SHOWN} more units</div>")
+        return f"<div>{''.join(parts)}</div>"
+
+    def _figure(self, example: Mapping[str, Any]) -> str:
+        with quiet_decoders():
+            photo = read_photo(self.photographs / example["image"], 3)
+        lines = [f"{example['value']:.3g}", example["image"]]
+        if photo is None or example["box"] is None:
+            return figure(blank("gone", _SIDE, _SIDE), lines, _SIDE)
+        top, left, height, width = example["box"]
+        seen = photo.crop((left, top, left + width, top + height))
+        return figure(image_tag(seen, example["image"], _SIDE), lines, _SIDE)
+
+
+_SIDE, _EACH, _SHOWN = 96, 9, 12
+"""Pixels of a crop's longer side in a notebook, how many of each unit, and of how many units."""
 
 
 def find_examples(
@@ -29,7 +68,7 @@ def find_examples(
     size: tuple[int, int] | None = None,
     batch: int = 8,
     say: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
+) -> Examples:
     """Find the photographs that units respond to most, and cut out what the units see there.
 
     A photograph is shown whole, its shorter side resized to the network's (the middle of it, to a
@@ -54,7 +93,8 @@ def find_examples(
         ``layer:unit``: ``examples`` (best first: ``image, value, position, box, file``), ``quantiles`` of the
         values as [share, value], ``mean_best``, ``mean_value``, and ``scores``: ``best, image, quantiles``.
         ``box`` is (top, left, height, width) in the upright photograph: the receptive field of the
-        position, as far as it was shown. ``examples.json`` also keeps the units of earlier calls.
+        position, as far as it was shown. ``examples.json`` also keeps the units of earlier calls. A dict,
+        which notebooks show.
 
     Raises:
         UserError: no such folder, no photograph in it, no such layer or unit, nothing can be written.
@@ -98,7 +138,7 @@ def find_examples(
         _write(result, fresh, plan.out, photographs, model.channels, say)
     public = {name: value for name, value in result.items() if name not in ("crops_written", "format")}
     asked = [key_of(layer, unit) for layer, chosen in plan.wanted.items() for unit in chosen]
-    return {**public, "units": {key: result["units"][key] for key in asked}}
+    return Examples({**public, "units": {key: result["units"][key] for key in asked}}, photographs)
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,42 @@ from featvis.errors import RecipeError, UserError
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
+from featvis.notebook import plain, table
 from featvis.plan.make import make_plan
 from featvis.results.picture import Picture
 from featvis.run.render import render
-from featvis.spec.recipe import Recipe
+from featvis.spec.recipe import Recipe, tell_apart
 from featvis.trust.panel import panel_of
 from featvis.trust.references import read_photographs
 from featvis.trust.transfer import class_of
 from featvis.trust.yardsticks import Sides, Table, measure_looks, measure_norms, measure_recognition
+
+
+class Comparison(dict[str, Any]):
+    """What :func:`compare` measured, as plain data; notebooks show it as a table."""
+
+    def __repr__(self) -> str:
+        better = {name: row["better"] for name, row in self["measures"].items() if row["better"]}
+        told = "; ".join(f"{name}: {side}" for name, side in list(better.items())[:4]) or "neither"
+        return f"Comparison({self._summary()}; better: {told}{'; …' if len(better) > 4 else ''})"
+
+    def _summary(self) -> str:
+        return f"{len(self['targets'])} units of {self['model']}, {self['pictures']} pictures by each recipe"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, *(row[one] for one in ("a", "b", "difference")), _written(row["interval"]), row["better"])
+            for name, row in self["measures"].items()
+        ]
+        recipes = tell_apart(self["recipes"])
+        parts = [f"<div>{plain(self._summary())}</div>"]
+        parts += [f"<div>{name}: {plain(told, 400)}</div>" for name, told in recipes.items()]
+        parts.append(table(("", "a", "b", "b - a", "95 % interval", "better"), rows))
+        return f"<div>{''.join(parts)}</div>"
+
+
+def _written(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else "{:.3g} to {:.3g}".format(*interval)
 
 
 @with_gradients
@@ -37,7 +65,7 @@ def compare(
     out: str | Path | None = None,
     draws: int = 2000,
     say: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
+) -> Comparison:
     """Render the same units with the same seeds by two recipes, and measure both, paired.
 
     The two are rendered in turns of a few pictures, so that a machine that slows down slows both. All is
@@ -65,7 +93,8 @@ def compare(
         sets that are both as near as sets of photographs are (``usual``) are equally good. ``yardsticks``
         names the measures that decide (recognition and likeness to photographs; where no judge knows the
         classes, score and gain, too; never cost), ``ahead`` by which of them either is better, and ``wins``
-        the one that is better by some and worse by none, if any is.
+        the one that is better by some and worse by none, if any is. A dict, which notebooks
+        show as a table.
 
     Raises:
         UserError: anything wrong in what was asked, before any compute.
@@ -102,7 +131,7 @@ def compare(
         measure_looks(sides, photographs, table)
     for judge in panel:
         measure_norms(sides, photographs, judge, table)
-    return {
+    told = {
         "recipes": {name: recipe.to_json() for name, recipe in recipes.items()},
         "model": handle.name,
         "judges": [judge.name for judge in panel],
@@ -111,6 +140,7 @@ def compare(
         "draws": draws,
         **table.to_json(),
     }
+    return Comparison(told)
 
 
 def _render(

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from featvis.errors import RecipeError
+from featvis.errors import OutputError, RecipeError
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
+from featvis.notebook import table
+from featvis.results.picture import load_picture
+from featvis.results.pictures import sheet_html
 from featvis.trust.agreement import agreement, diversity
 from featvis.trust.controls import is_untrained, permute_labels
 from featvis.trust.evidence import Evidence, Judgement
@@ -47,6 +52,32 @@ from featvis.version import __version__
 Told = dict[str, Any]
 
 
+class Evaluation(Told):
+    """What :func:`evaluate` found, as plain data; notebooks show it as a sheet of the pictures."""
+
+    def __init__(self, told: Told, folder: Path) -> None:
+        super().__init__(told)
+        self.folder = folder
+
+    def __repr__(self) -> str:
+        return f"Evaluation({self._summary()})"
+
+    def _summary(self) -> str:
+        count = len(self["pictures"])
+        judges = ", ".join(self["judges"]) or "no judge"
+        pictures = "1 picture" if count == 1 else f"{count} pictures"
+        return f"{pictures} of {self['model']} in {self.folder}, seen by {judges}"
+
+    def _repr_html_(self) -> str:
+        shown = []
+        for told in self["pictures"]:
+            with suppress(OutputError):
+                picture = load_picture(self.folder / str(told.get("file")))
+                shown.append(replace(picture, verdicts=told["verdicts"]))
+        counted = table(("verdict", "pictures"), list(self["verdicts"].items()))
+        return f"<div>{sheet_html(shown, self._summary())}{counted}</div>"
+
+
 @with_gradients
 def evaluate(
     folder: str | Path,
@@ -59,7 +90,7 @@ def evaluate(
     write: bool = True,
     unbounded: bool = False,
     say: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Measure how far a folder's pictures are to be believed, on the PNGs as they lie there.
 
     Args:
@@ -84,7 +115,7 @@ def evaluate(
         ``mean``, photographs' mean, the Wasserstein-1 ``distance`` of the two distributions, the ``usual``
         one of as many photographs, and what that ``says``), ``photographs`` (ranges, and of which folder),
         ``controls``, ``verdicts`` (how many pictures have which), and ``pictures``, one table for each with
-        its ``verdicts``.
+        its ``verdicts``. A dict, which notebooks show.
 
     Raises:
         UserError: no pictures there, a network that does not load or is another one, a judge that was
@@ -138,7 +169,7 @@ def evaluate(
     evidence += [Evidence(entry, dead=True) for entry in contents.dead]
     verdicts = [verdicts_of(one) for one in evidence]
     counts = Counter(verdict.counted for said in verdicts for verdict in said)
-    table = {
+    told = {
         "featvis": __version__,
         "model": own.name,
         "weights": manifest.get("weights"),
@@ -157,7 +188,7 @@ def evaluate(
             for one, said in zip(evidence, verdicts, strict=True)
         ],
     }
-    evaluation: dict[str, Any] = rounded(table)
+    evaluation = Evaluation(rounded(told), place)
     if write:
         write_verdicts(place, evaluation)
     return evaluation

@@ -30,8 +30,8 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """What tells it from the folder's others."""
-        return picture_name(self.entry)
+        """What tells it from the folder's others: target, seed and recipe."""
+        return f"{picture_name(self.entry)} recipe {self.entry.get('recipe')}"
 
     @property
     def layer(self) -> str:

@@ -10,10 +10,12 @@ from PIL import Image
 import featvis as fv
 from featvis.attribution.grad_cam import cam_layer
 from featvis.attribution.register import check_options, methods
+from featvis.attribution.result import Attribution
 from featvis.attribution.scoring import find_target, scored
 from featvis.errors import FeatvisWarning, ModelError, OutputError, RecipeError, TargetError
 from tests.attribution.planted import CORNER, SIDE, SIZE, detector, hits, photograph, share_inside
 from tests.networks import activations_of, small
+from tests.pages.markup import Page
 
 OPTIONS = {"occlusion": {"window": 7, "stride": 3}}
 
@@ -259,3 +261,15 @@ def test_a_unit_that_does_not_respond_is_said_to(planted):
     assert not found.values.any()
     assert found.numbers["deletion"] is None
     assert "NaN" not in json.dumps(found.to_json())
+
+
+def test_an_attribution_shows_itself():
+    values = np.zeros((20, 30), np.float32)
+    values[4, 7] = 2
+    photo = np.full((3, 20, 30), 90, np.uint8)
+    where = Attribution("saliency", "fc:3", "mine", values, photo, score=1.5, label="<i>tabby</i>, cat")
+    assert repr(where) == "Attribution('saliency', 'fc:3', score 1.5, largest at row 4, column 7)"
+    page = Page(where._repr_html_())
+    assert len(page.all("img")) == 3
+    assert "fc:3 <i>tabby</i>: score 1.5" in page.text
+    assert where._repr_png_().startswith(b"\x89PNG")

@@ -11,6 +11,7 @@ from torch import nn
 import featvis as fv
 from featvis.photographs.photos import list_files, read_photo
 from tests.networks import activations_of, handle, layouts, seeded, small
+from tests.pages.markup import Page
 from tests.photographs.photographs import photo, shown, write_folder
 from tests.test_borrowed import state_of
 
@@ -386,3 +387,17 @@ def test_it_says_how_far_it_is(folder, model, tmp_path, monkeypatch):
         "measuring what the best positions see",
         "cutting 9 crops from 9 photographs",
     ]
+
+
+def test_examples_show_what_the_units_see(folder):
+    result = fv.find_examples(small(), folder, {"conv1": [0, 3]}, count=2)
+    assert isinstance(result, dict)
+    assert len(repr(result).splitlines()) == 1
+    page = Page(result._repr_html_())
+    assert len(page.all("img")) == 4
+    best = result["units"]["conv1:3"]["examples"][0]
+    assert f"{best['value']:.3g} {best['image']}" in page.text
+    again = result | {"units": {"conv1:3": {"examples": [{**best, "image": "<i>.png"}]}}}
+    page = Page(type(result)(again, folder)._repr_html_())
+    assert "gone" in page.text
+    assert not page.all("i")

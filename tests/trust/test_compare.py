@@ -8,7 +8,9 @@ from torch import nn
 
 import featvis as fv
 from featvis.cli import main
+from featvis.trust.compare import Comparison
 from featvis.trust.intervals import paired
+from tests.pages.markup import Page
 from tests.trust.planted import FAST, Distance, colors, plain
 
 LONG = fv.Recipe(**{**FAST, "redirect_steps": 0})
@@ -158,3 +160,24 @@ def test_evaluations_are_passes_not_steps(tmp_path):
         found = fv.compare(SHORT, several, "0:0:2", model=colors(), judges=[], out=tmp_path)
         measures = found["measures"]["evaluations"]
         assert (measures["a"], measures["b"], measures["better"]) == (2, 2 * 2 * 2 * 3, "a")
+
+
+def test_a_comparison_shows_itself():
+    row = {"a": 1.0, "b": 2.5, "difference": 1.5, "interval": [1.0, 2.0], "better": "b"}
+    none = dict.fromkeys(("a", "b", "difference", "interval")) | {"better": ""}
+    told = {
+        "recipes": {"a": {"steps": 4}, "b": {"steps": 8}},
+        "model": "<b>mine</b>",
+        "targets": ["0:0", "0:1"],
+        "pictures": 2,
+        "measures": {"score": row, "slope": none},
+    }
+    comparison = Comparison(told)
+    assert json.loads(json.dumps(comparison)) == told
+    assert (
+        repr(comparison) == "Comparison(2 units of <b>mine</b>, 2 pictures by each recipe; better: score: b)"
+    )
+    page = Page(comparison._repr_html_())
+    assert "score 1 2.5 1.5 1 to 2 b" in page.text
+    assert "a: steps 4" in page.text
+    assert not page.all("b")

@@ -14,6 +14,7 @@ from featvis.errors import ModelError, OutputError, RecipeError, UserError
 from featvis.pages.folder import write_pages
 from featvis.trust import evaluation
 from tests.networks import handle, seeded, small
+from tests.pages.markup import Page
 from tests.trust.planted import (
     FAST,
     Eye,
@@ -114,6 +115,16 @@ def test_rendering_on_keeps_verdicts_and_what_is_rendered_anew_has_none(folder):
     fv.render(colors(), "0:2", out=folder, **{**FAST, "steps": 30})
     none = [(entry["unit"], entry["seed"]) for entry in manifest(folder)["pictures"] if not entry["verdicts"]]
     assert none == [(2, 0)]
+    # Both recipes' pictures are looked at, each measured; and the evaluation shows them.
+    evaluation = fv.evaluate(folder, model=colors(), judges=[judge()])
+    assert all(one["selectivity"] for one in evaluation["pictures"])
+    assert len(evaluation["pictures"]) == 9
+    assert isinstance(evaluation, dict)
+    assert len(repr(evaluation).splitlines()) == 1
+    page = Page(evaluation._repr_html_())
+    assert len(page.all("img")) == 9
+    for one in evaluation["pictures"]:
+        assert ", ".join(one["verdicts"]) in page.text
 
 
 @pytest.mark.parametrize("lies", [False, True])

@@ -62,6 +62,8 @@ class LayerInfo:
     """Why its units cannot be climbed, though their axis is clear; empty if they can."""
     mixes: bool = False
     """Whether what it gives for an image depends on the others of the batch."""
+    passes: bool = False
+    """Whether it hands on what it is given, as an Identity does, or a Dropout that is at rest."""
     range: float | None = None
     """How far its units' values lie apart for noise and for grey, root mean square; where each gives one."""
 
@@ -155,6 +157,7 @@ def measure(
                 fault=faults.get(name.partition("#")[0] if name not in first else name, ""),
                 mixes=name in mixing,
                 range=_range(observed.single.get(name)),
+                passes=observation.passes,
             )
     canonical = {id(inner): name for name, inner in module.named_modules()}
     for name, inner in module.named_modules(remove_duplicate=False):

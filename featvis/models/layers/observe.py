@@ -23,6 +23,8 @@ class Observation:
     calls: int
     hint: int | None
     """The axis on which the module that made this tensor puts its units, if it tells."""
+    passes: bool = False
+    """Whether it gave the very tensor that it was given, unchanged."""
 
 
 @dataclass
@@ -53,7 +55,12 @@ def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> Ru
     made: dict[int, tuple[int, int]] = {}
     clock = 0
 
-    def note(name: str, inner: nn.Module, _: Any, output: Any) -> None:
+    given: dict[str, int | None] = {}  # by name, the version of what it was given
+
+    def look_before(name: str, _: nn.Module, inputs: Any) -> None:
+        given[name] = _version(inputs)
+
+    def note(name: str, inner: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal clock
         clock += 1
         if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
@@ -75,7 +82,8 @@ def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> Ru
                 None,
             )
         calls = found.layers[name].calls + 1 if name in found.layers else 1
-        observed = Observation(type(inner).__name__, tuple(output.shape), clock, calls, hint)
+        passes = given[name] is not None and given[name] == _version(inputs) and _is_same(inputs[0], output)
+        observed = Observation(type(inner).__name__, tuple(output.shape), clock, calls, hint, passes)
         found.layers[name] = observed
         every.setdefault(name, []).append(observed)
         if output.dim() == 2 and output.numel() <= _SMALL:
@@ -89,12 +97,28 @@ def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> Ru
     with ExitStack() as hooks, torch.no_grad():
         for name, inner in module.named_modules():
             if name:
+                hooks.callback(inner.register_forward_pre_hook(partial(look_before, name)).remove)
                 hooks.callback(inner.register_forward_hook(partial(note, name)).remove)
         found.returned = run(images)
     for name, calls in every.items():
         if len(calls) > 1:
             found.earlier |= {f"{name}#{call.calls}": call for call in calls}
     return found
+
+
+def _version(inputs: Any) -> int | None:
+    """Return how often a module's first input was written to; None where that is not counted."""
+    first = inputs[0] if isinstance(inputs, tuple) and inputs else None
+    if not isinstance(first, Tensor) or first.is_inference() or first.layout != torch.strided:
+        return None
+    return int(first._version)
+
+
+def _is_same(first: Tensor, second: Tensor) -> bool:
+    if first is second:
+        return True
+    alike = first.shape == second.shape and second.layout == torch.strided
+    return alike and first.stride() == second.stride() and first.data_ptr() == second.data_ptr() != 0
 
 
 def _hint(module: nn.Module, output: Tensor) -> int | None:
