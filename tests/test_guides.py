@@ -184,26 +184,17 @@ built = pytest.mark.skipif(not (BUILT / "index.html").is_file(), reason="no buil
 @pytest.mark.slow
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_the_search_of_the_built_site_finds_the_answer(question):
-    index = json.loads(
-        re.fullmatch(r"Search\.setIndex\((.*)\);?\s*", (BUILT / "searchindex.js").read_text("utf-8"), re.S)[1]
-    )
-    words = [word for word in re.findall(r"[a-z]+", question.lower()) if len(word) > 2]
-    terms = {**index["titleterms"]}
-    for term, pages in index["terms"].items():
-        terms[term] = as_list(terms.get(term)) + as_list(pages)
-    hits = [
-        {
-            page
-            for term, pages in terms.items()
-            if word.startswith(term[:4]) or term.startswith(word)
-            for page in as_list(pages)
-        }
-        for word in words
-    ]
-    hits = [one for one in hits if one]  # what the index leaves out as too common
-    together = set.intersection(*hits)
-    names = [index["docnames"][page] for page in together]
-    texts = [text_of(path) for name in names for path in PAGES if path.stem == name]
+    """As the page's script does it: documents that hold every word, by its stem or a part of a longer one."""
+    language = pytest.importorskip("sphinx.search.en").SearchEnglish({})
+    script = (BUILT / "searchindex.js").read_text("utf-8")
+    index = json.loads(script[script.index("{") : script.rindex("}") + 1])
+    words = [word for word in re.findall(r"[a-z]+", question.lower()) if word not in language.stopwords]
+    hits = []
+    for stem in map(language.stem, words):
+        lists = [*index["terms"].items(), *index["titleterms"].items()]
+        hits.append({page for term, pages in lists if stem in term for page in as_list(pages)})
+    names = {Path(index["docnames"][page]).name for page in set.intersection(*hits)}
+    texts = [text_of(path) for path in PAGES if path.stem in names]
     assert any(re.search(QUESTIONS[question], text) for text in texts), names
 
 

@@ -25,6 +25,7 @@ nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # libraries' warnings; an error ends the build
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]
 
