@@ -6,8 +6,8 @@ from pathlib import Path
 
 from featvis.cli.checks import canvas_of, check_at_least, check_photo
 from featvis.cli.network import Network
-from featvis.cli.options import Layer, OutFolder, Photo, SizeOfPhoto, Target
-from featvis.cli.output import write_json
+from featvis.cli.options import AsJson, Layer, OutOfCommand, Photo, SizeOfPhoto, Target
+from featvis.cli.output import print_json, results_folder, write_json
 
 
 def blocks(
@@ -17,7 +17,8 @@ def blocks(
     count: int = 8,
     icons: Path | None = None,
     size: SizeOfPhoto = None,
-    out: OutFolder = Path("gallery/blocks"),
+    out: OutOfCommand = None,
+    as_json: AsJson = False,
     *,
     network: Network,
 ) -> int:
@@ -32,9 +33,11 @@ def blocks(
     from featvis.spec.target import parse_request
 
     parse_request(target)
+    network.check([target], [layer])
     check_at_least(1, count=count)
     canvas = canvas_of(size)
     check_photo(photo)
+    folder = out or results_folder() / "blocks"
     from featvis.attribution.blocks import find_blocks, load_icons
 
     pictures = None if icons is None else load_icons(icons, layer)
@@ -44,11 +47,14 @@ def blocks(
 
     result = find_blocks(handle, photo, target, layer, size=canvas)
     data = result.to_json(count)
-    write_whole(out / "blocks.png", png(result.sheet(count, pictures)))
-    write_json(out / "blocks.json", data)
+    write_whole(folder / "blocks.png", png(result.sheet(count, pictures)))
+    write_json(folder / "blocks.json", data)
+    if as_json:
+        print_json({**data, "sheet": str(folder / "blocks.png")})
+        return 0
     print(f"{result.target}: score {result.score:.4g}; contributions of {layer} sum to {data['sum']:.4g}")
     for unit, value in result.strongest(count):
         row, column = divmod(int(result.contributions[unit].argmax()), result.contributions.shape[2])
         print(f"  {layer}:{unit:<5} {value:+10.4g}   most at row {row}, column {column}")
-    print(out / "blocks.png")
+    print(folder / "blocks.png")
     return 0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from featvis.cli.checks import check_at_least
 from featvis.cli.fields import choose_recipe
 from featvis.cli.network import Network, judges_of
-from featvis.cli.options import JsonFile, Judges, JudgeWeights, OutOrNothing, Seeds, Set, Size, StepsOfTwo
-from featvis.cli.output import note, write_json
+from featvis.cli.options import JsonOrFile, Judges, JudgeWeights, OutOrNothing, Seeds, Set, Size, StepsOfTwo
+from featvis.cli.output import STDOUT, note, print_json, write_json
+from featvis.errors import count_of
 
 
 def compare(
@@ -22,7 +24,7 @@ def compare(
     size: Size = None,
     settings: Set = None,
     out: OutOrNothing = None,
-    file: JsonFile = None,
+    as_json: JsonOrFile = None,
     *,
     network: Network,
 ) -> int:
@@ -48,6 +50,7 @@ def compare(
         choose_recipe(name, {"steps": count, "size": size}, settings).recipe
         for name, count in zip((recipe_a, recipe_b), counts, strict=True)
     ]
+    network.check(targets)
     panel = judges_of(judge, judge_weights, network.device)
     own = network.load()
     judges = None if panel is None else [member.load() for member in panel]
@@ -56,14 +59,18 @@ def compare(
     comparison = measure(
         recipes[0], recipes[1], targets, model=own, judges=judges, seeds=seeds, out=out, say=note
     )
+    if as_json == STDOUT:
+        print_json(comparison)
+        return 0
     _print_table(comparison, recipe_a, recipe_b)
-    if file is not None:
-        write_json(file, comparison)
+    if as_json is not None:
+        write_json(Path(as_json), comparison)
     return 0
 
 
 def _print_table(comparison: dict[str, Any], a: str, b: str) -> None:
-    print(f"{len(comparison['targets'])} units, {comparison['pictures']} pictures by each; a: {a}, b: {b}")
+    units = count_of(len(comparison["targets"]), "unit")
+    print(f"{units}, {count_of(comparison['pictures'], 'picture')} by each; a: {a}, b: {b}")
     width = max(map(len, comparison["measures"]))
     print(f"{'':{width}}  {'a':>9}  {'b':>9}  {'b - a':>9}  95 % interval")
     for name, row in comparison["measures"].items():

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from featvis.errors import count_of
+
 # Durations are also said of what needs no torch.
 if TYPE_CHECKING:
     from featvis.engine.lanes import Step
@@ -45,7 +47,7 @@ class Report:
         self._total, self._done, self._steps = total, done, steps
         self._began = self._shown_at = time.perf_counter()
         if done:
-            self.say(f"{done} of {total} pictures are there already")
+            self.say(f"{done} of {count_of(total, 'picture')} {'is' if total == 1 else 'are'} there already")
         if self._live and steps:
             self._bar = Progress(
                 TextColumn("{task.fields[pictures]}"),
@@ -96,7 +98,7 @@ class Report:
             print(line, file=self._stream, flush=True)
 
     def _pictures(self) -> str:
-        return f"{self._done} of {self._total} pictures"
+        return f"{self._done} of {count_of(self._total, 'picture')}"
 
 
 def _has_widgets() -> bool:

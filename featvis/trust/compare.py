@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featvis.errors import RecipeError, UserError
+from featvis.errors import RecipeError, UserError, count_of
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
@@ -20,7 +20,7 @@ from featvis.run.render import render
 from featvis.spec.recipe import Recipe
 from featvis.trust.intervals import Values, paired
 from featvis.trust.naturalness import measure_appearance, naturalness
-from featvis.trust.panel import panel_of
+from featvis.trust.panel import of_its_kind, panel_of
 from featvis.trust.transfer import class_of, transfer
 
 BATCH = 8
@@ -89,7 +89,7 @@ def compare(
     wishes = list(dict.fromkeys(wanted.name for wanted in plans[-1].wanted))  # each unit's own address
     if len(wishes) < 2:
         raise UserError("compare: at least 2 units; one says nothing about others")
-    panel = panel_of(judges, handle)
+    panel = of_its_kind(panel_of(judges, handle), handle, say)
     pictures = _render(handle, wishes, recipes, seeds, None if out is None else Path(out), say)
     measured = {name: _measure(pictures[name], panel) for name in pictures}
     owners = np.array([wishes.index(picture.target) for picture in pictures["a"]])
@@ -129,7 +129,7 @@ def _render(
                     raise UserError(f"compare: {picture.target} of {name} failed: {picture.reason}")
             pictures[name] += made
         if say is not None:
-            say(f"{place + len(few)} of {len(wishes)} units, {time.monotonic() - began:.0f} s")
+            say(f"{place + len(few)} of {count_of(len(wishes), 'unit')}, {time.monotonic() - began:.0f} s")
     return pictures
 
 
