@@ -107,3 +107,12 @@ def unknown(what: str, name: str, names: Iterable[str], hint: str = "") -> str:
     if hint:
         sentence += f" ({hint})" if close else f"; {hint}"
     return sentence
+
+
+def count_of(number: int, thing: str) -> str:
+    """Return a number with its noun.
+
+    >>> count_of(1, "picture"), count_of(2, "job")
+    ('1 picture', '2 jobs')
+    """
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import warnings
@@ -38,15 +39,17 @@ def _run(arguments: list[str]) -> int:
             warnings.simplefilter("always", FeatvisWarning)
             warnings.showwarning = _show
             from featvis.cli.app import command
+            from featvis.cli.completion import whole_words
 
-            result = command()(args=arguments, prog_name="featvis", standalone_mode=False)
+            with whole_words():
+                result = command()(args=_as_read(arguments), prog_name="featvis", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except BoundsError as error:
         return _fail(f"{error.problem}; --unbounded allows it")
     except FeatvisError as error:
         return _fail(error.typed)
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail("interrupted; the same command starts anew", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -62,7 +65,7 @@ def _run(arguments: list[str]) -> int:
             )
         # Typer carries Click or its own copy of it, so its errors are known by their names.
         if type(error).__name__ == "Abort":
-            return _fail("interrupted", 130)
+            return _fail("interrupted; the same command starts anew", 130)
         if type(error).__name__ == "NoArgsIsHelpError":  # `featvis` or `featvis gallery`, and nothing else
             print(error, file=sys.stderr)
             return 2
@@ -74,8 +77,29 @@ def _run(arguments: list[str]) -> int:
         return _fail(f"{message}{stop} See {context.command_path if context else 'featvis'} --help")
 
 
+def _as_read(typed: list[str]) -> list[str]:
+    """Return the words as Click reads them; ``help render``, ``-q render``, ``bench --json FILE`` are right.
+
+    Click has no option whose value may be left out: ``--json`` is one of bench and compare.
+    """
+    from featvis.cli.output import STDOUT
+
+    front = list(itertools.takewhile({"-q", "--quiet", "-v", "--verbose"}.__contains__, typed))
+    words = [*typed[len(front) :], *front]
+    if words[:1] == ["help"]:
+        return [*words[1:], "--help"]
+    if words[:1] in (["bench"], ["compare"]) and "--json" in words:
+        place = words.index("--json")
+        file = next((word for word in words[place + 1 : place + 2] if word.endswith(".json")), None)
+        words[place : place + 1 + (file is not None)] = [f"--json={file or STDOUT}"]
+    return words
+
+
 def _show(message: Warning | str, *_: object, **__: object) -> None:
-    _say(str(message))
+    from featvis.cli.output import is_quiet
+
+    if not is_quiet():
+        _say(str(message))
 
 
 def _fail(message: str, code: int = 2) -> int:

@@ -33,6 +33,7 @@ def accentuate(
         raise TargetError("say with --target which unit, for instance blocks.3:5 or classifier:tabby")
     for address in target:
         parse_request(address)
+    network.check(target, [near])
     check_at_least(0, weight=weight)
     asked = check("accentuate", [photo], recipe, options, network)
     handle, photograph = asked.load()

@@ -19,6 +19,10 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: rich would take longer to import than the help to print
     pretty_exceptions_enable=False,
     help="Feature visualization: what does each unit of a network look for?",
+    epilog=(
+        "The environment's FEATVIS_MODEL, FEATVIS_DEVICE and FEATVIS_OUT stand for --model, --device and the "
+        "folder that results go to (gallery); an option wins."
+    ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -32,7 +36,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Feature visualization: what does each unit of a network look for?"""
@@ -40,7 +44,7 @@ def _options(
 
 for name in (
     *("render", "attribute", "blocks", "components", "dream", "accentuate", "invert", "caricature", "style"),
-    *("weights", "layers", "models", "parts", "compare", "bench", "evaluate", "quiz", "reproduce"),
+    *("weights", "layers", "models", "recipes", "parts", "compare", "bench", "evaluate", "quiz", "reproduce"),
 ):
     app.command()(read_options(getattr(import_module(f"featvis.cli.{name}"), name)))
 app.add_typer(gallery.app, name="gallery")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from featvis.attribution.register import BASELINES, check_options, methods
 from featvis.cli.checks import canvas_of, check_folder, check_photo
 from featvis.cli.network import Network
-from featvis.cli.options import OutOfPhoto, Photo, SizeOfPhoto, TargetOrDirection
+from featvis.cli.options import AsJson, OutOfPhoto, Photo, SizeOfPhoto, TargetOrDirection
+from featvis.cli.output import print_json, results_folder
 from featvis.errors import OutputError, RecipeError, TargetError
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def attribute(
     sanity: bool = False,
     grid: bool = False,
     out: OutOfPhoto = None,
+    as_json: AsJson = False,
     network: Network,
 ) -> int:
     """Show where in a photograph a target fires. Writes overlays, maps and numbers, by one method or more.
@@ -89,10 +91,11 @@ def attribute(
         raise TargetError("say with --target which unit, or with --direction which direction, and not both")
     if target:
         parse_request(target)
+        network.check([target])
     file, row = _direction(direction)
     canvas = canvas_of(size)
     check_photo(photo)
-    folder = out or Path("gallery") / "attribution" / _name(f"{photo.stem}-{target or direction}")
+    folder = out or results_folder() / "attribution" / _name(f"{photo.stem}-{target or direction}")
     check_folder(folder)
 
     from featvis.attribution.attribute import attribute as attributed
@@ -110,10 +113,15 @@ def attribute(
         result = attributed(handle, photo, unit, name, size=canvas, curves=curves, sanity=sanity, **taken)
         result.save(folder)
         results.append(result)
-        print(_summary(result))
+        if not as_json:
+            print(_summary(result))
     if grid or len(results) > 1:
         _save_grid(results, folder)
-    print(folder)
+    if as_json:
+        told = {result.method: result.to_json() for result in results}
+        print_json({"folder": str(folder), "methods": told})
+    else:
+        print(folder)
     return 0
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from featvis.cli.checks import canvas_of, check_at_least, check_photo
 from featvis.cli.network import Network
-from featvis.cli.options import Layer, OutFolder, Photo, SizeOfPhoto, Target
+from featvis.cli.options import AsJson, Layer, OutOfCommand, Photo, SizeOfPhoto, Target
+from featvis.cli.output import print_json, results_folder
 
 
 def blocks(
@@ -16,7 +17,8 @@ def blocks(
     count: int = 8,
     icons: Path | None = None,
     size: SizeOfPhoto = None,
-    out: OutFolder = Path("gallery/blocks"),
+    out: OutOfCommand = None,
+    as_json: AsJson = False,
     *,
     network: Network,
 ) -> int:
@@ -31,9 +33,11 @@ def blocks(
     from featvis.spec.target import parse_request
 
     parse_request(target)
+    network.check([target], [layer])
     check_at_least(1, count=count)
     canvas = canvas_of(size)
     check_photo(photo)
+    folder = out or results_folder() / "blocks"
     from featvis.attribution.blocks import find_blocks, load_icons
 
     pictures = None if icons is None else load_icons(icons, layer)
@@ -45,8 +49,14 @@ def blocks(
 
     result = find_blocks(handle, photo, target, layer, size=canvas)
     data = {**result.to_json(count), **describe_photograph(photo)}
-    files = {out / "blocks.png": png(result.sheet(count, pictures)), out / "blocks.json": json_file(data)}
+    files = {
+        folder / "blocks.png": png(result.sheet(count, pictures)),
+        folder / "blocks.json": json_file(data),
+    }
     sheet, _ = write_apart(files, safe_name(f"{photo.stem}-{target}-{layer}".replace(":", "-")))
+    if as_json:
+        print_json({**data, "sheet": str(sheet)})
+        return 0
     print(f"{result.target}: score {result.score:.4g}; contributions of {layer} sum to {data['sum']:.4g}")
     for unit, value in result.strongest(count):
         row, column = divmod(int(result.contributions[unit].argmax()), result.contributions.shape[2])

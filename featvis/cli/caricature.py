@@ -26,6 +26,7 @@ def caricature(
             and is weaker.
     """
     names = layers_of(layer)
+    network.check(layers=names)
     check_at_least(0, power=power)
     asked = check("caricature", [photo], recipe, options, network)
     handle, photograph = asked.load()

@@ -9,7 +9,7 @@ from featvis.cli.checks import check_at_least, check_views
 from featvis.cli.fields import choose_recipe
 from featvis.cli.network import Network, judges_of
 from featvis.cli.options import (
-    JsonFile,
+    JsonOrFile,
     Judges,
     JudgeWeights,
     OutOrNothing,
@@ -20,8 +20,8 @@ from featvis.cli.options import (
     StepsOfTwo,
     Views,
 )
-from featvis.cli.output import note, write_json
-from featvis.errors import RecipeError, UserError
+from featvis.cli.output import STDOUT, note, print_json, write_json
+from featvis.errors import RecipeError, UserError, count_of
 
 
 def compare(
@@ -38,7 +38,7 @@ def compare(
     size: Size = None,
     settings: Set = None,
     out: OutOrNothing = None,
-    file: JsonFile = None,
+    as_json: JsonOrFile = None,
     *,
     network: Network,
 ) -> int:
@@ -70,7 +70,8 @@ def compare(
         if told := [option for option, value in given.items() if value]:
             raise RecipeError(f"{told[0]} is about recipes, and two folders are given")
         comparison = _of_folders(recipe_a, recipe_b, classes, judge, judge_weights, views, examples, network)
-        _print_folders(comparison)
+        if as_json != STDOUT:
+            _print_folders(comparison)
     else:
         if not targets:
             raise RecipeError("name the units to render by --targets, for instance classifier:0:1000:50")
@@ -85,11 +86,16 @@ def compare(
             out,
             network,
         )
-        count = f"{len(comparison['targets'])} units, {comparison['pictures']} pictures by each"
-        print(f"{count}; a: {recipe_a}, b: {recipe_b}")
+        if as_json != STDOUT:
+            count = f"{count_of(len(comparison['targets']), 'unit')}, "
+            count += f"{count_of(comparison['pictures'], 'picture')} by each"
+            print(f"{count}; a: {recipe_a}, b: {recipe_b}")
+    if as_json == STDOUT:
+        print_json(comparison)
+        return 0
     _print_table(comparison)
-    if file is not None:
-        write_json(file, comparison)
+    if as_json is not None:
+        write_json(Path(as_json), comparison)
     return 0
 
 
@@ -113,6 +119,7 @@ def _of_recipes(
         choose_recipe(name, {"steps": count, "size": size}, settings).recipe
         for name, count in zip(names, counts, strict=True)
     ]
+    network.check(targets)
     panel = judges_of(judge, judge_weights, network.device)
     own = network.load()
     judges = None if panel is None else [member.load() for member in panel]
@@ -156,7 +163,8 @@ def _print_folders(comparison: dict[str, Any]) -> None:
     print(f"{comparison['classes']} classes, {counts} pictures; {named}")
     for side, count in left_out.items():
         if count:
-            print(f"{count} pictures of {side} are of classes that only this folder holds: left out")
+            are = f"{count_of(count, 'picture')} of {side} {'is' if count == 1 else 'are'}"
+            print(f"{are} of classes that only this folder holds: left out")
 
 
 def _print_table(comparison: dict[str, Any]) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from featvis.cli.checks import canvas_of, check_at_least
 from featvis.cli.network import Network
-from featvis.cli.options import OutFile, Seed, SizeOfPhoto
-from featvis.cli.output import note
-from featvis.errors import OutputError, RecipeError, unknown
+from featvis.cli.options import AsJson, OutFile, Seed, SizeOfPhoto
+from featvis.cli.output import note, print_json
+from featvis.errors import OutputError, RecipeError, count_of, unknown
 
 DIRECTIONS = Path("directions.safetensors")
 """Where they go if nobody says where; those of other layers, photographs and methods then lie beside."""
@@ -22,6 +22,7 @@ def components(
     seed: Seed = 0,
     size: SizeOfPhoto = None,
     out: OutFile = DIRECTIONS,
+    as_json: AsJson = False,
     *,
     network: Network,
 ) -> int:
@@ -37,6 +38,7 @@ def components(
     """
     if method not in ("nmf", "pca"):
         raise RecipeError(unknown("method", method, ("nmf", "pca"), "methods: nmf, pca"))
+    network.check(layers=[layer])
     check_at_least(1, count=count)
     check_at_least(0, seed=seed)
     canvas = canvas_of(size)
@@ -72,6 +74,11 @@ def components(
         write_anew(out, content)
     kind = "squares" if method == "nmf" else "variance"
     explained = f"{directions.explained:.1%} of the activations' {kind}"
-    print(f"{count} directions of {layer} from {len(images)} photographs, {explained}")
+    if as_json:
+        told = {"layer": layer, "directions": count, "photographs": len(images)}
+        print_json({**told, "explained": float(directions.explained), "file": str(out)})
+        return 0
+    made = f"{count_of(count, 'direction')} of {layer} from {count_of(len(images), 'photograph')}"
+    print(f"{made}, {explained}")
     print(out)
     return 0

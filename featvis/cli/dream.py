@@ -27,6 +27,7 @@ def dream(
         --octave-scale: How much larger each canvas is than the one before.
     """
     names = layers_of(layer)
+    network.check(layers=names)
     if octaves < 1 or not octave_scale > 1:
         problem = f"got {octaves} and {octave_scale}"
         raise RecipeError(f"--octaves is at least 1 and --octave-scale above 1, {problem}")

@@ -9,8 +9,8 @@ from typing import Any
 from featvis.cli.checks import check_at_least, check_folder, check_views
 from featvis.cli.network import NetworkOfFolder, judges_of
 from featvis.cli.options import AsJson, Judges, JudgeWeights, Photographs, Unbounded, Views
-from featvis.cli.output import count_of, note, write_json
-from featvis.errors import OutputError, UserError
+from featvis.cli.output import note, write_json
+from featvis.errors import OutputError, UserError, count_of
 
 AGREED = {"naming": "free names", "names": "names of the list", "choice": "one of two photographs"}
 AGREED |= {scale: f"rating, {scale}" for scale in ("photograph", "whole", "harsh")}
@@ -120,9 +120,11 @@ def _print_summary(evaluation: dict[str, Any]) -> None:
             print(f"{control['layer']}: {above}")
     print("verdicts:")
     for verdict, count in evaluation["verdicts"].items():
-        print(f"  {count:5d}  {verdict}")
+        print(f"  {count_of(count, 'picture'):>13}: {verdict}")
     if evaluation["missing"]:
-        print(f"{evaluation['missing']} pictures failed or are not in the folder: nothing is said of them")
+        missing = count_of(evaluation["missing"], "picture")
+        verb, them = ("is", "it") if evaluation["missing"] == 1 else ("are", "them")
+        print(f"{missing} failed or {verb} not in the folder: nothing is said of {them}")
 
 
 def _print_norms(nature: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +11,27 @@ import typer
 
 from featvis.cli import options
 from featvis.cli.network import Network
-from featvis.cli.output import count_of, first_of, note, note_code, print_costs
-from featvis.errors import OutputError
+from featvis.cli.options import GalleryConfig, GalleryConfigOrNone
+from featvis.cli.output import (
+    Announced,
+    first_of,
+    note,
+    note_code,
+    print_costs,
+    print_json,
+    progress,
+    results_folder,
+    warn,
+)
+from featvis.errors import OutputError, count_of
 from featvis.run.executors.register import DEFAULT, check_executor
 
 if TYPE_CHECKING:
     from featvis.galleries.build import BuildResult
     from featvis.galleries.request import BuildRequest
+
+SHEETS = 8
+"""How many contact sheets a build names."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,13 +41,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Folder = Annotated[Path, typer.Argument(help="A gallery's folder.")]
-
 
 @app.command("build")
 @options.read_options
 def build(
-    config: Path,
+    config: GalleryConfig,
     out: options.OutOfConfig = None,
     weights: options.WeightsOfConfig = None,
     examples: options.Photographs = None,
@@ -41,33 +54,37 @@ def build(
     dry_run: options.DryRun = False,
     device: options.Device = "auto",
     executor: options.Executor = DEFAULT,
+    as_json: options.AsJson = False,
 ) -> int:
     """Render what a gallery lacks. Writes its pages too. Stopped at any moment, the same command goes on.
 
-    Example: featvis gallery build configs/galleries/small.toml
+    Example: featvis gallery build small
 
     Args:
-        config: A TOML file; configs/galleries has some.
         --limit: The greatest number of pictures to render now.
         --prune: Remove pictures that the config no longer asks for.
     """
     began = time.perf_counter()
+    from featvis.galleries.config import find_config
     from featvis.galleries.request import make_request
 
-    request = make_request(config, out, weights=weights, examples=examples, limit=limit)
+    folder = out or results_folder() / find_config(config).stem
+    request = make_request(config, folder, weights=weights, examples=examples, limit=limit)
     Network(request.gallery.model)  # refuses what can be no name
     check_executor(executor)
     note_code(request.source)
     if dry_run:
-        return _dry_run(request, device, limit, began)
+        return _dry_run(request, device, limit, began, as_json=as_json)
     from featvis.results.lock import hold
 
     try:
         with hold(request.folder) as lock:  # refused before torch is imported
             from featvis.galleries.build import run_build
-            from featvis.run.progress import Report, duration
+            from featvis.run.progress import duration
 
-            with Report() as report:
+            with progress() as shown:
+                what = f"{request.gallery.title or request.config.stem}, a gallery of {request.gallery.model}"
+                report = None if shown is None else Announced(shown, what, request.folder, limit)
                 outcome = run_build(
                     request,
                     lock,
@@ -76,29 +93,41 @@ def build(
                     limit=limit,
                     prune=prune,
                     report=report,
-                    say=report.say,
+                    say=None if report is None else report.say,
                 )
     except KeyboardInterrupt:
         note(f"interrupted; what is finished is in {request.folder}, the same command goes on from there")
         return 130
-    print(_summary(outcome, duration(time.perf_counter() - began)))
-    print(request.folder / "index.html")
+    page = request.folder / "index.html"
+    if as_json:
+        print_json({**asdict(outcome), "folder": str(outcome.folder), "page": str(page)})
+    else:
+        print(_summary(outcome, duration(time.perf_counter() - began)))
+        sheets = sorted(request.folder.glob("*/grid.png"))
+        for sheet in sheets[:SHEETS]:
+            print(sheet)
+        if len(sheets) > SHEETS:
+            print(f"and {count_of(len(sheets) - SHEETS, 'sheet')} more, one for each layer")
+        print(page)
     if outcome.failed:
         name, reason = next(iter(outcome.failed.items()))
-        failed = f"{len(outcome.failed)} of {outcome.total} pictures failed, {name} the first: {reason}"
-        note(f"featvis: {failed}; the same command tries them again")
+        all_of_them = count_of(outcome.total, "picture")
+        failed = f"{len(outcome.failed)} of {all_of_them} failed, {name} the first: {reason}"
+        warn(f"{failed}; the same command tries them again")
         return 1
     return 0
 
 
 @app.command("status")
-def status(
-    folder: Folder,
-    config: Annotated[
-        Path | None, typer.Argument(help="A config to compare with the one that the gallery was built from.")
-    ] = None,
-) -> int:
-    """Say what a gallery holds and lacks. Says how long the rest will take."""
+@options.read_options
+def status(folder: Path, config: GalleryConfigOrNone = None, as_json: options.AsJson = False) -> int:
+    """Say what a gallery holds and lacks. Says how long the rest will take.
+
+    A config is compared with the one that the gallery was built from.
+
+    Args:
+        folder: A gallery's folder.
+    """
     from featvis.galleries.config import is_copy, load_gallery
     from featvis.galleries.status import read_status
     from featvis.run.progress import duration
@@ -106,20 +135,29 @@ def status(
     if config is not None:
         load_gallery(config)
     counts = read_status(folder)
+    same = config is None or is_copy(folder, Path(config))
+    if as_json:
+        print_json({"folder": str(folder), **asdict(counts), "same_config": None if config is None else same})
+        return 0
     kinds = ("done", "missing", "dead", "failed", "stale")
     print(f"{folder}: " + ", ".join(f"{getattr(counts, kind)} {kind}" for kind in kinds))
     if counts.planned is None:
         print("what its config asks for is not told here: no build has planned it, or the manifest was lost")
     elif counts.seconds_left is not None and counts.missing + counts.failed:
         print(f"about {duration(counts.seconds_left)} left")
-    if config is not None and not is_copy(folder, config):
+    if not same:
         print(f"{config} is not what the folder was built from; build it with --dry-run to see what it lacks")
     return 0
 
 
 @app.command("pages")
-def pages(folder: Folder) -> int:
-    """Write a gallery's pages anew. Reads its manifest and pictures; needs no network."""
+@options.read_options
+def pages(folder: Path, as_json: options.AsJson = False) -> int:
+    """Write a gallery's pages anew. Reads its manifest and pictures; needs no network.
+
+    Args:
+        folder: A gallery's folder.
+    """
     from featvis.pages.folder import write_pages
     from featvis.results.lock import FolderLock
 
@@ -127,12 +165,16 @@ def pages(folder: Folder) -> int:
         raise OutputError(f"no folder {str(folder)!r}")
     with FolderLock(folder):  # not while a build is at work
         written = write_pages(folder)
-    print(f"{len(written)} files written in {folder}")
+    if as_json:
+        print_json({"files": sorted(map(str, written)), "page": str(folder / "index.html")})
+        return 0
+    print(f"{count_of(len(written), 'file')} written in {folder}")
     print(folder / "index.html")
     return 0
 
 
 @app.command("schema")
+@options.read_options
 def schema() -> int:
     """Print the JSON Schema of a gallery's config."""
     from featvis.galleries.config import make_schema
@@ -142,27 +184,42 @@ def schema() -> int:
 
 
 @app.command("export")
+@options.read_options
 def export(
-    folder: Folder, zip_file: Annotated[Path, typer.Option("--zip", help="The ZIP file to write.")]
+    folder: Path,
+    zip_file: Annotated[Path, typer.Option("--zip", help="The ZIP file to write.")],
+    as_json: options.AsJson = False,
 ) -> int:
-    """Pack a gallery into one ZIP file. It holds the pages and the pictures."""
+    """Pack a gallery into one ZIP file. It holds the pages and the pictures.
+
+    Args:
+        folder: A gallery's folder.
+    """
     from featvis.galleries.export import export_zip
 
     path, count = export_zip(folder, zip_file)
-    print(f"{count} files in {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+    if as_json:
+        print_json({"file": str(path), "files": count, "bytes": path.stat().st_size})
+        return 0
+    print(f"{count_of(count, 'file')} in {path} ({path.stat().st_size / 2**20:.1f} MiB)")
     return 0
 
 
-def _dry_run(request: BuildRequest, device: str, limit: int | None, began: float) -> int:
+def _dry_run(request: BuildRequest, device: str, limit: int | None, began: float, *, as_json: bool) -> int:
     from featvis.galleries.forecast import make_forecast
     from featvis.run.progress import duration
 
     costs = make_forecast(request, device=device, limit=limit, began=began)
     for line in costs.notes:
         note(line)
+    if as_json:
+        told = {**asdict(costs), "device": str(costs.device), "folder": str(request.folder)}
+        print_json(told)
+        return 0
     print_costs(costs.costs)
+    wanted = f"{count_of(costs.total, 'picture')}, {costs.missing} of them to be rendered"
     print(
-        f"{costs.total} pictures, {costs.missing} of them to be rendered, about {duration(costs.seconds)} "
+        f"{wanted}, about {duration(costs.seconds)} "
         f"in all on {costs.device}, memory {costs.memory / 2**30:.1f} GiB; they would go to {request.folder}"
     )
     if request.photographs is not None:
@@ -173,13 +230,18 @@ def _dry_run(request: BuildRequest, device: str, limit: int | None, began: float
 def _summary(outcome: BuildResult, took: str) -> str:
     parts = [f"{count_of(outcome.rendered, 'picture')} rendered in {outcome.folder} ({took})"]
     if outcome.existing:
-        parts.append(f"{outcome.existing} were there already")
+        verb = "was" if outcome.existing == 1 else "were"
+        parts.append(f"{outcome.existing} {verb} there already")
     if outcome.missing:
-        parts.append(f"{outcome.missing} are still missing: the same command without --limit renders them")
+        verb, it = ("is", "it") if outcome.missing == 1 else ("are", "them")
+        parts.append(f"{outcome.missing} {verb} still missing: the same command without --limit renders {it}")
     if outcome.dead:
         parts.append(f"{len(outcome.dead)} dead, no picture: {first_of(outcome.dead)}")
     if outcome.pruned:
         parts.append(f"{outcome.pruned} that the config no longer asks for removed")
     if outcome.stale:
-        parts.append(f"{outcome.stale} are of an earlier config (--prune removes what it no longer asks for)")
+        verb = "is" if outcome.stale == 1 else "are"
+        parts.append(
+            f"{outcome.stale} {verb} of an earlier config (--prune removes what it no longer asks for)"
+        )
     return "; ".join(parts)

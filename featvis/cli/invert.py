@@ -15,6 +15,7 @@ def invert(
     Example: featvis invert cat.jpg --layer blocks.0 --layer blocks.2
     """
     names = layers_of(layer)
+    network.check(layers=names)
     asked = check("invert", [photo], recipe, options, network)
     handle, photograph = asked.load()
     from featvis.objectives.match import match

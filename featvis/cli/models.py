@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from featvis.cli.options import SearchOrS
+from featvis.cli.options import AsJson, SearchOrS
+from featvis.cli.output import print_json
 from featvis.errors import ModelError
 
 
-def models(search: SearchOrS = "") -> int:
+def models(search: SearchOrS = "", as_json: AsJson = False) -> int:
     """List the networks that can be loaded. Says where their weights come from.
 
     Example: featvis models --search resnet
@@ -20,6 +21,9 @@ def models(search: SearchOrS = "") -> int:
             networks.append((entry.example, entry.about))
     if not networks:
         raise ModelError(f"no network's name holds {search!r}")
+    if as_json:
+        print_json([{"name": name, "about": where} for name, where in networks])
+        return 0
     width = max(len(name) for name, _ in networks)
     for name, where in networks:
         print(f"{name.ljust(width)}  {where}")

@@ -12,13 +12,25 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from featvis.cli.completion import (
+    complete_configs,
+    complete_layers,
+    complete_models,
+    complete_recipes,
+    complete_targets,
+)
 from featvis.cli.fields import complete, show_fields
+from featvis.cli.output import set_loudness
 from featvis.models.sources.register import forms
 from featvis.run.executors.register import executors
 
 _SHARED = f"""
 photo: A photograph.
 network: The network, as for --model of other commands.
+recipe: A recipe's name or TOML file.
+targets: What to render, as LAYER:UNITS: blocks.3:0:8, classifier:263, classifier:Pembroke,
+    features.28:7@4,6.
+config: A gallery's config: a TOML file, or the name of one of ours: small, tour …
 
 --model -m: The network: {forms()} (file: runs that code); `featvis models` lists them.
 --weights FILE: A weights file (safetensors or checkpoint), FILE:KEY for a part of it, or none: random
@@ -31,6 +43,8 @@ network: The network, as for --model of other commands.
     [the network's own]
 --labels FILE: The names of the classes: a file with one a line, or JSON. [the network's own]
 --channel-order rgb|bgr: The order of the channels that the network takes. [rgb]
+--sample-rate HERTZ: The network takes signals, of so many samples a second: 16000. [the network's own]
+--frames: The network takes videos or volumes, of so many frames. [the network's own]
 --range 1|255: The range of the images that the network takes, of which --mean and --std are. [1]
 --executor: How the pictures are computed; no picture depends on it:
     {"; ".join(f"{name}, {entry.about}" for name, entry in executors().items())}
@@ -59,10 +73,12 @@ network: The network, as for --model of other commands.
 --seeds: How many pictures of each target, each from a seed of its own.
 --start FILE: The image that the run starts from. [none: from noise]
 
---out -o FOLDER: Where to write the result.
+--out -o FOLDER: Where to write the result. The environment's FEATVIS_OUT names another folder than gallery.
 --dry-run: Say what would be done and how long it would take; write nothing.
 --unbounded: Allow a recipe that was read from a file whatever it costs and whatever files it names.
---json: Print JSON.
+--json: Print JSON instead of lines.
+--quiet -q: Say nothing but results and errors.
+--verbose -v: Also say what the program does, as Python's logging tells it.
 """
 _NAMES = r"(?P<names>\w+|--[\w/-]+(?: -\w)*)(?: (?P<metavar>[^:]+))?"
 _ENTRY = re.compile(_NAMES + r": (?P<help>.+?)(?: \[(?P<default>[^]]+)\])?")
@@ -92,13 +108,22 @@ def _shared(name: str, default: str = "", *, more: str = "", **changes: Any) -> 
     return _make({**entry, "default": default or entry["default"], "help": entry["help"] + more}, **changes)
 
 
+TO_FILE = " With a file's name also the lines, and the JSON in that file."
 _REPEATED = " May be repeated: a picture for each."
 
+_MODELS: dict[str, Any] = {"autocompletion": complete_models}
+_LAYERS: dict[str, Any] = {"autocompletion": complete_layers}
+_TARGETS: dict[str, Any] = {"autocompletion": complete_targets}
+_RECIPES: dict[str, Any] = {"autocompletion": complete_recipes}
+_CONFIGS: dict[str, Any] = {"autocompletion": complete_configs}
+
 # The network
-Model = Annotated[str | None, _shared("--model")]
-ModelOfFile = Annotated[str | None, _shared("--model", "the one that the file names")]
-ModelOfFolder = Annotated[str | None, _shared("--model", "the one that the folder's pictures are of")]
-ModelArgument = Annotated[str | None, _shared("network")]
+Model = Annotated[str | None, _shared("--model", envvar="FEATVIS_MODEL", **_MODELS)]
+ModelOfFile = Annotated[str | None, _shared("--model", "the one that the file names", **_MODELS)]
+ModelOfFolder = Annotated[
+    str | None, _shared("--model", "the one that the folder's pictures are of", **_MODELS)
+]
+ModelArgument = Annotated[str | None, _shared("network", envvar="FEATVIS_MODEL", **_MODELS)]
 Weights = Annotated[str | None, _shared("--weights", "the network's own")]
 WeightsOrNone = Annotated[str | None, _shared("--weights")]
 WeightsOfConfig = Annotated[str | None, _shared("--weights", "the config's")]
@@ -106,23 +131,29 @@ Mean = Annotated[str | None, _shared("--mean")]
 Std = Annotated[str | None, _shared("--std")]
 UnitAxis = Annotated[int | None, _shared("--unit-axis")]
 Executor = Annotated[str, _shared("--executor")]
-Device = Annotated[str, _shared("--device")]
+Device = Annotated[str, _shared("--device", envvar="FEATVIS_DEVICE")]
 InputSize = Annotated[str | None, _shared("--input-size")]
 Labels = Annotated[Path | None, _shared("--labels")]
 ChannelOrder = Annotated[str | None, _shared("--channel-order")]
 Range = Annotated[float | None, _shared("--range")]
+SampleRate = Annotated[float | None, _shared("--sample-rate")]
+Frames = Annotated[int | None, _shared("--frames")]
 JudgeWeights = Annotated[list[str] | None, _shared("--judge-weights")]
-Judges = Annotated[list[str] | None, _shared("--judge")]
+Judges = Annotated[list[str] | None, _shared("--judge", **_MODELS)]
 Views = Annotated[int | None, _shared("--views")]
 
+GalleryConfig = Annotated[str, _shared("config", **_CONFIGS)]
+GalleryConfigOrNone = Annotated[str | None, _shared("config", "none", **_CONFIGS)]
+
 # What is looked at
-Layer = Annotated[str, _shared("--layer")]
-LayerOfTargets = Annotated[str | None, _shared("--layer", "none: TARGETS are given")]
-LastLayer = Annotated[str | None, _shared("--layer", "the network's last")]
-Layers = Annotated[list[str] | None, _shared("--layer", more=_REPEATED)]
-Target = Annotated[str, _shared("--target")]
-TargetOrDirection = Annotated[str, _shared("--target", "none: --direction is given")]
-Targets = Annotated[list[str] | None, _shared("--target", more=_REPEATED)]
+Layer = Annotated[str, _shared("--layer", **_LAYERS)]
+LayerOfTargets = Annotated[str | None, _shared("--layer", "none: TARGETS are given", **_LAYERS)]
+LastLayer = Annotated[str | None, _shared("--layer", "the network's last", **_LAYERS)]
+Layers = Annotated[list[str] | None, _shared("--layer", more=_REPEATED, **_LAYERS)]
+Target = Annotated[str, _shared("--target", **_TARGETS)]
+Addresses = Annotated[list[str] | None, _shared("targets", "none: --layer is given", **_TARGETS)]
+TargetOrDirection = Annotated[str, _shared("--target", "none: --direction is given", **_TARGETS)]
+Targets = Annotated[list[str] | None, _shared("--target", more=_REPEATED, **_TARGETS)]
 Units = Annotated[str, _shared("--units")]
 Photo = Annotated[Path, _shared("photo")]
 Photographs = Annotated[Path | None, _shared("--examples")]
@@ -130,9 +161,11 @@ Search = Annotated[str, _shared("--search")]
 SearchOrS = Annotated[str, _shared("--search", names="--search -s")]
 
 # The recipe
-Recipe = Annotated[str, _shared("--recipe")]
+Recipe = Annotated[str, _shared("--recipe", **_RECIPES)]
+RecipeArgument = Annotated[str | None, _shared("recipe", "all are listed", **_RECIPES)]
+OtherRecipe = Annotated[str | None, _shared("recipe", "none", metavar="other", **_RECIPES)]
 _OF_LAYER = "portrait, texture or channel, whichever suits the layer; signal for signals"
-RecipeOfLayer = Annotated[str | None, _shared("--recipe", _OF_LAYER)]
+RecipeOfLayer = Annotated[str | None, _shared("--recipe", _OF_LAYER, **_RECIPES)]
 _SET: dict[str, Any] = {"callback": show_fields, "autocompletion": complete, "is_eager": True}
 Set = Annotated[list[str] | None, _shared("--set", **_SET)]
 Size = Annotated[str | None, _shared("--size")]
@@ -159,12 +192,13 @@ OutOfPhoto = Annotated[Path | None, _shared("--out", "gallery/attribution/PHOTO-
 OutOfConfig = Annotated[Path | None, _shared("--out", "gallery/NAME of the config")]
 OutOrNothing = Annotated[Path | None, _shared("--out", "nothing is kept")]
 OutFileOrNothing = Annotated[Path | None, _shared("--out", "nothing is written", metavar="FILE")]
-OutFolder = Annotated[Path, _shared("--out")]
 OutFile = Annotated[Path, _shared("--out", metavar="FILE")]
 Unbounded = Annotated[bool, _shared("--unbounded")]
 DryRun = Annotated[bool, _shared("--dry-run")]
 AsJson = Annotated[bool, _shared("--json")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the numbers as JSON.", metavar="FILE")]
+Quiet = Annotated[bool, _shared("--quiet")]
+Verbose = Annotated[bool, _shared("--verbose")]
+JsonOrFile = Annotated[str | None, _shared("--json", "lines", metavar="[FILE.json]", more=TO_FILE)]
 
 
 def read_options(function: Callable[..., int]) -> Callable[..., int]:
@@ -191,14 +225,20 @@ def read_options(function: Callable[..., int]) -> Callable[..., int]:
             made: dict[str, Any] = {"default": field.default, "annotation": kind}
             parameters.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, **made))
 
-    def run(**values: Any) -> int:
+    for name, kind in (("quiet", Quiet), ("verbose", Verbose)):
+        made = {"default": False, "annotation": kind}
+        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, **made))
+
+    def run(quiet: bool, verbose: bool, **values: Any) -> int:
+        set_loudness(quiet=quiet, verbose=verbose)
         for name, group in groups.items():
             values[name] = group(
                 **{field.name: values.pop(field.name) for field in dataclasses.fields(group)}
             )
         return function(**values)
 
-    run.__name__, run.__doc__ = function.__name__, about
+    run.__name__ = function.__name__
+    run.__doc__ = re.sub(r"\n+(?=Example: )", "\n\n", about)  # each a paragraph of the help
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from featvis.cli.checks import check_at_least, check_folder, check_photo
 from featvis.cli.fields import choose_recipe
 from featvis.cli.network import Network
-from featvis.cli.options import OutOfCommand, Seed, Set, SizeAtMost, Steps
-from featvis.cli.output import note
-from featvis.errors import RecipeError, TargetError
+from featvis.cli.options import AsJson, OutOfCommand, Seed, Set, SizeAtMost, Steps
+from featvis.cli.output import is_quiet, note, print_json, results_folder
+from featvis.errors import RecipeError, TargetError, count_of
+from featvis.read import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,7 @@ class Redrawing:
     steps: Steps = None
     seed: Seed = 0
     out: OutOfCommand = None
+    as_json: AsJson = False
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Asked:
     size: tuple[int, int] | None
     seed: int
     network: Network
+    as_json: bool
     about: dict[str, Any] = field(default_factory=dict)
     """What the JSON file beside each picture says of it beyond its entry."""
 
@@ -86,22 +89,29 @@ class Asked:
                     seed=self.seed,
                     start=start,
                     about=self.about,
-                    report=Report,
+                    report=None if is_quiet() else Report,
                 )
             except KeyboardInterrupt:
-                count = f"{len(finished)} of {len(objectives)}"
-                note(f"interrupted: {count} pictures are finished in {self.folder}")
+                count = f"{len(finished)} of {count_of(len(objectives), 'picture')}"
+                done = f"{count} {'is' if len(objectives) == 1 else 'are'} finished in {self.folder}"
+                note(f"interrupted: {done}; the same command goes on from there")
                 return 130
             if not result.anew:
                 note(f"{result.path} is that picture already")
             picture, dead = result.picture, "; no gradient reaches the image, so nothing was climbed"
             dead = dead if picture.status == "dead" else ""
             scores = f"score {picture.start_score:.4g} to {picture.score:.4g}"
-            print(f"{name}: {scores}, correlation with the photograph {result.correlation:.3f}{dead}")
-            print(result.path)
+            if not self.as_json:
+                print(f"{name}: {scores}, correlation with the photograph {result.correlation:.3f}{dead}")
+                print(result.path)
             finished.append((name, result))
-        if len(finished) > 1:
-            print(self._sheet(photograph, finished))
+        sheet = self._sheet(photograph, finished) if len(finished) > 1 else None
+        if self.as_json:
+            entries = [read_json(result.path.with_suffix(".json")) for _, result in finished]
+            sheets = {} if sheet is None else {"sheet": str(sheet)}
+            print_json({"folder": str(self.folder), "pictures": entries, **sheets})
+        elif sheet is not None:
+            print(sheet)
         return 0
 
     def _sheet(self, photograph: Tensor, results: Sequence[tuple[str, Redrawn]]) -> Path:
@@ -128,11 +138,22 @@ def check(command: str, photos: Sequence[Path], recipe: str, options: Redrawing,
     check_at_least(0, seed=options.seed)
     for photo in photos:
         check_photo(photo)
-    folder = options.out or Path("gallery") / command
+    folder = options.out or results_folder() / command
     check_folder(folder)
     canvas = chosen.recipe.size if "size" in given else None
     made_for = Recipe.load(recipe).size
-    return Asked(command, photos[0], chosen.recipe, given, made_for, folder, canvas, options.seed, network)
+    return Asked(
+        command,
+        photos[0],
+        chosen.recipe,
+        given,
+        made_for,
+        folder,
+        canvas,
+        options.seed,
+        network,
+        options.as_json,
+    )
 
 
 def layers_of(layers: Sequence[str] | None, option: str = "layer") -> list[str]:

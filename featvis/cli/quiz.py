@@ -6,8 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 from featvis.cli.checks import check_at_least, check_folder
-from featvis.cli.options import OutOfCommand, Seed
-from featvis.cli.output import count_of, note
+from featvis.cli.options import AsJson, OutOfCommand, Seed
+from featvis.cli.output import note, print_json, results_folder
+from featvis.errors import count_of
 
 
 def quiz(
@@ -18,6 +19,7 @@ def quiz(
     title: str = "What do you see?",
     text: str = "",
     out: OutOfCommand = None,
+    as_json: AsJson = False,
 ) -> int:
     """Make a page that asks people what they see in pictures. It is one file to send round.
 
@@ -36,13 +38,17 @@ def quiz(
         --text: What the page says below it.
     """
     check_at_least(1, count=count)
-    place = out or Path("gallery/quiz")
+    place = out or results_folder() / "quiz"
     check_folder(place)
     from featvis.trust.quiz import KEY, PAGE, make_quiz
 
     wanted = [task.strip() for task in tasks.split(",") if task.strip()]
     key = make_quiz(folders, place, seed=seed, count=count, tasks=wanted, title=title, text=text, say=note)
     asked = Counter(item["task"] for item in key["items"])
+    if as_json:
+        files = {"page": str(place / PAGE), "key": str(place / KEY)}
+        print_json({"questions": len(key["items"]), "tasks": dict(asked), **files})
+        return 0
     told = ", ".join(f"{number} of {task}" for task, number in asked.items())
     print(f"{count_of(len(key['items']), 'question')}: {told}")
     size = (place / PAGE).stat().st_size / 1e6

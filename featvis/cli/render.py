@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +13,19 @@ from typing import TYPE_CHECKING
 from featvis.cli import options
 from featvis.cli.checks import check_at_least, check_folder, numbers_of
 from featvis.cli.fields import Choice, choose_recipe
+from featvis.cli.finished import Finished, find_finished, mark_request, remember
 from featvis.cli.network import Network
-from featvis.cli.output import count_of, first_of, note, print_costs
-from featvis.errors import OutputError, RecipeError, TargetError
+from featvis.cli.output import (
+    Announced,
+    first_of,
+    note,
+    print_costs,
+    print_json,
+    progress,
+    results_folder,
+    warn,
+)
+from featvis.errors import Interrupted, OutputError, RecipeError, TargetError, count_of
 from featvis.run.executors.register import DEFAULT, check_executor
 
 CANVAS = 1 << 24
@@ -21,6 +33,8 @@ CANVAS = 1 << 24
 
 if TYPE_CHECKING:
     from featvis.plan.make import Plan
+    from featvis.results.picture import Picture
+    from featvis.results.store import Store
     from featvis.run.prepare import Prepared
 
 
@@ -66,7 +80,7 @@ class RecipeOptions:
 
 
 def render(
-    targets: list[str] | None = None,
+    targets: options.Addresses = None,
     layer: options.LayerOfTargets = None,
     units: options.Units = "all",
     recipe: options.RecipeOfLayer = None,
@@ -85,14 +99,13 @@ def render(
     network: Network,
     executor: options.Executor = DEFAULT,
     dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
 ) -> int:
     """Render what units look for. What the folder has already is not rendered again.
 
     Example: featvis render "blocks.3:0:8" "classifier:Pembroke" --size 128
 
     Args:
-        targets: What to render, as LAYER:UNITS: blocks.3:0:8, classifier:263, classifier:Pembroke,
-            features.28:7@4,6.
         --diverse: How many pictures of each target, kept unlike each other; 0: one, by itself.
         --snapshots: Also keep the pictures as they were after these steps: 16,64.
         --video: Also write a video of each run: gif, or mp4 (needs featvis[video]).
@@ -114,6 +127,7 @@ def render(
     for address in addresses:
         if parse_vectors(address) is None:
             parse_request(address)
+    network.check(addresses)
     chosen = fields.choose(recipe, network.input_size)
     # A start image is brought to the canvas that was asked for, or sets it.
     canvas = chosen.recipe.size if recipe is not None or "size" in chosen.changes else None
@@ -129,10 +143,19 @@ def render(
         raise RecipeError(f"--diverse is at least 2, without --seeds; got {diverse} and --seeds {seeds}")
     if start is not None and not start.is_file():
         raise OutputError(f"no image {str(start)!r} to start from")
-    folder = out or Path("gallery") / re.sub(r"[^\w.-]+", "_", str(network.model))
+    folder = out or results_folder() / re.sub(r"[^\w.-]+", "_", str(network.model))
     check_folder(folder)
     check_executor(executor)
 
+    request = None
+    if not (dry_run or snapshots or video or transparency or morph):
+        beginning = None if start is None else hashlib.sha256(start.read_bytes()).hexdigest()
+        request = mark_request(
+            network, addresses, chosen, seed=seed, seeds=seeds, diverse=diverse, start=beginning
+        )
+        finished = None if request is None else find_finished(folder, request)
+        if finished is not None:
+            return _tell_finished(finished, folder, as_json=as_json)
     handle = network.load(download=not dry_run)
     from featvis.results.picture import load_image
     from featvis.run.extras import Extras
@@ -158,13 +181,42 @@ def render(
     if dry_run:
         for line in prepared.plan.notes:
             note(line)
-        _dry_run(prepared.plan, folder)
+        _dry_run(prepared.plan, folder, as_json=as_json)
         return 0
-    return _render(prepared, folder)
+    return _render(prepared, folder, request, as_json=as_json)
 
 
-def _render(prepared: Prepared, folder: Path) -> int:
-    from featvis.run.progress import Report, duration
+def _tell_finished(finished: Finished, folder: Path, *, as_json: bool) -> int:
+    """Say what a request led to whose pictures are there already, as the run itself says it."""
+    for line in finished.notes:
+        note(line)
+    count = len(finished.entries)
+    are = "is" if count == 1 else "are"
+    note(f"{count} of {count_of(count, 'picture')} {are} there already")
+    dead = [str(entry["target"]) for entry in finished.entries if entry.get("status") == "dead"]
+    lines = _summary(count, dead, finished.fallen, folder, "0 s")
+    if as_json:
+        files = {"grids": list(map(str, finished.grids)), "films": []}
+        print_json({"folder": str(folder), "pictures": finished.entries, **files})
+    else:
+        print("\n".join(map(str, (*lines, *finished.grids))))
+    return 0
+
+
+def _summary(count: int, dead: Sequence[str], fallen: Sequence[str], folder: Path, took: str) -> list[str]:
+    lines = [f"{count_of(count - len(dead), 'picture')} in {folder} ({took})"]
+    if dead:
+        lines.append(f"{count_of(len(dead), 'dead unit')}, no picture: {first_of(dead)}")
+    if fallen:
+        them = "scores" if len(fallen) == 1 else "score"
+        why = "an untrained network may answer so, and one that norms each picture by itself"
+        what = f"{count_of(len(fallen), 'picture')} {them} no higher than at the start"
+        lines.append(f"{what}: {first_of(fallen)}; {why}")
+    return lines
+
+
+def _render(prepared: Prepared, folder: Path, request: str | None, *, as_json: bool) -> int:
+    from featvis.run.progress import duration
     from featvis.run.render import run_plan
 
     planned, store = prepared.plan, prepared.store
@@ -172,28 +224,24 @@ def _render(prepared: Prepared, folder: Path) -> int:
     began = time.perf_counter()
     pictures = []
     try:
-        with Report() as report:
-            pictures = list(run_plan(prepared, report=report))
-    except KeyboardInterrupt:
+        with progress() as report:
+            announced = None if report is None else Announced(report, _what(planned), folder)
+            pictures = list(run_plan(prepared, report=announced))
+    except KeyboardInterrupt as stop:
+        kept = _keep(store, stop.pictures if isinstance(stop, Interrupted) else ())
         finished = sum(store.done(picture.key(planned.weights)) is not None for picture in planned.wanted)
-        done = f"{finished} of {len(planned.wanted)} pictures are finished in {folder}"
+        wanted = count_of(len(planned.wanted), "picture")
+        done = f"{finished} of {wanted} {'is' if len(planned.wanted) == 1 else 'are'} finished in {folder}"
+        done += f", {kept} more as {'it' if kept == 1 else 'they'} stood" if kept else ""
         note(f"interrupted: {done}; the same command goes on from there")
         return 130
     dead = [picture.target for picture in pictures if picture.status == "dead"]
     failed = [picture for picture in pictures if picture.status == "failed"]
     took = duration(time.perf_counter() - began)
-    print(f"{count_of(len(pictures) - len(dead) - len(failed), 'picture')} in {folder} ({took})")
-    if dead:
-        print(f"{count_of(len(dead), 'dead unit')}, no picture: {first_of(dead)}")
-    if fallen := [picture.target for picture in pictures if picture.has_fallen]:
-        them = "scores" if len(fallen) == 1 else "score"
-        why = "an untrained network may answer so, and one that norms each picture by itself"
-        print(
-            f"{count_of(len(fallen), 'picture')} {them} no higher than at the start: "
-            f"{first_of(fallen)}; {why}"
-        )
-    for path in dict.fromkeys(store.grid_path(picture.layer) for picture in pictures):
-        print(path)
+    fallen = [picture.target for picture in pictures if picture.has_fallen]
+    lines = _summary(len(pictures) - len(failed), dead, fallen, folder, took)
+    grids = list(dict.fromkeys(store.grid_path(picture.layer) for picture in pictures))
+    films: list[Path] = []
     if (morph := prepared.extras.morph) is not None:
         from featvis.files import write_apart
         from featvis.results.films import make_video
@@ -202,20 +250,56 @@ def _render(prepared: Prepared, folder: Path) -> int:
         alive = [picture for picture in pictures if picture.is_one]
         if len(alive) > 1:
             film = make_video(turn(alive), morph, prepared.extras.fps)
-            print(*write_apart({folder / f"morph.{morph}": film}))
+            films += write_apart({folder / f"morph.{morph}": film})
+    if request is not None:
+        remember(store, request, pictures, grids, planned.notes)
+    if as_json:
+        by_key = {entry.get("key"): entry for entry in store.entries.values()}
+        entries = [by_key[picture.key] for picture in pictures]
+        files = {"grids": list(map(str, grids)), "films": list(map(str, films))}
+        print_json({"folder": str(folder), "pictures": entries, **files})
+    else:
+        print("\n".join(map(str, (*lines, *grids, *films))))
     if failed:
         first = f"{failed[0].target} the first: {failed[0].reason}"
-        note(f"featvis: {len(failed)} of {len(pictures)} pictures failed, {first}")
+        warn(f"{len(failed)} of {count_of(len(pictures), 'picture')} failed, {first}")
         return 1
     return 0
 
 
-def _dry_run(planned: Plan, folder: Path) -> None:
+def _what(planned: Plan) -> str:
+    """Say in a few words what a plan's pictures are of."""
+    layers = list(dict.fromkeys(wanted.layer or wanted.name for wanted in planned.wanted))
+    names = list(dict.fromkeys(wanted.name for wanted in planned.wanted))
+    return f"{first_of(names if len(names) < 4 else layers)} of {planned.model.name}"
+
+
+def _keep(store: Store, under_way: Sequence[Picture]) -> int:
+    """Write pictures as they stood when they were interrupted; return how many.
+
+    They are rendered again by the same command; nothing that is finished makes room for them.
+    """
+    kept = 0
+    for picture in under_way:
+        if picture.status == "stopped":
+            store.add(picture)
+            kept += 1
+    if kept:
+        store.write_manifest()
+    return kept
+
+
+def _dry_run(planned: Plan, folder: Path, *, as_json: bool) -> None:
     from featvis.run.estimate import estimate
 
     costs, memory = estimate(planned.wanted, planned.model, planned.weights)
+    seconds = sum(cost.seconds for cost in costs)
+    if as_json:
+        jobs = [asdict(cost) for cost in costs]
+        print_json({"folder": str(folder), "jobs": jobs, "seconds": seconds, "memory": memory})
+        return
     print_costs(costs)
-    minutes = sum(cost.seconds for cost in costs) / 60
+    minutes = seconds / 60
     time_and_space = f"{minutes:.1f} minutes on {planned.model.device}, memory {memory / 2**30:.1f} GiB"
     wanted = count_of(len(planned.wanted), "picture")
     print(f"in all {wanted}, about {time_and_space}; they would go to {folder}")

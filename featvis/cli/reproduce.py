@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from featvis.cli import options, output
 from featvis.cli.network import NetworkOfFile
 from featvis.cli.options import OutFileOrNothing, Unbounded
 from featvis.cli.output import note, plain
@@ -16,6 +17,7 @@ def reproduce(
     start: list[Path] | None = None,
     out: OutFileOrNothing = None,
     unbounded: Unbounded = False,
+    as_json: options.AsJson = False,
     *,
     network: NetworkOfFile,
 ) -> int:
@@ -39,13 +41,19 @@ def reproduce(
     handle = network.load(network.model or check_read_name(old.model, file))
     from featvis.run.reproduce import reproduce as render_again
 
-    new = render_again(file, handle, made_of=start or (), progress=True, unbounded=unbounded, say=note)
+    shown = not output.is_quiet()
+    new = render_again(file, handle, made_of=start or (), progress=shown, unbounded=unbounded, say=note)
     if new.status == "failed":
         note(f"featvis: {file}: its score is not finite; no picture")
         return 1
     if out is not None:
         new.save(out)
-    if new.png() == read_file(file, IMAGE_BYTES, "picture"):
+    same_bytes = new.png() == read_file(file, IMAGE_BYTES, "picture")
+    if as_json:
+        told = {"file": str(file), "target": new.target, "score": new.score, "same_bytes": same_bytes}
+        output.print_json(told)
+        return 0 if same_bytes else 1
+    if same_bytes:
         print(f"{file}: reproduced, the same bytes ({plain(new.target)}, score {new.score:.4g})")
         return 0
     same = (new.levels == old.levels).mean() if new.levels.shape == old.levels.shape else 0.0

@@ -33,6 +33,7 @@ def style(
     """
     contents = layers_of(content_layer, "content-layer")
     styles = layers_of(style_layer, "style-layer")
+    network.check(layers=[*contents, *styles])
     check_at_least(0, weight=weight)
     asked = check("style", [content, style], recipe, options, network)
     handle, photograph = asked.load()

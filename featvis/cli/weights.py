@@ -6,7 +6,8 @@ from pathlib import Path
 
 from featvis.cli.checks import check_at_least
 from featvis.cli.network import Network
-from featvis.cli.options import OutFile, Units
+from featvis.cli.options import AsJson, OutFile, Units
+from featvis.cli.output import print_json
 from featvis.errors import OutputError, RecipeError
 
 WEIGHTS = Path("weights.png")
@@ -19,6 +20,7 @@ def weights(
     scale: float | None = None,
     columns: int | None = None,
     out: OutFile = WEIGHTS,
+    as_json: AsJson = False,
     *,
     network: Network,
 ) -> int:
@@ -34,6 +36,7 @@ def weights(
     from featvis.spec.target import expand, parse_request
 
     request = parse_request(f"{layer}:{units}")
+    network.check([f"{layer}:{units}"])
     if scale is not None and not scale > 0:
         raise RecipeError(f"--scale is above 0, got {scale}")
     check_at_least(1, columns=columns)
@@ -52,5 +55,9 @@ def weights(
     chosen = [target.unit for target in expand(request, info.units, info.labels)]
     image = weights_image(handle, request.layer, chosen, scale=scale, columns=columns)
     content = encode_image(image, out)
-    print(write_anew(out, content) if out != WEIGHTS else write_apart({out: content}, safe_name(layer))[0])
+    path = write_anew(out, content) if out != WEIGHTS else write_apart({out: content}, safe_name(layer))[0]
+    if as_json:
+        print_json({"layer": request.layer, "units": chosen, "file": str(path)})
+    else:
+        print(path)
     return 0

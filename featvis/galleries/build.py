@@ -78,7 +78,8 @@ def build_gallery(
     What the folder has already is not rendered again, so the same call goes on after any interruption.
 
     Args:
-        config: a TOML file; ``featvis gallery schema`` says what it may hold.
+        config: a TOML file, or the name of one of ours (``small``); ``featvis gallery schema`` says what it
+            may hold.
         out: the folder, by default ``gallery/<name of the config>``.
         weights: a file of the network's weights, instead of the config's.
         examples: a folder of photographs to find those that the units respond to, instead of the config's.
@@ -140,6 +141,9 @@ def load_network(request: BuildRequest, device: str, *, download: bool = True) -
         labels=None if gallery.labels is None else beside(request.config, gallery.labels),
         channel_order=gallery.channel_order,
         range=gallery.range,
+        signal=None if gallery.sample_rate is None else True,
+        sample_rate=gallery.sample_rate,
+        frames=gallery.frames,
         device=device,
     )
     model.name = gallery.model

@@ -19,8 +19,8 @@ from pydantic import (
 from featvis.errors import OutputError, RecipeError, TargetError, unknown
 from featvis.pages.entries import read_list
 from featvis.read import expand, read_toml
-from featvis.spec.options import AtLeastOne, AtLeastTwo, Count
-from featvis.spec.recipe import Recipe, place_statistics
+from featvis.spec.options import AtLeastOne, AtLeastTwo, Count, Positive
+from featvis.spec.recipe import Recipe, config_files, place_statistics
 from featvis.spec.target import parse_request, parse_vectors
 
 COPY = "gallery.toml"  # The copy of the config that a folder was built from
@@ -117,6 +117,10 @@ class Gallery(_Table):
     channel_order: Literal["rgb", "bgr"] | None = None
     range: Literal[1, 255] | None = None
     """Of the images that the network takes, of which ``mean`` and ``std`` are."""
+    sample_rate: Positive | None = None
+    """The network takes signals, of so many samples a second."""
+    frames: AtLeastOne | None = None
+    """The network takes videos or volumes, of so many frames."""
     title: str = ""
     text: str = ""  # Under the title; an empty line begins a new paragraph
     seed: Count = 0
@@ -150,12 +154,39 @@ class Gallery(_Table):
         return base, table
 
 
-def load_gallery(path: str | Path) -> Gallery:
-    """Read a gallery's config; files that it names by relative paths are looked for from its folder."""
-    path = Path(path)
+def gallery_files() -> dict[str, Path]:
+    """Return the named configs and their files: the repository's ``configs/galleries``, or its copy."""
+    return config_files("galleries")
+
+
+def find_config(source: str | Path) -> Path:
+    """Return the file of a gallery's config, which is that file or one of our names.
+
+    Raises:
+        RecipeError: there is no such file and no such name.
+
+    >>> find_config("small").name
+    'small.toml'
+    """
+    path, named = Path(source), gallery_files()
+    if str(source) in named and not path.is_file():
+        return named[str(source)]
+    if path.is_dir():
+        raise RecipeError(f"gallery config {str(source)!r} is a folder; name the .toml file")
     if not path.is_file():
-        what = "is a folder; name the .toml file" if path.is_dir() else "is not there"
-        raise RecipeError(f"gallery config {str(path)!r} {what}")
+        if path.suffix == ".toml" or len(path.parts) > 1:
+            raise RecipeError(
+                f"gallery config {str(source)!r} is not there; named configs: {', '.join(named)}"
+            )
+        raise RecipeError(
+            unknown("gallery config", str(source), named, f"configs: {', '.join(named)}, or a .toml file")
+        )
+    return path
+
+
+def load_gallery(source: str | Path) -> Gallery:
+    """Read a gallery's config; files that it names by relative paths are looked for from its folder."""
+    path = find_config(source)
     try:
         table = read_toml(path)
     except OutputError as error:
@@ -181,8 +212,8 @@ def beside(path: Path, name: str) -> Path:
 def is_copy(folder: Path, config: Path) -> bool:
     """Whether a config says the same as the one that a folder was built from."""
     try:
-        return read_toml(folder / COPY) == read_toml(config)
-    except OutputError:
+        return read_toml(folder / COPY) == read_toml(find_config(config))
+    except (OutputError, RecipeError):
         return False
 
 

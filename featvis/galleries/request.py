@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featvis.errors import ModelError, OutputError, RecipeError, UserError, WeightsError
-from featvis.galleries.config import Gallery, beside, is_copy, load_gallery
+from featvis.galleries.config import Gallery, beside, find_config, is_copy, load_gallery
 from featvis.models.sources.register import split_weights
 from featvis.read import TOML_BYTES, read_file
 
@@ -19,6 +19,7 @@ class BuildRequest:
 
     gallery: Gallery
     config: Path
+    named: str  # The config as it was asked for: its path, or one of our names
     text: bytes  # The config's file as it was read
     folder: Path
     source: str  # The network, as ``load_model`` takes it
@@ -30,7 +31,7 @@ class BuildRequest:
     @property
     def command(self) -> str:
         """The command that builds this folder."""
-        typed = ["featvis", "gallery", "build", self.config.as_posix(), "--out", self.folder.as_posix()]
+        typed = ["featvis", "gallery", "build", self.named, "--out", self.folder.as_posix()]
         return shlex.join([*typed, *self.options])
 
 
@@ -44,9 +45,10 @@ def make_request(
 ) -> BuildRequest:
     """Read a config and check that what it names is there; what else is given stands instead of its own.
 
-    The folder is by default ``gallery/<name of the config>``. UserError for what needs no network to see.
+    A config is a file, or one of our names. The folder is by default ``gallery/<name of the config>``.
+    UserError for what needs no network to see.
     """
-    path = Path(config)
+    path = find_config(config)
     gallery = load_gallery(path)
     folder = Path(out) if out is not None else Path("gallery") / path.stem
     if folder.exists() and not folder.is_dir():
@@ -74,7 +76,8 @@ def make_request(
     count = settings.count if settings is not None else 9
     typed = tuple(text for option, value in options.items() if value for text in (option, value))
     text = read_file(path, TOML_BYTES, "config")
-    return BuildRequest(gallery, path, text, folder, source, weights, photographs, count, typed)
+    name = str(config) if path != Path(config) else path.as_posix()
+    return BuildRequest(gallery, path, name, text, folder, source, weights, photographs, count, typed)
 
 
 def find_request(folder: Path, manifest: dict[str, Any]) -> BuildRequest | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from featvis.errors import ModelError, unknown
+from featvis.errors import FeatvisError, ModelError, count_of, unknown
 from featvis.models.borrow.tap import borrowed
 from featvis.models.form import FRAMES_TRIED, IMAGES, find_form, forms_of
 from featvis.models.forward import Forward, seen_as
@@ -27,6 +29,7 @@ from featvis.models.weights import Applied, WeightsFile, apply_weights, find_fit
 
 _DEVICES = ("auto", "cpu", "cuda", "cuda:1", "mps")
 DEFAULT_MODEL = "efficientnet_lite0"
+log = logging.getLogger(__name__)
 
 
 def load_model(
@@ -94,6 +97,7 @@ def load_model(
     """
     if isinstance(source, ModelHandle):
         return source
+    began = time.perf_counter()
     asked: dict[str, Any] = {
         "input_size": input_size,
         "labels": labels,
@@ -156,8 +160,24 @@ def load_model(
         unit_axes=unit_axes,
         notes=[*notes, *numbers.notes],
     )
+    if labels is not None or (loaded.labels and str(source).startswith("file:")):
+        _check_labels(handle)
     handle.spreads = placed and str(device or "auto") in ("auto", "cuda")
+    log.info("loaded %s in %.1f s, on %s", name, time.perf_counter() - began, handle.device)
     return handle
+
+
+def _check_labels(handle: ModelHandle) -> None:
+    """Raise ModelError if labels that a user gave are the names of no layer's units."""
+    try:
+        network = handle.at(handle.input_size)
+        output = network.layer(network.output_layer)
+    except FeatvisError:  # what is wrong with the network is told where it is used
+        return
+    if not any(layer.labels for layer in network.layers.values()):
+        given = count_of(len(handle.labels), "label")
+        layer = f"the output of {handle.name}, layer {output.name!r}"
+        raise ModelError(f"{given} for {output.units} classes: {layer}, has {output.units} units")
 
 
 def _as_it_is(

@@ -134,9 +134,12 @@ def _is_class(network: NetworkAt, bound: Objective) -> bool:
 
 def fit_signal(model: ModelHandle, changes: dict[str, Any], recipe: Recipe | str | None) -> dict[str, Any]:
     """Make a signal's canvas one row, as long as was asked for or as the network's own."""
+    for name in ("size", "input_size"):
+        length = changes.get(name)
+        length = int(length) if isinstance(length, str) and length.isdecimal() else length
+        if isinstance(length, int) and not isinstance(length, bool):
+            changes = {**changes, name: (1, length)}
     size = changes.get("size")
-    if isinstance(size, int) and not isinstance(size, bool):
-        return {**changes, "size": (1, size)}
     if size is None and (not isinstance(recipe, Recipe) or recipe.size[0] != 1):
         return {**changes, "size": model.input_size}
     return changes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import logging
 import re
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from featvis.errors import OutputError, RecipeError
+from featvis.errors import OutputError, RecipeError, count_of
 from featvis.files import check_inside, write_whole
 from featvis.results.encoders import encode
 from featvis.results.manifest import (
@@ -36,6 +37,7 @@ from featvis.version import __version__
 if TYPE_CHECKING:
     from featvis.results.picture import Picture
 
+log = logging.getLogger(__name__)
 FILM_FPS = 8.0  # Frames a second of a video, whose own rate nobody told
 
 
@@ -61,9 +63,9 @@ class Store:
             if sound is None:
                 what = "does not read" if (folder / MANIFEST).exists() else "is not there"
                 count = len(before["pictures"])
-                self.notes.append(f"{folder / MANIFEST} {what}: made anew from {count} pictures")
+                self.notes.append(f"{folder / MANIFEST} {what}: made anew from {count_of(count, 'picture')}")
             check_same_network(folder, before, weights)
-            kept = ("created", "recipes", "gallery", "steps")
+            kept = ("created", "recipes", "gallery", "steps", "requests")
             self.top |= {name: before[name] for name in kept if name in before}
             self.entries = name_entries(before.get("pictures", []))
         self.made = check_writable(folder)
@@ -116,6 +118,7 @@ class Store:
             self._enter(picture, None, anew=True)
             return None
         path = picture.save(self.folder / name)
+        log.debug("wrote %s, score %.4g", path, picture.score)
         if picture.has_own_view:
             _write_beside(picture, path)
         self._enter(picture, name, anew=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from featvis.errors import count_of
 from featvis.notebook import Area, figure, image_tag, is_notebook, is_watched, plain, side_by_side
 
 # Durations are also said of what needs no torch.
@@ -66,7 +67,7 @@ class Report:
         self._total, self._done, self._steps = total, done, steps
         self._began = self._shown_at = time.perf_counter()
         if done:
-            self.say(f"{done} of {total} pictures are there already")
+            self.say(f"{done} of {count_of(total, 'picture')} {'is' if total == 1 else 'are'} there already")
         if self._live and steps:
             self._bar = Progress(
                 TextColumn("{task.fields[pictures]}"),
@@ -129,7 +130,7 @@ class Report:
             print(line, file=self._stream, flush=True)
 
     def _pictures(self) -> str:
-        return f"{self._done} of {self._total} pictures"
+        return f"{self._done} of {count_of(self._total, 'picture')}"
 
     def _draw(self, line: str, sheet: str = "", share: float | None = None) -> None:
         """Draw the notebook's area: the notes, a bar unless the run is over, a line, the sheet."""

@@ -338,8 +338,13 @@ def place_statistics(table: dict[str, Any], folder: Path) -> None:
 
 def recipe_files() -> dict[str, Path]:
     """Return the named recipes and their files: the repository's ``configs/recipes``, or its copy."""
+    return config_files("recipes")
+
+
+def config_files(kind: str) -> dict[str, Path]:
+    """Return the TOML files of a folder of ``configs`` by their names, the repository's or its copy."""
     package = Path(__file__).parent.parent
-    for folder in (package / "configs" / "recipes", package.parent / "configs" / "recipes"):
+    for folder in (package / "configs" / kind, package.parent / "configs" / kind):
         if folder.is_dir():
             return {path.stem: path for path in sorted(folder.glob("*.toml"))}
     return {}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 import importlib
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.dataclasses import dataclass as validated
 
-from featvis.errors import RecipeError, unknown
+from featvis.errors import RecipeError, nearest, unknown
 from featvis.spec import options
 from featvis.spec.discovery import files_of
 
@@ -126,7 +126,7 @@ def check(family: str, spec: Any, extra: tuple[str, ...] = ()) -> dict[str, Any]
     if name not in schemas:
         if ("user", name) in _CLASSES:
             return dict(spec)
-        raise RecipeError(unknown(_KIND[family], name, schemas))
+        raise RecipeError(unknown(_KIND[family], name, schemas, hint_of(family, name, schemas)))
     settings = {key: value for key, value in spec.items() if key != "name" and key not in extra}
     schema = schemas[name]
     settings = _gathered(settings, schema.model_fields)
@@ -192,6 +192,12 @@ def one_line(error: ValidationError, what: str, known: list[str]) -> str:
         return f"{place}: {first['ctx']['error']}"
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{place}: {message}, got {got!r}" if first["type"] != "missing" else f"{place} is missing"
+
+
+def hint_of(family: str, name: str, known: Iterable[str]) -> str:
+    """Return where the right names stand, for a name that is like none of them."""
+    listed = ", ".join(sorted(known))
+    return "" if nearest(name, known) else f"{_KIND[family]}s: {listed}"
 
 
 _KIND = {"images": "image space", "transforms": "transform", "objectives": "objective"}

@@ -23,6 +23,7 @@ from featvis.errors import TargetError, unknown
 _SLICE = re.compile(r"^(-?\d*):(-?\d*)(?::(-?\d*))?$")
 _NUMBER = re.compile(r"^[+-]?\d+$")
 _DASHED = re.compile(r"^(\d+)\s*(?:-|–|\.\.)\s*(\d+)$")
+_SPACED = re.compile(r"^\d+(\s+\d+)+$")
 _VECTORS = re.compile(r"^(?P<layers>[^@]+)@(?P<file>.+\.safetensors)(?::(?P<rest>.*))?$")
 _POSITION = re.compile(r"^\s*(-?\d+)\s*,\s*(-?\d+)\s*$")
 
@@ -222,6 +223,11 @@ def _by_name(request: Request, name: str, labels: Sequence[str], *, required: bo
             return None
         right = f"{request.layer}:{int(span[1])}:{int(span[2]) + 1}"
         raise TargetError(f"{request.layer}:{name}: a range is FIRST:END, END not included: {right}")
+    if _SPACED.match(name.strip()) and name.strip() not in labels:
+        if not required:
+            return None
+        right = f"{request.layer}:{','.join(name.split())}"
+        raise TargetError(f"{request.layer}:{name}: several units have commas between: {right}")
     if not labels:
         if not required:
             return None
@@ -243,6 +249,7 @@ def _by_name(request: Request, name: str, labels: Sequence[str], *, required: bo
             if not required:
                 return None
             choices = ", ".join(f"{i} ({labels[i]})" for i in indices[:6])
+            choices += f" and {len(indices) - 6} more" if len(indices) > 6 else ""
             raise TargetError(f"class name {name!r} is ambiguous; give a number: {choices}")
     if not required:
         return None

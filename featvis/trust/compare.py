@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featvis.errors import RecipeError, UserError
+from featvis.errors import RecipeError, UserError, count_of
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
@@ -18,7 +18,7 @@ from featvis.plan.make import make_plan
 from featvis.results.picture import Picture
 from featvis.run.render import render
 from featvis.spec.recipe import Recipe, tell_apart
-from featvis.trust.panel import panel_of
+from featvis.trust.panel import of_its_kind, panel_of
 from featvis.trust.references import read_photographs
 from featvis.trust.transfer import class_of
 from featvis.trust.yardsticks import Sides, Table, measure_looks, measure_norms, measure_recognition
@@ -120,7 +120,7 @@ def compare(
     wishes = list(dict.fromkeys(wanted.name for wanted in plans[-1].wanted))  # each unit's own address
     if len(wishes) < 2:
         raise UserError("compare: at least 2 units; one says nothing about others")
-    panel = panel_of(judges, handle)
+    panel = of_its_kind(panel_of(judges, handle), handle, say)
     pictures = _render(handle, wishes, recipes, seeds, None if out is None else Path(out), say)
     photographs = None if examples is None else read_photographs(Path(examples), handle).images
     owners = [picture.target for picture in pictures["a"]]
@@ -164,7 +164,7 @@ def _render(
                     raise UserError(f"compare: {picture.target} of {name} failed: {picture.reason}")
             pictures[name] += made
         if say is not None:
-            say(f"{first + len(few)} of {len(wishes)} units, {time.monotonic() - began:.0f} s")
+            say(f"{first + len(few)} of {count_of(len(wishes), 'unit')}, {time.monotonic() - began:.0f} s")
     return pictures
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from featvis.errors import OutputError, RecipeError
+from featvis.errors import OutputError, RecipeError, count_of
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.notebook import table
@@ -31,7 +31,7 @@ from featvis.trust.naturalness import (
     range_of,
 )
 from featvis.trust.own_network import groups_of, measure_own, measure_random_weights, responses_of
-from featvis.trust.panel import own_network, panel_of
+from featvis.trust.panel import of_its_kind, own_network, panel_of
 from featvis.trust.photographs import (
     compare_with_photographs,
     measure_choice,
@@ -136,7 +136,7 @@ def evaluate(
     say = say or (lambda line: None)
     manifest = read_folder(place)
     own = own_network(place, manifest, model)
-    panel = panel_of(judges, own)
+    panel = of_its_kind(panel_of(judges, own), own, say)
     contents = read_contents(place, manifest, own.channels, unbounded=unbounded)
     subjects = contents.subjects
     evidence = [Evidence(subject.entry, subject.genuine) for subject in subjects]
@@ -205,7 +205,7 @@ def _ask(
     say: Callable[[str], None],
 ) -> tuple[Told, dict[str, Tensor]]:
     """Let a judge look at every picture; return its summary, and its features of each."""
-    say(f"asking {name} of {len(subjects)} pictures")
+    say(f"asking {name} of {count_of(len(subjects), 'picture')}")
     images = [subject.image for subject in subjects]
     classes = [class_of(subject.label, judge) if subject.sign > 0 else None for subject in subjects]
     known = [place for place, number in enumerate(classes) if number is not None]
@@ -293,7 +293,8 @@ def _measure_own(
         say(f"searching the photographs of {photographs.folder}")
         examples = search_photographs(groups, own, photographs)
     for group in groups:
-        say(f"{group.layer}: {len(group.members)} pictures in their own network, and with random weights")
+        pictures = count_of(len(group.members), "picture")
+        say(f"{group.layer}: {pictures} in their own network, and with random weights")
         measured = measure_own(group, own, responses_of(group, own, images))
         controls["random_weights"].append(measure_random_weights(group, own, measured))
         if photographs is not None and examples is not None:

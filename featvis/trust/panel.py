@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from featvis.errors import ModelError
+from featvis.errors import ModelError, count_of
 from featvis.galleries.build import load_network
 from featvis.galleries.request import find_request
 from featvis.models.handle import ModelHandle
@@ -57,3 +57,31 @@ def check_took_no_part(
     for judge in panel:
         if judge is own or judge.fingerprint() in climbed:
             raise ModelError(f"{judge.name!r} was climbed itself; a judge is a network that took no part")
+
+
+def of_its_kind(
+    panel: Sequence[ModelHandle], own: ModelHandle, say: Callable[[str], None] | None
+) -> list[ModelHandle]:
+    """Return the judges that take what a network's pictures are; ``say`` is told of the others, in one line.
+
+    Args:
+        panel: the judges.
+        own: the network that was climbed.
+        say: may be None.
+    """
+    asked = [judge for judge in panel if _takes(judge) == _takes(own)]
+    others = [judge for judge in panel if judge not in asked]
+    if others and say is not None:
+        names = ", ".join(judge.name for judge in others)
+        are, they = ("is", "it takes") if len(others) == 1 else ("are", "they take")
+        theirs = " or ".join(dict.fromkeys(map(_takes, others)))
+        say(f"{names} {are} not asked: {they} {theirs}, {own.name} takes {_takes(own)}")
+    return asked
+
+
+def _takes(model: ModelHandle) -> str:
+    count = model.channels // (model.frames or 1)
+    channels = count_of(count, "channel")
+    if model.frames is not None:
+        return f"videos or volumes of {model.frames} frames, {channels}"
+    return f"{'signals' if model.signal else 'images'} of {channels}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from typer.main import get_command
 
+import featvis as fv
 from featvis.cli import main
 from featvis.cli.app import app
 
-MODEL = "--weights --mean --std --unit-axis --device --input-size --labels --channel-order --range"
+MODEL = "--weights --mean --std --unit-axis --device --input-size --labels --channel-order --range "
+MODEL += "--sample-rate --frames"
 NETWORK = f"--model -m {MODEL}"
 NAMES = {
     "render": (
@@ -31,19 +33,18 @@ NAMES = {
         "--set --content-layer --style-layer --weight --recipe -r --size --steps --seed --out -o NETWORK"
     ),
     "weights": "--units -u --scale --columns --out -o NETWORK",
-    "layers": "--size --search --fields --no-fields --json MODEL",
+    "layers": "--size --search --fields --no-fields MODEL",
     "models": "--search -s",
+    "recipes": "",
     "parts": "--markdown",
     "compare": (
         "--set --targets -t --judge -j --judge-weights --views --examples --classes --seeds --steps --size "
-        "--out -o --json NETWORK"
+        "--out -o NETWORK"
     ),
-    "bench": (
-        "--set --layer -l --recipe -r --size --lanes --steps --precision --threads --rounds --json NETWORK"
-    ),
+    "bench": ("--set --layer -l --recipe -r --size --lanes --steps --precision --threads --rounds NETWORK"),
     "evaluate": (
         "--judge -j --judge-weights --views --examples --batch --answers --key --accept --to-mark "
-        "--unbounded --json NETWORK"
+        "--unbounded NETWORK"
     ),
     "quiz": "--tasks --count --seed --title --text --out -o",
     "reproduce": "--start --out -o --unbounded NETWORK",
@@ -85,7 +86,9 @@ def test_every_command_is_in_the_table():
 def test_a_command_keeps_the_names_of_its_options(command):
     names = [name for option in options(command) for name in (*option.opts, *option.secondary_opts)]
     assert len(names) == len(set(names))
-    assert set(names) == set(NAMES[command].replace("NETWORK", NETWORK).replace("MODEL", MODEL).split())
+    own = NAMES[command].replace("NETWORK", NETWORK).replace("MODEL", MODEL).split()
+    json = [] if command == "gallery schema" else ["--json"]  # which is JSON
+    assert set(names) == {*own, *json, "--quiet", "-q", "--verbose", "-v"}
 
 
 def test_an_option_has_the_same_help_in_every_command():
@@ -95,6 +98,8 @@ def test_an_option_has_the_same_help_in_every_command():
             if option.opts[0] in OF_ITS_OWN or (command == "attribute" and option.opts[0] in OF_METHODS):
                 continue
             kind = (option.opts[0], option.multiple, option.is_flag)  # repeatable, a switch, or neither
+            if option.opts[0] == "--json" and not option.is_flag:
+                continue  # of bench and compare: it takes a file's name, too
             texts.setdefault(kind, {}).setdefault(option.help, []).append(command)
     assert {kind: told for kind, told in texts.items() if len(told) > 1} == {}
 
@@ -115,6 +120,30 @@ def test_without_a_command_the_whole_help_is_shown(typed, capsys):
     assert shown.out == ""
     assert shown.err.split() == text.split()
     assert len(shown.err.splitlines()) > 9
+
+
+@pytest.mark.parametrize("words", [["render"], ["gallery", "build"], []])
+def test_help_is_a_command_too(words, capsys):
+    main([*words, "--help"])
+    text = capsys.readouterr().out
+    assert main(["help", *words]) == 0
+    assert capsys.readouterr().out == text
+
+
+def test_the_version_has_two_spellings(capsys):
+    assert main(["-V"]) == main(["--version"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second == f"featvis {fv.__version__}"
+
+
+def test_the_help_names_what_the_environment_says(capsys):
+    main(["--help"])
+    assert "FEATVIS_MODEL, FEATVIS_DEVICE and FEATVIS_OUT" in " ".join(capsys.readouterr().out.split())
+    main(["render", "--help"])
+    text = capsys.readouterr().out
+    assert "FEATVIS_MODEL" in text
+    assert "FEATVIS_DEVICE" in text
+    assert "FEATVIS_OUT" in text
 
 
 @pytest.mark.parametrize(

@@ -280,7 +280,7 @@ def test_a_star_does_not_cross_a_dot_and_two_do(lite0, tmp_path):
         plan_gallery(load_gallery(path), lite0)
 
 
-@pytest.mark.parametrize("name", ["small", "lite0", "tour", "transfer", "channels"])
+@pytest.mark.parametrize("name", ["small", "demo", "lite0", "tour", "transfer", "channels"])
 def test_the_repositorys_configs_fit_their_network(lite0, name):
     from tests.galleries.test_config import REPOSITORY
 

@@ -233,3 +233,32 @@ def test_patterns_fit_as_they_say_in_bounded_time():
     for pattern in ("**a" * 40 + "b", "*" * 10**4 + "z", "*?" * 500 + "z"):
         assert not _fits(_PARTS.findall(pattern), "blocks.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.conv")
     assert time.process_time() - began < 2
+
+
+def test_our_configs_go_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    request = make_request("small", "out")
+    assert request.gallery == load_gallery(REPOSITORY / "configs/galleries/small.toml")
+    assert request.command == "featvis gallery build small --out out"
+    (tmp_path / "small").write_text('[[sections]]\ntitle = "mine"\ntargets = ["blocks.1:0"]\n')
+    assert load_gallery("small").sections[0].title == "mine"  # a file of one's own goes first
+    with pytest.raises(RecipeError, match=r"unknown gallery config 'smal'; did you mean 'small'"):
+        load_gallery("smal")
+    with pytest.raises(RecipeError, match=r"'gone/small.toml' is not there; named configs: .*tour"):
+        load_gallery("gone/small.toml")
+
+
+def test_signals_and_videos_are_said_in_a_config(tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def ears(): return nn.Conv1d(1, 4, 9), dict(mean=(.5,), std=(.5,), input_size=64)\n"
+        "def eyes(): return nn.Conv3d(3, 4, 3), dict(mean=(.5,) * 3, std=(.5,) * 3, input_size=16)\n"
+    )
+    path = tmp_path / "gallery.toml"
+    for function, told, found in (
+        ("ears", "sample_rate = 8000", (True, 8000, None)),
+        ("eyes", "frames = 6", (False, None, 6)),
+    ):
+        path.write_text(f'model = "file:net.py:{function}"\n{told}\n[[sections]]\ntargets = ["x:0"]\n')
+        model = load_network(make_request(path), "cpu")
+        assert (model.signal, model.sample_rate, model.frames) == found

@@ -276,8 +276,8 @@ def test_the_dict_may_say_everything(tmp_path):
         HEAD
         + f"def make(): return {NET}, dict(mean=torch.tensor([.1, .2, .3]), std=torch.ones(1, 3, 1, 1),\n"
     )
-    text += "    input_size=16, channel_order='bgr', labels={'a': 0, 'b': 1}, unit_axis={'0': 1},\n"
+    text += "    input_size=16, channel_order='bgr', labels=dict(a=0, b=1, c=2, d=3), unit_axis={'0': 1},\n"
     text += "    forward=lambda net, images: net(images) * 2)\n"
     model = load(write(tmp_path, "build.py", text))
     assert model.mean == pytest.approx((0.3, 0.2, 0.1))
-    assert (model.labels, model.unit_axes) == (("a", "b"), {"0": 1})
+    assert (model.labels, model.unit_axes) == (("a", "b", "c", "d"), {"0": 1})

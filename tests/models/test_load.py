@@ -102,7 +102,7 @@ def test_a_function_in_a_file_of_ones_own(tmp_path):
     path = write(
         tmp_path,
         "def net():\n"
-        "    told = dict(mean=(.4, .5), std=(.2, .3), input_size=(12, 20), labels=['a', 'b'])\n"
+        "    told = dict(mean=(.4, .5), std=(.2, .3), input_size=(12, 20), labels=['a', 'b', 'c', 'd'])\n"
         "    return nn.Sequential(nn.Conv2d(2, 4, 3)), told\n"
         "def bare():\n    return nn.Sequential(nn.Conv2d(3, 4, 3))\n",
     )
@@ -111,7 +111,7 @@ def test_a_function_in_a_file_of_ones_own(tmp_path):
         (0.4, 0.5),
         (0.2, 0.3),
         (12, 20),
-        ("a", "b"),
+        ("a", "b", "c", "d"),
     )
     assert any("ran the code" in note for note in model.notes)
     (picture,) = fv.render(model, "0:1", size=(12, 20), steps=2, lanes=1)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 
 from torch import Tensor, nn
 
-from featvis.errors import TargetError, unknown
+from featvis.errors import TargetError
+from featvis.models.known import unknown_layer
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.returned import Output
-from featvis.spec.target import Request, expand
 
 
 class NetworkAt:
@@ -82,19 +82,8 @@ class NetworkAt:
             raise TargetError(
                 f"layer {name!r} gives no single tensor in a plain forward pass; nothing to climb"
             )
-        if self._is_class(name):
-            where = self.logits_layer
-            raise TargetError(f"{name!r} is a class, no layer; write '{where}:{name}'")
-        raise TargetError(
-            unknown("layer", name, self.layers, f"`featvis layers {self.name}` lists all {len(self.layers)}")
-        )
-
-    def _is_class(self, name: str) -> bool:
-        labels = self.layers[self.logits_layer].labels
-        try:
-            return bool(labels) and len(expand(Request("x", name), len(labels), labels)) == 1
-        except TargetError as error:
-            return "ambiguous" in str(error)
+        where = self.logits_layer
+        raise unknown_layer(name, self.name, list(self.layers), where, self.layers[where].labels)
 
     def layer(self, name: str) -> LayerInfo:
         """Return the layer called ``name``; a TargetError says why its units cannot be climbed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from featvis.models.layers.measure import Folded, LayerInfo, Measured, measure
 from featvis.models.plain import PlainRun
 
 Size = tuple[int, int]
+log = logging.getLogger(__name__)
 
 
 def measure_layers(
@@ -40,6 +42,7 @@ def measure_layers(
             raise explain(run, size, name, input_size, None) from None
         except Exception as error:  # whatever a network raises
             raise explain(run, size, name, input_size, error) from error
+    log.debug("measured %d layers of %s on a canvas of %dx%d", len(measured.layers), name, *size)
     if not measured.layers:
         raise ModelError(f"{name}: {_no_layer(run.module)}")
     order = {key: place for place, (key, _) in enumerate(run.module.named_modules())}

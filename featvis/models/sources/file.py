@@ -197,8 +197,13 @@ def _call(module: ModuleType, function: str, where: str) -> Any:
     if isinstance(make, nn.Module | ModelHandle):
         return make
     if not callable(make):
-        callables = [key for key, value in vars(module).items() if callable(value)]
-        raise ModelError(unknown(f"function in {where}", function, callables))
+        own = [
+            key
+            for key, value in vars(module).items()
+            if (callable(value) and getattr(value, "__module__", "") == module.__name__)
+            or isinstance(value, nn.Module | ModelHandle)
+        ]
+        raise ModelError(unknown(f"function in {where}", function, own, f"it has {', '.join(own) or 'none'}"))
     try:
         return make()
     except FeatvisError:

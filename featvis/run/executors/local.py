@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from featvis.devices import free, is_out_of_memory
+from featvis.errors import count_of
 from featvis.models.handle import ModelHandle
 from featvis.plan.wanted import Job, Wanted, lane_of, lanes_of, make_jobs, with_fewer_lanes
 from featvis.results.picture import Picture
 from featvis.run.executors.register import executor
 from featvis.run.job import Watch, run_job
 from featvis.run.lanes import run_lanes
+
+log = logging.getLogger(__name__)
 
 
 @executor("local", about="one job after another, on the network's device")
@@ -36,6 +40,8 @@ def local(
         if not jobs:
             jobs, retries = deque(make_jobs(retries)), []
         job = jobs.popleft()
+        lanes = count_of(job.recipe.lanes, "lane")
+        log.info("%s: %s, %d steps, from %s", lanes, job.recipe.size, job.recipe.steps, job.wanted[0].name)
         finished: list[Wanted] = []
         pictures: list[Picture] = []
         try:
