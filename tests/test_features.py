@@ -8,7 +8,7 @@ import pytest
 from typer.main import get_command
 
 import featvis as fv
-from featvis.cli.app import app
+from featvis.cli.app import make_app
 from featvis.spec import register
 from featvis.spec.recipe import Recipe
 from tests.features import load_features, markdown
@@ -29,7 +29,7 @@ def exists(by):
     if by.startswith("Recipe."):
         return by[7:] in Recipe.model_fields
     if by.startswith("featvis "):
-        command, *words = get_command(app), *by.split()[1:]
+        command, *words = get_command(make_app()), *by.split()[1:]
         for word in words:
             if word.startswith("-"):
                 return any(word in option.opts for option in command.params)

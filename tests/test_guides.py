@@ -17,7 +17,7 @@ import pytest
 from typer.main import get_command
 
 import featvis
-from featvis.cli.app import app
+from featvis.cli.app import make_app
 from featvis.engine.lanes import Lanes
 from featvis.galleries.config import load_gallery
 from tests.documents import DOCUMENTS, EXAMPLES, GUIDES, PAGES, REPOSITORY, blocks, commands, links, text_of
@@ -66,7 +66,7 @@ def test_a_run_is_logged_into_weights_and_biases(tmp_path, monkeypatch):
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_that_is_shown_takes_these_options(line):
     _, *words = shlex.split(line.replace("$V", VGG16), comments=True)
-    command = get_command(app)
+    command = get_command(make_app())
     if words == ["--install-completion"]:
         return
     while hasattr(command, "commands"):
@@ -132,7 +132,7 @@ def test_every_public_name_is_in_the_reference_once(generated):
 
 def test_every_command_is_in_the_reference_with_its_options(generated):
     page = generated["command-line.md"]
-    root = get_command(app)
+    root = get_command(make_app())
     named = {name for name, command in root.commands.items() if not hasattr(command, "commands")}
     inner = {
         f"{group} {name}" for group, one in root.commands.items() for name in getattr(one, "commands", ())

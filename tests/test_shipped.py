@@ -11,7 +11,7 @@ import pytest
 from typer.main import get_command
 
 import featvis.cli
-from featvis.cli.app import app
+from featvis.cli.app import make_app
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(featvis.__file__).parent
@@ -72,7 +72,7 @@ def commands(command, words=()):
 
 OPTIONS = [
     (" ".join(words), option)
-    for words, command in commands(get_command(app))
+    for words, command in commands(get_command(make_app()))
     for option in command.params
     if option.param_type_name == "option" and "--help" not in option.opts
 ]

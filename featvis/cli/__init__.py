@@ -42,7 +42,9 @@ def _run(arguments: list[str]) -> int:
             from featvis.cli.completion import whole_words
 
             with whole_words():
-                result = command()(args=_as_read(arguments), prog_name="featvis", standalone_mode=False)
+                read = _as_read(arguments)
+                asked = command(read[0] if read else "")
+                result = asked(args=read, prog_name="featvis", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except BoundsError as error:
         return _fail(f"{error.problem}; --unbounded allows it")

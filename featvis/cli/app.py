@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
@@ -9,22 +10,14 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from featvis.cli import gallery
 from featvis.cli.options import read_options
 from featvis.version import __version__
 
-app = typer.Typer(
-    add_completion=True,
-    no_args_is_help=True,
-    rich_markup_mode=None,  # plain help: rich would take longer to import than the help to print
-    pretty_exceptions_enable=False,
-    help="Feature visualization: what does each unit of a network look for?",
-    epilog=(
-        "The environment's FEATVIS_MODEL, FEATVIS_DEVICE and FEATVIS_OUT stand for --model, --device and the "
-        "folder that results go to (gallery); an option wins."
-    ),
-    context_settings={"help_option_names": ["-h", "--help"]},
+COMMANDS = (
+    *("render", "attribute", "blocks", "components", "dream", "accentuate", "invert", "caricature", "style"),
+    *("weights", "layers", "models", "recipes", "parts", "compare", "bench", "evaluate", "quiz", "reproduce"),
 )
+"""Those that stand by themselves; ``gallery`` has some of its own."""
 
 
 def _version(wanted: bool) -> None:
@@ -33,7 +26,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version.")
@@ -42,15 +34,36 @@ def _options(
     """Feature visualization: what does each unit of a network look for?"""
 
 
-for name in (
-    *("render", "attribute", "blocks", "components", "dream", "accentuate", "invert", "caricature", "style"),
-    *("weights", "layers", "models", "recipes", "parts", "compare", "bench", "evaluate", "quiz", "reproduce"),
-):
-    app.command()(read_options(getattr(import_module(f"featvis.cli.{name}"), name)))
-app.add_typer(gallery.app, name="gallery")
+def make_app(names: Sequence[str] = (*COMMANDS, "gallery")) -> typer.Typer:
+    """Return the command line with these commands."""
+    made = typer.Typer(
+        add_completion=True,
+        no_args_is_help=True,
+        rich_markup_mode=None,  # plain help: rich would take longer to import than the help to print
+        pretty_exceptions_enable=False,
+        help="Feature visualization: what does each unit of a network look for?",
+        epilog=(
+            "The environment's FEATVIS_MODEL, FEATVIS_DEVICE and FEATVIS_OUT stand for --model, --device and "
+            "the folder that results go to (gallery); an option wins."
+        ),
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback()(_options)
+    for name in names:
+        module = import_module(f"featvis.cli.{name}")
+        if name == "gallery":
+            made.add_typer(module.app, name=name)
+        else:
+            made.command()(read_options(getattr(module, name)))
+    return made
 
 
 @cache
-def command() -> Any:
-    """Return all of it as one command, made once however often it is run in a process."""
-    return get_command(app)
+def command(asked: str = "") -> Any:
+    """Return the command line as one command, made once however often it is run in a process.
+
+    Args:
+        asked: the command that is meant. The others, each of which takes a while to make, are left out then.
+    """
+    known = asked in COMMANDS or asked == "gallery"
+    return get_command(make_app((asked,)) if known else make_app())

@@ -9,7 +9,7 @@ from typing import Any
 from typer.main import get_command
 
 import featvis
-from featvis.cli.app import app
+from featvis.cli.app import make_app
 from featvis.spec.catalog import markdown, public_names
 
 FAMILIES = {
@@ -66,7 +66,7 @@ def command_line() -> str:
     """Return the page of all commands, from the application that reads them."""
     lines = ["# Command line", ""]
     lines += ["Every command with its options, as `featvis COMMAND --help` tells them.", ""]
-    root: Any = get_command(app)
+    root: Any = get_command(make_app())
     for path, command in commands(root, "featvis"):
         lines += [f"## `{path}`", "", *described(command.help or "")]
         context = command.make_context(path, [], resilient_parsing=True)

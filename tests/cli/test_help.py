@@ -7,7 +7,7 @@ from typer.main import get_command
 
 import featvis as fv
 from featvis.cli import main
-from featvis.cli.app import app
+from featvis.cli.app import make_app
 
 MODEL = "--weights --mean --std --unit-axis --device --input-size --labels --channel-order --range "
 MODEL += "--sample-rate --frames"
@@ -64,7 +64,7 @@ OF_METHODS = {"--layer", "--steps", "--seed"}
 
 def commands(group=None, path=()):
     """Every command by its words."""
-    for name, command in (group or get_command(app)).commands.items():
+    for name, command in (group or get_command(make_app())).commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, (*path, name))
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from featvis.cli.app import app
+from featvis.cli.app import make_app
 from tests.hostile.guard import Guarded
 from tests.hostile.inputs import Input
 from tests.hostile.measure import run
@@ -49,9 +49,10 @@ def nothing(seeds, inputs, out): ...
 
 
 def test_every_command_is_tried():
-    named = {command.name or command.callback.__name__ for command in app.registered_commands}
+    named = {command.name or command.callback.__name__ for command in make_app().registered_commands}
     named |= {
-        f"gallery {command.name}" for command in app.registered_groups[0].typer_instance.registered_commands
+        f"gallery {command.name}"
+        for command in make_app().registered_groups[0].typer_instance.registered_commands
     }
     assert named == {name.partition(",")[0] for name in COMMANDS}
 

@@ -7,7 +7,7 @@ import re
 from typer.main import get_command
 
 import featvis as fv
-from featvis.cli.app import app
+from featvis.cli.app import make_app
 from featvis.spec import catalog, register
 
 
@@ -63,7 +63,7 @@ def test_constructors_are_shown_as_they_are_called():
 
 
 def test_the_page_holds_every_part(capsys):
-    assert get_command(app).main(["parts", "--markdown"], standalone_mode=False) in (0, None)
+    assert get_command(make_app()).main(["parts", "--markdown"], standalone_mode=False) in (0, None)
     page = capsys.readouterr().out
     for family in register.FAMILIES:
         for name in register.names(family):
