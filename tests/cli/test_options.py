@@ -49,7 +49,10 @@ COMMANDS = {
     "weights": ["conv1", "--out", "OUT.png"],
     "layers": SIZE,
     "bench": ["--layer", "norm", *SIZE, "--lanes", "2", "--rounds", "1", "--json", "OUT.json"],
-    "evaluate": ["rendered", "--judge", NETWORK, "--judge-weights", WEIGHTS, "--examples", "photos"],
+    "evaluate": [
+        *("rendered", "--judge", NETWORK, "--judge-weights", WEIGHTS, "--views", "1"),
+        *("--examples", "photos"),
+    ],
     "reproduce": ["rendered/norm/0001.png", "--out", "OUT.png"],
     "compare": [
         *("fast", "channel", "--targets", "norm:0:2", *SIZE, "--steps", "1"),
@@ -110,6 +113,24 @@ def test_every_command_runs_the_network_that_was_named(command, tmp_path, monkey
     assert all(torch.equal(value, found[name]) for name, value in seeded(Small, seed=8).state_dict().items())
     if command == "reproduce":
         assert "the same bytes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("option", "value"), [("--sample-rate", 16000.0), ("--frames", 4)])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_told_of_signals_and_videos(command, option, value, tmp_path, monkeypatch, capsys):
+    real, loaded = fv.load_model, []
+
+    def heard(source, **options):
+        loaded.append(options)
+        if options.get(option.strip("-").replace("-", "_")) == value:
+            raise fv.ModelError("heard")
+        return real(source, **options)
+
+    monkeypatch.setattr("featvis.models.load.load_model", heard)
+    words = [word.replace("OUT", str(tmp_path / "out")) for word in COMMANDS[command]]
+    network = [NETWORK] if command == "layers" else ["--model", NETWORK]
+    assert main([command, *words, *network, option, f"{value:g}"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "featvis: heard"
 
 
 MAPS = {"saliency": ["--smooth", "2"], "occlusion": ["--window", "8", "--stride", "4"], "grad-cam": []}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -325,6 +326,31 @@ def test_status_and_pages_and_export(built, tmp_path, capsys):
     wanted = {f"out/{path.relative_to(out).as_posix()}" for path in out.rglob("*") if path.is_file()}
     assert names == wanted
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["gallery.zip"]
+
+
+def test_what_is_asked_of_a_built_gallery_is_said_as_json_or_not_at_all(built, tmp_path, capsys):
+    from featvis.cli.output import set_loudness
+
+    _, out, _ = built
+    told = {}
+    for name, words in {
+        "status": [],
+        "pages": [],
+        "export": ["--zip", str(tmp_path / "gallery.zip")],
+    }.items():
+        assert main(["gallery", name, str(out), *words, "--json"]) == 0
+        told[name] = json.loads(capsys.readouterr().out)
+        assert main(["gallery", name, str(out), *words, "--quiet"]) == 0
+        assert capsys.readouterr().err == ""
+        assert main(["gallery", name, str(out), *words, "--verbose"]) == 0
+    capsys.readouterr()
+    for loudness in ("--quiet", "--verbose"):
+        assert main(["gallery", "schema", loudness]) == 0
+        assert "properties" in json.loads(capsys.readouterr().out)
+    set_loudness(quiet=False, verbose=False)
+    assert told["status"]["done"] == 15
+    assert Path(told["pages"]["page"]).is_file()
+    assert told["export"]["bytes"] == (tmp_path / "gallery.zip").stat().st_size
 
 
 def test_status_tells_how_long_the_rest_takes(built, tmp_path):
