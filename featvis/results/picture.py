@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 CHUNK = "featvis"  # The name of the PNG's text chunk
 TEXT = 4 << 20
 """The most characters of it: a set of 10,000 targets, whose names each picture tells, or a mask's weights."""
+_LINE = 360
+"""Pixels that the lines under a single picture have, however small it is."""
 
 
 @dataclass(repr=False)
@@ -302,7 +304,7 @@ class Picture:
             return figure(blank(self.status, width, height), lines, max(width, 64))
         shown = self.view
         width = round(shown.width * min(1.0, (side or shown.width) / max(shown.size)))
-        return figure(image_tag(shown, name, side), lines, width)
+        return figure(image_tag(shown, name, side), lines, width if brief else max(width, _LINE))
 
     def _repr_html_(self) -> str:
         return self.as_html()
