@@ -170,8 +170,9 @@ def test_options_of_attribution_change_the_maps_of_their_methods_alone(method, t
 def test_the_mask_keeps_the_area_asked_for(tmp_path):
     areas = []
     for area in ("0.2", "0.6"):
-        run("attribute", tmp_path, "--method", "extremal", "--area", area, "--steps", "60", "--no-curves")
-        areas.append(read(tmp_path / "extremal.json")["area"])
+        folder = tmp_path / area
+        run("attribute", folder, "--method", "extremal", "--area", area, "--steps", "60", "--no-curves")
+        areas.append(read(folder / "extremal.json")["area"])
     assert areas == pytest.approx([0.2, 0.6], abs=0.1)
 
 
@@ -185,9 +186,9 @@ def test_blocks_shows_the_pictures_of_the_gallery(tmp_path):
 
 def test_components_start_from_the_seed(tmp_path):
     found = []
-    for seed in ("3", "3", "4"):
-        run("components", tmp_path / "rows", "--method", "nmf", "--seed", seed)
-        found.append((tmp_path / "rows.safetensors").read_bytes())
+    for place, seed in enumerate(("3", "3", "4")):
+        run("components", tmp_path / f"rows{place}", "--method", "nmf", "--seed", seed)
+        found.append((tmp_path / f"rows{place}.safetensors").read_bytes())
     assert found[0] == found[1] != found[2]
 
 

@@ -338,6 +338,7 @@ def test_what_is_asked_of_a_built_gallery_is_said_as_json_or_not_at_all(built, t
         "pages": [],
         "export": ["--zip", str(tmp_path / "gallery.zip")],
     }.items():
+        capsys.readouterr()
         assert main(["gallery", name, str(out), *words, "--json"]) == 0
         told[name] = json.loads(capsys.readouterr().out)
         assert main(["gallery", name, str(out), *words, "--quiet"]) == 0
