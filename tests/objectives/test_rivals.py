@@ -96,7 +96,7 @@ def kept(model, target):
 
 def test_portrait_leaves_it_out_where_no_class_is_climbed():
     model = small()
-    assert kept(model, "fc:1") == ["batchnorm", "rivals", "contrast"]
+    assert kept(model, "fc:1") == ["batchnorm", "rivals", "contrast", "colorfulness"]
     for other in ("norm:1", "flat:1", fv.margin(1), -1 * fv.logit(1)):
-        assert kept(model, other) == ["batchnorm", "contrast"]
+        assert kept(model, other) == ["batchnorm", "contrast", "colorfulness"]
     assert kept(handle(seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(17 * 24 * 3, 4)))), "1:2") == []
