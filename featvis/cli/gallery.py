@@ -143,13 +143,29 @@ def schema() -> int:
 
 @app.command("export")
 def export(
-    folder: Folder, zip_file: Annotated[Path, typer.Option("--zip", help="The ZIP file to write.")]
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="A gallery's folder; several become one site.")
+    ],
+    zip_file: Annotated[Path | None, typer.Option("--zip", help="The ZIP file to write.")] = None,
+    out: options.OutOfSite = None,
 ) -> int:
-    """Pack a gallery into one ZIP file. It holds the pages and the pictures."""
-    from featvis.galleries.export import export_zip
+    """Pack a gallery into one ZIP file, or write it as a folder for GitHub Pages or a static Space.
 
-    path, count = export_zip(folder, zip_file)
-    print(f"{count} files in {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+    Several galleries, of two networks or recipes, become one site that compares them.
+    """
+    from featvis.galleries.export import export_site, export_zip
+
+    if (zip_file is None) == (out is None):
+        raise OutputError("give --zip FILE or --out FOLDER, one of them")
+    if zip_file is not None:
+        if len(folders) > 1:
+            raise OutputError(f"--zip packs one gallery, got {len(folders)}; --out makes one site of several")
+        path, count = export_zip(folders[0], zip_file)
+        print(f"{count} files in {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+    elif out is not None:
+        path, count = export_site(folders, out)
+        print(f"{count} files in {out}")
+        print(path)
     return 0
 
 
