@@ -186,22 +186,36 @@ def schema() -> int:
 @app.command("export")
 @options.read_options
 def export(
-    folder: Path,
-    zip_file: Annotated[Path, typer.Option("--zip", help="The ZIP file to write.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="A gallery's folder; several become one site.")
+    ],
+    zip_file: Annotated[Path | None, typer.Option("--zip", help="The ZIP file to write.")] = None,
+    out: options.OutOfSite = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Pack a gallery into one ZIP file. It holds the pages and the pictures.
+    """Pack a gallery into one ZIP file, or write it as a folder for GitHub Pages or a static Space.
 
-    Args:
-        folder: A gallery's folder.
+    Several galleries, of two networks or recipes, become one site that compares them.
     """
-    from featvis.galleries.export import export_zip
+    from featvis.galleries.export import export_site, export_zip
 
-    path, count = export_zip(folder, zip_file)
-    if as_json:
-        print_json({"file": str(path), "files": count, "bytes": path.stat().st_size})
-        return 0
-    print(f"{count_of(count, 'file')} in {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+    if (zip_file is None) == (out is None):
+        raise OutputError("give --zip FILE or --out FOLDER, one of them")
+    if zip_file is not None:
+        if len(folders) > 1:
+            raise OutputError(f"--zip packs one gallery, got {len(folders)}; --out makes one site of several")
+        path, count = export_zip(folders[0], zip_file)
+        if as_json:
+            print_json({"file": str(path), "files": count, "bytes": path.stat().st_size})
+            return 0
+        print(f"{count_of(count, 'file')} in {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+    elif out is not None:
+        path, count = export_site(folders, out)
+        if as_json:
+            print_json({"folder": str(out), "files": count, "page": str(path)})
+            return 0
+        print(f"{count_of(count, 'file')} in {out}")
+        print(path)
     return 0
 
 

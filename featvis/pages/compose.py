@@ -16,19 +16,23 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from featvis.pages.entries import Entry, read_table, read_text
 from featvis.pages.examples import read_examples
+from featvis.pages.legend import STATUSES, TERMS, VERDICTS, find_word
+from featvis.pages.naming import name_recipe
 from featvis.pages.outline import Layer, Outline, Unit, make_outline
+from featvis.pages.search import UNITS, make_units
 from featvis.pages.trace import make_trace
-from featvis.pages.words import MEANING, say_count, say_number
+from featvis.pages.words import MEANING, kind_of, say_count, say_number
 
-STYLE, SCRIPT = "site/gallery.css", "site/gallery.js"
+STYLE, SCRIPT, EXHIBIT = "site/gallery.css", "site/gallery.js", "site/exhibit.js"
+LEGEND, COMPARE = "site/legend.html", "site/compare.html"
 THUMBNAIL = 128  # The longest side of a small picture, in pixels
-_STRIP = 24
+_STRIP = 48
 _LARGE = 512
 _HERE = Path(__file__).parent
 
 
 def make_pages(manifest: dict[str, Any], examples: dict[str, Any] | None = None) -> dict[str, str]:
-    """Make the text of every page of a gallery, and of its stylesheet and script, by relative path.
+    """Make the text of every page of a gallery, and of its stylesheet and scripts, by relative path.
 
     Nothing is read but what ``manifest.json`` and ``examples.json`` hold, so the same manifest gives the
     same pages. Values of the wrong type count as missing, a path that would leave the folder is not
@@ -36,9 +40,12 @@ def make_pages(manifest: dict[str, Any], examples: dict[str, Any] | None = None)
     """
     outline = make_outline(manifest)
     site = _Site(manifest, outline)
-    pages = {name: read_asset(Path(name).name) for name in (STYLE, SCRIPT)}
+    pages = read_assets()
+    pages[UNITS] = make_units(site.shared["title"], site.model, site.recipes, site.names, outline)
     index: dict[str, Any] = {"sections": outline.sections, "strip_length": _STRIP}
     pages["index.html"] = site.page("index.html", "index.html", **index)
+    pages[LEGEND] = site.page(LEGEND, "legend.html")
+    pages[COMPARE] = site.page(COMPARE, "compare.html", sources=[(UNITS, site.shared["title"])])
     photographs, layers = read_examples(examples), outline.layers
     for place, layer in enumerate(layers):
         around = _around(layers, place)
@@ -49,8 +56,10 @@ def make_pages(manifest: dict[str, Any], examples: dict[str, Any] | None = None)
                 "unit.html",
                 layer=layer,
                 unit=unit,
-                trace=make_trace(unit.lead.trace, unit.lead.steps, "trace"),
+                trace=_trace(unit),
                 photographs=photographs.of(unit),
+                caption=site.caption(unit),
+                subtracts=bool(read_table(site.recipes.get(unit.lead.recipe)).get("penalties")),
                 recipes=site.recipes_of(unit),
                 **_around(layer.units, at),
             )
@@ -68,8 +77,9 @@ class _Site:
         manifest, outline = self.manifest, self.outline
         gallery, self.recipes = read_table(manifest.get("gallery")), read_table(manifest.get("recipes"))
         self.model = read_text(manifest.get("model")) or "a network"
+        self.names = {name: name_recipe(recipe) for name, recipe in self.recipes.items()}
         entries = outline.entries
-        self.shared = {
+        self.shared: dict[str, Any] = {
             "title": read_text(gallery.get("title")) or self.model,
             "paragraphs": [part for part in read_text(gallery.get("text")).split("\n\n") if part.strip()],
             "build": read_text(gallery.get("command")),
@@ -83,14 +93,49 @@ class _Site:
                 **{kind: sum(entry.status == kind for entry in entries) for kind in MEANING},
                 "stale": sum(entry.stale and entry.file is not None for entry in entries),
             },
+            "above": False,
             "reproduce": self.reproduce,
             "render": self.render,
+            "script_for": self.script_for,
+            "recipe_name": lambda entry: self.names.get(entry.recipe, ""),
         }
 
     def page(self, path: str, name: str, **values: Any) -> str:
         """Fill a template in; links in it lead from ``path``."""
-        text: str = template(name).render(**self.shared, **values, link=_linker(path))
+        text: str = template(name).render(**self.shared, **values, link=linker(path))
         return text
+
+    def script_for(self, entry: Entry) -> str:
+        """Return the program that renders the target anew; empty for what no address says."""
+        if entry.unit is None or entry.variant != "picture":
+            return ""
+        seed = f", seed={entry.seed}" if entry.seed else ""
+        return (
+            "import featvis as fv\n\n"
+            f"model = fv.load_model({self.model!r})\n"
+            f'(picture,) = fv.render(model, {entry.target!r}, recipe="recipe.toml"{seed})\n'
+            'picture.save("unit.png")\n'
+        )
+
+    def caption(self, unit: Unit) -> str:
+        """Return what stands below a unit's picture in a figure: all that a reader needs to make it again."""
+        lead = unit.lead
+        of = f"{unit.title} of {lead.layer}" if lead.layer else unit.name
+        weights = f", weights {self.shared['weights'][:12]}" if self.shared["weights"] else ""
+        name = self.names.get(lead.recipe) or lead.recipe
+        score = f"score {say_number(lead.score)} ({say_number(lead.start_score)} at the start)"
+        parts = [
+            f"recipe {name}" if name else "",
+            f"seed {lead.seed}",
+            score,
+            *(words for _, words in unit.faults),
+        ]
+        version = self.shared["version"]
+        made = [f"featvis {version}" if version else "featvis", f"key {lead.key}" if lead.key else ""]
+        return (
+            f"Feature visualization of {of} ({self.model}{weights}): {', '.join(filter(None, parts))}. "
+            f"{', '.join(filter(None, made))}."
+        )
 
     def recipes_of(self, unit: Unit) -> list[tuple[str, str]]:
         """Return the recipes of a unit's pictures, the leading one's first: (id, TOML)."""
@@ -127,8 +172,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    env.filters.update(number=say_number, shown_size=_shown_size, thumbnail_size=thumbnail_size, alt=_alt)
-    env.globals.update(count=say_count, meaning=MEANING, style=STYLE, script=SCRIPT)
+    env.filters.update(
+        number=say_number, shown_size=_shown_size, thumbnail_size=thumbnail_size, alt=_alt, kind=kind_of
+    )
+    env.globals.update(count=say_count, meaning=MEANING, style=STYLE, script=SCRIPT, exhibit=EXHIBIT)
+    env.globals.update(legend=LEGEND, compare=COMPARE, units_script=UNITS, find_word=find_word)
+    env.globals.update(terms=TERMS, statuses=STATUSES, verdicts=VERDICTS)
     return env
 
 
@@ -136,6 +185,11 @@ def _environment() -> Environment:
 def template(name: str) -> Any:
     """Return a template of the pages by its name."""
     return _environment().get_template(name)
+
+
+def read_assets() -> dict[str, str]:
+    """Return the stylesheet and the scripts that every page asks for, by relative path."""
+    return {name: read_asset(Path(name).name) for name in (STYLE, SCRIPT, EXHIBIT)}
 
 
 def read_asset(name: str) -> str:
@@ -148,10 +202,28 @@ def _around(items: Sequence[Any], place: int) -> dict[str, Any]:
     return {"previous": previous, "next": following}
 
 
-def _linker(page: str) -> Callable[[str], str]:
+def _trace(unit: Unit) -> str:
+    lead = unit.lead
+    return make_trace(
+        lead.trace, lead.steps, "trace", (lead.start_score, lead.score) if lead.file else (None, None)
+    )
+
+
+def linker(page: str) -> Callable[[str], str]:
     """Return the function that writes the address of a path as seen from a page."""
-    folder = posixpath.dirname(page) or "."
-    return lambda path: quote(posixpath.relpath(path, folder), safe="/@,=+")
+    folder = posixpath.dirname(page)
+
+    def link(path: str) -> str:
+        # Beside the page, as most are: this is asked some twenty times for each page.
+        if folder and path.startswith(f"{folder}/"):
+            found = path[len(folder) + 1 :]
+        elif not folder:
+            found = path
+        else:
+            found = posixpath.relpath(path, folder)
+        return quote(found, safe="/@,=+")
+
+    return link
 
 
 def thumbnail_size(size: tuple[int, int] | None) -> tuple[int, int]:
@@ -190,7 +262,7 @@ def _order(layer: Layer) -> dict[str, int]:
 
     def marks(unit: Unit) -> tuple[Any, ...]:
         status = severity[unit.lead.status]
-        against = tuple(words for kind, words in unit.marks if kind != "praise")
+        against = tuple(words for _, words in unit.faults)
         verdicts = against or unit.lead.verdicts or ("~",)
         return (status, 0 if against else 1, verdicts)
 

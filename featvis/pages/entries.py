@@ -52,6 +52,18 @@ class Entry:
         return self.target.rpartition(":")[2].partition("@")[2] if self.unit is not None else ""
 
     @property
+    def what(self) -> str:
+        """What tells it from the unit's leading picture: ``negative, seed 2``; empty for a plain one.
+
+        >>> Entry("conv1:3@1,2", 4, "conv1", 3).what
+        'at 1,2, seed 4'
+        """
+        variant = {"picture": "", "diverse": "of a diverse set"}.get(self.variant, self.variant)
+        where = f"at {self.where}" if self.where else ""
+        parts = (variant, where, f"seed {self.seed}" if self.seed else "")
+        return ", ".join(part for part in parts if part)
+
+    @property
     def thumbnail(self) -> str | None:
         """Where its small picture lies below the folder.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from featvis.pages.entries import Entry, read_entry, read_list, read_table, read_text
-from featvis.pages.words import is_praise
+from featvis.pages.words import kind_of
 from featvis.results.manifest import picture_name
 from featvis.results.store import safe_name
 from featvis.spec.target import synonyms
@@ -47,12 +47,24 @@ class Unit:
 
     @property
     def marks(self) -> list[tuple[str, str]]:
-        """What is to be said on its card: (kind, words)."""
+        """What is to be said of it: (kind, words)."""
         marks = [] if self.lead.status == "ok" else [(self.lead.status, self.lead.status)]
         if self.lead.stale:
             marks.append(("stale", "earlier recipe"))
         verdicts = [verdict for verdict in self.lead.verdicts if verdict != self.lead.status]
-        return marks + [("praise" if is_praise(verdict) else "verdict", verdict) for verdict in verdicts]
+        return marks + [(kind_of(verdict), verdict) for verdict in verdicts]
+
+    @property
+    def faults(self) -> list[tuple[str, str]]:
+        """What is marked on small pictures: all that speaks against it."""
+        return [(kind, words) for kind, words in self.marks if kind != "praise"]
+
+    @property
+    def short(self) -> str:
+        """What is written below a small picture: the class's first name, the number, or the objective."""
+        if self.label:
+            return synonyms(self.label)[0]
+        return str(self.number) if self.number is not None else self.name
 
 
 @dataclass
@@ -73,6 +85,23 @@ class Layer:
         """Where its page lies below the folder."""
         return f"{self.folder}/index.html"
 
+    @property
+    def is_named(self) -> bool:
+        """Whether its units have names, as classes do."""
+        return any(unit.label for unit in self.units)
+
+    @property
+    def noun(self) -> str:
+        """What one of its units is called."""
+        if not self.name:
+            return "objective"
+        return "class" if self.is_named else "unit"
+
+    @property
+    def nouns(self) -> str:
+        """What several are called."""
+        return "classes" if self.noun == "class" else f"{self.noun}s"
+
 
 @dataclass
 class Strip:
@@ -91,6 +120,11 @@ class Section:
     strips: list[Strip]
     of_layer: bool = False
     """Whether it is a layer's own section, so that its title need not be said twice."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether all that it shows has names."""
+        return bool(self.strips) and all(strip.layer.is_named for strip in self.strips)
 
 
 @dataclass
@@ -132,6 +166,8 @@ def make_outline(manifest: dict[str, Any]) -> Outline:
             unit.entries.sort(key=_rank)
     ordered = sorted(layers.values(), key=lambda layer: _natural(layer.name))
     sections = _sections(manifest.get("gallery"), ordered, named)
+    # What has names is what a stranger can judge: it comes first, all else stays in its order.
+    sections.sort(key=lambda section: not section.is_named)
     # Layers are read in the order in which the index shows them.
     shown = {strip.layer.name: strip.layer for section in sections for strip in section.strips}
     return Outline(list(shown.values()), sections)

@@ -10,16 +10,27 @@ from markupsafe import Markup
 from featvis.pages.words import say_number
 
 _WIDTH, _HEIGHT = 380, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 16, 40
+_ENDS = ("first image", "saved picture")
 
 
-def make_trace(scores: Sequence[float], steps: int | None, name: str) -> Markup:
-    """Draw scores over a run, the SVG's ids after ``name``; nothing for fewer than two or absurd ones."""
-    if len(scores) < 2 or max(map(abs, scores)) > 1e200:
+def make_trace(
+    scores: Sequence[float],
+    steps: int | None,
+    name: str,
+    ends: tuple[float | None, float | None] = (None, None),
+) -> Markup:
+    """Draw scores over a run, the SVG's ids after ``name``; nothing for fewer than two or absurd ones.
+
+    ``ends`` are the scores that a page prints, of the first image and of the saved picture: dots with the
+    same numbers, for what is climbed is seen through transforms and is another quantity.
+    """
+    told = [end for end in ends if end is not None]
+    if len(scores) < 2 or max(map(abs, [*scores, *told])) > 1e200:
         return Markup("")
     last = steps if steps is not None and steps > 0 else len(scores)
-    ticks = _ticks(min(scores), max(scores))
-    low, high = min(ticks[0], *scores), max(ticks[-1], *scores)
+    ticks = _ticks(min([*scores, *told]), max([*scores, *told]))
+    low, high = min(ticks[0], *scores, *told), max(ticks[-1], *scores, *told)
     across, down = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
     def column(fraction: float) -> str:
@@ -43,10 +54,25 @@ def make_trace(scores: Sequence[float], steps: int | None, name: str) -> Markup:
         for part, step, anchor in marks
         if part != 0.5 or last > 3
     ]
+    dots = [
+        Markup(
+            '<circle cx="{}" cy="{}" r="4"/>'
+            '<text class="dot" x="{}" y="{}" dy="-8" text-anchor="{}">{}</text>'
+        ).format(column(part), row(end), column(part + inwards), row(end), anchor, say_number(end))
+        for part, inwards, anchor, end in ((0.0, 0.025, "start", ends[0]), (1.0, -0.025, "end", ends[1]))
+        if end is not None
+    ]
     description = (
         f"A line from {say_number(scores[0])} at the first step to {say_number(scores[-1])} at step {last}; "
         f"lowest {say_number(min(scores))}, highest {say_number(max(scores))}."
     )
+    if told:
+        saved = [
+            f"{say_number(end)} of the {what}"
+            for end, what in zip(ends, _ENDS, strict=True)
+            if end is not None
+        ]
+        description += f" Dots at {' and '.join(saved)}."
     return Markup(
         '<svg class="trace" viewBox="0 0 {width} {height}" role="img" '
         'aria-labelledby="{name}-title {name}-desc" xmlns="http://www.w3.org/2000/svg">'
@@ -55,13 +81,14 @@ def make_trace(scores: Sequence[float], steps: int | None, name: str) -> Markup:
         '<text class="axis" x="{middle}" y="{bottom}" text-anchor="middle">step</text>'
         '<text class="axis" x="12" y="{centre}" text-anchor="middle" '
         'transform="rotate(-90 12 {centre})">score</text>'
-        '<polyline points="{points}"/></svg>'
+        '<polyline points="{points}"/>{dots}</svg>'
     ).format(
         width=_WIDTH,
         height=_HEIGHT,
         name=name,
         told=description,
         grid=Markup("").join(grid),
+        dots=Markup("").join(dots),
         middle=_LEFT + across / 2,
         bottom=_HEIGHT - 6,
         centre=_TOP + down / 2,

@@ -24,6 +24,11 @@ def is_praise(verdict: str) -> bool:
     return _PRAISE.fullmatch(verdict) is not None
 
 
+def kind_of(verdict: str) -> str:
+    """Return the kind of mark that a verdict is: ``praise`` or ``verdict``, which speaks against it."""
+    return "praise" if is_praise(verdict) else "verdict"
+
+
 def say_number(value: float | None) -> str:
     """Write a number in three digits, with a true minus sign; a dash for none.
 

@@ -52,7 +52,7 @@ NAMES = {
     "gallery status": "",
     "gallery pages": "",
     "gallery schema": "",
-    "gallery export": "--zip",
+    "gallery export": "--zip --out -o",
 }
 """The options of each command. Scripts use them: one may come, none may go."""
 

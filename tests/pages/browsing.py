@@ -18,13 +18,18 @@ FLAGS = [
 ]
 
 
+PATIENCE = (
+    30_000  # Milliseconds that a test waits for a page before it fails, on a machine that may be shared
+)
+
+
 class Visit:
     """Pages of one folder, watched: every request, error and dialog is kept and judged at the end."""
 
     def __init__(self, browser, folder: Path, **options) -> None:
         self.folder = folder
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-        self.context.set_default_timeout(10_000)
+        self.context.set_default_timeout(PATIENCE)
         self.requests: list[str] = []
         self.errors: list[str] = []
         self.context.on("request", lambda request: self.requests.append(request.url))
@@ -43,7 +48,8 @@ class Visit:
             self.errors.append(message.text)
 
     def open(self, name: str):
-        self.page.goto((self.folder / name).as_uri())
+        path, sign, state = name.partition("#")
+        self.page.goto((self.folder / path).as_uri() + sign + state)
         return self.page
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.pages.browsing import CHROMIUM, FLAGS, Visit
+from tests.pages.browsing import CHROMIUM, FLAGS, PATIENCE, Visit
 
 
 @pytest.fixture(scope="module")
@@ -37,4 +37,6 @@ def visit(browser, gallery) -> Iterator:
 
 @pytest.fixture(scope="module")
 def expect():
-    return pytest.importorskip("playwright.sync_api", reason="pip install playwright").expect
+    expect = pytest.importorskip("playwright.sync_api", reason="pip install playwright").expect
+    expect.set_options(timeout=PATIENCE)
+    return expect

@@ -6,7 +6,7 @@ import posixpath
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
-VOID = {"meta", "link", "img", "input", "line", "polyline", "br"}
+VOID = {"meta", "link", "img", "input", "line", "polyline", "circle", "br"}
 
 
 class Page(HTMLParser):
@@ -64,7 +64,7 @@ class Page(HTMLParser):
         return [
             told[name]
             for tag, told in self.tags
-            for name in ("href", "src", "action", "srcset")
+            for name in ("href", "src", "action", "srcset", "data-source")
             if name in told
         ]
 

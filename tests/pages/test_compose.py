@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+import html
+import json
 import math
 import random
 import re
@@ -13,8 +16,10 @@ from xml.etree import ElementTree
 import pytest
 
 from featvis.pages.compose import make_pages
+from featvis.pages.legend import VERDICTS, find_word
 from featvis.pages.trace import make_trace
 from featvis.spec.recipe import Recipe
+from featvis.trust.verdicts import KINDS
 from tests.pages.manifests import HOSTILE, RECIPE, entry, hostile, manifest, many, rich, thumbnails
 from tests.pages.markup import Page, resolve
 
@@ -34,6 +39,10 @@ def test_there_is_a_page_for_the_index_every_layer_and_every_unit():
             "index.html",
             "site/gallery.css",
             "site/gallery.js",
+            "site/exhibit.js",
+            "site/units.js",
+            "site/legend.html",
+            "site/compare.html",
             "blocks.3/index.html",
             *(f"blocks.3/{unit:04d}.html" for unit in (*range(6), 12, 13, 14, 15)),
             "classifier/index.html",
@@ -69,6 +78,9 @@ def test_every_page_is_sound_and_every_link_leads_somewhere(given):
             reached.add(target)
             if address.startswith("#"):
                 assert address[1:] in {told.get("id") for _, told in page.tags}
+            elif "#word-" in address:
+                there = {told.get("id") for _, told in Page(texts[target]).tags}
+                assert address.partition("#")[2] in there, f"{path} links to no word: {address}"
     assert set(texts) <= reached | {"index.html"}, "every page is reached"
 
 
@@ -99,18 +111,22 @@ def test_sections_are_read_in_their_order_and_hide_nothing():
     pages = parsed(told, examples)
     index = pages["index.html"]
     assert [text for level, text in index.headings if level == 2] == [
+        "Found",
         "Classes",
         "Middle",
         "Late",
         "Also in this folder",
+        "About this gallery",
     ]
-    strips = [told["href"] for told in index.all("a", class_="strip")]
-    assert strips == [
-        "classifier/index.html",
-        "blocks.3/index.html",
-        "classifier/index.html",
-        "objectives/index.html",
-    ], "class 264 and the objective are in no section"
+    tiles = [told["href"] for _, told in index.tags if re.search(r"/[\w-]+\.html$", told.get("href", ""))]
+    tiles = [href for href in tiles if not href.startswith("site/") and not href.endswith("/index.html")]
+    assert tiles == [
+        "classifier/0263.html",
+        "classifier/0001.html",
+        *(f"blocks.3/{unit:04d}.html" for unit in (*range(6), 12, 15)),
+        "classifier/0264.html",
+        "objectives/brightest-f5881a8c.html",
+    ], "every tile leads to its unit; class 264 and the objective are in no section"
     images = [told["src"] for told in index.all("img")]
     assert images[:2] == ["classifier/thumbs/0263.webp", "classifier/thumbs/0001.webp"], (
         "as the section names them"
@@ -121,16 +137,41 @@ def test_sections_are_read_in_their_order_and_hide_nothing():
     assert pages["blocks.3/index.html"].all("a", rel="prev")[0]["href"] == "../classifier/index.html"
 
 
-def test_without_sections_every_layer_has_its_own_in_natural_order():
+def test_without_sections_every_layer_has_its_own_in_natural_order_after_the_classes():
     layers = ["blocks.10", "classifier", "blocks.2"]
     index = parsed(manifest(*(entry(layer, 1) for layer in layers), entry("", None)))["index.html"]
-    assert [text.split()[0] for level, text in index.headings if level == 2] == [
+    assert [text.split()[0] for level, text in index.headings if level == 2][1:-1] == [
+        "classifier",
         "blocks.2",
         "blocks.10",
-        "classifier",
         "objectives",
     ]
     assert index.headings[0] == (1, "efficientnet_lite0")
+
+
+def test_classes_come_first_and_are_named():
+    sections = [
+        {"title": "Blocks", "text": "", "pictures": ["blocks.3:0 seed 0"]},
+        {"title": "Both", "text": "", "pictures": ["blocks.3:0 seed 0", "classifier:1 seed 0"]},
+        {"title": "Classes", "text": "", "pictures": ["classifier:263 seed 0", "classifier:1 seed 0"]},
+    ]
+    pictures = [entry(), entry("classifier", 1), entry("classifier", 263)]
+    pages = parsed(manifest(*pictures, gallery={"sections": sections}))
+    index = pages["index.html"]
+    titles = [text for level, text in index.headings if level == 2]
+    assert titles == ["Found", "Classes", "Blocks", "Both", "About this gallery"]
+    assert "classifier Pembroke classifier goldfish" in index.text
+    assert "classifier 2 classes" in index.text
+    assert index.all("details", class_="section")[0]["open"] == ""
+    assert pages["classifier/index.html"].all("a", rel="next")[0]["href"] == "../blocks.3/index.html"
+
+
+@pytest.mark.parametrize(("count", "shown", "said"), [(40, 40, ""), (48, 48, ""), (64, 48, "16 more, ")])
+def test_the_index_says_how_many_more_there_are(count, shown, said):
+    index = parsed(manifest(*(entry(unit=unit) for unit in range(count))))["index.html"]
+    assert len(index.all("img")) == shown
+    assert f"{said}all of blocks.3" in index.text
+    assert bool(re.search(r"\d more", index.text)) == bool(said)
 
 
 def test_a_layer_shows_all_its_units_by_number():
@@ -171,14 +212,10 @@ def test_praise_is_no_warning_and_comes_last_in_the_order_of_verdicts():
     pictures.append(entry("fc", 5, status="dead", file=None, verdicts=["dead"]))
     page = parsed(manifest(*pictures))["fc/index.html"]
     marks = [told["class"] for told in page.all("span", class_="mark")]
-    assert marks == [
-        "mark praise",
-        "mark verdict",
-        "mark praise",
-        "mark verdict",
-        "mark praise",
-        "mark dead",
-    ], "a dead unit is called so once"
+    assert marks == ["mark verdict", "mark verdict", "mark dead"], (
+        "only faults; a dead unit is called so once"
+    )
+    assert sum("recognized by 2 of 2" in told.get("data-find", "") for told in cards(page)) == 2, "yet found"
     order = {told["data-unit"]: int(told["data-order"]) for told in cards(page)}
     assert sorted(order, key=order.__getitem__) == ["5", "2", "1", "0", "3", "4"]
 
@@ -228,26 +265,126 @@ def test_a_unit_page_shows_all_its_pictures():
     assert "seed 2, failed: out of memory." in page.text
     for said in ("Score at the start 0.500", "Steps 8", "Seconds 0.250", "Seed 0", "Canvas 24 × 32 px"):
         assert said in page.text
-    assert "Verdicts hardly above the start" in page.text
+    assert "blocks.3:12 hardly above the start Score" in page.text
     assert "featvis reproduce blocks.3/0012.png" in page.text
     assert "featvis render --model efficientnet_lite0 blocks.3:12 --recipe recipe.toml" in page.text
 
 
 def test_a_score_is_set_beside_photographs():
-    page = parsed(*rich())["blocks.3/0012.html"]
-    score = entry("blocks.3", 12)["score"]
-    assert (
-        f"Score {score:.1f}: {score / 4.0:#.3g} times the best photograph, above all 120 photographs."
-        in page.text
-    )
-    assert "4.00 chelsea.png row 3, column 5" in page.text
-    assert "2.50 coffee.png" in page.text
     told, examples = rich()
-    for crop in examples["units"]["blocks.3:12"]["examples"]:
-        crop["value"] *= -1
+    crops = examples["units"]["blocks.3:12"]["examples"]
+    score = entry("blocks.3", 12)["score"]
+    crops[0]["value"] = score / 4
+    page = parsed(told, examples)["blocks.3/0012.html"]
+    assert f"Score {score:.1f}: 4.00 times the best photograph, above all 120 photographs." in page.text
+    assert f"{score / 4:.2f} chelsea.png row 3, column 5" in page.text
+    assert "2.50 coffee.png" in page.text
+    assert "do not seem to show" not in page.text
+
+
+@pytest.mark.parametrize("value", [4.2, 0.1, -3.0])
+def test_a_score_is_not_set_beside_photographs_without_the_thing(value):
+    told, examples = rich()
+    crops = examples["units"]["blocks.3:12"]["examples"]
+    for crop in crops:
+        crop["value"] = value
+    score = entry("blocks.3", 12)["score"]
     text = parsed(told, examples)["blocks.3/0012.html"].text
-    assert "times the best" not in text, "no multiple of what is not above zero"
-    assert "above all 120 photographs" in text
+    assert "times the best" not in text
+    shown = f"{value:#.3g}".replace("-", "−")
+    lacking = (
+        f"None of 120 photographs reaches 25% of the picture’s score of {score:.1f} (the best, {shown}):"
+    )
+    assert f"{lacking} they do not seem to show what it looks for." in text
+    legend = parsed(told, examples)["site/legend.html"].text
+    assert "only where that photograph reaches at least 25% of the picture's score" in legend
+
+
+def test_a_score_below_zero_is_no_multiple():
+    told, examples = rich()
+    for one in told["pictures"]:
+        one["score"] = -1.0
+    told["pictures"] = [{**one, "verdicts": []} for one in told["pictures"]]
+    for crop in examples["units"]["blocks.3:12"]["examples"]:
+        crop["value"] = -2.0
+    text = parsed(told, examples)["blocks.3/0012.html"].text
+    assert "times the best" not in text
+    assert "Score −1.00: below the 50th percentile of 120 photographs." in text
+
+
+def test_every_verdict_and_status_is_explained_where_it_is_said():
+    said = ["saturated", "rank 3 of 64 in its layer", "recognized by 1 of 2 judges"]
+    page = parsed(manifest(entry(verdicts=said)))["blocks.3/0000.html"]
+    links = {told["href"] for told in page.all("a", class_="mark")}
+    assert links == {f"../site/legend.html#word-{name}" for name in ("saturated", "rank", "recognized")}
+    assert "driven to the top of its range" in page.text
+    for kind in KINDS:
+        words = re.sub(r"\{it\S*\}", "3", kind.words).replace("{judges}", "5 judges")
+        found = find_word(words)
+        assert found is not None, f"the legend lacks {words!r}"
+        assert found.name == kind.name
+    assert {word.name for word in VERDICTS} <= {kind.name for kind in KINDS}
+
+
+def test_scores_that_are_drawn_are_those_that_are_printed():
+    page = parsed(*rich())["blocks.3/0012.html"]
+    assert "Score 17.0 Score at the start 0.500" in page.text
+    text = make_pages(*rich())["blocks.3/0012.html"]
+    assert re.findall(r'<text class="dot"[^>]*>([^<]*)<', text) == ["0.500", "17.0"]
+    assert "less what it subtracts" not in page.text
+    told, examples = rich()
+    told["recipes"]["0123abcd"]["penalties"] = [{"name": "l2", "weight": 0.1}]
+    assert "less what it subtracts" in parsed(told, examples)["blocks.3/0012.html"].text
+
+
+def test_a_recipe_has_its_name():
+    named = Recipe.load("portrait").but(size=(96, 96), threads=1).to_json()
+    other = Recipe.load("portrait").but(space={"name": "pixel"}).to_json()
+    told = manifest(entry(), entry(unit=1, recipe="ffff0000"), recipes={"0123abcd": named, "ffff0000": other})
+    pages = parsed(told)
+    assert "Recipe portrait, 96 × 96 px Canvas" in pages["blocks.3/0000.html"].text
+    assert "Recipe its own" in pages["blocks.3/0001.html"].text
+    assert "recipe portrait, 96 × 96 px, seed 0" in pages["blocks.3/0000.html"].text, "in the caption"
+
+
+def test_what_is_copied_runs():
+    text = make_pages(manifest(entry("fc", 3, seed=2), model='my "net"'))["fc/0003.html"]
+    (program,) = re.findall(r'<code id="script">(.*?)</code>', text, re.DOTALL)
+    tree = ast.parse(html.unescape(program))
+    assert [ast.unparse(node) for node in tree.body[1:3]] == [
+        """model = fv.load_model('my "net"')""",
+        "picture, = fv.render(model, 'fc:3', recipe='recipe.toml', seed=2)",
+    ]
+    for name in re.findall(r'data-copy="([^"]*)"', text):
+        assert f'id="{name}"' in text
+
+
+def test_the_units_are_told_to_the_script_as_data():
+    told, examples = rich()
+    text = make_pages(told, examples)["site/units.js"]
+    table = json.loads(text.removeprefix("featvisGallery(").removesuffix(");\n"))
+    assert (table["title"], table["model"]) == ("Lite0", "efficientnet_lite0")
+    layers = {layer["name"]: layer for layer in table["layers"]}
+    assert list(layers) == ["classifier", "blocks.3", "objectives"]
+    assert [layers[name]["named"] for name in layers] == [True, False, False]
+    pembroke = next(unit for unit in layers["classifier"]["units"] if unit[0] == 263)
+    score = entry("classifier", 263)["score"]
+    lead = ["classifier/0263.png", 24, 32, score, "", 0, 0]
+    names = "Pembroke, Pembroke Welsh corgi"
+    assert pembroke == [263, "unit 263", names, "classifier/0263.html", "ok", [], [], [lead]]
+    rows = {unit[0]: unit for unit in layers["blocks.3"]["units"]}
+    assert rows[13][4:6] == ["dead", ["dead"]]
+    assert rows[13][7] == []
+    assert [row[4] for row in rows[12][7]] == ["", "seed 1", "at 1,2", "negative", "of a diverse set"]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_text_is_data_in_the_script(text):
+    script = make_pages(*hostile(text))["site/units.js"]
+    assert script.isascii()
+    assert script.count("\n") == 1, "one line, one call"
+    table = json.loads(script.removeprefix("featvisGallery(").removesuffix(");\n"))
+    assert table["title"] == text.encode("utf-8", "replace").decode().translate({0: " ", 0x1B: " "})
 
 
 def test_a_unit_of_which_there_is_only_a_dead_or_failed_run_says_why():
@@ -296,7 +433,7 @@ def test_the_recipe_is_the_toml_that_the_command_takes():
     page = Page(text)
     block = page.text[page.text.index("# 0123abcd") :]
     assert "optimizer = " in block
-    found = re.search(r"<pre class=\"recipe\"><code>(.*?)</code></pre>", text, re.DOTALL)
+    found = re.search(r"<pre class=\"recipe\"><code id=\"toml\">(.*?)</code></pre>", text, re.DOTALL)
     assert found is not None
     written = "".join(Page(f"<p>{found[1]}</p>").texts)
     assert Recipe(**tomllib.loads(written)).to_json() == full
@@ -321,7 +458,7 @@ def test_hostile_text_stays_text(text):
         assert not path.startswith("/")
         assert {tag for tag, _ in page.tags} <= allowed
         assert {name for _, told in page.tags for name in told} <= allowed_names
-        assert len(page.all("script")) == 1
+        assert len(page.all("script")) == 2
         for address in page.addresses:
             resolve(path, address)
     shown = " ".join(text.encode("utf-8", "replace").decode().split())

@@ -73,7 +73,7 @@ def test_only_what_changed_is_written(gallery):
 
     change(gallery, rise)
     written = {path.relative_to(gallery).as_posix() for path in write_pages(gallery)}
-    assert written == {"blocks.3/0002.html", "blocks.3/index.html"}
+    assert written == {"blocks.3/0002.html", "blocks.3/index.html", "site/units.js"}
     after = times(gallery)
     assert {path.relative_to(gallery).as_posix() for path in after if after[path] != before[path]} == (
         written | {"manifest.json"}
