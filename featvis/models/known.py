@@ -8,7 +8,6 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import importlib.util
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from featvis.errors import TargetError, unknown
+from featvis.read import parse_json
 from featvis.spec.target import Request, expand, parse_request, parse_vectors
 
 FILE = Path(__file__).with_name("known.json")
@@ -113,7 +113,7 @@ def known_names() -> list[str]:
 
 @cache
 def _read() -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
+    read: dict[str, Any] = parse_json(FILE.read_bytes())
     return read
 
 

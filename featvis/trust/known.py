@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +9,7 @@ from importlib import resources
 from typing import Any
 
 from featvis.models.handle import ModelHandle
+from featvis.read import parse_json
 from featvis.trust.distribution import Distribution
 
 
@@ -78,7 +78,7 @@ def _judges() -> dict[str, KnownJudge]:
 @lru_cache
 def _table() -> dict[str, Any]:
     text = resources.files("featvis.trust").joinpath("photographs.json").read_text("utf-8")
-    table: dict[str, Any] = json.loads(text)
+    table: dict[str, Any] = parse_json(text)
     return table
 
 

@@ -21,7 +21,7 @@ exclude_patterns = ["_*"]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 
 nb_execution_mode = "force"
-nb_execution_timeout = 300
+nb_execution_timeout = 1200
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_merge_streams = True

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -67,7 +68,7 @@ def test_components_then_where_they_are(network, capsys):
     given = ["components", "rest", str(folder / "photos"), "--count", "2", "--method", "pca"]
     assert main([*given, *options[:-1], rows]) == 0
     captured = capsys.readouterr()
-    assert "2 directions of rest from 1 photographs" in captured.out
+    assert "2 directions of rest from 1 photograph," in captured.out
     assert "notes.txt is no readable photograph" in captured.err
     place = ["attribute", str(folder / "photo.png"), "--direction", f"{rows}:0", "--method", "grad-cam"]
     assert main([*place, *options]) == 0
@@ -90,6 +91,7 @@ def attributed(network, *given):
     """What one run over the photograph tells, by method."""
     folder, options = network
     arguments = ["attribute", str(folder / "photo.png"), "--target", "fc:0", "--no-curves"]
+    shutil.rmtree(folder / "out", ignore_errors=True)  # or this would lie beside the others by another name
     assert main([*arguments, *given, *options]) == 0
     methods = given[given.index("--method") + 1].split(",")
     return {one: json.loads((folder / "out" / f"{one}.json").read_text()) for one in methods}

@@ -65,9 +65,9 @@ def test_reproduce_refuses_what_costs_too_much_and_says_how_to_allow_it(made, ca
         fv.reproduce(made)
     assert sorted(made.parents[1].rglob("*")) == before
     # Allowed, it is begun: here it would never end.
-    from featvis.run import render
+    from featvis.run import reproduce
 
-    monkeypatch.setattr(render, "compute", lambda *_, **__: iter(()))
+    monkeypatch.setattr(reproduce, "compute", lambda *_, **__: iter(()))
     with pytest.raises(StopIteration):
         fv.reproduce(made, unbounded=True)
 

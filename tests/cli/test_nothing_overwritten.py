@@ -133,6 +133,6 @@ def test_a_file_that_was_named_is_not_replaced(photographs, capsys):
     assert main(["weights", "conv1", "--out", "mine.png", *NETWORK]) == 0, "the same again is kept"
     capsys.readouterr()
     assert main(["weights", "conv1", "--units", "1", "--out", "mine.png", *NETWORK]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    *_, line = capsys.readouterr().err.splitlines()
     assert line == "featvis: mine.png is there and holds something else; choose another --out, or remove it"
     assert known.read_bytes() == before

@@ -248,10 +248,10 @@ def test_a_mistake_is_one_line(text, capsys):
         (["render", "blocks.1:0", "--space", "pixel", "--set", "space=cppn"], "twice: --space"),
         (["render", "blocks.1:0", "--set", "steps=3", "--set", "steps=4"], "twice: --set steps=3"),
         (["bench", "--set", "lanes=auto"], "a whole number from 1 up"),
-        (["compare", "fast", "channel", "-t", "a:0", "--set", "stepz=3"], "did you mean 'steps'"),
-        (["dream", "photo.png", "-l", "a", "--set", "stepz=3"], "did you mean 'steps'"),
-        (["dream", "photo.png", "-l", "a", "--set", "stages=[[16,0.5]]", "--size", "32"], "--octaves"),
-        (["invert", "photo.png", "-l", "a", "--set", "stages=[[16,0.5]]"], "needs --size"),
+        (["compare", "fast", "channel", "-t", "blocks.1:0", "--set", "stepz=3"], "did you mean 'steps'"),
+        (["dream", "photo.png", "-l", "blocks.1", "--set", "stepz=3"], "did you mean 'steps'"),
+        (["dream", "photo.png", "-l", "blocks.1", "--set", "stages=[[16,0.5]]", "--size", "32"], "--octaves"),
+        (["invert", "photo.png", "-l", "blocks.1", "--set", "stages=[[16,0.5]]"], "needs --size"),
     ],
 )
 def test_mistakes_beside_other_options(typed, says, place, monkeypatch, capsys):

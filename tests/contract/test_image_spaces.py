@@ -247,6 +247,7 @@ OTHERS = {
     "box": [0.0, 0.1, 0.5, 0.9],
     "weights": [[0.0, 0.5], [1.0, 0.2]],
     "radius": 0.1,
+    "color_exponent": 2.5,
     "depth": 2,
     "scales": [[1, 4]],
     "frames": 1,

@@ -30,6 +30,7 @@ COMMANDS = {
     "weights": ["weights", "conv_stem", "--out", "{out}/w.png"],
     "layers": ["layers", "torchvision:resnet18", "--no-fields"],
     "models": ["models", "--search", "lite0"],
+    "recipes": ["recipes", "portrait", "portraits"],
     "parts": ["parts", "images"],
     "compare": ["compare", "channel", "texture", "--targets", "blocks.0.0:0:2", *SMALL, "--judge",
                 "efficientnet_lite1", "--out", "{out}/c"],

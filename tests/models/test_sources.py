@@ -140,7 +140,7 @@ def test_a_dry_run_downloads_nothing(name, tmp_path, monkeypatch, capsys):
         f'model = "{name}"\nrecipe = {{size = 64, steps = 2}}\n[[sections]]\ntargets = ["{layer}:0"]\n'
     )
     assert main(["gallery", "build", str(config), "--dry-run"]) == 0
-    assert "1 pictures, 1 of them to be rendered" in capsys.readouterr().out
+    assert "1 picture, 1 of them to be rendered" in capsys.readouterr().out
 
 
 def test_weights_that_are_there_are_used_by_a_dry_run(tmp_path, monkeypatch, capsys):

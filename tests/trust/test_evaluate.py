@@ -272,10 +272,9 @@ def test_two_judges_of_one_name_are_both_asked(folder):
     assert all("recognized by 2 of 2 judges" in one["verdicts"] for one in found["pictures"])
 
 
-def test_a_judge_whose_names_are_not_as_many_as_its_outputs_names_nothing(folder):
-    other = plain(nn.Sequential(judge().module[0]), labels=("red", "green"))
-    found = fv.evaluate(folder, model=colors(), judges=[other], write=False)
-    assert found["judges"]["Sequential"]["transfer"] == {"pictures": 0}
+def test_a_judge_whose_names_are_not_as_many_as_its_outputs_is_no_judge():
+    with pytest.raises(ModelError, match="2 labels for 4 classes"):
+        plain(nn.Sequential(judge().module[0]), labels=("red", "green"))
 
 
 def test_a_judge_is_asked_only_what_it_knows(folder):

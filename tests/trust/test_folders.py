@@ -114,7 +114,7 @@ def test_ours_beside_theirs_and_what_cannot_be_paired(tmp_path):
     assert (found["classes"], found["pictures"]) == (3, {"a": 3, "b": 3})
     with pytest.raises(fv.ModelError, match="was climbed itself"):
         fv.compare_folders(tmp_path / "ours", tmp_path / "theirs", judges=[network])
-    features = plain(nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5)))
+    features = plain(nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5)), labels=tuple("abcde"))
     found = fv.compare_folders(tmp_path / "theirs", tmp_path / "theirs", judges=[features], draws=100)
     assert found["classes"] == 3
     assert f"spread (D_σ), {features.name}" in found["measures"], "it names no classes, but has BatchNorm"

@@ -70,7 +70,7 @@ def test_lite0s_table_is_short(lite0):
     shown = page.text.partition("inside of these")[0]
     assert "blocks.3" in shown
     assert "Identity" not in shown
-    assert len(lite0.layers._repr_html_()) < 100_000
+    assert len(lite0.layers._repr_html_()) < 120_000
     assert 20 < len(lite0.layers.worth_climbing) < 170 < len(lite0.layers)
 
 
