@@ -64,5 +64,5 @@ def test_a_users_script_passes_mypy_strict(tmp_path):
     assert not [line for line in said if "script.py" in line and "error" in line], run.stdout
     shown = [line for line in said if "Revealed type" in line]
     assert "def (model: featvis.models.handle.ModelHandle | str, targets:" in shown[0]
-    assert "-> list[featvis.results.picture.Picture]" in shown[0]
+    assert "-> featvis.results.pictures.Pictures" in shown[0]
     assert "def (layer: str, unit: int" in shown[1]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from featvis.errors import CanvasError, RecipeError
+from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.images.color import ColoredImage
 from featvis.images.spectrum import falling_amplitudes, frequencies
@@ -34,7 +34,8 @@ class FourierImage(ColoredImage):
     multiplied by (max(|k|, 2/N) · N/2)^(p - q). Speckles of colour are the finest detail that ascent finds,
     and photographs have the least of it.
 
-    Options: ``exponent`` p, larger for smoother pictures; ``color_exponent`` q, p where it is left out;
+    Options: ``exponent`` p, larger for smoother pictures; ``color_exponent`` q, p where it is left out
+    or the channels are no colours;
     ``deviation`` of the start's spectrum; ``decorrelate`` colours, as a file of ``statistics`` says if one
     is named (:func:`featvis.image_statistics`).
     Parameters: ``spectrum``, ``(B, C, H, W // 2 + 1, 2)``, real and imaginary parts.
@@ -55,12 +56,6 @@ class FourierImage(ColoredImage):
     decorrelate: bool = True
     statistics: Statistics | None = None
     color_exponent: NonNegative | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        known = self.decorrelate and (self.channels == 3 or self.statistics is not None)
-        if self.color_exponent is not None and not known:
-            raise RecipeError("color_exponent is of decorrelated channels, luminance first; leave it out")
 
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> Parameters:  # noqa: D102
         height, width = self.canvas
@@ -113,7 +108,8 @@ class FourierImage(ColoredImage):
     ) -> Tensor:
         """Return the gain of each wave: of all channels alike, or ``(C, …)`` where colours have their own."""
         height, width = canvas or self.canvas
-        if self.color_exponent is None:
+        colors = self.decorrelate and (self.channels == 3 or self.statistics is not None)
+        if self.color_exponent is None or not colors:
             return _gain(height, width, self.exponent, device, dtype)
         return _color_gain(height, width, self.exponent, self.color_exponent, self.channels, device, dtype)
 

@@ -78,9 +78,12 @@ def test_colours_that_fall_by_themselves_are_fitted_carried_over_and_differentia
 
 
 @pytest.mark.parametrize("options", [{"channels": 1}, {"decorrelate": False}, {"channels": 4}])
-def test_channels_that_are_no_colours_have_no_exponent_of_their_own(options):
-    with pytest.raises(fv.RecipeError, match="luminance first"):
-        fv.FourierImage(color_exponent=1.8, **options)
+def test_channels_that_are_no_colours_fall_alike(options, chance):
+    spectrum = torch.randn((1, options.get("channels", 3), 9, 4, 2), generator=chance)
+    plain, same = (
+        fv.FourierImage(size=(9, 6), color_exponent=exponent, **options) for exponent in (None, 1.9)
+    )
+    assert torch.equal(plain.decode({"spectrum": spectrum}), same.decode({"spectrum": spectrum}))
 
 
 @pytest.mark.parametrize("size", [(224, 224), (17, 24), (33, 20), (1, 9)], ids=str)
