@@ -55,5 +55,6 @@ def test_a_script_for_each_shell_can_be_shown(shell):
         capture_output=True,
         text=True,
         check=True,
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},  # here is no shell, maybe
     )
     assert "_FEATVIS_COMPLETE" in done.stdout

@@ -151,10 +151,11 @@ def test_dots_lead_into_tables():
     assert read("space.decorrelate=false", space={"name": "pixel"}).space["name"] == "pixel"
 
 
-def test_without_a_recipe_dots_lead_into_what_all_have_in_common():
-    assert choose_recipe(None, {}, ["space.exponent=1.2"]).changes["space"]["exponent"] == 1.2
+@pytest.mark.parametrize("text", ["space.exponent=1.2", "space.decorrelate=false", "transforms.noise.sd=0.1"])
+def test_without_a_recipe_dots_lead_into_what_all_have_in_common(text):
     with pytest.raises(RecipeError, match="--recipe"):
-        choose_recipe(None, {}, ["space.decorrelate=false"])
+        choose_recipe(None, {}, [text])
+    assert choose_recipe("channel", {}, [text]).recipe != choose_recipe("channel", {}, []).recipe
 
 
 def test_the_same_field_twice_is_no_mistake_if_it_says_the_same():

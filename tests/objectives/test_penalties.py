@@ -204,6 +204,8 @@ def test_a_relative_penalty_does_for_logits_of_any_scale(relative):
             transforms=[],
             learning_rate=0.1,
             gradient_norm=1.0,  # Adam's epsilon has a scale of its own
+            schedule="constant",
+            space="fourier",
             penalties=[penalty],
         )
         for factor in (1.0, 0.01)

@@ -48,7 +48,9 @@ def redness(picture):
     return float(red - blue)
 
 
-PLANTED = {"size": (13, 10), "steps": 48, "transforms": [], "learning_rate": 0.1, "space": "pixel"}
+PLANTED = {"size": (13, 10), "steps": 48, "transforms": [], "learning_rate": 0.1, "space": "pixel"} | {
+    "schedule": "constant"
+}
 
 
 def test_c10_a_diverse_set_shows_both_causes_where_single_pictures_show_one():
