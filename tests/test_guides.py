@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from typer.main import get_command
@@ -210,8 +211,8 @@ def test_the_built_site_fetches_nothing_and_its_links_lead_somewhere():
         text = page.read_text("utf-8")
         assert not re.findall(r"<(?:script|img|iframe|source)[^>]*\ssrc=\"(?:https?:)?//[^\"]*", text), page
         assert not re.findall(r"<link[^>]*rel=\"stylesheet\"[^>]*href=\"(?:https?:)?//[^\"]*", text), page
-        for name in re.findall(r"(?:href|src)=\"([^\"#?:]+)[^\"]*\"", text):
-            if not (page.parent / name).exists():
+        for name in re.findall(r"(?:href|src)=\"([^\"#?]+)[^\"]*\"", text):
+            if not urlsplit(name).scheme and not (page.parent / unquote(name)).exists():
                 broken.append(f"{page.name}: {name}")
     assert broken == []
 
