@@ -19,6 +19,7 @@ from .errors import TargetError as TargetError
 from .errors import UserError as UserError
 from .errors import WeightsError as WeightsError
 from .galleries.build import build_gallery as build_gallery
+from .galleries.merge import merge_gallery as merge_gallery
 from .images.alpha import AlphaImage as AlphaImage
 from .images.base import ImageSpace as ImageSpace
 from .images.cppn import CPPNImage as CPPNImage

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import platform
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -68,6 +70,35 @@ def name_of(device: torch.device, threads: int | None = None) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu, {threads or torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+
+
+def machine_of(device: torch.device) -> str:
+    """Return what of a machine shows in the last bits of what it computes, the number of threads aside.
+
+    A GPU's name; of a CPU its vendor, by which libraries choose their kernels, and its instructions.
+
+    >>> machine_of(torch.device("cpu")).split()[0]
+    'cpu'
+    """
+    if device.type == "cuda":
+        return f"cuda {torch.cuda.get_device_name(device)}"
+    told = [device.type, platform.machine()]
+    if device.type != "cpu":
+        return " ".join(told)
+    told += [_vendor(), torch.backends.cpu.get_cpu_capability()]
+    for name in ("avx512_bf16", "amx_tile"):
+        has = getattr(torch.cpu, f"_is_{name}_supported", None)
+        told += [name.upper()] if has is not None and has() else []
+    return " ".join(filter(None, told))
+
+
+def _vendor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in ("vendor_id", "CPU implementer"):
+                return value.strip()
+    return ""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

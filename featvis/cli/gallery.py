@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,12 +24,14 @@ from featvis.cli.output import (
     results_folder,
     warn,
 )
-from featvis.errors import OutputError, count_of
+from featvis.errors import OutputError, RecipeError, count_of
 from featvis.run.executors.register import DEFAULT, check_executor
 
 if TYPE_CHECKING:
     from featvis.galleries.build import BuildResult
     from featvis.galleries.request import BuildRequest
+    from featvis.galleries.shares import Share
+    from featvis.galleries.status import Shard, Status
 
 SHEETS = 8
 """How many contact sheets a build names."""
@@ -51,6 +54,8 @@ def build(
     examples: options.Photographs = None,
     limit: int | None = None,
     prune: bool = False,
+    shard: str | None = None,
+    allow_unlike: bool = False,
     dry_run: options.DryRun = False,
     device: options.Device = "auto",
     executor: options.Executor = DEFAULT,
@@ -63,35 +68,48 @@ def build(
     Args:
         --limit: The greatest number of pictures to render now.
         --prune: Remove pictures that the config no longer asks for.
+        --shard N/M: Render the N-th of M shares, beside others; `featvis gallery merge` makes the pages.
+            [all pictures]
+        --allow-unlike: Go on with a folder whose pictures another kind of machine made, and say so of each.
     """
     began = time.perf_counter()
     from featvis.galleries.config import find_config
     from featvis.galleries.request import make_request
+    from featvis.galleries.shares import parse_share
 
     folder = out or results_folder() / find_config(config).stem
     request = make_request(config, folder, weights=weights, examples=examples, limit=limit)
     Network(request.gallery.model)  # refuses what can be no name
     check_executor(executor)
+    share = None if shard is None else parse_share(shard)
+    if share is not None and prune:
+        raise RecipeError("--shard removes nothing; --prune is for whole builds")
     note_code(request.source)
     if dry_run:
-        return _dry_run(request, device, limit, began, as_json=as_json)
-    from featvis.results.lock import hold
+        return _dry_run(request, device, limit, began, share, as_json=as_json)
+    from featvis.results.lock import hold, hold_beside
 
+    if share is None:
+        held = hold(request.folder)
+    else:
+        held = hold_beside(request.folder, share.name, share.excludes)
     try:
-        with hold(request.folder) as lock:  # refused before torch is imported
-            from featvis.galleries.build import run_build
+        with held as lock:  # refused before torch is imported
+            from featvis.galleries.build import run_build, run_shard
             from featvis.run.progress import duration
+
+            run = partial(run_build, prune=prune) if share is None else partial(run_shard, share=share)
 
             with progress() as shown:
                 what = f"{request.gallery.title or request.config.stem}, a gallery of {request.gallery.model}"
                 report = None if shown is None else Announced(shown, what, request.folder, limit)
-                outcome = run_build(
+                outcome = run(
                     request,
                     lock,
                     device=device,
                     executor=executor,
                     limit=limit,
-                    prune=prune,
+                    allow_unlike=allow_unlike,
                     report=report,
                     say=None if report is None else report.say,
                 )
@@ -101,19 +119,50 @@ def build(
     page = request.folder / "index.html"
     if as_json:
         print_json({**asdict(outcome), "folder": str(outcome.folder), "page": str(page)})
+    elif share is not None:
+        print(f"{_summary(outcome, duration(time.perf_counter() - began))}; this was shard {share}")
+        print(f"featvis gallery merge {request.folder}")
     else:
         print(_summary(outcome, duration(time.perf_counter() - began)))
-        sheets = sorted(request.folder.glob("*/grid.png"))
-        for sheet in sheets[:SHEETS]:
-            print(sheet)
-        if len(sheets) > SHEETS:
-            print(f"and {count_of(len(sheets) - SHEETS, 'sheet')} more, one for each layer")
-        print(page)
+        _print_pages(request.folder)
     if outcome.failed:
         name, reason = next(iter(outcome.failed.items()))
         all_of_them = count_of(outcome.total, "picture")
         failed = f"{len(outcome.failed)} of {all_of_them} failed, {name} the first: {reason}"
         warn(f"{failed}; the same command tries them again")
+        return 1
+    return 0
+
+
+@app.command("merge")
+@options.read_options
+def merge(folder: Path, as_json: options.AsJson = False) -> int:
+    """Make the manifest and pages of what shards made. Needs no network; shards at work go on.
+
+    Args:
+        folder: A gallery's folder.
+    """
+    if not folder.is_dir():
+        raise OutputError(f"no folder {str(folder)!r}")
+    from featvis.galleries.merge import merge_gallery
+
+    merged = merge_gallery(folder)
+    if as_json:
+        print_json({**asdict(merged), "folder": str(folder), "page": str(folder / "index.html")})
+    else:
+        parts = [f"{merged.done} of {count_of(merged.total, 'picture')} in {folder}"]
+        parts += [f"{merged.missing} missing"] if merged.missing else []
+        parts += [f"{len(merged.dead)} dead, no picture: {first_of(merged.dead)}"] if merged.dead else []
+        if merged.writing:
+            at_work = ", ".join(name.replace("-", " ") for name in merged.writing[:SHEETS])
+            parts.append(f"{count_of(len(merged.writing), 'shard')} still at work ({at_work}): merge again")
+        print("; ".join(parts))
+        _print_pages(folder)
+    if merged.failed:
+        name, reason = next(iter(merged.failed.items()))
+        warn(
+            f"{len(merged.failed)} failed, {name} the first: {reason}; their shards' commands try them again"
+        )
         return 1
     return 0
 
@@ -144,7 +193,9 @@ def status(folder: Path, config: GalleryConfigOrNone = None, as_json: options.As
     if counts.planned is None:
         print("what its config asks for is not told here: no build has planned it, or the manifest was lost")
     elif counts.seconds_left is not None and counts.missing + counts.failed:
-        print(f"about {duration(counts.seconds_left)} left")
+        print(f"about {duration(counts.seconds_left)} left{_pace(counts)}")
+    for one in counts.shards:
+        print(_shard_line(one))
     if not same:
         print(f"{config} is not what the folder was built from; build it with --dry-run to see what it lacks")
     return 0
@@ -219,11 +270,46 @@ def export(
     return 0
 
 
-def _dry_run(request: BuildRequest, device: str, limit: int | None, began: float, *, as_json: bool) -> int:
+def _print_pages(folder: Path) -> None:
+    sheets = sorted(folder.glob("*/grid.png"))
+    for sheet in sheets[:SHEETS]:
+        print(sheet)
+    if len(sheets) > SHEETS:
+        print(f"and {count_of(len(sheets) - SHEETS, 'sheet')} more, one for each layer")
+    print(folder / "index.html")
+
+
+def _pace(counts: Status) -> str:
+    return "" if counts.per_minute is None else f", {counts.per_minute:.3g} pictures a minute"
+
+
+def _shard_line(one: Shard) -> str:
+    """Say how far one of several writers is."""
+    from featvis.run.progress import duration
+
+    name = one.name.replace("-", " ")
+    made = f"{one.done} made" + (f", {one.failed} failed" if one.failed else "")
+    if one.last is None:
+        return f"{name}: begins"
+    ago = f"{duration(max(0.0, time.time() - one.last))} ago"
+    if one.writing:
+        return f"{name}: at work on {count_of(one.wanted, 'picture')}, {made}, the last sign {ago}"
+    return f"{name}: ended, {made} of {count_of(one.wanted, 'picture')}, {ago}; not merged yet"
+
+
+def _dry_run(
+    request: BuildRequest,
+    device: str,
+    limit: int | None,
+    began: float,
+    share: Share | None,
+    *,
+    as_json: bool,
+) -> int:
     from featvis.galleries.forecast import make_forecast
     from featvis.run.progress import duration
 
-    costs = make_forecast(request, device=device, limit=limit, began=began)
+    costs = make_forecast(request, device=device, limit=limit, share=share, began=began)
     for line in costs.notes:
         note(line)
     if as_json:

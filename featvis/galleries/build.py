@@ -5,17 +5,22 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from featvis.errors import FeatvisError, UserError
+import torch
+
+from featvis.devices import machine_of
+from featvis.errors import FeatvisError, OutputError, RecipeError, UserError
 from featvis.files import check_inside, write_whole
 from featvis.galleries.config import COPY, beside
-from featvis.galleries.folder import GalleryFolder
+from featvis.galleries.folder import GalleryFolder, PlannedFolder, ShardFolder, unlike
 from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
 from featvis.galleries.request import BuildRequest, make_request
+from featvis.galleries.shares import Share, share_of
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
@@ -23,13 +28,16 @@ from featvis.models.sources.register import would_download
 from featvis.pages.folder import write_pages
 from featvis.photographs.search import find_examples
 from featvis.plan.wanted import Wanted, make_jobs
-from featvis.results.lock import FolderLock, hold
+from featvis.results.journal import JOURNAL, Agreed, Journal, agree, clear_private, read_agreed
+from featvis.results.lock import PRIVATE, FolderLock, hold, hold_beside
+from featvis.results.manifest import read_sound_manifest
 from featvis.results.picture import load_picture
 from featvis.results.sheets import grid
 from featvis.run.candidates import compute
 from featvis.run.executors.register import DEFAULT, check_executor
 from featvis.run.extras import write_png
 from featvis.run.render import Reporter
+from featvis.version import __version__
 
 PAGES_EVERY = 300.0
 """Seconds between two writings of the pages during a build, so that a long one can be looked at."""
@@ -71,6 +79,8 @@ def build_gallery(
     executor: str = DEFAULT,
     limit: int | None = None,
     prune: bool = False,
+    shard: tuple[int, int] | None = None,
+    allow_unlike: bool = False,
     progress: bool | None = None,
 ) -> BuildResult:
     """Build a gallery from its config: a folder of pictures whose ``index.html`` opens in a browser.
@@ -87,6 +97,9 @@ def build_gallery(
         executor: how the pictures are computed, as for :func:`featvis.render`.
         limit: how many pictures to render at most.
         prune: remove pictures that the config no longer asks for, instead of marking them as stale.
+        shard: render a share of the pictures, (3, 64) for the third of 64, while others may render other
+            shares into the same folder; :func:`featvis.merge_gallery` then makes its manifest and pages.
+        allow_unlike: go on with a folder whose pictures another kind of machine made, and say so of each.
         progress: show how far it is; by default where somebody looks on: on a terminal, in a notebook.
 
     Returns:
@@ -115,12 +128,23 @@ def build_gallery(
     (4, True)
     """
     request = make_request(config, out, weights=weights, examples=examples, limit=limit)
-    build = partial(run_build, request, device=device, executor=executor, limit=limit, prune=prune)
-    with hold(request.folder) as lock:
+    share = None if shard is None else Share(*shard)
+    if share is not None and prune:
+        raise RecipeError("a shard removes nothing: prune=True is for whole builds")
+    run = partial(run_build, prune=prune) if share is None else partial(run_shard, share=share)
+    build = partial(run, request, device=device, executor=executor, limit=limit, allow_unlike=allow_unlike)
+    with hold_for(request, share) as lock:
         from featvis.run.progress import report_for  # rich is needed only here
 
         with report_for(progress) or contextlib.nullcontext() as report:
             return build(lock, report=report, say=None if report is None else report.say)
+
+
+def hold_for(request: BuildRequest, share: Share | None) -> AbstractContextManager[FolderLock]:
+    """Hold a request's folder, or a share of it."""
+    if share is None:
+        return hold(request.folder)
+    return hold_beside(request.folder, share.name, share.excludes)
 
 
 def load_network(request: BuildRequest, device: str, *, download: bool = True) -> ModelHandle:
@@ -158,6 +182,7 @@ def run_build(
     executor: str = DEFAULT,
     limit: int | None = None,
     prune: bool = False,
+    allow_unlike: bool = False,
     report: Reporter | None = None,
     say: Callable[[str], None] | None = None,
 ) -> BuildResult:
@@ -167,12 +192,15 @@ def run_build(
     model = load_network(request, device)
     for line in model.notes:
         say(line)
-    plan = plan_gallery(request.gallery, model, request.folder)
+    agreed = read_agreed(request.folder)
+    plan = plan_gallery(request.gallery, model, request.folder, None if agreed is None else agreed.threads)
     folder = GalleryFolder(request.folder, plan, _describe_gallery(request, plan))
     for line in (*plan.notes, *folder.notes):
         say(line)
     missing = folder.find_missing(say)
     chosen = missing[:limit]
+    if chosen:
+        folder.settle_machine(machine_of(model.device), allow_unlike=allow_unlike)
     total = len(plan.pictures)
     result = BuildResult(folder.folder, total=total, existing=total - len(missing))
     folder.mark_stale()
@@ -181,7 +209,7 @@ def run_build(
     if report is not None:
         steps = sum(job.recipe.steps for job in make_jobs([item.wanted for item in chosen]))
         report.begin(total, result.existing, steps)
-    changed = _render(folder, lock, chosen, result, executor, report, say)
+    changed = _render(folder, lock, chosen, result, executor, report, say) | folder.taken
     if prune:
         result.pruned = len(folder.prune())
     result.stale = folder.mark_stale()
@@ -196,14 +224,118 @@ def run_build(
         late = error
     write_sheets(folder, changed)
     write_pages(folder.folder)
+    clear_private(folder.folder)
     if late is not None:
         raise late
-    result.dead = [
-        str(entry["target"])
-        for name, entry in folder.entries.items()
-        if entry.get("status") == "dead" and name in plan.pictures
-    ]
+    result.dead = _dead(folder)
     return result
+
+
+def run_shard(
+    request: BuildRequest,
+    lock: FolderLock,
+    *,
+    share: Share,
+    device: str = "auto",
+    executor: str = DEFAULT,
+    limit: int | None = None,
+    allow_unlike: bool = False,
+    report: Reporter | None = None,
+    say: Callable[[str], None] | None = None,
+) -> BuildResult:
+    """Render a share of what a request asks, beside other shares; ``lock`` holds it."""
+    say = say or (lambda line: None)
+    check_executor(executor)
+    model = load_network(request, device)
+    for line in model.notes:
+        say(line)
+    plan = join_shards(request, model, say, allow_unlike=allow_unlike)
+    return render_part(
+        request,
+        lock,
+        plan,
+        share.name,
+        share_of(list(plan.pictures.values()), share),
+        executor=executor,
+        limit=limit,
+        allow_unlike=allow_unlike,
+        report=report,
+        say=say,
+    )
+
+
+def join_shards(
+    request: BuildRequest, model: ModelHandle, say: Callable[[str], None], *, allow_unlike: bool
+) -> GalleryPlan:
+    """Plan a gallery as all who write to its folder do; the first of them says how.
+
+    Raises:
+        OutputError: this featvis, torch, config, network or machine is another than theirs.
+    """
+    folder, machine = request.folder, machine_of(model.device)
+    agreed = read_agreed(folder)
+    plan = plan_gallery(request.gallery, model, folder, None if agreed is None else agreed.threads)
+    if agreed is None:
+        kept = (read_sound_manifest(folder) or {}).get("machine", machine)
+    else:
+        kept = agreed.machine
+    while True:
+        top = plan.describe(_describe_gallery(request, plan)) | {"machine": kept}
+        own = Agreed(__version__, torch.__version__, kept, plan.threads, plan.weights, top, plan.keys)
+        if kept != machine and not allow_unlike:
+            raise unlike(folder, kept, machine)
+        agreed = agree(folder, own)
+        if (agreed.machine, agreed.threads) == (kept, plan.threads):
+            break
+        kept = agreed.machine  # another began at the same moment
+        plan = plan_gallery(request.gallery, model, folder, agreed.threads)
+    if (why := agreed.differs(own)) is not None:
+        problem = f"{folder} cannot be written to: {why}; once they have ended, merge what they made"
+        raise OutputError(
+            f"{problem}: fv.merge_gallery({str(folder)!r})",
+            typed=f"{problem}: featvis gallery merge {folder}",
+        )
+    for line in plan.notes:
+        say(line)
+    if not (folder / COPY).is_file() or (folder / COPY).read_bytes() != request.text:
+        write_whole(folder / COPY, request.text)
+    return plan
+
+
+def render_part(
+    request: BuildRequest,
+    lock: FolderLock,
+    plan: GalleryPlan,
+    name: str,
+    items: list[GalleryItem],
+    *,
+    executor: str = DEFAULT,
+    limit: int | None = None,
+    allow_unlike: bool = False,
+    report: Reporter | None = None,
+    say: Callable[[str], None] | None = None,
+) -> BuildResult:
+    """Render what a folder lacks of some items of a plan, and note it in the journal of this name."""
+    say = say or (lambda line: None)
+    journal = Journal(request.folder / PRIVATE / f"{name}{JOURNAL}")
+    with contextlib.closing(journal):
+        folder = ShardFolder(request.folder, plan, _describe_gallery(request, plan), items, journal)
+        folder.settle_machine(machine_of(plan.model.device), allow_unlike=allow_unlike)
+        missing = folder.find_missing(say)
+        chosen, total = missing[:limit], len(items)
+        result = BuildResult(folder.folder, total=total, existing=total - len(missing))
+        result.missing = len(missing) - len(chosen)
+        journal.begin(total, result.existing)
+        if report is not None:
+            steps = sum(job.recipe.steps for job in make_jobs([item.wanted for item in chosen]))
+            report.begin(total, result.existing, steps)
+        _render(folder, lock, chosen, result, executor, report, say)
+    result.dead = _dead(folder)
+    return result
+
+
+def _dead(folder: GalleryFolder) -> list[str]:
+    return [item.target for item in folder.items if folder.entries.get(item.name, {}).get("status") == "dead"]
 
 
 def _render(
@@ -246,7 +378,7 @@ def _render(
             if report is not None:
                 report.picture(picture)
             folder.write_now_and_then()
-            if time.monotonic() - pages_written > pages_pause:
+            if folder.alone and time.monotonic() - pages_written > pages_pause:
                 began = time.monotonic()
                 folder.write_manifest()
                 write_pages(folder.folder)
@@ -261,7 +393,7 @@ def _render(
     return changed
 
 
-def write_sheets(folder: GalleryFolder, changed: set[str]) -> None:
+def write_sheets(folder: PlannedFolder, changed: set[str]) -> None:
     """Write the contact sheet of each layer that changed or has none."""
     layers: dict[str, list[dict[str, Any]]] = {}
     for entry in folder.entries.values():
@@ -278,7 +410,7 @@ def write_sheets(folder: GalleryFolder, changed: set[str]) -> None:
             with contextlib.suppress(FeatvisError):
                 pictures.append(load_picture(folder.folder / str(entry["file"])))
         if pictures:
-            sheet = grid(pictures, title=f"{folder.plan.model.name}  {layer}", cell=_SHEET)
+            sheet = grid(pictures, title=f"{folder.top['model']}  {layer}", cell=_SHEET)
             write_png(sheet, path, sync=False)
 
 

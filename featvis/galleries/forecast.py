@@ -13,6 +13,7 @@ from featvis.galleries.build import load_network, write_sheets
 from featvis.galleries.folder import GalleryFolder, find_missing
 from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
 from featvis.galleries.request import BuildRequest
+from featvis.galleries.shares import Share, share_of
 from featvis.models.handle import ModelHandle
 from featvis.pages.folder import write_pages
 from featvis.photographs.cost import search_seconds
@@ -45,9 +46,14 @@ class Forecast:
 
 
 def make_forecast(
-    request: BuildRequest, *, device: str = "auto", limit: int | None = None, began: float | None = None
+    request: BuildRequest,
+    *,
+    device: str = "auto",
+    limit: int | None = None,
+    share: Share | None = None,
+    began: float | None = None,
 ) -> Forecast:
-    """Predict a build's wall time; nothing is written to its folder.
+    """Predict the wall time of a build, or of one share of it; nothing is written to its folder.
 
     ``began`` is the value of :func:`time.perf_counter` when the command began, for what it has taken so far a
     build takes too.
@@ -58,7 +64,11 @@ def make_forecast(
     began = time.perf_counter() if began is None else began
     model = load_network(request, device, download=False)
     plan = plan_gallery(request.gallery, model, request.folder)
-    missing = find_missing(request.folder, plan)[:limit]
+    missing = find_missing(request.folder, plan)
+    if share is not None:
+        mine = {item.name for item in share_of(list(plan.pictures.values()), share)}
+        missing = [item for item in missing if item.name in mine]
+    missing = missing[:limit]
     before = time.perf_counter() - began
     costs: list[Cost] = []
     memory = 0

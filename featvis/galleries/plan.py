@@ -9,12 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from featvis.errors import RecipeError, TargetError, unknown
 from featvis.galleries.config import Gallery, Section
 from featvis.models.handle import ModelHandle
 from featvis.plan.make import Plan, make_plan
 from featvis.plan.wanted import Wanted
 from featvis.run.prepare import settle
+from featvis.run.threads import settle_threads
 from featvis.spec.target import parse_request, parse_vectors
 
 _PATTERN = re.compile(r"[*?]")
@@ -78,6 +81,19 @@ class GalleryPlan:
     """Each with the names of its pictures."""
     notes: tuple[str, ...] = ()
     """What the user should know, each one line."""
+    threads: int = 1
+    """CPU threads of the pictures whose recipes state none."""
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """Every picture's key, by its name."""
+        return {name: item.key for name, item in self.pictures.items()}
+
+    def describe(self, gallery: dict[str, Any]) -> dict[str, Any]:
+        """Return what the manifest says of the whole folder; ``gallery`` stands in it under this name."""
+        first = next(iter(self.pictures.values()))
+        told = {"model": self.model.name, "weights": self.weights, "gallery": gallery}
+        return told | {"recipe": first.wanted.recipe.to_json()}
 
     @property
     def units(self) -> dict[str, list[int]]:
@@ -89,13 +105,16 @@ class GalleryPlan:
         return {layer: list(numbers) for layer, numbers in units.items()}
 
 
-def plan_gallery(gallery: Gallery, model: ModelHandle, folder: Path | None = None) -> GalleryPlan:
+def plan_gallery(
+    gallery: Gallery, model: ModelHandle, folder: Path | None = None, threads: int | None = None
+) -> GalleryPlan:
     """Settle every picture of a gallery; every mistake shows now.
 
     Args:
         gallery: the config.
         model: the network.
         folder: where the gallery goes; it keeps the number of CPU threads that its pictures were made with.
+        threads: instead of what the folder's pictures say, what its shards agreed on.
 
     Raises:
         UserError: an unknown layer, unit or class, a recipe that does not fit, two recipes for one picture.
@@ -128,9 +147,16 @@ def plan_gallery(gallery: Gallery, model: ModelHandle, folder: Path | None = Non
                 )
             names.append(item.name)
         sections.append((section, names))
-    plan, _ = settle(Plan(model, weights, [item.wanted for item in items.values()], tuple(notes)), folder)
+    asked = Plan(model, weights, [item.wanted for item in items.values()], tuple(notes))
+    plan = settle(asked, folder)[0] if threads is None else settle_threads(asked, folder, None, own=threads)
+    settled = (
+        done.recipe.threads
+        for before, done in zip(asked.wanted, plan.wanted, strict=True)
+        if before.recipe.threads is None
+    )
     pictures = {item.name: item for item in (GalleryItem(wanted, weights) for wanted in plan.wanted)}
-    return GalleryPlan(model, weights, pictures, sections, plan.notes)
+    own = next(settled, None) or threads or torch.get_num_threads()
+    return GalleryPlan(model, weights, pictures, sections, plan.notes, own)
 
 
 def _variants_of(

@@ -1,15 +1,35 @@
-"""What a gallery's folder holds and lacks, from its manifest alone. No torch in here."""
+"""What a gallery's folder holds and lacks, from the folder alone. No torch in here."""
 
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from featvis.errors import OutputError
 from featvis.pages.entries import read_list, read_table
+from featvis.results.journal import Journals, Told, read_agreed, read_both
+from featvis.results.lock import members
 from featvis.results.manifest import name_entries, read_manifest
+
+RECENT = 600.0
+"""Seconds back of which the pace of shards is taken."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """How far one of several writers of a folder is."""
+
+    name: str
+    writing: bool  # Whether it is at work now
+    wanted: int  # How many pictures are its
+    done: int  # Of those it made itself, dead ones too
+    failed: int
+    last: float | None
+    """When it was last heard of, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -24,24 +44,31 @@ class Status:
     stale: int
     seconds_left: float | None
     """How long the missing pictures will take at the speed of those that are done; None where none is."""
+    shards: list[Shard] = field(default_factory=list)
+    """Who writes or wrote to it since it was last merged."""
+    per_minute: float | None = None
+    """Pictures a minute of all that are at work; None where none is, or none has made any."""
 
 
 def read_status(folder: Path) -> Status:
-    """Count what a folder holds of what its last build planned."""
-    manifest = read_manifest(folder) if folder.is_dir() else None
+    """Count what a folder holds of what its last build planned, and its shards' journals tell of."""
+    if not folder.is_dir():
+        raise no_gallery(folder)
+    journals, agreed = Journals(folder).update(), read_agreed(folder)
+    manifest = read_both(folder, journals) or read_manifest(folder)
     if manifest is None:
-        what = "holds no pictures that featvis wrote" if folder.is_dir() else "is no folder"
-        raise OutputError(f"{folder} {what}")
+        raise no_gallery(folder)
     entries = name_entries(manifest["pictures"])
-    names = _planned(manifest)
-    counted = [entry for name, entry in entries.items() if name in names] if names else [*entries.values()]
+    keys = agreed.keys if agreed is not None else None
+    names = dict.fromkeys(keys) if keys is not None else _planned(manifest)
+    counted = {name: entry for name, entry in entries.items() if name in names} if names else entries
     missing = [name for name in names if name not in entries]
     kinds = {"done": 0, "dead": 0, "failed": 0, "missing": len(missing)}
-    stale = sum(entry.get("stale") is True for entry in entries.values())
+    stale = sum(_is_stale(name, entry, keys) for name, entry in entries.items())
     lacking = [_layer(name) for name in missing]
-    for entry in counted:
+    for name, entry in counted.items():
         status = entry.get("status")
-        if status == "ok" and entry.get("stale") is True and names:
+        if status == "ok" and names and _is_stale(name, entry, keys):
             kind = "missing"  # of an earlier recipe, to be replaced
         elif status == "ok":
             kind = "done" if (folder / str(entry["file"])).is_file() else "missing"
@@ -50,8 +77,50 @@ def read_status(folder: Path) -> Status:
         kinds[kind] += 1
         if kind in ("missing", "failed"):
             lacking.append(str(entry.get("layer")))
-    left = _seconds(lacking, list(entries.values()))
-    return Status(planned=len(names) if names else None, stale=stale, seconds_left=left, **kinds)
+    held = {member.name for member in members(folder) if member.is_held()}
+    shards = [_shard(told, held) for told in journals.told.values()]
+    shards += [Shard(name, True, 0, 0, 0, None) for name in sorted(held - journals.told.keys())]
+    pace = _pace([told for name, told in journals.told.items() if name in held])
+    left = _seconds(lacking, list(entries.values())) if pace is None else len(lacking) / pace
+    return Status(
+        planned=len(names) if names else None,
+        stale=stale,
+        seconds_left=left,
+        shards=shards,
+        per_minute=None if pace is None else 60 * pace,
+        **kinds,
+    )
+
+
+def no_gallery(folder: Path) -> OutputError:
+    """Return the error for a folder that holds none."""
+    what = "holds no pictures that featvis wrote" if folder.is_dir() else "is no folder"
+    return OutputError(f"{folder} {what}")
+
+
+def _is_stale(name: str, entry: Mapping[str, Any], keys: Mapping[str, str] | None) -> bool:
+    if keys is None:
+        return entry.get("stale") is True
+    key = keys.get(name)
+    return key is None or key not in (entry.get("key"), entry.get("asked_key"))
+
+
+def _shard(told: Told, held: set[str]) -> Shard:
+    failed = sum(entry.get("status") == "failed" for entry in told.entries.values())
+    times = [*told.times.values(), *([] if told.began is None else [told.began])]
+    done = len(told.entries) - failed
+    return Shard(told.name, told.name in held, told.wanted, done, failed, max(times, default=None))
+
+
+def _pace(writing: list[Told]) -> float | None:
+    """Return how many pictures a second those make who are at work, each at its own pace of late."""
+    now = time.time()
+    paces = []
+    for told in writing:
+        since = max(told.began or 0.0, now - RECENT)
+        count = sum(at >= since for at in told.times.values())
+        paces.append(count / max(now - since, 1.0))
+    return sum(paces) or None
 
 
 def _planned(manifest: dict[str, Any]) -> dict[str, None]:

@@ -96,21 +96,43 @@ def make_jobs(wanted: Sequence[Wanted]) -> list[Job]:
     """Group wanted pictures, or their candidates, into jobs, in the order asked for within each kind."""
     groups: dict[object, list[Wanted]] = {}
     for item in candidates_of(wanted):
-        # Only objectives of one kind share a job, so that a score's sums never depend on the other
-        # pictures; the pictures of a set are always computed together.
-        kind: tuple[object, ...] = (
-            item.recipe.model_dump_json(),
-            item.objective.stacks_with() if not item.among else None,
-            item.start is None,
-            (set_of(item), item.attempt) if item.mates is not None else None,
-        )
-        groups.setdefault(kind, []).append(item)
+        groups.setdefault(_kind_of(item), []).append(item)
     jobs = []
     for group in groups.values():
         # Where pictures stop early, freed lanes take the next one of the whole group.
         lanes = len(group) if group[0].recipe.patience else group[0].recipe.lanes
         jobs += [Job(tuple(group[place : place + lanes])) for place in range(0, len(group), lanes)]
     return jobs
+
+
+def bundles(wanted: Sequence[Wanted]) -> list[list[int]]:
+    """Return the places of pictures by what should not be divided among machines: sets, and full lanes.
+
+    It depends on what is wanted alone, not on how far it is. A picture's candidates stay together.
+    """
+    groups: dict[object, list[int]] = {}
+    for place, item in enumerate(wanted):
+        groups.setdefault(_kind_of(item), []).append(place)
+    found = []
+    for group in groups.values():
+        first = wanted[group[0]]
+        most = max(1, first.recipe.lanes // first.recipe.best_of) if first.mates is None else len(group)
+        found += [group[place : place + most] for place in range(0, len(group), most)]
+    return found
+
+
+def _kind_of(item: Wanted) -> tuple[object, ...]:
+    """Return what the pictures of a job have in common.
+
+    Only objectives of one kind share a job, so that a score's sums never depend on the other
+    pictures; the pictures of a set are always computed together.
+    """
+    return (
+        item.recipe.model_dump_json(),
+        item.objective.stacks_with() if not item.among else None,
+        item.start is None,
+        (set_of(item), item.attempt) if item.mates is not None else None,
+    )
 
 
 def lanes_of(job: Job) -> list[Wanted]:

@@ -21,7 +21,7 @@ _BESIDE = re.compile(rf"{SNAPSHOT.pattern}|-transparency\.png$|{re.escape(VIEW)}
 
 
 _TOP: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("featvis", "model", "weights", "created"), is_text),
+    **dict.fromkeys(("featvis", "model", "weights", "created", "machine"), is_text),
     **dict.fromkeys(("recipe", "recipes", "gallery"), is_table),
 }
 """What the fields beside the pictures must be."""
@@ -76,6 +76,11 @@ def _is_flat(value: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+def sound_entry(entry: Any, folder: Path) -> dict[str, Any] | None:
+    """Return an entry that was read, without what is of the wrong kind; None if it is none of ours."""
+    return _sound(entry) if _is_entry(entry, folder) else None
 
 
 def _sound(entry: dict[str, Any]) -> dict[str, Any]:

@@ -57,20 +57,25 @@ class Store:
         self.entries: dict[str, dict[str, Any]] = {}  # by name of the picture, see entry_name
         self.notes: list[str] = []
         """What the user should know of the folder, each one line."""
-        sound = read_sound_manifest(folder) if folder.exists() else None
-        before = sound or (rebuild_manifest(folder) if folder.exists() else None)
+        before = self._read_before() if folder.exists() else None
         if before is not None:
-            if sound is None:
-                what = "does not read" if (folder / MANIFEST).exists() else "is not there"
-                count = len(before["pictures"])
-                self.notes.append(f"{folder / MANIFEST} {what}: made anew from {count_of(count, 'picture')}")
             check_same_network(folder, before, weights)
-            kept = ("created", "recipes", "gallery", "steps", "requests")
+            kept = ("created", "recipes", "gallery", "steps", "requests", "machine")
             self.top |= {name: before[name] for name in kept if name in before}
             self.entries = name_entries(before.get("pictures", []))
         self.made = check_writable(folder)
         """The folders that were made for it."""
         self.adopt()
+
+    def _read_before(self) -> dict[str, Any] | None:
+        """Return what the folder's manifest says, made anew from the pictures where it does not read."""
+        sound = read_sound_manifest(self.folder)
+        before = sound or rebuild_manifest(self.folder)
+        if before is not None and sound is None:
+            what = "does not read" if (self.folder / MANIFEST).exists() else "is not there"
+            count = len(before["pictures"])
+            self.notes.append(f"{self.folder / MANIFEST} {what}: made anew from {count_of(count, 'picture')}")
+        return before
 
     def adopt(self) -> None:
         """Enter pictures of this network that lie in the folder without an entry, of an ended process."""

@@ -19,14 +19,18 @@ from featvis.spec.recipe import Recipe
 
 
 def settle_threads(
-    plan: Plan, folder: Path | None, manifest: Mapping[str, Any] | None, free: Collection[str] = ()
+    plan: Plan,
+    folder: Path | None,
+    manifest: Mapping[str, Any] | None,
+    free: Collection[str] = (),
+    own: int | None = None,
 ) -> Plan:
     """Settle the number of CPU threads of the pictures whose recipes do not state one.
 
     It is the one that the folder's pictures were made with (a note of the plan says so where it is not this
-    machine's), else this machine's. ``free`` are the fields that the folder chooses, too.
+    machine's), else ``own``, by default this machine's. ``free`` are the fields that the folder chooses, too.
     """
-    own = torch.get_num_threads()
+    own = own or torch.get_num_threads()
     kept = None if manifest is None else find_threads(plan.wanted, plan.weights, manifest, free)
     notes = plan.notes
     if kept not in (None, own):

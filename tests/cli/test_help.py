@@ -48,7 +48,10 @@ NAMES = {
     ),
     "quiz": "--tasks --count --seed --title --text --out -o",
     "reproduce": "--start --out -o --unbounded NETWORK",
-    "gallery build": "--out -o --examples --limit --prune --dry-run --weights --device --executor",
+    "gallery build": (
+        "--out -o --examples --limit --prune --shard --allow-unlike --dry-run --weights --device --executor"
+    ),
+    "gallery merge": "",
     "gallery status": "",
     "gallery pages": "",
     "gallery schema": "",
