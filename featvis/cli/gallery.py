@@ -24,7 +24,7 @@ from featvis.cli.output import (
     warn,
 )
 from featvis.errors import OutputError, count_of
-from featvis.run.executors.register import DEFAULT, check_executor
+from featvis.run.executors.register import DEFAULT, choose_executor
 
 if TYPE_CHECKING:
     from featvis.galleries.build import BuildResult
@@ -53,7 +53,7 @@ def build(
     prune: bool = False,
     dry_run: options.DryRun = False,
     device: options.Device = "auto",
-    executor: options.Executor = DEFAULT,
+    executor: options.ExecutorOfConfig = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Render what a gallery lacks. Writes its pages too. Stopped at any moment, the same command goes on.
@@ -71,7 +71,7 @@ def build(
     folder = out or results_folder() / find_config(config).stem
     request = make_request(config, folder, weights=weights, examples=examples, limit=limit)
     Network(request.gallery.model)  # refuses what can be no name
-    check_executor(executor)
+    chosen = choose_executor(executor or request.gallery.executor or DEFAULT)
     note_code(request.source)
     if dry_run:
         return _dry_run(request, device, limit, began, as_json=as_json)
@@ -89,7 +89,7 @@ def build(
                     request,
                     lock,
                     device=device,
-                    executor=executor,
+                    executor=chosen,
                     limit=limit,
                     prune=prune,
                     report=report,

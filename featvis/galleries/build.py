@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from featvis.results.lock import FolderLock, hold
 from featvis.results.picture import load_picture
 from featvis.results.sheets import grid
 from featvis.run.candidates import compute
-from featvis.run.executors.register import DEFAULT, check_executor
+from featvis.run.executors.register import DEFAULT, AnyExecutor, Chosen, choose_executor
 from featvis.run.extras import write_png
 from featvis.run.render import Reporter
 
@@ -68,7 +68,8 @@ def build_gallery(
     weights: str | None = None,
     examples: str | Path | None = None,
     device: str = "auto",
-    executor: str = DEFAULT,
+    executor: AnyExecutor | None = None,
+    executor_options: Mapping[str, Any] | None = None,
     limit: int | None = None,
     prune: bool = False,
     progress: bool | None = None,
@@ -84,7 +85,8 @@ def build_gallery(
         weights: a file of the network's weights, instead of the config's.
         examples: a folder of photographs to find those that the units respond to, instead of the config's.
         device: as for :func:`featvis.load_model`.
-        executor: how the pictures are computed, as for :func:`featvis.render`.
+        executor: how the pictures are computed, as for :func:`featvis.render`; by default as the config says.
+        executor_options: of it.
         limit: how many pictures to render at most.
         prune: remove pictures that the config no longer asks for, instead of marking them as stale.
         progress: show how far it is; by default where somebody looks on: on a terminal, in a notebook.
@@ -115,7 +117,8 @@ def build_gallery(
     (4, True)
     """
     request = make_request(config, out, weights=weights, examples=examples, limit=limit)
-    build = partial(run_build, request, device=device, executor=executor, limit=limit, prune=prune)
+    chosen = choose_executor(executor or request.gallery.executor or DEFAULT, executor_options)
+    build = partial(run_build, request, device=device, executor=chosen, limit=limit, prune=prune)
     with hold(request.folder) as lock:
         from featvis.run.progress import report_for  # rich is needed only here
 
@@ -155,7 +158,7 @@ def run_build(
     lock: FolderLock,
     *,
     device: str = "auto",
-    executor: str = DEFAULT,
+    executor: AnyExecutor | None = None,
     limit: int | None = None,
     prune: bool = False,
     report: Reporter | None = None,
@@ -163,7 +166,7 @@ def run_build(
 ) -> BuildResult:
     """Do what a request asks, in the folder that ``lock`` holds; see :func:`build_gallery`."""
     say = say or (lambda line: None)
-    check_executor(executor)
+    chosen_executor = choose_executor(executor or request.gallery.executor or DEFAULT)
     model = load_network(request, device)
     for line in model.notes:
         say(line)
@@ -181,7 +184,7 @@ def run_build(
     if report is not None:
         steps = sum(job.recipe.steps for job in make_jobs([item.wanted for item in chosen]))
         report.begin(total, result.existing, steps)
-    changed = _render(folder, lock, chosen, result, executor, report, say)
+    changed = _render(folder, lock, chosen, result, chosen_executor, report, say)
     if prune:
         result.pruned = len(folder.prune())
     result.stale = folder.mark_stale()
@@ -211,7 +214,7 @@ def _render(
     lock: FolderLock,
     chosen: list[GalleryItem],
     result: BuildResult,
-    executor: str,
+    executor: Chosen,
     report: Reporter | None,
     say: Callable[[str], None],
 ) -> set[str]:
@@ -234,6 +237,7 @@ def _render(
             watch=report.step if report is not None else None,
             say=say,
             failed=fail,
+            crew=report.crew if report is not None else None,
         )
         for picture in pictures:
             lock.check()
