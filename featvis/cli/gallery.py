@@ -25,7 +25,7 @@ from featvis.cli.output import (
     warn,
 )
 from featvis.errors import OutputError, RecipeError, count_of
-from featvis.run.executors.register import DEFAULT, check_executor
+from featvis.run.executors.register import DEFAULT, choose_executor
 
 if TYPE_CHECKING:
     from featvis.galleries.build import BuildResult
@@ -58,7 +58,7 @@ def build(
     allow_unlike: bool = False,
     dry_run: options.DryRun = False,
     device: options.Device = "auto",
-    executor: options.Executor = DEFAULT,
+    executor: options.ExecutorOfConfig = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Render what a gallery lacks. Writes its pages too. Stopped at any moment, the same command goes on.
@@ -80,10 +80,10 @@ def build(
     folder = out or results_folder() / find_config(config).stem
     request = make_request(config, folder, weights=weights, examples=examples, limit=limit)
     Network(request.gallery.model)  # refuses what can be no name
-    check_executor(executor)
     share = None if shard is None else parse_share(shard)
     if share is not None and prune:
         raise RecipeError("--shard removes nothing; --prune is for whole builds")
+    chosen = choose_executor(executor or request.gallery.executor or DEFAULT)
     note_code(request.source)
     if dry_run:
         return _dry_run(request, device, limit, began, share, as_json=as_json)
@@ -107,7 +107,7 @@ def build(
                     request,
                     lock,
                     device=device,
-                    executor=executor,
+                    executor=chosen,
                     limit=limit,
                     allow_unlike=allow_unlike,
                     report=report,

@@ -22,7 +22,7 @@ from featvis.cli.completion import (
 from featvis.cli.fields import complete, show_fields
 from featvis.cli.output import set_loudness
 from featvis.models.sources.register import forms
-from featvis.run.executors.register import executors
+from featvis.run.executors.register import DEFAULT, executors
 
 _SHARED = f"""
 photo: A photograph.
@@ -46,8 +46,9 @@ config: A gallery's config: a TOML file, or the name of one of ours: small, tour
 --sample-rate HERTZ: The network takes signals, of so many samples a second: 16000. [the network's own]
 --frames: The network takes videos or volumes, of so many frames. [the network's own]
 --range 1|255: The range of the images that the network takes, of which --mean and --std are. [1]
---executor: How the pictures are computed; no picture depends on it:
-    {"; ".join(f"{name}, {entry.about}" for name, entry in executors().items())}
+--executor NAME: How the pictures are computed; no picture depends on it:
+    {"; ".join(f"{name}, {entry.about}" for name, entry in executors().items())}. With its options behind a
+    colon: NAME:OPTION=VALUE,OPTION=VALUE; `featvis parts executors` lists them.
 --device: Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1 or mps.
 --judge -j MODEL: A network that took no part and is asked what it sees; may be repeated. [the embedded ones]
 --judge-weights FILE: The weights of a judge, as for --weights; once for each --judge, in their order.
@@ -131,6 +132,7 @@ Mean = Annotated[str | None, _shared("--mean")]
 Std = Annotated[str | None, _shared("--std")]
 UnitAxis = Annotated[int | None, _shared("--unit-axis")]
 Executor = Annotated[str, _shared("--executor")]
+ExecutorOfConfig = Annotated[str | None, _shared("--executor", f"the config's, or {DEFAULT}")]
 Device = Annotated[str, _shared("--device", envvar="FEATVIS_DEVICE")]
 InputSize = Annotated[str | None, _shared("--input-size")]
 Labels = Annotated[Path | None, _shared("--labels")]

@@ -17,6 +17,11 @@ LISTS: dict[str, tuple[str, Callable[[], list[tuple[str, str]]]]] = {
     "methods": ("Attribution methods", lambda: [(name, entry.about) for name, entry in methods().items()]),
     "executors": ("Executors", lambda: [(name, entry.about) for name, entry in executors().items()]),
 }
+_OPTIONS: dict[str, Callable[[str], list[tuple[str, str, str]]]] = {
+    "executors": lambda name: executors()[name].described,
+}
+"""Their options, where they have some: each one's name, kind and default."""
+
 """What is no part of a recipe and has a register of its own: its title, and its entries in words."""
 
 
@@ -64,6 +69,8 @@ def parts(family: str | None = None, markdown: bool = False, as_json: AsJson = F
             print(title)
             for key, about in entries():
                 print(f"  {key}\n      {about}")
+                for name_of_option, kind, default in _options_of(name, key):
+                    print(f"      {name_of_option}: {kind} = {default}")
             continue
         print(catalog.TITLES[name])
         for entry in [*catalog.parts_of(name), *catalog.constructors(name)]:
@@ -73,11 +80,23 @@ def parts(family: str | None = None, markdown: bool = False, as_json: AsJson = F
     return 0
 
 
+def _options_of(family: str, name: str) -> list[tuple[str, str, str]]:
+    return _OPTIONS[family](name) if family in _OPTIONS else []
+
+
+def _told(options: list[tuple[str, str, str]]) -> dict[str, Any]:
+    told = [dict(zip(("name", "kind", "default"), one, strict=True)) for one in options]
+    return {"options": told} if told else {}
+
+
 def _as_data(family: str) -> list[dict[str, Any]]:
     from featvis.spec import catalog
 
     if family in LISTS:
-        return [{"name": name, "about": about} for name, about in LISTS[family][1]()]
+        return [
+            {"name": name, "about": about, **_told(_options_of(family, name))}
+            for name, about in LISTS[family][1]()
+        ]
     return [
         {
             "name": entry.name,

@@ -26,7 +26,7 @@ from featvis.cli.output import (
     warn,
 )
 from featvis.errors import Interrupted, OutputError, RecipeError, TargetError, count_of
-from featvis.run.executors.register import DEFAULT, check_executor
+from featvis.run.executors.register import DEFAULT, choose_executor
 
 CANVAS = 1 << 24
 """Pixels of a start image that sets the canvas; a larger one is given a --size."""
@@ -145,7 +145,7 @@ def render(
         raise OutputError(f"no image {str(start)!r} to start from")
     folder = out or results_folder() / re.sub(r"[^\w.-]+", "_", str(network.model))
     check_folder(folder)
-    check_executor(executor)
+    chosen_executor = choose_executor(executor)
 
     request = None
     if not (dry_run or snapshots or video or transparency or morph):
@@ -172,7 +172,7 @@ def render(
         seeds=seeds,
         start=None if start is None else load_image(start, handle.channels, canvas, most=CANVAS),
         diverse=diverse,
-        executor=executor,
+        executor=chosen_executor,
         **chosen.plan_options(),
     )
     for name, choice in prepared.choices.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,7 +34,7 @@ from featvis.results.manifest import read_sound_manifest
 from featvis.results.picture import load_picture
 from featvis.results.sheets import grid
 from featvis.run.candidates import compute
-from featvis.run.executors.register import DEFAULT, check_executor
+from featvis.run.executors.register import DEFAULT, AnyExecutor, Chosen, choose_executor
 from featvis.run.extras import write_png
 from featvis.run.render import Reporter
 from featvis.version import __version__
@@ -76,7 +76,8 @@ def build_gallery(
     weights: str | None = None,
     examples: str | Path | None = None,
     device: str = "auto",
-    executor: str = DEFAULT,
+    executor: AnyExecutor | None = None,
+    executor_options: Mapping[str, Any] | None = None,
     limit: int | None = None,
     prune: bool = False,
     shard: tuple[int, int] | None = None,
@@ -94,7 +95,8 @@ def build_gallery(
         weights: a file of the network's weights, instead of the config's.
         examples: a folder of photographs to find those that the units respond to, instead of the config's.
         device: as for :func:`featvis.load_model`.
-        executor: how the pictures are computed, as for :func:`featvis.render`.
+        executor: how the pictures are computed, as for :func:`featvis.render`; by default as the config says.
+        executor_options: of it.
         limit: how many pictures to render at most.
         prune: remove pictures that the config no longer asks for, instead of marking them as stale.
         shard: render a share of the pictures, (3, 64) for the third of 64, while others may render other
@@ -132,7 +134,8 @@ def build_gallery(
     if share is not None and prune:
         raise RecipeError("a shard removes nothing: prune=True is for whole builds")
     run = partial(run_build, prune=prune) if share is None else partial(run_shard, share=share)
-    build = partial(run, request, device=device, executor=executor, limit=limit, allow_unlike=allow_unlike)
+    chosen = choose_executor(executor or request.gallery.executor or DEFAULT, executor_options)
+    build = partial(run, request, device=device, executor=chosen, limit=limit, allow_unlike=allow_unlike)
     with hold_for(request, share) as lock:
         from featvis.run.progress import report_for  # rich is needed only here
 
@@ -179,7 +182,7 @@ def run_build(
     lock: FolderLock,
     *,
     device: str = "auto",
-    executor: str = DEFAULT,
+    executor: AnyExecutor | None = None,
     limit: int | None = None,
     prune: bool = False,
     allow_unlike: bool = False,
@@ -188,7 +191,7 @@ def run_build(
 ) -> BuildResult:
     """Do what a request asks, in the folder that ``lock`` holds; see :func:`build_gallery`."""
     say = say or (lambda line: None)
-    check_executor(executor)
+    chosen_executor = choose_executor(executor or request.gallery.executor or DEFAULT)
     model = load_network(request, device)
     for line in model.notes:
         say(line)
@@ -209,7 +212,7 @@ def run_build(
     if report is not None:
         steps = sum(job.recipe.steps for job in make_jobs([item.wanted for item in chosen]))
         report.begin(total, result.existing, steps)
-    changed = _render(folder, lock, chosen, result, executor, report, say) | folder.taken
+    changed = _render(folder, lock, chosen, result, chosen_executor, report, say) | folder.taken
     if prune:
         result.pruned = len(folder.prune())
     result.stale = folder.mark_stale()
@@ -237,7 +240,7 @@ def run_shard(
     *,
     share: Share,
     device: str = "auto",
-    executor: str = DEFAULT,
+    executor: AnyExecutor | None = None,
     limit: int | None = None,
     allow_unlike: bool = False,
     report: Reporter | None = None,
@@ -245,7 +248,7 @@ def run_shard(
 ) -> BuildResult:
     """Render a share of what a request asks, beside other shares; ``lock`` holds it."""
     say = say or (lambda line: None)
-    check_executor(executor)
+    chosen_executor = choose_executor(executor or request.gallery.executor or DEFAULT)
     model = load_network(request, device)
     for line in model.notes:
         say(line)
@@ -256,7 +259,7 @@ def run_shard(
         plan,
         share.name,
         share_of(list(plan.pictures.values()), share),
-        executor=executor,
+        executor=chosen_executor,
         limit=limit,
         allow_unlike=allow_unlike,
         report=report,
@@ -309,7 +312,7 @@ def render_part(
     name: str,
     items: list[GalleryItem],
     *,
-    executor: str = DEFAULT,
+    executor: AnyExecutor | None = None,
     limit: int | None = None,
     allow_unlike: bool = False,
     report: Reporter | None = None,
@@ -329,7 +332,8 @@ def render_part(
         if report is not None:
             steps = sum(job.recipe.steps for job in make_jobs([item.wanted for item in chosen]))
             report.begin(total, result.existing, steps)
-        _render(folder, lock, chosen, result, executor, report, say)
+        chosen_executor = choose_executor(executor or request.gallery.executor or DEFAULT)
+        _render(folder, lock, chosen, result, chosen_executor, report, say)
     result.dead = _dead(folder)
     return result
 
@@ -343,7 +347,7 @@ def _render(
     lock: FolderLock,
     chosen: list[GalleryItem],
     result: BuildResult,
-    executor: str,
+    executor: Chosen,
     report: Reporter | None,
     say: Callable[[str], None],
 ) -> set[str]:
@@ -366,6 +370,7 @@ def _render(
             watch=report.step if report is not None else None,
             say=say,
             failed=fail,
+            crew=report.crew if report is not None else None,
         )
         for picture in pictures:
             lock.check()

@@ -128,6 +128,9 @@ class Gallery(_Table):
     recipe: RecipeTable = {}
     sections: tuple[Section, ...]
     examples: Photographs | None = None
+    executor: str | dict[str, Any] | None = None
+    """How the pictures are computed, unless ``--executor`` says so: ``"ray:workers=4"``, or a table with
+    ``name`` and its options."""
 
     @model_validator(mode="after")
     def _recipes(self) -> Gallery:

@@ -314,7 +314,7 @@ def _with_parts(
 
 _OPTIONS = (
     *("recipe", "seed", "seeds", "out", "start", "progress", "space", "transforms", "penalties", "diverse"),
-    *("watch", "snapshots", "video", "transparency", "executor"),
+    *("watch", "snapshots", "video", "transparency", "executor", "executor_options"),
 )
 """What :func:`featvis.render` takes besides the fields of a recipe."""
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 CHUNK = "featvis"  # The name of the PNG's text chunk
 TEXT = 4 << 20
 """The most characters of it: a set of 10,000 targets, whose names each picture tells, or a mask's weights."""
+_HEADER = 33
+"""Bytes of a PNG's signature and of its first chunk, which says its size."""
 _LINE = 360
 """Pixels that the lines under a single picture have, however small it is."""
 
@@ -92,6 +94,8 @@ class Picture:
     """Forward and backward passes that it took, its rivals' among ``best_of`` included."""
     snapshots: dict[int, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
     """Levels after so many steps, if they were asked for; no part of the PNG."""
+    encoded: tuple[NDArray[np.uint8], bytes] | None = field(default=None, repr=False, compare=False)
+    """Levels and the PNG of them without text; see :meth:`encode`."""
     transparency: NDArray[np.uint8] | None = field(default=None, repr=False)
     """How opaque each pixel is, ``(H, W)``: how much the score depended on it over the run; if asked for."""
 
@@ -241,10 +245,18 @@ class Picture:
         content = {**entry, "channels": int(self.levels.shape[0]), "recipe": self.recipe}
         content |= {"model": self.model, "weights": self.weights, **({"alpha": True} if self.alpha else {})}
         content |= {"frames": self.frames} if self.frames is not None else {}
-        info = PngImagePlugin.PngInfo()
-        info.add_text(CHUNK, json.dumps(content, sort_keys=True))
+        return _with_text(self._packed(), json.dumps(content, sort_keys=True))
+
+    def encode(self) -> None:
+        """Compress the levels now, which takes the most time of :meth:`png`: where there is more of it."""
+        self.encoded = self.levels, self._packed()
+
+    def _packed(self) -> bytes:
+        """Return the PNG without its text."""
+        if self.encoded is not None and self.encoded[0] is self.levels:
+            return self.encoded[1]
         buffer = io.BytesIO()
-        self.pil.save(buffer, "PNG", pnginfo=info, compress_level=6)
+        self.pil.save(buffer, "PNG", compress_level=6)
         return buffer.getvalue()
 
     def save(self, path: str | Path) -> Path:
@@ -315,6 +327,16 @@ class Picture:
         shown = io.BytesIO()
         self.view.save(shown, "PNG")
         return shown.getvalue()
+
+
+def _with_text(png: bytes, text: str) -> bytes:
+    """Return a PNG with the text in a chunk behind its header, where Pillow writes it."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text(CHUNK, text)
+    written = io.BytesIO()
+    for kind, data, *_ in info.chunks:
+        PngImagePlugin.putchunk(written, kind, data)
+    return png[:_HEADER] + written.getvalue() + png[_HEADER:]
 
 
 def load_picture(path: str | Path) -> Picture:

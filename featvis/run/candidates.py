@@ -9,7 +9,7 @@ from featvis.errors import Interrupted
 from featvis.models.handle import ModelHandle
 from featvis.plan.wanted import Wanted
 from featvis.results.picture import Picture
-from featvis.run.executors.register import DEFAULT, find_executor
+from featvis.run.executors.register import DEFAULT, AnyExecutor, choose_executor
 from featvis.run.job import Watch
 
 Failed = Callable[[Wanted, str], None]
@@ -20,17 +20,21 @@ def compute(
     model: ModelHandle,
     weights: str,
     *,
-    executor: str = DEFAULT,
+    executor: AnyExecutor = DEFAULT,
     watch: Watch | None = None,
     say: Callable[[str], None] | None = None,
     failed: Failed | None = None,
+    crew: Callable[[int], None] | None = None,
 ) -> Iterator[Picture]:
     """Let an executor compute pictures, and yield the best of each one's candidates.
 
-    Arguments and errors as for :class:`featvis.run.executors.register.Executor`, and ``executor`` its name.
+    Arguments and errors as for :class:`featvis.run.executors.register.Executor`, and ``executor`` which.
     """
-    run = find_executor(executor)
-    yield from keep_best(run(wanted, model, weights, watch=watch, say=say, failed=report_once(failed)))
+    chosen = choose_executor(executor)
+    run: Callable[..., Iterator[Picture]] = chosen.find()
+    options = dict(chosen.options) | ({"crew": crew} if "crew" in chosen.entry.options else {})
+    pictures = run(wanted, model, weights, watch=watch, say=say, failed=report_once(failed), **options)
+    yield from keep_best(pictures)
 
 
 def keep_best(pictures: Iterator[Picture]) -> Iterator[Picture]:

@@ -11,7 +11,7 @@ from featvis.models.handle import ModelHandle
 from featvis.plan.make import AnyTarget, Plan, make_plan
 from featvis.results.manifest import read_manifest
 from featvis.results.store import Store, check_same_network, check_writable, remove_empty
-from featvis.run.executors.register import DEFAULT, check_executor
+from featvis.run.executors.register import DEFAULT, AnyExecutor, Chosen, choose_executor
 from featvis.run.extras import Extras
 from featvis.run.few import settle_lanes
 from featvis.run.threads import settle_threads
@@ -27,8 +27,8 @@ class Prepared:
     store: Store | None
     """The folder, opened; None where nothing is to be written."""
     extras: Extras
-    executor: str
-    """The name of what computes it."""
+    executor: Chosen
+    """What computes it."""
     choices: dict[str, Choice]
     """By layer, what was measured for ``lanes="auto"`` and ``precision="auto"``."""
 
@@ -40,7 +40,8 @@ def prepare(
     out: Path | None = None,
     extras: Extras | None = None,
     write: bool = True,
-    executor: str = DEFAULT,
+    executor: AnyExecutor = DEFAULT,
+    executor_options: Mapping[str, Any] | None = None,
     **request: Any,
 ) -> Prepared:
     """Plan a request, settle threads, lanes and precision, and open the folder last.
@@ -52,12 +53,13 @@ def prepare(
         extras: what else is kept of each picture.
         write: whether the folder is opened for writing; otherwise what it holds is only looked at.
         executor: how the pictures are computed.
+        executor_options: its options.
         **request: as for :func:`featvis.plan.make.make_plan`; ``lanes`` and ``precision`` may be ``"auto"``.
 
     Raises:
         UserError: anything wrong in what was asked, or a folder that cannot be used, before any compute.
     """
-    extras, executor = extras or Extras(), check_executor(executor)
+    extras, chosen = extras or Extras(), choose_executor(executor, executor_options)
     auto = take_auto(request)
     plan = extras.added_to(make_plan(model, targets, **request))
     few = "lanes" not in auto and not _names_lanes(request.get("recipe"), request)
@@ -66,7 +68,7 @@ def prepare(
     if out is not None and write:
         recipe = plan.wanted[0].recipe.to_json()
         store = Store(out, model=model.name, weights=plan.weights, recipe=recipe)
-    return Prepared(plan, store, extras, executor, choices)
+    return Prepared(plan, store, extras, chosen, choices)
 
 
 def settle(

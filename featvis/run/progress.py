@@ -48,6 +48,8 @@ class Report:
         self._drawn = False
         self._notes: list[str] = []
         self._pictures_done: list[Picture] = []
+        self._crew: int | None = None
+        self._made = 0  # pictures that this run has finished
 
     def __enter__(self) -> Report:
         return self
@@ -113,10 +115,46 @@ class Report:
         self._pause = max(least, REST * (self._shown_at - now))
 
     def picture(self, picture: Picture) -> None:
-        """Count a finished picture."""
+        """Count a finished picture; where no step is heard of, now and then show how far the run is."""
         self._done += 1
+        self._made += 1
         if self._model is not None:
             self._pictures_done.append(picture)
+        if not self._steps_done:
+            self._show_pictures()
+
+    def crew(self, workers: int) -> None:
+        """Take how many workers are at work elsewhere; the clock runs since the first of them is."""
+        if self._crew is None:
+            self._began = self._shown_at = time.perf_counter()
+        self._crew = workers
+
+    def _show_pictures(self) -> None:
+        """Show how far a run is whose steps are taken elsewhere: by its pictures."""
+        now = time.perf_counter()
+        if now - self._shown_at < (OFTEN if self._area or self._live else EVERY):
+            return
+        self._shown_at = now
+        speed = f"{60 * self._made / (now - self._began):.3g} pictures/min"
+        if self._crew is not None:
+            speed = f"{count_of(self._crew, 'worker')}, {speed}"
+        left = self._total - self._done
+        if self._bar is not None:
+            total = self._made + left
+            self._bar.update(
+                self._task,
+                completed=self._made,
+                total=total,
+                pictures=self._pictures(),
+                speed=speed,
+                score="",
+            )
+            return
+        line = f"{self._pictures()}, {speed}, about {duration(left * (now - self._began) / self._made)} left"
+        if self._area is None:
+            self.say(line)
+        else:
+            self._draw(line, "", self._made / (self._made + left))
 
     def say(self, line: str) -> None:
         """Show a line."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ from featvis.results.saver import Saver
 from featvis.results.sheets import grid, make_strips
 from featvis.results.store import Store, in_folder, remove_empty
 from featvis.run.candidates import compute
-from featvis.run.executors.register import DEFAULT
+from featvis.run.executors.register import DEFAULT, choose_executor
 from featvis.run.extras import Extras, write_png
 from featvis.run.job import Watch
 from featvis.run.prepare import Prepared, prepare
@@ -46,6 +46,9 @@ class Reporter(Protocol):
 
     def say(self, line: str) -> None:
         """Called with a line that is worth showing."""
+
+    def crew(self, workers: int) -> None:
+        """Called with how many workers are at work elsewhere, whenever that changes."""
 
 
 @with_gradients
@@ -69,6 +72,7 @@ def render(
     video: str | None = None,
     transparency: bool = False,
     executor: str = DEFAULT,
+    executor_options: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> Pictures:
     """Render pictures of what units look for.
@@ -100,7 +104,9 @@ def render(
         transparency: also keep, for each pixel, how much the score depended on it over the run
             (``Picture.transparency``), and beside the picture a file that is as opaque as that.
         executor: how the pictures are computed; no picture depends on it. ``devices`` uses all GPUs of the
-            network's kind, ``local`` one; ``featvis parts executors`` lists them.
+            network's kind, ``local`` one, ``ray`` the machines of a cluster; ``featvis parts executors``
+            lists them with their options.
+        executor_options: of it, for instance ``{"workers": 4}``.
         **changes: any other field of the recipe: ``size``, ``steps``, ``lanes``, ``best_of``, ``copies`` …;
             ``lanes="auto"`` and ``precision="auto"`` choose by a short measurement, and a folder keeps
             its first choice, and the number of CPU ``threads``, if none is given, for ever.
@@ -121,6 +127,10 @@ def render(
     """
     if video is not None and out is None:
         raise OutputError("a video is written beside the pictures; say where with out")
+    chosen = choose_executor(executor, executor_options)
+    for what, asked in (("watch", watch is not None), ("live", live)):
+        if asked:
+            chosen.check_watched(what)
     handle = load_model(model)
     prepared = prepare(
         handle,
@@ -135,7 +145,7 @@ def render(
         transforms=transforms,
         penalties=penalties,
         diverse=diverse,
-        executor=executor,
+        executor=chosen,
         **changes,
     )
     from featvis.run.progress import report_for  # rich is needed only here
@@ -187,7 +197,13 @@ def run_plan(
     try:
         with Saver(add, store.write_manifest) if store is not None else nullcontext() as saver:
             pictures = compute(
-                missing, plan.model, plan.weights, executor=prepared.executor, watch=watch_step, say=say
+                missing,
+                plan.model,
+                plan.weights,
+                executor=prepared.executor,
+                watch=watch_step,
+                say=say,
+                crew=report.crew if report is not None else None,
             )
             for picture in pictures:
                 if saver is not None:

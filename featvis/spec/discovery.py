@@ -5,8 +5,9 @@ A file of the package enters something by a decorator whose arguments are litera
     @source("timm", example="timm:NAME", about="timm (download)")
     class Timm(ModelSource): ...
 
-The arguments, and the keyword parameters of a function as its ``options``, are read from the file's text, so
-that help texts and errors know every entry and nothing (no torch) is imported before it is used.
+The arguments, and the keyword parameters of a function as its ``options`` (their annotations as its
+``types``, where an entry has these), are read from the file's text, so that help texts and errors know every
+entry and nothing (no torch) is imported before it is used.
 
 Files of one's own are found in two ways. On the command line, the environment variable ``FEATVIS_PLUGINS``
 names folders (separated as in ``PATH``) that are laid out as featvis is: ``FOLDER/models/sources/zoo.py``
@@ -39,10 +40,13 @@ class Register(Generic[Entry]):
     def __init__(self, package: str, decorator: str, schema: Callable[..., Entry]) -> None:
         self.package, self.decorator, self.schema = package, decorator, schema
         self._made: dict[str, tuple[Entry, Any]] = {}
+        self._typed = "types" in inspect.signature(schema).parameters
 
     def entries(self) -> dict[str, Entry]:
         """Return the entries by name: those of the files, importing none, then those of other modules."""
-        found = {name: self.schema(name, **options) for name, (_, options) in self._read().items()}
+        found = {
+            name: self.schema(name, **self._kept(options)) for name, (_, options) in self._read().items()
+        }
         return found | {name: entry for name, (entry, _) in self._made.items() if name not in found}
 
     def enter(self, name: str, **options: Any) -> Callable[[Made], Made]:
@@ -51,6 +55,12 @@ class Register(Generic[Entry]):
         def decorate(made: Made) -> Made:
             if inspect.isfunction(made) and made.__kwdefaults__:
                 options["options"] = made.__kwdefaults__
+                if self._typed:
+                    options["types"] = {
+                        name: one if isinstance(one := made.__annotations__[name], str) else one.__name__
+                        for name in made.__kwdefaults__
+                        if name in made.__annotations__
+                    }
             self._made[name] = (self.schema(name, **options), made)
             return made
 
@@ -62,6 +72,9 @@ class Register(Generic[Entry]):
         if name in files:
             importlib.import_module(f"{self.package}.{files[name][0]}")
         return self._made[name][1]
+
+    def _kept(self, options: dict[str, Any]) -> dict[str, Any]:
+        return options if self._typed else {name: one for name, one in options.items() if name != "types"}
 
     def _read(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return by name the module of the package and the decorator's keywords."""
@@ -126,5 +139,10 @@ def _options(node: ast.ClassDef | ast.FunctionDef, call: ast.Call) -> dict[str, 
         options["options"] = {
             argument.arg: None if default is None else ast.literal_eval(default)
             for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+        }
+        options["types"] = {
+            argument.arg: ast.unparse(argument.annotation)
+            for argument in node.args.kwonlyargs
+            if argument.annotation is not None
         }
     return options

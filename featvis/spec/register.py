@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import sys
 from collections.abc import Callable, Container, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -93,6 +94,23 @@ def find(family: str, name: str) -> type:
     if (family, name) not in _CLASSES:
         raise RecipeError(unknown(_KIND[family], name, names(family)))
     return _CLASSES[family, name]
+
+
+def brought() -> dict[tuple[str, str], type]:
+    """Return the parts that are not featvis' own, for another process; see :func:`take_brought`."""
+    own = Path(options.__file__).resolve().parents[1]
+    return {key: made for key, made in _CLASSES.items() if not _lies_in(made, own)}
+
+
+def take_brought(parts: dict[tuple[str, str], type]) -> None:
+    """Enter the parts that another process brought."""
+    for key, made in parts.items():
+        _CLASSES.setdefault(key, made)
+
+
+def _lies_in(made: type, folder: Path) -> bool:
+    file = getattr(sys.modules.get(made.__module__), "__file__", None)
+    return file is not None and Path(file).resolve().is_relative_to(folder)
 
 
 def make(family: str, spec: dict[str, Any], **fixed: Any) -> Any:

@@ -5,17 +5,24 @@ An executor is a function in a file of this folder; that file is all it takes::
     @executor("mine", about="what it does, in a few words")
     def mine(wanted, model, weights, *, watch=None, say=None, failed=None): ...
 
-``featvis.spec.discovery`` says where else such files may lie.
+Further keyword parameters are its options. Their annotations are types of :mod:`featvis.spec.options`, or
+plain ones, and what is given is checked by them. ``featvis.spec.discovery`` says where else such files may
+lie.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from featvis.errors import RecipeError, unknown
+from featvis.spec import options as kinds
 from featvis.spec.discovery import Register
+from featvis.spec.register import one_line
 
 if TYPE_CHECKING:
     from featvis.engine.lanes import Step
@@ -24,6 +31,8 @@ if TYPE_CHECKING:
     from featvis.results.picture import Picture
 
 DEFAULT = "devices"
+_OF_A_RUN = ("watch", "say", "failed", "crew")
+"""Keyword parameters of an executor that a run gives it; all others are its options."""
 
 
 class Executor(Protocol):
@@ -50,10 +59,13 @@ class Executor(Protocol):
             model: the network; given back as it was, on every way out.
             weights: its fingerprint.
             watch: called with every step, by one thread at a time; where it returns True, the pictures under
-                way are finished as they stand.
+                way are finished as they stand. Never called by one that is entered as ``remote``.
             say: called with a line whenever something is worth one.
             failed: called with each picture whose computation fails, and why, and the rest goes on; by
                 default the error is raised.
+
+        One that has a parameter ``crew``, too, calls it with the number of workers that are at work, whenever
+        that changes.
 
         Raises:
             Interrupted: at Ctrl-C, with the pictures under way.
@@ -66,17 +78,48 @@ class Entry:
 
     name: str
     about: str
+    remote: bool = False
+    """Whether it computes in other processes, whose steps nobody here can watch."""
+    needs: str = ""
+    """A package beyond featvis' own."""
+    extra: str = ""
+    """The extra of featvis that installs it."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The keyword parameters of its function with their defaults."""
+    types: Mapping[str, str] = field(default_factory=dict)
+    """The same with their annotations, as they are written."""
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """Its own options with their defaults."""
+        return {name: value for name, value in self.options.items() if name not in _OF_A_RUN}
+
+    @property
+    def described(self) -> list[tuple[str, str, str]]:
+        """Its own options: the name, the kind and the default of each, as they are written."""
+        return [(name, self.types.get(name, ""), repr(value)) for name, value in self.own.items()]
+
+    def schema(self) -> type[BaseModel]:
+        """Return what checks its options."""
+        plain = {"float": float, "int": int, "bool": bool, "str": str, "tuple": tuple, "dict": dict}
+        space = {**vars(kinds), "Literal": Literal}
+        # The source of an executor, read as the interpreter would read it; nothing of a user's comes here.
+        fields: dict[str, Any] = {
+            name: (eval(self.types.get(name, "Any"), {"__builtins__": plain}, space), value)
+            for name, value in self.own.items()
+        }
+        return create_model(self.name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
 
 
 _Function = TypeVar("_Function", bound=Executor)
 REGISTER = Register("featvis.run.executors", "executor", Entry)
 
 
-def executor(name: str, *, about: str) -> Callable[[_Function], _Function]:
+def executor(
+    name: str, *, about: str, remote: bool = False, needs: str = "", extra: str = ""
+) -> Callable[[_Function], _Function]:
     """Enter a function as an executor; its arguments are literals, see :class:`Entry`."""
-    return REGISTER.enter(name, about=about)
+    return REGISTER.enter(name, about=about, remote=remote, needs=needs, extra=extra)
 
 
 def executors() -> dict[str, Entry]:
@@ -84,23 +127,93 @@ def executors() -> dict[str, Entry]:
     return REGISTER.entries()
 
 
-def check_executor(name: str) -> str:
-    """Return the name of an executor.
+@dataclass(frozen=True)
+class Chosen:
+    """An executor and its options, checked."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Those that were given."""
+
+    @property
+    def entry(self) -> Entry:
+        """What is known of it."""
+        return executors()[self.name]
+
+    def find(self) -> Executor:
+        """Import its function and return it."""
+        function: Executor = REGISTER.find(self.name)
+        return function
+
+    def check_watched(self, what: str) -> None:
+        """Raise a RecipeError if ``what`` asks for steps that it computes elsewhere."""
+        if self.entry.remote:
+            here = [name for name, entry in executors().items() if not entry.remote]
+            raise RecipeError(
+                f"{what} needs the steps, which executor {self.name!r} takes in other processes; "
+                f"executors that take them here: {', '.join(here)}"
+            )
+
+
+AnyExecutor = str | Mapping[str, Any] | Chosen
+"""``"ray"``, ``"ray:workers=4,num_gpus=1"``, or a table ``{"name": "ray", "workers": 4}``."""
+
+
+def choose_executor(asked: AnyExecutor = DEFAULT, options: Mapping[str, Any] | None = None) -> Chosen:
+    """Return an executor that was asked for, with its options; nothing of it is imported.
+
+    Args:
+        asked: its name, with options behind a colon (``ray:workers=4,num_gpus=1``), or a table with ``name``.
+        options: further options.
 
     Raises:
-        RecipeError: there is none of this name.
+        RecipeError: there is none of this name, it has no such option, an option's value is none, or a
+            package is not installed.
+
+    >>> choose_executor("ray:workers=4,num_cpus=0.5").options  # doctest: +SKIP
+    {'workers': 4, 'num_cpus': 0.5}
+    >>> choose_executor("local:workers=4")
+    Traceback (most recent call last):
+    featvis.errors.RecipeError: executor 'local': unknown option 'workers'; it has no options
     """
+    if isinstance(asked, Chosen):
+        return asked
+    name, given = _read(asked)
     known = executors()
     if name not in known:
         raise RecipeError(unknown("executor", name, known, f"executors: {', '.join(known)}"))
-    return name
+    entry = known[name]
+    given |= dict(options or {})
+    try:
+        checked = entry.schema().model_validate(given)
+    except ValidationError as error:
+        raise RecipeError(one_line(error, f"executor {name!r}", list(entry.own))) from None
+    if entry.needs and importlib.util.find_spec(entry.needs) is None:
+        package = f"'featvis[{entry.extra}]'" if entry.extra else entry.needs
+        what = f"executor {name!r} needs {entry.needs}, which is not installed"
+        raise RecipeError(f"{what}: pip install {package}")
+    return Chosen(name, {option: getattr(checked, option) for option in given})
 
 
-def find_executor(name: str) -> Executor:
-    """Import an executor and return it.
-
-    Raises:
-        RecipeError: there is none of this name.
-    """
-    function: Executor = REGISTER.find(check_executor(name))
-    return function
+def _read(asked: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options that a text or a table tells."""
+    if isinstance(asked, Mapping):
+        given = {str(option): value for option, value in asked.items()}
+        name = given.pop("name", None)
+        if not isinstance(name, str):
+            raise RecipeError(f"an executor's table has its name: name = {DEFAULT!r}; got {dict(asked)!r}")
+        return name, given
+    if not isinstance(asked, str):
+        raise RecipeError(f"an executor is named: executor={DEFAULT!r}; got {asked!r}")
+    name, colon, rest = asked.partition(":")
+    given = {}
+    for part in rest.split(",") if colon else ():
+        option, equals, value = (text.strip() for text in part.partition("="))
+        if not equals or not option:
+            raise RecipeError(
+                f"executor {name!r}: an option is written NAME=VALUE, with commas between; got {part!r}"
+            )
+        if option in given:
+            raise RecipeError(f"executor {name!r}: option {option!r} is given twice")
+        given[option] = value
+    return name, given
