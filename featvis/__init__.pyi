@@ -18,6 +18,9 @@ from .errors import RecipeError as RecipeError
 from .errors import TargetError as TargetError
 from .errors import UserError as UserError
 from .errors import WeightsError as WeightsError
+from .explore.ablate import Ablation as Ablation
+from .explore.ablate import ablate as ablate
+from .explore.without import without as without
 from .galleries.build import build_gallery as build_gallery
 from .images.alpha import AlphaImage as AlphaImage
 from .images.base import ImageSpace as ImageSpace
