@@ -54,6 +54,8 @@ from .objectives.caricature import caricature as caricature
 from .objectives.classes import log_probability as log_probability
 from .objectives.classes import margin as margin
 from .objectives.custom import objective as objective
+from .objectives.dictionary import Dictionary as Dictionary
+from .objectives.dictionary import load_dictionary as load_dictionary
 from .objectives.direction import direction as direction
 from .objectives.diversity import diversity as diversity
 from .objectives.ensemble import ensemble as ensemble
