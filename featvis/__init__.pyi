@@ -18,6 +18,9 @@ from .errors import RecipeError as RecipeError
 from .errors import TargetError as TargetError
 from .errors import UserError as UserError
 from .errors import WeightsError as WeightsError
+from .explore.ablate import Ablation as Ablation
+from .explore.ablate import ablate as ablate
+from .explore.without import without as without
 from .galleries.build import build_gallery as build_gallery
 from .galleries.merge import merge_gallery as merge_gallery
 from .images.alpha import AlphaImage as AlphaImage
@@ -52,6 +55,8 @@ from .objectives.caricature import caricature as caricature
 from .objectives.classes import log_probability as log_probability
 from .objectives.classes import margin as margin
 from .objectives.custom import objective as objective
+from .objectives.dictionary import Dictionary as Dictionary
+from .objectives.dictionary import load_dictionary as load_dictionary
 from .objectives.direction import direction as direction
 from .objectives.diversity import diversity as diversity
 from .objectives.ensemble import ensemble as ensemble

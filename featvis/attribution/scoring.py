@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,8 +14,9 @@ from featvis.models.borrow.tap import Tap
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective, Sum
 from featvis.objectives.unit import of_target
+from featvis.objectives.vectors import read_vectors
 from featvis.plan.make import AnyTarget
-from featvis.spec.target import Target, expand, parse_request
+from featvis.spec.target import Target, expand, parse_request, parse_vectors
 
 
 class Score:
@@ -50,6 +52,12 @@ def scored(
 def find_target(model: ModelHandle, target: AnyTarget, size: tuple[int, int]) -> tuple[Objective, str]:
     """Return the one objective that a target names, bound at a canvas, and its name."""
     network = model.at(size)
+    if isinstance(target, str) and (rows := parse_vectors(target)) is not None:
+        width = network.layer(rows.layers[0]).units
+        found = [one for layer in rows.layers for one in read_vectors(replace(rows, layers=(layer,)), width)]
+        if len(found) != 1:
+            raise TargetError(f"{target!r} names {len(found)} directions; an attribution is of one")
+        target = found[0]
     if isinstance(target, str):
         request = parse_request(target)
         info = network.layer(request.layer)

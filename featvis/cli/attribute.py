@@ -82,7 +82,7 @@ def attribute(
         --sanity: Compare each map with those of networks with randomized layers.
         --grid: Show the methods side by side, beside an edge detector.
     """
-    from featvis.spec.target import parse_request
+    from featvis.spec.target import parse_request, parse_vectors
 
     known = methods()
     names = list(known) if method == "all" else list(dict.fromkeys(map(str.strip, method.split(","))))
@@ -90,7 +90,8 @@ def attribute(
     if bool(target) == (direction is not None):
         raise TargetError("say with --target which unit, or with --direction which direction, and not both")
     if target:
-        parse_request(target)
+        if parse_vectors(target) is None:
+            parse_request(target)
         network.check([target])
     file, row = _direction(direction)
     canvas = canvas_of(size)

@@ -30,9 +30,10 @@ def blocks(
         --count: How many units the table lists.
         --icons: A gallery that holds pictures of the layer's units.
     """
-    from featvis.spec.target import parse_request
+    from featvis.spec.target import parse_request, parse_vectors
 
-    parse_request(target)
+    if parse_vectors(target) is None:
+        parse_request(target)
     network.check([target], [layer])
     check_at_least(1, count=count)
     canvas = canvas_of(size)

@@ -243,7 +243,7 @@ def _placed(address: Any, folder: Path) -> Any:
         return address  # its section complains
     if rows is None:
         return address
-    return f"{','.join(rows.layers)}@{folder / expand(rows.file)}:{rows.key}:{rows.rows}"
+    return rows.within(folder / expand(rows.file))
 
 
 def _complaint(error: ValidationError) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from featvis.errors import OutputError, TargetError, UserError, unknown
-from featvis.objectives.base import digest_of
+from featvis.errors import TargetError, unknown
+from featvis.objectives.base import Objective, digest_of
+from featvis.objectives.dictionary import load_dictionary, read_tensors, unit_of
 from featvis.objectives.direction import Direction
-from featvis.read import check_file, reason_of
 from featvis.spec.target import Request, VectorRequest, expand, parse_request, parse_vectors
+
+DECODER = "dec"
+"""Stands where the name of a tensor would for the directions of a dictionary's decoder."""
 
 
 class NamedDirection(Direction):
@@ -25,47 +27,67 @@ class NamedDirection(Direction):
         return f"{self.layers[0]}@{self.name}#{digest_of(self.vectors.cpu().double())}"
 
 
-def read_vectors(request: VectorRequest) -> list[Direction]:
-    """Return a direction for each row asked for of a tensor ``(rows, units)`` or ``(units,)``, by layer."""
-    try:
-        check_file(Path(request.file))
-        with safe_open(str(request.file), framework="pt") as opened:
-            keys = list(opened.keys())
-            if request.key not in keys:
-                raise TargetError(unknown(f"key of {request.file}", request.key, keys))
-            tensor = opened.get_tensor(request.key)
-    except TargetError:
-        raise
-    except (
-        *(OutputError, SafetensorError, OSError),
-        *(LookupError, TypeError, ValueError, AttributeError),
-    ) as error:
-        raise UserError(f"{request.file} cannot be read: {reason_of(error)}") from None
-    rows = tensor[None] if tensor.dim() == 1 else tensor
-    if rows.dim() != 2 or not rows.is_floating_point():
-        raise TargetError(
-            f"{request.file}:{request.key} holds no directions (rows, units): {tuple(tensor.shape)}, "
-            f"{tensor.dtype}"
-        )
-    where = f"{Path(request.file).name}:{request.key}"
+def read_vectors(request: VectorRequest, width: int | None = None) -> list[Objective]:
+    """Return an objective for each unit of a dictionary, or row of a tensor, that is asked for, by layer.
+
+    Args:
+        request: without a key the dictionary's units, by their encoder where there is one; with ``dec`` their
+            directions; else the rows of the tensor of that name, ``(rows, units)`` or ``(units,)``.
+        width: how many units the layer has, where that is known: a tensor that lies the other way is turned.
+
+    Raises:
+        TargetError: no such key or row, or units of another layer.
+        UserError: the file cannot be read.
+    """
+    path = Path(request.file)
+    keys, dictionary = [], None
+    if request.key in ("", DECODER):
+        keys = list(read_tensors(path)[0])
+    if request.key == "" or (request.key == DECODER and DECODER not in keys):
+        dictionary = load_dictionary(path)
+        dictionary = dictionary if width is None else dictionary.turned(width)
+        rows = dictionary.decoder
+    else:
+        rows = _rows_of(path, request.key, width)
+    name = path.name if not request.key else f"{path.name}:{request.key}"
     parse_request(f"x:{request.rows}")  # its complaints come first
-    chosen = [target.unit for target in expand(Request(where, request.rows), len(rows))]
+    chosen = [target.unit for target in expand(Request(name, request.rows), len(rows))]
+    if dictionary is not None and dictionary.encoder is not None and not request.key:
+        return [
+            unit_of(dictionary, layer, row, f"{name}:{row}") for layer in request.layers for row in chosen
+        ]
     picked = {row: rows[row].float() for row in chosen}
     for row, vector in picked.items():
         if not bool(vector.isfinite().all()) or not bool(vector.any()):
-            raise TargetError(f"{where}:{row}: a direction is finite and not zero")
+            raise TargetError(f"{name}:{row}: a direction is finite and not zero")
     return [
-        NamedDirection(layer, vector.clone(), f"{where}:{row}")
+        NamedDirection(layer, vector.clone(), f"{name}:{row}")
         for layer in request.layers
         for row, vector in picked.items()
     ]
 
 
-def vectors(address: str) -> list[Direction]:
-    """Read directions by their address, one for each row, layer by layer.
+def _rows_of(path: Path, key: str, width: int | None) -> torch.Tensor:
+    tensors, _ = read_tensors(path)
+    if key not in tensors:
+        raise TargetError(unknown(f"key of {path}", key, tensors))
+    tensor = tensors[key]
+    rows = tensor[None] if tensor.dim() == 1 else tensor
+    if rows.dim() != 2 or not rows.is_floating_point():
+        raise TargetError(
+            f"{path}:{key} holds no directions (rows, units): {tuple(tensor.shape)}, {tensor.dtype}"
+        )
+    return rows.T if width is not None and rows.shape[1] != width and rows.shape[0] == width else rows
+
+
+def vectors(address: str) -> list[Objective]:
+    """Read units of a dictionary, or directions, by their address, one for each row, layer by layer.
 
     Args:
-        address: ``LAYER@FILE.safetensors:KEY:ROWS``, for instance ``blocks.3@sae.safetensors:decoder:0:8``.
+        address: ``LAYER@FILE.safetensors:ROWS`` for units of a sparse autoencoder or of components
+            (``blocks.3@sae.safetensors:0:8``; see :func:`featvis.load_dictionary`),
+            ``LAYER@FILE.safetensors:dec:ROWS`` for their decoder's directions,
+            ``LAYER@FILE.safetensors:KEY:ROWS`` for rows of any tensor.
 
     Raises:
         TargetError: no such address, key or row.

@@ -10,12 +10,13 @@ from typing import Any
 from featvis.errors import ModelError, RecipeError, TargetError
 from featvis.models.handle import ModelHandle
 from featvis.notebook import blank, figure, image_tag, plain, side_by_side
+from featvis.objectives.dictionary import Dictionary, load_dictionary
 from featvis.photographs.crops import write_crops
 from featvis.photographs.photos import Listing, list_files, quiet_decoders, read_photo
 from featvis.photographs.record import key_of, read_record, remove_strays, without_crops, write_record
 from featvis.photographs.stream import search_folder
 from featvis.results.store import check_writable
-from featvis.spec.target import Request, expand
+from featvis.spec.target import Request, expand, parse_vectors
 
 _FORMAT = 1  # Another number where the same photographs would get other values
 
@@ -80,7 +81,7 @@ def find_examples(
     Args:
         model: the network; borrowed.
         folder: photographs of any size, flat or in sub-folders. Files that are none are skipped and counted.
-        targets: units by layer.
+        targets: units by layer; of a dictionary (a sparse autoencoder, components) by ``LAYER@FILE``.
         out: where ``examples.json`` and the crops go. What it holds already of the same photographs (by path,
             size and time of change), weights, count and size is used again; only new units are searched.
         count: how many photographs for each unit.
@@ -118,7 +119,14 @@ def find_examples(
     else:
         with quiet_decoders():
             searched = search_folder(
-                model, plan.listing, plan.new, count=count, size=plan.size, batch=batch, say=say
+                model,
+                plan.listing,
+                plan.new,
+                count=count,
+                size=plan.size,
+                batch=batch,
+                say=say,
+                dictionaries=plan.dictionaries,
             )
         if plan.out is None:
             for unit in searched.units.values():
@@ -152,6 +160,8 @@ class SearchPlan:
     before: dict[str, Any] | None  # An earlier result that answers the same question
     wanted: dict[str, list[int]]
     new: dict[str, list[int]]  # Of the wanted units those that the earlier result lacks
+    dictionaries: dict[str, tuple[str, Dictionary]]
+    """Of the names that are no layers, the layer and the dictionary of it."""
 
 
 def plan_search(
@@ -171,16 +181,19 @@ def plan_search(
     if model.channels not in (1, 3):
         raise ModelError(f"a photograph has 1 or 3 channels, the network takes {model.channels}")
     size = (int(size[0]), int(size[1])) if size is not None else model.input_size
-    wanted = _checked(model, targets, size)
+    dictionaries = _dictionaries(model, targets)
+    wanted = _checked(model, targets, size, dictionaries)
     listing = list_files(folder, out)
     about: dict[str, Any] = {"fingerprint": listing.fingerprint, "weights": model.fingerprint()}
     about |= {"size": list(size), "interpolation": model.interpolation, "count": count, "format": _FORMAT}
+    if dictionaries:
+        about["dictionaries"] = {name: one.digest for name, (_, one) in sorted(dictionaries.items())}
     before = read_record(out, about, set(listing.names)) if out is not None else None
     known, new = before["units"] if before is not None else {}, {}
     for layer, chosen in wanted.items():
         if units := [unit for unit in chosen if key_of(layer, unit) not in known]:
             new[layer] = units
-    return SearchPlan(listing, out, size, about, before, wanted, new)
+    return SearchPlan(listing, out, size, about, before, wanted, new, dictionaries)
 
 
 def _write(
@@ -206,15 +219,32 @@ def _write(
 
 
 def _checked(
-    model: ModelHandle, targets: Mapping[str, Sequence[int]], size: tuple[int, int]
+    model: ModelHandle,
+    targets: Mapping[str, Sequence[int]],
+    size: tuple[int, int],
+    dictionaries: Mapping[str, tuple[str, Dictionary]],
 ) -> dict[str, list[int]]:
     network = model.at(size)
     wanted = {}
     for name, units in targets.items():
-        layer = network.layer(name)
+        known = dictionaries.get(name)
+        count = network.layer(name).units if known is None else known[1].count
         request = Request(name, ",".join(str(int(unit)) for unit in units))
         if units:
-            wanted[name] = [target.unit for target in expand(request, layer.units)]
+            wanted[name] = [target.unit for target in expand(request, count)]
     if not wanted:
         raise TargetError("no unit to find photographs for; name some, for instance {'blocks.3': [0, 1]}")
     return wanted
+
+
+def _dictionaries(model: ModelHandle, names: Collection[str]) -> dict[str, tuple[str, Dictionary]]:
+    """Read the dictionaries among names of layers, ``LAYER@FILE``; each turned for its layer."""
+    found = {}
+    for name in names:
+        request = parse_vectors(name)
+        if request is not None:
+            if len(request.layers) != 1 or request.key or request.rows != "all":
+                raise TargetError(f"{name!r}: a dictionary is LAYER@FILE here, its units a list beside it")
+            width = model.layer(request.layers[0]).units
+            found[name] = (request.layers[0], load_dictionary(request.file).turned(width))
+    return found

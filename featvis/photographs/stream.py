@@ -16,6 +16,7 @@ from featvis.errors import UserError
 from featvis.models.borrow.tap import Tap
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.measure import LayerInfo
+from featvis.objectives.dictionary import Dictionary
 from featvis.photographs.batches import Batch, Batches, Levels
 from featvis.photographs.fields import Fields
 from featvis.photographs.framing import Frame, Size, frame_middle, frame_whole, least_multiple
@@ -48,16 +49,20 @@ def search_folder(
     size: Size,
     batch: int,
     say: Callable[[str], None] | None,
+    dictionaries: Mapping[str, tuple[str, Dictionary]] | None = None,
 ) -> SearchResult:
-    """Show every photograph to the network once and keep the ``count`` best of each wanted unit."""
+    """Show every photograph to the network once and keep the ``count`` best of each wanted unit.
+
+    ``dictionaries`` are those among the names of ``wanted`` that are no layers, each with its layer.
+    """
     layers = model.at(size).layers
-    search = _Pass(model, layers, wanted, size=size, count=count)
-    with model.tap(list(wanted), size=size) as tap:
+    search = _Pass(model, layers, wanted, dictionaries or {}, size=size, count=count)
+    with model.tap(search.layers, size=size) as tap:
         search.run(tap, listing, batch, say)
     if not search.images:
         skipped = f"{search.skipped:,} files were skipped"
         raise UserError(f"{listing.folder} holds no photograph that can be read ({skipped})")
-    gridded = [name for name in wanted if layers[name].kind in GRIDDED]
+    gridded = [name for name in search.layers if layers[name].kind in GRIDDED]
     if not gridded:
         return SearchResult(search.images, search.skipped, search.entries(listing, None))
     if say is not None:
@@ -75,10 +80,12 @@ def search_folder(
 
 
 class _Kept:
-    """What is kept of one layer."""
+    """What is kept of one layer, or of a dictionary of one."""
 
-    def __init__(self, layer: LayerInfo, units: Sequence[int], count: int) -> None:
-        self.layer, self.units = layer, list(units)
+    def __init__(
+        self, name: str, layer: LayerInfo, units: Sequence[int], count: int, dictionary: Dictionary | None
+    ) -> None:
+        self.name, self.layer, self.units, self._dictionary = name, layer, list(units), dictionary
         self.best, self.values = Best(len(units), count), Spread(len(units))
         # A vector's value is its score.
         is_vector = layer.kind == "vector"
@@ -87,7 +94,11 @@ class _Kept:
 
     def add(self, activation: Tensor, canvas: Size, numbers: list[int], rows: list[int | None]) -> None:
         """Take what the layer gave for a batch; canvases beyond ``numbers`` are copies."""
-        responses = read_responses(activation[: len(numbers)], self.layer, self.units, canvas)
+        given, units = activation[: len(numbers)], self.units
+        if self._dictionary is not None:
+            coded = self._dictionary.encode(given.movedim(self.layer.axis, -1), units)
+            given, units = coded.movedim(-1, self.layer.axis), list(range(len(units)))
+        responses = read_responses(given, self.layer, units, canvas)
         whose = torch.tensor(numbers)
         self.best.add(responses.values, responses.places, whose)
         self.values.add(responses.values.numpy(), rows)
@@ -105,6 +116,7 @@ class _Pass:
         model: ModelHandle,
         layers: Mapping[str, LayerInfo],
         wanted: Mapping[str, Sequence[int]],
+        dictionaries: Mapping[str, tuple[str, Dictionary]],
         *,
         size: Size,
         count: int,
@@ -113,9 +125,18 @@ class _Pass:
         self.multiple: int | None = None
         """The longer side of a canvas may grow by this; None if the network takes one size."""
         self._model, self._size = model, size
-        self._kept = [_Kept(layers[name], units, count) for name, units in wanted.items()]
+        self._kept = [
+            _Kept(name, layers[layer], units, count, dictionary)
+            for name, units in wanted.items()
+            for layer, dictionary in [dictionaries.get(name, (name, None))]
+        ]
         self._sampling = Sampling()
         self._sizes: NDArray[np.int32] = np.zeros((0, 2), dtype=np.int32)
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers that are read."""
+        return list(dict.fromkeys(kept.layer.name for kept in self._kept))
 
     def run(self, tap: Tap, listing: Listing, batch: int, say: Callable[[str], None] | None) -> None:
         """Read and show all files."""
@@ -151,7 +172,7 @@ class _Pass:
     def entries(self, listing: Listing, fields: Fields | None) -> dict[str, dict[str, Any]]:
         """Return the result's entries."""
         return {
-            key_of(kept.layer.name, unit): self._entry(listing, fields, kept, unit, place)
+            key_of(kept.name, unit): self._entry(listing, fields, kept, unit, place)
             for kept in self._kept
             for place, unit in enumerate(kept.units)
         }
@@ -174,7 +195,7 @@ class _Pass:
     def _entry(
         self, listing: Listing, fields: Fields | None, kept: _Kept, unit: int, place: int
     ) -> dict[str, Any]:
-        key, filled = key_of(kept.layer.name, unit), self._sampling.filled
+        key, filled = key_of(kept.name, unit), self._sampling.filled
         best, examples = kept.best, list[dict[str, Any]]()
         columns = (tensor[place].tolist() for tensor in (best.values, best.numbers, best.places))
         for rank, (value, number, where) in enumerate(zip(*columns, strict=True)):

@@ -176,8 +176,10 @@ def _objectives(
 ) -> Iterator[tuple[Objective, str | None]]:
     """The objectives that a target names, each with its address if it has one."""
     if isinstance(target, str) and (rows := parse_vectors(target)) is not None:
-        for objective in read_vectors(rows):
-            yield objective, None
+        for layer in rows.layers:
+            width = model.at(model.input_size).layer(layer).units
+            for objective in read_vectors(replace(rows, layers=(layer,)), width):
+                yield objective, None
     elif isinstance(target, str):
         request = parse_request(target)
         for layer in request.layers:

@@ -12,23 +12,25 @@ from torch import Tensor
 from featvis.errors import FeatvisError, OutputError, TargetError
 from featvis.models.handle import ModelHandle
 from featvis.objectives.accentuation import accentuation
-from featvis.objectives.base import Objective
+from featvis.objectives.base import Objective, copy_with
 from featvis.objectives.caricature import caricature
+from featvis.objectives.dictionary import read_tensors
 from featvis.objectives.layer import layer
 from featvis.objectives.match import match
 from featvis.objectives.style import style
 from featvis.objectives.unit import of_target
-from featvis.objectives.vectors import NamedDirection, read_vectors
+from featvis.objectives.vectors import read_vectors
 from featvis.results.picture import load_image
 from featvis.run.redraw import lay_photograph
 from featvis.spec.target import Target, VectorRequest, parse_request
 
 _COMPARED = re.compile(r"(match|style|caricature)\((.+), [0-9a-f]{12}(?:, power=([^,()]+))?\)")
 _ACCENTUATION = re.compile(r"accentuation\((.+), [0-9a-f]{12}, ([^,()]+?)(?:, layer=(.+))?\)")
-_DIRECTION = re.compile(r"(.+)@([^@]+:(.+):(\d+))#[0-9a-f]{12}")
+_DIRECTION = re.compile(r"(.+)@([^@]+?\.(?:safetensors|pth?)(?::(.+))?:(\d+))#[0-9a-f]{12}(?:, \w+)?")
 _TERM = re.compile(r"(-?[\d.]+(?:e[-+]?\d+)?)\*(.+)")
 _OF_FILES = re.compile(r"[,#] ?[0-9a-f]{12}\b")
-VECTORS = ".safetensors"
+VECTORS = (".safetensors", ".pt", ".pth")
+"""How files end that hold directions, or units of a dictionary."""
 
 
 def needs_files(described: str) -> bool:
@@ -48,7 +50,7 @@ def lay_out(model: ModelHandle, files: Sequence[Path], size: tuple[int, int]) ->
     """
     laid = []
     for file in files:
-        if file.suffix != VECTORS:
+        if file.suffix not in VECTORS:
             laid += [lay_photograph(model, file, size), load_image(file, model.channels, size)]
             whole = lay_photograph(model, file)
             laid += [whole] if tuple(whole.shape[1:]) == size else []
@@ -106,13 +108,23 @@ def _candidates(
             yield accentuation(inner, photograph, weight=float(found[2]), layer=found[3])
     if found := _DIRECTION.fullmatch(described):
         for file in vectors:
-            with suppress(FeatvisError):
-                (row,) = read_vectors(VectorRequest((found[1],), str(file), found[3], found[4]))
-                yield NamedDirection(found[1], row.vectors[0], found[2], row.power)
+            request = VectorRequest((found[1],), str(file), found[3] or "", found[4])
+            # How a tensor lies may depend on how many units the layer has, which is not known here.
+            for width in (None, *_sides(file)):
+                with suppress(FeatvisError):
+                    (row,) = read_vectors(request, width)
+                    yield copy_with(row, name=found[2])
     with suppress(TargetError, ValueError):
         name, _, address = described.rpartition(":")
         position = parse_request(f"x:{address}").position
         yield of_target(Target(name, int(address.partition("@")[0]), position))
+
+
+def _sides(file: Path) -> set[int]:
+    """Return how many units a layer may have that a file's matrices are of."""
+    with suppress(FeatvisError):
+        return {side for one in read_tensors(file)[0].values() if one.dim() == 2 for side in one.shape}
+    return set()
 
 
 def _split(described: str) -> list[str]:

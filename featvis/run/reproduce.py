@@ -90,7 +90,7 @@ def reproduce(
     files = [Path(file) for file in made_of]
     photographs = lay_out(handle, files, old.size)
     if objective is None and old.unit is None:
-        objective = restore(name, photographs, [file for file in files if file.suffix == VECTORS])
+        objective = restore(name, photographs, [file for file in files if file.suffix in VECTORS])
     if old.unit is not None:
         position = parse_request("x:" + old.target.rpartition(":")[2]).position
         bound = of_target(Target(old.layer, old.unit, position)).bind(network)

@@ -9,7 +9,8 @@
 ``features.28:7@4,6``     unit 7 at row 4, column 6 of the layer's map
 ``blocks.2:all``          every unit; the same as ``blocks.2``
 ``blocks.2,blocks.3:0:8`` the product: these units of each of the layers
-``blocks.3@sae.safetensors:decoder:0:8``  directions: rows 0 to 7 of a tensor in a file
+``blocks.3@sae.safetensors:0:8``  units 0 to 7 of a sparse autoencoder, or of components, in a file
+``blocks.3@sae.safetensors:probe:0:8``  directions: rows 0 to 7 of a tensor in a file
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _SLICE = re.compile(r"^(-?\d*):(-?\d*)(?::(-?\d*))?$")
 _NUMBER = re.compile(r"^[+-]?\d+$")
 _DASHED = re.compile(r"^(\d+)\s*(?:-|–|\.\.)\s*(\d+)$")
 _SPACED = re.compile(r"^\d+(\s+\d+)+$")
-_VECTORS = re.compile(r"^(?P<layers>[^@]+)@(?P<file>.+\.safetensors)(?::(?P<rest>.*))?$")
+_VECTORS = re.compile(r"^(?P<layers>[^@]+)@(?P<file>.+?\.(?:safetensors|pth?))(?::(?P<rest>.*))?$")
 _POSITION = re.compile(r"^\s*(-?\d+)\s*,\s*(-?\d+)\s*$")
 
 
@@ -144,19 +145,30 @@ def parse_request(text: str) -> Request:
 
 @dataclass(frozen=True)
 class VectorRequest:
-    """``LAYER[,LAYER…]@FILE.safetensors:KEY[:ROWS]`` as it was written."""
+    """``LAYER[,LAYER…]@FILE.safetensors[:KEY][:ROWS]`` as it was written."""
 
     layers: tuple[str, ...]
     file: str
     key: str
+    """The tensor; empty for the units of the file's dictionary, ``dec`` for their directions."""
     rows: str  # Numbers and ranges as in an address; ``all`` if they were left out
+
+    def within(self, file: object) -> str:
+        """Return the address of the same rows of another file.
+
+        >>> parse_vectors("conv@sae.safetensors:0:8").within("photos/sae.safetensors")
+        'conv@photos/sae.safetensors:0:8'
+        """
+        key = f"{self.key}:" if self.key else ""
+        return f"{','.join(self.layers)}@{file}:{key}{self.rows}"
 
 
 def parse_vectors(text: str) -> VectorRequest | None:
     """Read an address of directions in a file; None if the text is another kind of address.
 
-    >>> parse_vectors("blocks.3@sae.safetensors:decoder:0:8").rows
-    '0:8'
+    >>> found = parse_vectors("blocks.3@sae.safetensors:decoder:0:8")
+    >>> found.key, found.rows, parse_vectors("blocks.3@sae.safetensors:0:8").key
+    ('decoder', '0:8', '')
     >>> parse_vectors("blocks.3:0:8") is None
     True
     """
@@ -164,9 +176,15 @@ def parse_vectors(text: str) -> VectorRequest | None:
     if match is None:
         return None
     layers = tuple(layer.strip() for layer in match["layers"].split(","))
-    key, _, rows = (match["rest"] or "").partition(":")
-    if not all(layers) or not key.strip() or (match["rest"] or "").endswith(":"):
-        raise TargetError(f"{text!r}: directions of a file are LAYER@FILE.safetensors:KEY:ROWS")
+    rest = (match["rest"] or "").strip()
+    if not all(layers) or rest.endswith(":") or match["rest"] == "":
+        raise TargetError(
+            f"{text!r}: directions of a file are LAYER@FILE.safetensors:ROWS, or …:KEY:ROWS of one tensor"
+        )
+    # Numbers are rows: of the units that the file holds.
+    if all(_is_number_or_slice(part.strip()) for part in (rest or "all").split(",")):
+        return VectorRequest(layers, match["file"], "", rest or "all")
+    key, _, rows = rest.partition(":")
     return VectorRequest(layers, match["file"], key.strip(), rows.strip() or "all")
 
 
