@@ -415,7 +415,7 @@ def test_directions_of_a_file_and_products_of_layers(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("conv1@sae.safetensors", "LAYER@FILE.safetensors:KEY"),
+        ("conv1@sae.safetensors", "no file"),
         ("conv1@sae.safetensors:decoder:0", "cannot be read"),
         ("conv1,convX:0", "convX"),
     ],
