@@ -31,6 +31,7 @@ FIELDS = (
     "gradient_norm",
     "gradient_clip",
     "pool_gradients",
+    "residual_gradients",
     "precision",
     "input_size",
     "stages",
@@ -67,8 +68,8 @@ def ascend(
         **fields: of the recipe (:class:`featvis.Recipe` says what they mean): ``lanes``, the pictures that
             one step computes together (1); ``optimizer``, ``learning_rate``, ``momentum``,
             ``second_momentum``, ``schedule``, ``redirect_steps``, ``copies``, ``hold``, ``average``,
-            ``gradient_norm``, ``gradient_clip``, ``pool_gradients``, ``precision``, ``input_size`` and
-            ``stages``.
+            ``gradient_norm``, ``gradient_clip``, ``pool_gradients``, ``residual_gradients``, ``precision``,
+            ``input_size`` and ``stages``.
 
     Raises:
         RecipeError: an unknown field, or one out of range.

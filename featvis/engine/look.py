@@ -11,6 +11,7 @@ from torch import Tensor
 
 from featvis.engine.move import drawn_at
 from featvis.errors import RecipeError
+from featvis.models.borrow.long_ways import residual_gradients
 from featvis.models.borrow.smooth_pools import SmoothedPool
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.window import Window
@@ -68,7 +69,10 @@ def opened(
                 transformed = chain(originals, drawn)
                 return transformed if window is None else window.of(transformed)
 
-            with nullcontext() if smooth == "max" else SmoothedPool(smooth):
+            with (
+                nullcontext() if smooth == "max" else SmoothedPool(smooth),
+                residual_gradients(recipe.residual_gradients),
+            ):
                 activation = read(ready, activations, images, shown)
                 activation |= references.read(activations, partial(chain, step=drawn))
                 return chain.score(ready, activation, images)

@@ -108,6 +108,10 @@ class Recipe(_Checked):
     """Each picture's gradient is shortened to this length where it is longer."""
     pool_gradients: Literal["max", "average", "l2"] = "max"
     """The gradients of max-pools: their own, or a smoother pool's; the forward pass does not change."""
+    residual_gradients: Fraction = 1.0
+    """The share of the gradient that residual branches pass: where two ways through a network meet in a sum,
+    the longer one. Less of it shows more of what other networks see as well (Wu et al. 2020: 0.5); networks
+    without such sums do not notice."""
     band: Band | None = None
     """A score, or (low, high): pictures are driven to this score and no further, measured as the network is
     shown them, with transforms."""
@@ -267,6 +271,7 @@ LATER: dict[str, Any] = {
         "gradient_norm",
         "gradient_clip",
         "pool_gradients",
+        "residual_gradients",
         "band",
         "best_of",
     )

@@ -15,6 +15,7 @@ from featvis.errors import FeatvisError, ModelError, NetworkError
 from featvis.models.borrow.fold import Pair, Rest, fold_in, scale_and_offset, sends_back_its_own
 from featvis.models.borrow.gather import gather
 from featvis.models.borrow.loan import Loan, lent
+from featvis.models.borrow.long_ways import in_a_network
 from featvis.models.borrow.moments import MOMENTS_OF, Moments
 from featvis.models.borrow.shortcuts import take_shortcuts
 from featvis.models.form import IMAGES, Form
@@ -152,10 +153,12 @@ class Tap:
         autocast: Any = nullcontext()
         if self._precision == "bfloat16":
             autocast = torch.autocast(shown.device.type, dtype=torch.bfloat16)
+        # Whoever redirects gradients of dead units must see the plain functions.
+        watched = has_torch_function((shown,))
         try:
             for name in self._calls:
-                handles.append(self._hook(name, activations, left, len(shown)))
-            with autocast, self._as_written():
+                handles.append(self._hook(name, activations, left, len(shown), watched))
+            with autocast, self._as_written(), in_a_network():
                 self._module(shown)
         except _Finished:
             pass
@@ -175,7 +178,9 @@ class Tap:
             activations |= _unfolded({name: activations[name] for name in self._folded}, self._folded_by)
         return activations
 
-    def _hook(self, name: str, activations: dict[str, Tensor], left: dict[str, int], images: int) -> Any:
+    def _hook(
+        self, name: str, activations: dict[str, Tensor], left: dict[str, int], images: int, watched: bool
+    ) -> Any:
         def note(activation: Any) -> Any:
             if isinstance(activation, tuple | list):
                 activation = activation[0]
@@ -209,8 +214,7 @@ class Tap:
 
         def before(_: nn.Module, inputs: Any) -> Any:
             bounds = None
-            # Whoever redirects gradients of dead units must see the plain function.
-            if isinstance(rest, Rest) and not plain and not has_torch_function((inputs[0],)):
+            if isinstance(rest, Rest) and not plain and not watched:
                 bounds = rest.bounds
                 rest.done = bounds is not None
             passed, moments = Moments.apply(inputs[0], not plain, owned, bounds)
