@@ -351,6 +351,7 @@ def ways_of_a_run(check: Checks) -> None:
         "hold": {"hold": 3},
         "gradient_clip": {"gradient_clip": 0.1},
         "pool_gradients": {"pool_gradients": "l2"},
+        "residual_gradients": {"residual_gradients": 0.5},
     }
     things: dict[str, Callable[[], dict[str, Any]]] = {
         name: (lambda change=change: sound(climb(model, unit, space, **{**SHORT, **change})))

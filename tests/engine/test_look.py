@@ -242,6 +242,7 @@ def test_what_was_made_before_keeps_its_key_and_its_text():
         "gradient_norm",
         "gradient_clip",
         "pool_gradients",
+        "residual_gradients",
         "band",
         "best_of",
     }

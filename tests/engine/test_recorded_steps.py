@@ -125,6 +125,7 @@ ELSEWHERE = {
     "attention_score": "with the transformers, below",
     "ensemble": "below: its other network stands on the device, too",
     "text": "below: a pair of networks",
+    "load_dictionary": "below: its units, from a file",
     "vectors": "below: from a file",
 }
 
@@ -153,6 +154,14 @@ def test_so_is_a_sum_of_different_ones(monkeypatch, network):
 def test_so_are_directions_of_a_file(monkeypatch, network, tmp_path):
     save_file({"decoder": torch.eye(8)}, tmp_path / "sae.safetensors")
     (first, *_) = fv.vectors(f"norm@{tmp_path}/sae.safetensors:decoder:0:2")
+    assert trace(monkeypatch, network, first)
+
+
+def test_so_are_units_of_a_sparse_autoencoder(monkeypatch, network, tmp_path):
+    rows = torch.rand((6, 8), generator=torch.Generator().manual_seed(1))
+    tensors = {"W_enc": rows.T, "W_dec": rows, "b_enc": torch.ones(6), "b_dec": torch.zeros(8)}
+    save_file({name: value.contiguous() for name, value in tensors.items()}, tmp_path / "sae.safetensors")
+    (first, *_) = fv.vectors(f"norm@{tmp_path}/sae.safetensors:0:2")
     assert trace(monkeypatch, network, first)
 
 
@@ -190,6 +199,7 @@ def test_so_is_a_text(monkeypatch):
         {"gradient_norm": 1.0},
         {"gradient_clip": 0.1},
         {"pool_gradients": "l2"},
+        {"residual_gradients": 0.5},
         {"hold": 2},
         {"schedule": "cosine"},
         {"optimizer": "nadam"},

@@ -60,6 +60,7 @@ def test_replayed_steps_are_the_steps(monkeypatch, optimizer):
         {"hold": 5},
         {"precision": "bfloat16"},
         {"copies": 2, "average": 0.5, "hold": 2, "gradient_clip": 0.1, "pool_gradients": "l2"},
+        {"residual_gradients": 0.5},
     ],
     ids=lambda change: " ".join(change),
 )

@@ -37,6 +37,7 @@ CHANGES = {
     "gradient_norm": 1.0,
     "gradient_clip": 1.0,
     "pool_gradients": "l2",
+    "residual_gradients": 0.5,
     "band": [1.0, 2.0],
     "best_of": 4,
     "lanes": 3,
