@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,18 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Python compiles featvis once for all of them, whatever the shell says.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+def pytest_addoption(parser):
+    # See tests/part.py.
+    parser.addoption("--every", action="store_true", help="all of the inputs of which a version takes a part")
+
+
+def pytest_collection_finish():
+    # What is there by now, torch and thousands of tests, stays: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -53,6 +67,34 @@ def lite0():
     import featvis as fv
 
     return fv.load_model("efficientnet_lite0")
+
+
+@cache
+def _embedded():
+    """The embedded network, and what is measured of any network before it is climbed."""
+    import featvis as fv
+
+    model = fv.load_model()
+    assert model.layers
+    assert not model.takes_one_size
+    assert model._trusted_pairs()
+    return model
+
+
+@pytest.fixture
+def embedded_once(monkeypatch):
+    """Have commands that ask for the embedded network as it is take a copy of one that is loaded once."""
+    from featvis.models import load
+
+    loaded, real = _embedded(), load.load_model
+
+    def load_model(source=load.DEFAULT_MODEL, **options):
+        told = {name: value for name, value in options.items() if value is not None}
+        if source == load.DEFAULT_MODEL and told in ({}, {"device": "auto"}):
+            return loaded.copy()
+        return real(source, **options)
+
+    monkeypatch.setattr(load, "load_model", load_model)
 
 
 @pytest.fixture(scope="session")

@@ -340,6 +340,7 @@ class ModelHandle:
             # out anew on another device it might come out otherwise, and with it a picture's last bits.
             pairs = self._trusted_pairs() if device is not None else self._pairs
             other._pairs = None if pairs is None else list(pairs)
+            other._takes_one_size = self._takes_one_size
             other._windows = dict(self._windows)
             other._lays, other._laid, other._reached = self._lays, dict(self._laid), set(self._reached)
             other._plainly = set(self._plainly)

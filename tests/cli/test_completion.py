@@ -6,44 +6,44 @@ import sys
 
 import pytest
 
+from tests.without_torch import answers
 
-def completed(line):
-    """What bash would offer for the last word."""
-    words = line.split(" ")
-    given = {"_FEATVIS_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-    program = (
-        "import sys; from featvis.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **given},
-    )
-    assert done.stderr == ""
-    return [one for one in done.stdout.split("\n") if one]
+OFFERED = {
+    "featvis render blocks.6": ["blocks.6", "blocks.6.0"],
+    "featvis dream x.png --layer conv_s": ["conv_stem"],
+    "featvis render classifier:pemb": ["classifier:pembroke", "classifier:pembroke Welsh corgi"],
+    "featvis render classifier : pemb": ["pembroke", "pembroke Welsh corgi"],
+    "featvis render classifier :": ["tench", "Tinca tinca"],
+    "featvis layers --model timm : x": [],
+    "featvis render x --recipe po": ["portrait", "portraits"],
+    "featvis recipes fa": ["fast"],
+    "featvis layers efficientnet_lite1": ["efficientnet_lite1"],
+    "featvis render x --model tim": ["timm:"],
+    "featvis gallery build sma": ["small"],
+    "featvis render --model timm:resnet18 layer": [],
+}
 
 
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("featvis render blocks.6", ["blocks.6", "blocks.6.0"]),
-        ("featvis dream x.png --layer conv_s", ["conv_stem"]),
-        ("featvis render classifier:pemb", ["classifier:pembroke", "classifier:pembroke Welsh corgi"]),
-        ("featvis render classifier : pemb", ["pembroke", "pembroke Welsh corgi"]),
-        ("featvis render classifier :", ["tench", "Tinca tinca"]),
-        ("featvis layers --model timm : x", []),
-        ("featvis render x --recipe po", ["portrait", "portraits"]),
-        ("featvis recipes fa", ["fast"]),
-        ("featvis layers efficientnet_lite1", ["efficientnet_lite1"]),
-        ("featvis render x --model tim", ["timm:"]),
-        ("featvis gallery build sma", ["small"]),
-        ("featvis render --model timm:resnet18 layer", []),
-    ],
-)
-def test_the_shell_completes(line, offered):
-    found = completed(line)
+@pytest.fixture(scope="module")
+def completed():
+    """What bash would be offered for the last word of each line."""
+    about = [
+        {
+            "_FEATVIS_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split(" ")) - 1),
+        }
+        for line in OFFERED
+    ]
+    return dict(zip(OFFERED, answers([[]] * len(OFFERED), about), strict=True))
+
+
+@pytest.mark.parametrize("line", OFFERED)
+def test_the_shell_completes(completed, line):
+    answer, offered = completed[line], OFFERED[line]
+    assert answer.err == ""
+    assert "torch" not in answer.heavy
+    found = [one for one in answer.out.split("\n") if one]
     assert found[: len(offered)] == offered
     assert bool(found) == bool(offered)
 

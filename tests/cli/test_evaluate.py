@@ -1,8 +1,6 @@
 """featvis evaluate on the command line: what it prints, what it writes, and what it refuses at once."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from safetensors.torch import save_file
@@ -13,6 +11,7 @@ from featvis.galleries.request import find_request
 from featvis.models.sources.embedded import Embedded
 from featvis.trust.panel import panel_of
 from tests.trust.planted import FAST, colors
+from tests.without_torch import answers
 
 NETWORK = """
 from tests.networks import Small, seeded
@@ -84,28 +83,19 @@ def test_judges_are_by_default_the_embedded_ones_but_for_the_network_itself(monk
     assert panel_of(None, own) == ["efficientnet_lite2"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--batch", "0"], "--batch is at least 1"),
-        (["--judge", "no such thing"], "is no network's name"),
-        (["--examples", "/nowhere/at/all"], "no folder of photographs"),
-        ([], "no folder"),
-    ],
-)
-def test_mistakes_are_one_line_and_load_no_torch(arguments, words, tmp_path):
-    place = str(tmp_path / "nowhere") if not arguments else str(tmp_path)
-    code = "import sys; from featvis.cli import main; code = main(sys.argv[1:])"
-    code += "; print('torch' in sys.modules, code)"
-    told = subprocess.run(
-        [sys.executable, "-c", code, "evaluate", place, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert told.stdout.split() == ["False", "2"]
-    assert words in told.stderr
-    assert len(told.stderr.strip().splitlines()) == 1
+def test_mistakes_are_one_line_and_load_no_torch(tmp_path):
+    mistakes = {
+        ("--batch", "0"): "--batch is at least 1",
+        ("--judge", "no such thing"): "is no network's name",
+        ("--examples", "/nowhere/at/all"): "no folder of photographs",
+        (): "no folder",
+    }
+    typed = [["evaluate", str(tmp_path if more else tmp_path / "nowhere"), *more] for more in mistakes]
+    for answer, words in zip(answers(typed), mistakes.values(), strict=True):
+        assert "torch" not in answer.heavy, words
+        assert answer.code == 2, words
+        assert words in answer.err
+        assert len(answer.err.strip().splitlines()) == 1
 
 
 def test_an_empty_folder_code_and_another_network_are_told(folder, tmp_path, capsys):

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from featvis.cli import main
+from tests.without_torch import answers
 
 SHORT = ["--size", "32", "--steps", "2"]
 
@@ -72,29 +73,22 @@ def test_a_render_that_failed_or_was_of_random_weights_is_another(tmp_path, caps
     assert len(loads) == 2
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [
-        ["render", "classifier:corgi"],
-        ["render", "zebra"],
-        ["attribute", "x.png", "-t", "blokcs.1:0"],
-        ["dream", "x.png", "-l", "blokcs.1"],
-        ["weights", "conv_stemm"],
-        ["bench", "--layer", "blokcs.1"],
-        ["compare", "fast", "channel", "-t", "classifier:corgi"],
-    ],
-    ids=lambda typed: typed[0],
-)
-def test_a_mistaken_unit_or_layer_imports_no_torch(typed):
-    program = (
-        "import sys; from featvis.cli import main; code = main(sys.argv[1:]);"
-        "assert 'torch' not in sys.modules; sys.exit(code)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *typed], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2, done.stderr
-    assert len(done.stderr.splitlines()) == 1
+MISTAKEN = [
+    ["render", "classifier:corgi"],
+    ["render", "zebra"],
+    ["attribute", "x.png", "-t", "blokcs.1:0"],
+    ["dream", "x.png", "-l", "blokcs.1"],
+    ["weights", "conv_stemm"],
+    ["bench", "--layer", "blokcs.1"],
+    ["compare", "fast", "channel", "-t", "classifier:corgi"],
+]
+
+
+def test_a_mistaken_unit_or_layer_imports_no_torch():
+    for typed, answer in zip(MISTAKEN, answers(MISTAKEN), strict=True):
+        assert "torch" not in answer.heavy, typed
+        assert answer.code == 2, (typed, answer.err)
+        assert len(answer.err.splitlines()) == 1, typed
 
 
 def cpu_seconds(*typed):

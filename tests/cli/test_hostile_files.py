@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -29,11 +30,17 @@ TINY = [
 ]
 
 
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rendered")
+    assert main([*TINY[:-1], str(folder / "out")]) == 0
+    return folder / "out"
+
+
 @pytest.fixture
-def made(tmp_path, monkeypatch, capsys):
+def made(rendered, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(TINY) == 0
-    capsys.readouterr()
+    shutil.copytree(rendered, "out")
     return tmp_path / "out" / "blocks.0.0" / "0000.png"
 
 

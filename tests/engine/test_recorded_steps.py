@@ -141,8 +141,10 @@ def test_every_objective_has_a_sample_here():
 
 @pytest.mark.parametrize("name", sorted(samples()))
 def test_every_objective_is_recorded(monkeypatch, network, name):
-    transforms = [fv.Warp(jitter=2, scale=(0.9, 1.1)), fv.Noise(sd=0.05)]
-    assert trace(monkeypatch, network, samples()[name](), transforms=transforms)
+    objective = samples()[name]()
+    # Photographs are shown as the pictures are. A warp is dear on a device without numbers.
+    moved = [fv.Warp(jitter=2, scale=(0.9, 1.1))] if name in ("accentuation", "style") else []
+    assert trace(monkeypatch, network, objective, transforms=[*moved, fv.Noise(sd=0.05)])
 
 
 def test_so_is_a_sum_of_different_ones(monkeypatch, network):
@@ -279,7 +281,7 @@ NETWORKS = {
     "torchvision:vit_b_32": (224, 224),
     "timm:vit_tiny_patch16_224": (224, 224),
 }
-FAST = ("torchvision:resnet18", "torchvision:squeezenet1_1", "torchvision:mobilenet_v3_small")
+FAST = ("torchvision:resnet18", "torchvision:squeezenet1_1")
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,7 @@ def test_a_copy_shares_nothing_that_may_change(kind):
         assert type(other) is type(model)
         theirs = changeable(other, "copy", {})
         assert not [(mine[key], theirs[key]) for key in mine.keys() & theirs.keys()]
+        assert other._takes_one_size == model._takes_one_size is not None, "known of these very modules"
 
 
 @pytest.mark.parametrize("kind", HANDLES)

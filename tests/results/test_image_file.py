@@ -148,6 +148,7 @@ def test_numbers_that_are_none_are_black(tmp_path):
     assert np.abs(levels[1:] - RAMP[1:]).max() <= 1
 
 
+@pytest.mark.usefixtures("embedded_once")
 @pytest.mark.parametrize("name", ["x.gif", "x.png", "x.webp", "x.tif"])
 def test_of_an_animation_the_first_frame_is_read_and_that_is_said(name, tmp_path, monkeypatch, capsys):
     frames = [Image.new("RGB", (24, 16), colour) for colour in ("red", "lime", "blue")]
@@ -223,6 +224,7 @@ def test_transparency_is_not_lost_in_silence(tmp_path):
         assert opened.mode == "RGBA"
 
 
+@pytest.mark.usefixtures("embedded_once")
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_commands_write_by_the_name_too(suffix, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
