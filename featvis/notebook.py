@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
+import importlib
 import io
 import math
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -34,6 +37,17 @@ def is_notebook() -> bool:
     False
     """
     return getattr(_shell(), "kernel", None) is not None
+
+
+def quiet_bars() -> None:
+    """Import tqdm, which libraries of networks bring along, without its word on widgets that nobody needs.
+
+    >>> quiet_bars()
+    """
+    if is_notebook() and "tqdm.auto" not in sys.modules:
+        with warnings.catch_warnings(), contextlib.suppress(ImportError):
+            warnings.simplefilter("ignore")
+            importlib.import_module("tqdm.auto")
 
 
 def is_watched(stream: TextIO | None = None) -> bool:

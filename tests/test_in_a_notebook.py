@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 import sys
 
 import pytest
@@ -91,6 +92,26 @@ def test_pictures_stand_in_the_cell(executed):
     assert images_of(where["text/html"]) == [(32, 32)] * 3
     assert len(where["text/plain"].splitlines()) == 1
     assert sum(len(str(cell.outputs)) for cell in executed[0].cells) < 400_000
+
+
+PLAIN = {"div", "span", "b", "br", "img", "figure", "figcaption", "details", "summary"}
+TABLES = {"table", "thead", "tbody", "tr", "th", "td"}
+
+
+@pytest.mark.slow
+def test_front_ends_that_take_styles_away_still_show_it(executed):
+    """Colab and VS Code take no script, others (GitHub's preview) no style either: sizes and order hold."""
+    for number in (1, 2, 3, 5):
+        html = data_of(executed, number)["text/html"]
+        page = Page(html)
+        assert {tag for tag, _ in page.tags} <= PLAIN | TABLES
+        told = {name for _, attributes in page.tags for name in attributes}
+        assert told <= {"style", "src", "width", "height", "alt", "title"}
+        assert all(int(image["width"]) >= 64 and image["alt"] for image in page.all("img"))
+    bare = Page(re.sub(r' style="[^"]*"', "", data_of(executed, 2)["text/html"]))
+    lines = [f"norm:{unit} score " for unit in range(4)]
+    places = [" ".join(bare.text.split()).index(line) for line in lines]
+    assert places == sorted(places)
 
 
 @pytest.mark.slow

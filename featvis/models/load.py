@@ -26,6 +26,7 @@ from featvis.models.sources.base import Loaded
 from featvis.models.sources.from_timm import read_config
 from featvis.models.sources.register import find_source, forms, sources, split_name
 from featvis.models.weights import Applied, WeightsFile, apply_weights, find_fit, read_weights
+from featvis.notebook import quiet_bars
 
 _DEVICES = ("auto", "cpu", "cuda", "cuda:1", "mps")
 DEFAULT_MODEL = "efficientnet_lite0"
@@ -97,6 +98,7 @@ def load_model(
     """
     if isinstance(source, ModelHandle):
         return source
+    quiet_bars()
     began = time.perf_counter()
     asked: dict[str, Any] = {
         "input_size": input_size,
