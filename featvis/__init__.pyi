@@ -20,6 +20,8 @@ from .errors import UserError as UserError
 from .errors import WeightsError as WeightsError
 from .explore.ablate import Ablation as Ablation
 from .explore.ablate import ablate as ablate
+from .explore.circuits import Circuit as Circuit
+from .explore.circuits import circuit as circuit
 from .explore.without import without as without
 from .galleries.build import build_gallery as build_gallery
 from .galleries.merge import merge_gallery as merge_gallery

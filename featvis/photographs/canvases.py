@@ -26,9 +26,19 @@ class Canvases:
     the network's size.
     """
 
-    def __init__(self, model: ModelHandle, photographs: Photographs, batch: int = 8) -> None:
-        """Look what there is; nothing is read yet. A UserError says why there can be none."""
+    def __init__(
+        self,
+        model: ModelHandle,
+        photographs: Photographs,
+        batch: int = 8,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """Look what there is; nothing is read yet. A UserError says why there can be none.
+
+        ``size`` is another canvas than the network's own.
+        """
         self._model, self._batch = model, batch
+        self._size = model.input_size if size is None else size
         self._images: Sequence[Tensor] = ()
         self.folder: Path | None = None
         self.names: tuple[str, ...] = ()
@@ -75,7 +85,7 @@ class Canvases:
             photo = read_photo(folder / name, self._model.channels)
             if photo is None:
                 return None
-            frame = frame_middle((photo.height, photo.width), self._model.input_size)
+            frame = frame_middle((photo.height, photo.width), self._size)
             return torch.from_numpy(frame.lay(photo, how)).float() / 255
 
         with quiet_decoders():
@@ -91,7 +101,7 @@ class Canvases:
         if not bool(((image >= 0) & (image <= 1)).all()):
             raise OutputError("a photograph's values lie in [0, 1]")
         height, width = image.shape[1:]
-        canvas = self._model.input_size
+        canvas = self._size
         if (height, width) == canvas:
             return image.detach().float().cpu()
         frame = frame_middle((height, width), canvas)
