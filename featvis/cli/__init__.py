@@ -90,11 +90,26 @@ def _as_read(typed: list[str]) -> list[str]:
     words = [*typed[len(front) :], *front]
     if words[:1] == ["help"]:
         return [*words[1:], "--help"]
+    if words[:2] == ["gallery", "build"]:
+        return [*words[:2], *_slurm_options(words[2:])]
     if words[:1] in (["bench"], ["compare"]) and "--json" in words:
         place = words.index("--json")
         file = next((word for word in words[place + 1 : place + 2] if word.endswith(".json")), None)
         words[place : place + 1 + (file is not None)] = [f"--json={file or STDOUT}"]
     return words
+
+
+def _slurm_options(words: list[str]) -> list[str]:
+    """Return ``--slurm-partition gpu`` as ``--slurm partition=gpu``: sbatch has more options than we know."""
+    read: list[str] = []
+    left = iter(words)
+    for word in left:
+        name, equals, value = word.removeprefix("--slurm-").partition("=")
+        if not word.startswith("--slurm-") or not name:
+            read.append(word)
+            continue
+        read += ["--slurm", f"{name}={value if equals else next(left, '')}"]
+    return read
 
 
 def _show(message: Warning | str, *_: object, **__: object) -> None:

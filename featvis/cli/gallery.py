@@ -59,6 +59,9 @@ def build(
     dry_run: options.DryRun = False,
     device: options.Device = "auto",
     executor: options.ExecutorOfConfig = None,
+    workers: int | None = None,
+    slurm: list[str] | None = None,
+    detach: bool = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Render what a gallery lacks. Writes its pages too. Stopped at any moment, the same command goes on.
@@ -70,6 +73,11 @@ def build(
         --prune: Remove pictures that the config no longer asks for.
         --shard N/M: Render the N-th of M shares, beside others; `featvis gallery merge` makes the pages.
             [all pictures]
+        --workers: With --executor slurm: how many jobs render what is missing. [none]
+        --slurm NAME=VALUE: With --executor slurm: any option of sbatch; may be repeated, and typed as
+            --slurm-partition gpu --slurm-time 4:00:00. --slurm-cluster local runs the jobs here.
+            [the cluster's]
+        --detach: With --executor slurm: do not wait for the jobs; `featvis gallery status` tells of them.
         --allow-unlike: Go on with a folder whose pictures another kind of machine made, and say so of each.
     """
     began = time.perf_counter()
@@ -83,10 +91,38 @@ def build(
     share = None if shard is None else parse_share(shard)
     if share is not None and prune:
         raise RecipeError("--shard removes nothing; --prune is for whole builds")
-    chosen = choose_executor(executor or request.gallery.executor or DEFAULT)
+    of_jobs = {"workers": workers, "detach": detach or None, **_pairs(slurm or [])}
+    given = {name: value for name, value in of_jobs.items() if value is not None}
+    chosen = choose_executor(executor or request.gallery.executor or DEFAULT, galleries=True)
+    if given and not chosen.entry.galleries:
+        raise RecipeError(f"--{next(iter(given)).replace('_', '-')} is an option of --executor slurm")
     note_code(request.source)
     if dry_run:
         return _dry_run(request, device, limit, began, share, as_json=as_json)
+    settings = None
+    if chosen.entry.galleries:
+        from featvis.galleries.arrays import read_settings
+
+        if share is not None:
+            raise RecipeError("a shard is rendered here: give --shard or --executor slurm, one of them")
+        settings = read_settings({**chosen.options, **given})
+    if settings is not None:
+        try:
+            from featvis.galleries.cluster import submit_gallery
+            from featvis.run.progress import duration
+
+            outcome = submit_gallery(
+                request,
+                settings,
+                device=device,
+                limit=limit,
+                prune=prune,
+                allow_unlike=allow_unlike,
+                say=note,
+            )
+        except KeyboardInterrupt:
+            return _interrupted(request.folder)
+        return _tell(outcome, None, duration(time.perf_counter() - began), as_json=as_json)
     from featvis.results.lock import hold, hold_beside
 
     if share is None:
@@ -114,17 +150,39 @@ def build(
                     say=None if report is None else report.say,
                 )
     except KeyboardInterrupt:
-        note(f"interrupted; what is finished is in {request.folder}, the same command goes on from there")
-        return 130
-    page = request.folder / "index.html"
+        return _interrupted(request.folder)
+    return _tell(outcome, share, duration(time.perf_counter() - began), as_json=as_json)
+
+
+def _interrupted(folder: Path) -> int:
+    note(f"interrupted; what is finished is in {folder}, the same command goes on from there")
+    return 130
+
+
+def _pairs(typed: list[str]) -> dict[str, str]:
+    """Read options of sbatch as they are typed; one without a value is a switch."""
+    pairs = [text.partition("=") for text in typed]
+    return {name.strip(): value.strip() if equals else "true" for name, equals, value in pairs}
+
+
+def _tell(outcome: BuildResult, share: Share | None, took: str, *, as_json: bool) -> int:
+    """Say what a build did; return the exit code."""
+    folder = outcome.folder
+    page = folder / "index.html"
     if as_json:
         print_json({**asdict(outcome), "folder": str(outcome.folder), "page": str(page)})
     elif share is not None:
-        print(f"{_summary(outcome, duration(time.perf_counter() - began))}; this was shard {share}")
-        print(f"featvis gallery merge {request.folder}")
+        print(f"{_summary(outcome, took)}; this was shard {share}")
+        print(f"featvis gallery merge {folder}")
+    elif outcome.submitted:
+        print(
+            f"{count_of(outcome.missing, 'picture')} of {outcome.total} by {outcome.submitted}, to {folder}"
+        )
+        print(f"featvis gallery status {folder}")
+        print("the same command without --detach waits for them, and makes the pages")
     else:
-        print(_summary(outcome, duration(time.perf_counter() - began)))
-        _print_pages(request.folder)
+        print(_summary(outcome, took))
+        _print_pages(folder)
     if outcome.failed:
         name, reason = next(iter(outcome.failed.items()))
         all_of_them = count_of(outcome.total, "picture")

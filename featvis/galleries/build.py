@@ -66,6 +66,8 @@ class BuildResult:
     """Pictures in the folder that the config no longer asks for."""
     pruned: int = 0
     """Pictures of an earlier config that were removed."""
+    submitted: str = ""
+    """The jobs that render what is missing, where nobody waits for them."""
 
 
 @with_gradients
@@ -95,8 +97,10 @@ def build_gallery(
         weights: a file of the network's weights, instead of the config's.
         examples: a folder of photographs to find those that the units respond to, instead of the config's.
         device: as for :func:`featvis.load_model`.
-        executor: how the pictures are computed, as for :func:`featvis.render`; by default as the config says.
-        executor_options: of it.
+        executor: how the pictures are computed, as for :func:`featvis.render`, or ``slurm``: by jobs on a
+            cluster; by default as the config says.
+        executor_options: of it. Of ``slurm``: ``workers``, the number of jobs; ``cluster="local"`` to run
+            them here; ``detach=True`` not to wait for them; every other one is an option of ``sbatch``.
         limit: how many pictures to render at most.
         prune: remove pictures that the config no longer asks for, instead of marking them as stale.
         shard: render a share of the pictures, (3, 64) for the third of 64, while others may render other
@@ -131,16 +135,48 @@ def build_gallery(
     """
     request = make_request(config, out, weights=weights, examples=examples, limit=limit)
     share = None if shard is None else Share(*shard)
+    asked = executor or request.gallery.executor or DEFAULT
+    chosen = choose_executor(asked, executor_options, galleries=True)
+    if chosen.entry.galleries:
+        return _submit(
+            request,
+            chosen.options,
+            share,
+            device=device,
+            limit=limit,
+            prune=prune,
+            allow_unlike=allow_unlike,
+            progress=progress,
+        )
     if share is not None and prune:
         raise RecipeError("a shard removes nothing: prune=True is for whole builds")
     run = partial(run_build, prune=prune) if share is None else partial(run_shard, share=share)
-    chosen = choose_executor(executor or request.gallery.executor or DEFAULT, executor_options)
     build = partial(run, request, device=device, executor=chosen, limit=limit, allow_unlike=allow_unlike)
     with hold_for(request, share) as lock:
         from featvis.run.progress import report_for  # rich is needed only here
 
         with report_for(progress) or contextlib.nullcontext() as report:
             return build(lock, report=report, say=None if report is None else report.say)
+
+
+def _submit(
+    request: BuildRequest,
+    options: Mapping[str, Any],
+    share: Share | None,
+    *,
+    progress: bool | None,
+    **told: Any,
+) -> BuildResult:
+    """Let jobs on a cluster build a gallery."""
+    from featvis.galleries.arrays import read_settings
+    from featvis.galleries.cluster import submit_gallery  # which builds by what is in this file
+    from featvis.run.progress import report_for
+
+    if share is not None:
+        raise RecipeError("a shard is rendered here: give shard or executor='slurm', one of them")
+    settings = read_settings(options)
+    with report_for(progress) or contextlib.nullcontext() as report:
+        return submit_gallery(request, settings, say=None if report is None else report.say, **told)
 
 
 def hold_for(request: BuildRequest, share: Share | None) -> AbstractContextManager[FolderLock]:
@@ -197,7 +233,7 @@ def run_build(
         say(line)
     agreed = read_agreed(request.folder)
     plan = plan_gallery(request.gallery, model, request.folder, None if agreed is None else agreed.threads)
-    folder = GalleryFolder(request.folder, plan, _describe_gallery(request, plan))
+    folder = GalleryFolder(request.folder, plan, describe_gallery(request, plan))
     for line in (*plan.notes, *folder.notes):
         say(line)
     missing = folder.find_missing(say)
@@ -213,10 +249,33 @@ def run_build(
         steps = sum(job.recipe.steps for job in make_jobs([item.wanted for item in chosen]))
         report.begin(total, result.existing, steps)
     changed = _render(folder, lock, chosen, result, chosen_executor, report, say) | folder.taken
+    result.missing = len(missing) - len(chosen)
+    return finish_build(request, folder, changed, result, prune=prune, say=say)
+
+
+def finish_build(
+    request: BuildRequest,
+    folder: GalleryFolder,
+    changed: set[str],
+    result: BuildResult,
+    *,
+    prune: bool,
+    say: Callable[[str], None],
+) -> BuildResult:
+    """Make the manifest, sheets and pages of what there is, and look for photographs if that is asked.
+
+    Args:
+        request: what is asked.
+        folder: it and its entries.
+        changed: the layers of which pictures were made.
+        result: what was done so far; completed and returned.
+        prune: remove pictures that the config no longer asks for.
+        say: called with a line whenever something is worth one.
+    """
+    model, plan = folder.plan.model, folder.plan
     if prune:
         result.pruned = len(folder.prune())
     result.stale = folder.mark_stale()
-    result.missing = len(missing) - len(chosen)
     folder.write_manifest()
     late: UserError | None = None
     try:
@@ -225,7 +284,7 @@ def run_build(
             find_examples(model, request.photographs, plan.units, out=out, count=request.count, say=say)
     except UserError as error:  # the pictures are there; their pages need no photographs
         late = error
-    write_sheets(folder, changed)
+    write_sheets(folder, changed | folder.taken)
     write_pages(folder.folder)
     clear_private(folder.folder)
     if late is not None:
@@ -283,7 +342,7 @@ def join_shards(
     else:
         kept = agreed.machine
     while True:
-        top = plan.describe(_describe_gallery(request, plan)) | {"machine": kept}
+        top = plan.describe(describe_gallery(request, plan)) | {"machine": kept}
         own = Agreed(__version__, torch.__version__, kept, plan.threads, plan.weights, top, plan.keys)
         if kept != machine and not allow_unlike:
             raise unlike(folder, kept, machine)
@@ -322,7 +381,7 @@ def render_part(
     say = say or (lambda line: None)
     journal = Journal(request.folder / PRIVATE / f"{name}{JOURNAL}")
     with contextlib.closing(journal):
-        folder = ShardFolder(request.folder, plan, _describe_gallery(request, plan), items, journal)
+        folder = ShardFolder(request.folder, plan, describe_gallery(request, plan), items, journal)
         folder.settle_machine(machine_of(plan.model.device), allow_unlike=allow_unlike)
         missing = folder.find_missing(say)
         chosen, total = missing[:limit], len(items)
@@ -419,7 +478,7 @@ def write_sheets(folder: PlannedFolder, changed: set[str]) -> None:
             write_png(sheet, path, sync=False)
 
 
-def _describe_gallery(request: BuildRequest, plan: GalleryPlan) -> dict[str, Any]:
+def describe_gallery(request: BuildRequest, plan: GalleryPlan) -> dict[str, Any]:
     """Return what the manifest says of the gallery."""
     sections = [
         {"title": section.title, "text": section.text, "pictures": names} for section, names in plan.sections

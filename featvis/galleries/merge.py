@@ -12,7 +12,7 @@ from featvis.galleries.folder import PlannedFolder
 from featvis.galleries.status import no_gallery
 from featvis.pages.folder import write_pages
 from featvis.results.journal import Journals, clear_private, read_agreed, read_both
-from featvis.results.lock import FolderLock
+from featvis.results.lock import DRIVER, FolderLock
 from featvis.results.manifest import name_entries, read_manifest
 from featvis.results.picture import load_picture
 
@@ -91,7 +91,7 @@ def merge_gallery(folder: str | Path) -> MergeResult:
         write_sheets(store, store.taken)
         write_pages(folder)
         writing = clear_private(folder)
-    return _count(store, [member.name for member in writing])
+    return _count(store, [member.name for member in writing if member.name != DRIVER])
 
 
 def _look(store: PlannedFolder) -> None:

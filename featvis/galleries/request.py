@@ -27,6 +27,7 @@ class BuildRequest:
     photographs: Path | None
     count: int  # Photographs for each unit
     options: tuple[str, ...] = ()  # What was given instead of the config's, as it is typed
+    asked_weights: str | None = None  # The weights that were given instead of the config's
 
     @property
     def command(self) -> str:
@@ -62,6 +63,7 @@ def make_request(
         if colon and not placed.is_file():
             raise ModelError(f"{path}: model: no file {str(placed)!r}")
         source = f"file:{placed}:{function}"
+    asked = weights
     options = {"--weights": weights, "--examples": None if examples is None else str(examples)}
     if weights is None and gallery.weights is not None:
         weights = gallery.weights if gallery.weights == "none" else str(beside(path, gallery.weights))
@@ -77,7 +79,7 @@ def make_request(
     typed = tuple(text for option, value in options.items() if value for text in (option, value))
     text = read_file(path, TOML_BYTES, "config")
     name = str(config) if path != Path(config) else path.as_posix()
-    return BuildRequest(gallery, path, name, text, folder, source, weights, photographs, count, typed)
+    return BuildRequest(gallery, path, name, text, folder, source, weights, photographs, count, typed, asked)
 
 
 def find_request(folder: Path, manifest: dict[str, Any]) -> BuildRequest | None:

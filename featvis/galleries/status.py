@@ -12,7 +12,7 @@ from typing import Any
 from featvis.errors import OutputError
 from featvis.pages.entries import read_list, read_table
 from featvis.results.journal import Journals, Told, read_agreed, read_both
-from featvis.results.lock import members
+from featvis.results.lock import DRIVER, members
 from featvis.results.manifest import name_entries, read_manifest
 
 RECENT = 600.0
@@ -77,7 +77,7 @@ def read_status(folder: Path) -> Status:
         kinds[kind] += 1
         if kind in ("missing", "failed"):
             lacking.append(str(entry.get("layer")))
-    held = {member.name for member in members(folder) if member.is_held()}
+    held = {member.name for member in members(folder) if member.is_held()} - {DRIVER}
     shards = [_shard(told, held) for told in journals.told.values()]
     shards += [Shard(name, True, 0, 0, 0, None) for name in sorted(held - journals.told.keys())]
     pace = _pace([told for name, told in journals.told.items() if name in held])

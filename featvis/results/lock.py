@@ -24,6 +24,8 @@ from featvis.results.store import check_writable, remove_empty
 LOCK = ".featvis-lock"
 PRIVATE = ".featvis"
 """The folder in it of what several writers keep for themselves."""
+DRIVER = "driver"
+"""The part that nobody renders: of who submits jobs that do, and waits for them."""
 _PATIENCE = 0.1
 """Seconds: a command that is just ending removes its lock file, and the lock is tried once more."""
 WAIT = 600.0
@@ -114,7 +116,8 @@ class Member:
 
     def told(self) -> str:
         """Say who it is."""
-        return f"{self.name.replace('-', ' ')} ({_holder(self.path)})"
+        name = "who waits for its jobs" if self.name == DRIVER else self.name.replace("-", " ")
+        return f"{name} ({_holder(self.path)})"
 
 
 def members(folder: Path) -> list[Member]:

@@ -50,7 +50,8 @@ NAMES = {
     "quiz": "--tasks --count --seed --title --text --out -o",
     "reproduce": "--start --out -o --unbounded NETWORK",
     "gallery build": (
-        "--out -o --examples --limit --prune --shard --allow-unlike --dry-run --weights --device --executor"
+        "--out -o --examples --limit --prune --shard --allow-unlike --dry-run --weights --device --executor "
+        "--workers --slurm --detach"
     ),
     "gallery merge": "",
     "gallery status": "",

@@ -63,7 +63,7 @@ class _LongWays(TorchFunctionMode):
     def _lessened(self, branch: Tensor, in_place: bool) -> Tensor:
         # What is written over must be the caller's own; else whoever reads the branch elsewhere is spared.
         own = branch if in_place else branch.view_as(branch)
-        own.register_hook(lambda gradient: gradient * self._share)
+        own.register_hook(lambda gradient: gradient * self._share)  # type: ignore[no-untyped-call]
         return own
 
 

@@ -84,6 +84,9 @@ class Entry:
     """A package beyond featvis' own."""
     extra: str = ""
     """The extra of featvis that installs it."""
+    galleries: bool = False
+    """Whether it takes a whole gallery, which is submitted to others, and no single pictures; what of its
+    options it does not know goes to those others."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The keyword parameters of its function with their defaults."""
     types: Mapping[str, str] = field(default_factory=dict)
@@ -108,7 +111,11 @@ class Entry:
             name: (eval(self.types.get(name, "Any"), {"__builtins__": plain}, space), value)
             for name, value in self.own.items()
         }
-        return create_model(self.name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
+        return create_model(
+            self.name,
+            __config__=ConfigDict(extra="allow" if self.galleries else "forbid", allow_inf_nan=False),
+            **fields,
+        )
 
 
 _Function = TypeVar("_Function", bound=Executor)
@@ -116,10 +123,10 @@ REGISTER = Register("featvis.run.executors", "executor", Entry)
 
 
 def executor(
-    name: str, *, about: str, remote: bool = False, needs: str = "", extra: str = ""
+    name: str, *, about: str, remote: bool = False, needs: str = "", extra: str = "", galleries: bool = False
 ) -> Callable[[_Function], _Function]:
     """Enter a function as an executor; its arguments are literals, see :class:`Entry`."""
-    return REGISTER.enter(name, about=about, remote=remote, needs=needs, extra=extra)
+    return REGISTER.enter(name, about=about, remote=remote, needs=needs, extra=extra, galleries=galleries)
 
 
 def executors() -> dict[str, Entry]:
@@ -159,16 +166,19 @@ AnyExecutor = str | Mapping[str, Any] | Chosen
 """``"ray"``, ``"ray:workers=4,num_gpus=1"``, or a table ``{"name": "ray", "workers": 4}``."""
 
 
-def choose_executor(asked: AnyExecutor = DEFAULT, options: Mapping[str, Any] | None = None) -> Chosen:
+def choose_executor(
+    asked: AnyExecutor = DEFAULT, options: Mapping[str, Any] | None = None, *, galleries: bool = False
+) -> Chosen:
     """Return an executor that was asked for, with its options; nothing of it is imported.
 
     Args:
         asked: its name, with options behind a colon (``ray:workers=4,num_gpus=1``), or a table with ``name``.
         options: further options.
+        galleries: whether it may be one that takes whole galleries only.
 
     Raises:
-        RecipeError: there is none of this name, it has no such option, an option's value is none, or a
-            package is not installed.
+        RecipeError: there is none of this name, it takes whole galleries only, it has no such option, an
+            option's value is none, or a package is not installed.
 
     >>> choose_executor("ray:workers=4,num_cpus=0.5").options  # doctest: +SKIP
     {'workers': 4, 'num_cpus': 0.5}
@@ -183,6 +193,11 @@ def choose_executor(asked: AnyExecutor = DEFAULT, options: Mapping[str, Any] | N
     if name not in known:
         raise RecipeError(unknown("executor", name, known, f"executors: {', '.join(known)}"))
     entry = known[name]
+    if entry.galleries and not galleries:
+        raise RecipeError(
+            f"executor {name!r} renders whole galleries: fv.build_gallery(…, executor={name!r})",
+            typed=f"{name!r} renders whole galleries: featvis gallery build CONFIG --executor {name}",
+        )
     given |= dict(options or {})
     try:
         checked = entry.schema().model_validate(given)

@@ -1,0 +1,265 @@
+"""An array of jobs by submitit, on a Slurm cluster or in processes here: submit, look, cancel. No torch."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import math
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from featvis.errors import OutputError, RecipeError, unknown
+
+CLUSTERS = ("slurm", "local")
+_TOOLS = ("sbatch", "srun", "squeue", "scancel")
+_LONGEST = 7 * 24 * 60
+"""Minutes that a job may take where nobody says how long."""
+_OFTEN = 1000
+"""How often a job that reaches its time limit, or is preempted, begins again."""
+_YOUNG = 60.0
+"""Seconds after which a job that was submitted is in the queue."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where and how an array of jobs runs."""
+
+    workers: int
+    cluster: str = "slurm"
+    detach: bool = False
+    """Whether to leave once the jobs are submitted."""
+    every: float = 10.0
+    """Seconds between two questions to the cluster."""
+    sbatch: dict[str, str] = field(default_factory=dict)
+    """Options of ``sbatch``, as they are."""
+
+
+def read_settings(options: Mapping[str, Any]) -> Settings:
+    """Read an executor's options: some are ours, the others go to ``sbatch`` as they are.
+
+    Raises:
+        RecipeError: one is missing or no right value, or this machine cannot submit jobs.
+
+    >>> read_settings({"workers": 4, "cluster": "local", "cpus_per_task": 2}).sbatch
+    {'cpus-per-task': '2'}
+    """
+    given = {str(name).replace("_", "-"): value for name, value in options.items() if value is not None}
+    workers = given.pop("workers", None)
+    if type(workers) is not int or not 1 <= workers <= 100_000:
+        what = "executor 'slurm' needs the number of its jobs"
+        got = "" if workers is None else f"; got {workers!r}"
+        raise RecipeError(
+            f"{what}: executor_options={{'workers': 8}}{got}", typed=f"{what}: --workers 8{got}"
+        )
+    cluster = str(given.pop("cluster", "slurm"))
+    if cluster not in CLUSTERS:
+        raise RecipeError(unknown("cluster", cluster, CLUSTERS, "clusters: " + ", ".join(CLUSTERS)))
+    detach = given.pop("detach", False)
+    if not isinstance(detach, bool):
+        raise RecipeError(f"detach is True or False, got {detach!r}")
+    try:
+        every = float(given.pop("every", 10.0))
+    except (TypeError, ValueError):
+        every = math.nan
+    if not 0 < every < 3600:
+        raise RecipeError("every is the number of seconds between two looks at the cluster")
+    for name, value in given.items():
+        text = str(value)
+        if not name or not name.replace("-", "").isalnum() or not name.isascii() or not text.isprintable():
+            raise RecipeError(f"no option of sbatch: {name}={text!r}")
+        if name in _OURS:
+            raise RecipeError(f"{name} is featvis' own option of sbatch")
+    sbatch = {name: "" if value in (True, "true") else str(value) for name, value in given.items()}
+    settings = Settings(workers, cluster, detach, float(every), sbatch)
+    _minutes(settings)
+    _check_here(settings)
+    return settings
+
+
+_OURS = ("array", "job-name", "output", "error", "open-mode", "signal", "nodes", "ntasks", "ntasks-per-node")
+
+
+def _check_here(settings: Settings) -> None:
+    if importlib.util.find_spec("submitit") is None:
+        raise RecipeError(
+            "executor 'slurm' needs submitit, which is not installed: pip install 'featvis[slurm]'"
+        )
+    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    if settings.cluster == "slurm" and missing:
+        here = f"no {missing[0]} on this machine: submit from a machine of the cluster"
+        raise RecipeError(
+            f"{here}; {{'cluster': 'local'}} runs the same jobs in processes here",
+            typed=f"{here}; --slurm-cluster local runs the same jobs in processes here",
+        )
+
+
+def _minutes(settings: Settings) -> int | None:
+    """Return a time limit as minutes, rounded up; None where none is given.
+
+    It is written as Slurm takes it: minutes, minutes:seconds, hours:minutes:seconds, days-hours.
+    """
+    text = settings.sbatch.get("time")
+    if text is None:
+        return None
+    days, dash, rest = text.rpartition("-")
+    parts = rest.split(":")
+    try:
+        numbers = [int(part) for part in parts]
+        whole = int(days) if dash else 0
+        if len(parts) > 3 or min(whole, *numbers) < 0:
+            raise ValueError
+    except ValueError:
+        raise RecipeError(f"time is as Slurm takes it, for instance 90 or 2:00:00; got {text!r}") from None
+    if dash:
+        hours, minutes, seconds = [*numbers, 0, 0][:3]
+    elif len(numbers) == 3:
+        hours, minutes, seconds = numbers
+    else:
+        hours, minutes, seconds = 0, *[*numbers, 0][:2]
+    return max(1, -(-seconds // 60) + minutes + 60 * (hours + 24 * whole))
+
+
+def _partition_minutes(partition: str | None) -> int:
+    """Return how long a job may take where nobody says: what the partition gives, or a week."""
+    command = ["sinfo", "--noheader", "--format", "%P|%L|%l"]
+    command += [] if partition is None else ["--partition", partition]
+    for line in _ask(command).splitlines():
+        name, usual, most = [*line.split("|"), "", "", ""][:3]
+        if partition is None and not name.endswith("*"):
+            continue
+        for text in (usual, most):
+            with contextlib.suppress(RecipeError):
+                found = _minutes(Settings(1, sbatch={"time": text.strip()}))
+                if found is not None:
+                    return min(found, _LONGEST)
+    return _LONGEST
+
+
+def _ask(command: Sequence[str]) -> str:
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise OutputError(f"{command[0]} does not answer: {error}") from None
+    if told.returncode:
+        reason = " ".join((told.stderr or told.stdout).split())[-300:]
+        raise OutputError(f"{command[0]}: {reason or 'it failed'}")
+    return told.stdout
+
+
+@dataclass
+class Array:
+    """Jobs that were submitted together."""
+
+    name: str
+    cluster: str
+    count: int
+    submitted: float
+    """When, in seconds since 1970."""
+    jobs: list[str] = field(default_factory=list)
+    """Their numbers; empty for a moment while they are submitted."""
+    _own: list[Any] = field(default_factory=list, repr=False)
+    """Those that this process submitted, as submitit knows them."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        told = asdict(self)
+        del told["_own"]
+        return told
+
+    @property
+    def told(self) -> str:
+        """What a person calls it."""
+        number = self.jobs[0].partition("_")[0] if self.jobs else self.name
+        return f"job {number}" if self.cluster == "slurm" else f"processes {', '.join(self.jobs[:8])}"
+
+    def at_work(self) -> tuple[int, int] | None:
+        """Return how many of its jobs run and how many wait; None if all have ended."""
+        if self.cluster == "local":
+            running = sum(map(self._is_alive, range(len(self.jobs))))
+            return (running, 0) if running else None
+        command = ["squeue", "--noheader", "--array", "--name", f"featvis-{self.name}", "--format", "%T"]
+        states = _ask(command).split()
+        if not states:
+            # What was submitted just now may not be listed yet.
+            return (0, self.count) if time.time() - self.submitted < 5 else None
+        running = sum(state in ("RUNNING", "COMPLETING") for state in states)
+        return running, len(states) - running
+
+    def _is_alive(self, place: int) -> bool:
+        if self._own:
+            return not self._own[place].done()
+        job = self.jobs[place]
+        if Path("/proc/self/stat").exists():
+            with contextlib.suppress(OSError):
+                told = Path(f"/proc/{job}/cmdline").read_bytes()  # empty for one that has ended
+                return b"submitit" in told
+            return False
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int(job), 0)
+            return True
+        return False
+
+    def cancel(self) -> None:
+        """End its jobs."""
+        if self.cluster == "slurm":
+            with contextlib.suppress(OutputError):
+                _ask(["scancel", "--name", f"featvis-{self.name}"])
+            return
+        for job in self.jobs:
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(int(job), signal.SIGINT)
+
+
+def submit(array: Array, tasks: Sequence[Callable[[], Any]], settings: Settings, logs: Path) -> None:
+    """Submit a job for each of the tasks; their numbers are noted in the array.
+
+    Args:
+        array: what they are called.
+        tasks: functions that can be pickled.
+        settings: where and how.
+        logs: the folder of what submitit writes.
+
+    Raises:
+        OutputError: the cluster refuses them.
+    """
+    import submitit
+
+    logging.getLogger("submitit").setLevel(logging.WARNING)
+    runner: Any
+    minutes = _minutes(settings)
+    if settings.cluster == "local":
+        runner = submitit.LocalExecutor(folder=logs)
+        gpus = settings.sbatch.get("gpus-per-node", "0")
+        runner.update_parameters(
+            timeout_min=minutes or _LONGEST, gpus_per_node=int(gpus) if gpus.isdecimal() else 0
+        )
+    else:
+        runner = submitit.SlurmExecutor(folder=logs, max_num_timeout=_OFTEN)
+        rest = {name: value or True for name, value in settings.sbatch.items() if name != "time"}
+        rest.setdefault("requeue", True)
+        runner.update_parameters(
+            time=minutes or _partition_minutes(settings.sbatch.get("partition")),
+            job_name=f"featvis-{array.name}",
+            array_parallelism=len(tasks),
+            additional_parameters=rest,
+        )
+    try:
+        with runner.batch():
+            submitted = [runner.submit(task) for task in tasks]
+    except subprocess.CalledProcessError as error:
+        reason = " ".join(str(error.stderr or error.output or error).split())[-300:]
+        raise OutputError(f"sbatch refuses the jobs: {reason}") from None
+    except submitit.core.utils.FailedJobError as error:
+        raise OutputError(f"sbatch refuses the jobs: {' '.join(str(error).split())[-300:]}") from None
+    except (submitit.core.utils.FailedSubmissionError, OSError) as error:
+        raise OutputError(f"the jobs cannot be submitted: {' '.join(str(error).split())[-300:]}") from None
+    array._own = submitted if settings.cluster == "local" else []
+    array.jobs = [str(job.job_id) for job in submitted]

@@ -1,0 +1,402 @@
+"""A gallery by an array of jobs, each a share of what the folder lacks; who submits them waits and merges."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from featvis.errors import FeatvisError, OutputError, RecipeError, count_of
+from featvis.files import write_whole
+from featvis.galleries.arrays import CLUSTERS, Array, Settings, submit
+from featvis.galleries.build import (
+    BuildResult,
+    describe_gallery,
+    finish_build,
+    join_shards,
+    load_network,
+    render_part,
+)
+from featvis.galleries.folder import GalleryFolder, find_missing
+from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
+from featvis.galleries.request import BuildRequest, make_request
+from featvis.models.borrow.loan import with_gradients
+from featvis.plan.wanted import bundles
+from featvis.read import read_json
+from featvis.results.fields import is_count, is_number, is_text
+from featvis.results.journal import Journals, read_agreed
+from featvis.results.lock import DRIVER, PRIVATE, FolderLock, hold, hold_beside, members
+from featvis.results.store import check_writable, remove_empty
+from featvis.version import __version__
+
+ARRAY = "array.json"
+JOBS = "jobs"
+_TASK = re.compile(r"task-\d+-of-\d+-([0-9a-f]{8})")
+_PATIENCE = 180.0
+"""Seconds that a task waits for its share, which the machine may still hold where it began before."""
+_SAY = 15.0
+"""Seconds between two lines of progress."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a job does: a part of a gallery; it is pickled, and the same when it begins again."""
+
+    config: str
+    out: str
+    place: str
+    """The folder that the paths are relative to."""
+    weights: str | None
+    text: bytes
+    """The config as it was submitted."""
+    number: int
+    count: int
+    array: str
+    pictures: tuple[str, ...]
+    featvis: str
+    torch: str
+    device: str
+    allow_unlike: bool
+
+    @property
+    def name(self) -> str:
+        """What its lock and journal are called."""
+        return f"task-{self.number}-of-{self.count}-{self.array}"
+
+    def excludes(self, name: str) -> bool:
+        """Whether another writer, by its name, may not be at work at the same time."""
+        found = _TASK.fullmatch(name)
+        return name != DRIVER and (found is None or found[1] != self.array)
+
+    def checkpoint(self) -> Any:
+        """Return what begins again after a time limit or a preemption: the same."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    def __call__(self) -> str:
+        """Render what is not there of the pictures; return why it could not, or nothing."""
+        problem = ""
+        try:
+            self._run()
+        except FeatvisError as error:
+            problem = error.typed
+            write_whole(_problem_file(Path(self.place) / self.out, self.name), problem.encode())
+        return problem
+
+    @with_gradients
+    def _run(self) -> None:
+        os.chdir(self.place)
+        for what, asked, own in (
+            ("featvis", self.featvis, __version__),
+            ("torch", self.torch, torch.__version__),
+        ):
+            if asked != own:
+                raise OutputError(f"the job's environment has {what} {own}, it was submitted with {asked}")
+        request = make_request(self.config, self.out, weights=self.weights)
+        if request.text != self.text:
+            raise RecipeError(f"{self.config} was changed after the jobs were submitted")
+
+        def say(line: str) -> None:
+            sys.stdout.write(f"{line}\n")  # the log of the job
+            sys.stdout.flush()
+
+        with hold_beside(request.folder, self.name, self.excludes, patience=_PATIENCE) as lock:
+            model = load_network(request, self.device)
+            plan = join_shards(request, model, say, allow_unlike=self.allow_unlike)
+            items = [plan.pictures[name] for name in self.pictures if name in plan.pictures]
+            render_part(request, lock, plan, self.name, items, allow_unlike=self.allow_unlike, say=say)
+
+
+def hold_driver(folder: Path) -> AbstractContextManager[FolderLock]:
+    """Hold what only one who submits a folder's jobs may have."""
+    with FolderLock(folder, beside=True):  # no build is at work in it
+        return hold_beside(folder, DRIVER, lambda name: _TASK.fullmatch(name) is None)
+
+
+def submit_gallery(
+    request: BuildRequest,
+    settings: Settings,
+    *,
+    device: str = "auto",
+    limit: int | None = None,
+    prune: bool = False,
+    allow_unlike: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> BuildResult:
+    """Build a gallery by an array of jobs, or wait for the one that is at work.
+
+    Args:
+        request: what is asked.
+        settings: where the jobs run.
+        device: of the jobs.
+        limit: how many pictures to render at most.
+        prune: remove pictures that the config no longer asks for.
+        allow_unlike: whether jobs may run on unlike machines.
+        say: called with a line whenever something is worth one.
+
+    Raises:
+        UserError: anything wrong in what was asked, before anything is submitted; or jobs that make nothing.
+        KeyboardInterrupt: at Ctrl-C; the jobs are cancelled, what is finished is in the folder.
+    """
+    say = say or (lambda line: None)
+    folder = request.folder
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    check_writable(folder)
+    try:
+        with hold_driver(folder):
+            driver = _Driver(request, settings, device, limit, allow_unlike, say)
+            result = driver.run()
+        if result.submitted:
+            return result
+        with hold(folder):
+            return driver.finish(result, prune=prune)
+    finally:
+        with contextlib.suppress(OSError):
+            (folder / PRIVATE).rmdir()
+        remove_empty(made)
+
+
+class _Driver:
+    """Who submits the jobs of a folder and waits for them."""
+
+    def __init__(
+        self,
+        request: BuildRequest,
+        settings: Settings,
+        device: str,
+        limit: int | None,
+        allow_unlike: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        self.request, self.folder, self.settings = request, request.folder, settings
+        self.device, self.limit, self.allow_unlike, self.say = device, limit, allow_unlike, say
+        self.journals = Journals(self.folder)
+        self.array = read_array(self.folder)
+        self.plan = self._plan()
+        self.began = time.time()
+
+    def _plan(self) -> GalleryPlan:
+        """Load the network and plan everything, so that whatever is wrong is found before it is submitted."""
+        self.model = load_network(self.request, "cpu")
+        for line in self.model.notes:
+            self.say(line)
+        agreed = read_agreed(self.folder)
+        plan = plan_gallery(
+            self.request.gallery, self.model, self.folder, None if agreed is None else agreed.threads
+        )
+        for line in plan.notes:
+            self.say(line)
+        return plan
+
+    def run(self) -> BuildResult:
+        """Submit what is missing and wait, until nothing is missing that has not failed."""
+        missing = self._missing()
+        total = len(self.plan.pictures)
+        self.asked = {item.name for item in missing}
+        result = BuildResult(self.folder, total=total, existing=total - len(missing))
+        if self.array is not None and self._at_work() is not None:
+            self.say(f"{self.array.told} of this folder is at work already; nothing more is submitted")
+            if self.settings.detach:
+                result.missing, result.submitted = len(missing), self.array.told
+                return result
+            self._wait(missing)
+            missing = self._left(missing)
+        left = missing[: self.limit]
+        result.missing = len(missing) - len(left)
+        idle = 0
+        while left:
+            before = len(left)
+            self._submit(left)
+            if self.settings.detach and self.array is not None:
+                result.missing, result.submitted = len(missing), self.array.told
+                return result
+            self._wait(left)
+            left = self._left(left)
+            idle = idle + 1 if len(left) == before else 0
+            if idle == 2:
+                raise OutputError(f"{count_of(before, 'picture')} cannot be made: {self._reason()}")
+            if left:
+                self.say(
+                    f"the jobs have ended and {count_of(len(left), 'picture')} is missing: submitted again"
+                )
+        return result
+
+    def finish(self, result: BuildResult, *, prune: bool) -> BuildResult:
+        """Make the manifest and pages of what there is."""
+        self.plan = self._replanned()
+        folder = GalleryFolder(self.folder, self.plan, describe_gallery(self.request, self.plan))
+        missing = folder.find_missing(self.say)
+        failed = {
+            item.target: str(folder.entries[item.name].get("reason", ""))
+            for item in missing
+            if folder.entries.get(item.name, {}).get("status") == "failed"
+        }
+        result.failed = failed
+        lacking = {item.name for item in missing}
+        result.rendered = sum(
+            folder.entries[name].get("status") == "ok"
+            for name in self.asked - lacking
+            if name in folder.entries
+        )
+        for path in (self.folder / PRIVATE / JOBS).glob("*"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self.folder / PRIVATE / JOBS).rmdir()
+        (self.folder / PRIVATE / ARRAY).unlink(missing_ok=True)
+        return finish_build(self.request, folder, set(), result, prune=prune, say=self.say)
+
+    def _missing(self) -> list[GalleryItem]:
+        return find_missing(self.folder, self.plan)
+
+    def _replanned(self) -> GalleryPlan:
+        """Return the plan with what the jobs agreed on."""
+        agreed = read_agreed(self.folder)
+        if agreed is None or agreed.threads == self.plan.threads:
+            return self.plan
+        return plan_gallery(self.request.gallery, self.model, self.folder, agreed.threads)
+
+    def _left(self, items: list[GalleryItem]) -> list[GalleryItem]:
+        """Return those that are not there and did not fail since this began."""
+        self.plan = self._replanned()
+        failed = {
+            name
+            for told in self.journals.update().told.values()
+            for name, entry in told.entries.items()
+            if entry.get("status") == "failed" and told.times[name] >= self.began - 1
+        }
+        asked = {item.name for item in items} - failed
+        return [item for item in self._missing() if item.name in asked]
+
+    def _submit(self, items: list[GalleryItem]) -> None:
+        parts = bundles([item.wanted for item in items])
+        count = min(self.settings.workers, len(parts))
+        array = Array(secrets.token_hex(4), self.settings.cluster, count, time.time())
+        tasks = [
+            Task(
+                config=self.request.named,
+                out=str(self.folder),
+                place=os.getcwd(),
+                weights=self.request.asked_weights,
+                text=self.request.text,
+                number=number,
+                count=count,
+                array=array.name,
+                pictures=tuple(items[place].name for part in parts[number - 1 :: count] for place in part),
+                featvis=__version__,
+                torch=torch.__version__,
+                device=self.device,
+                allow_unlike=self.allow_unlike,
+            )
+            for number in range(1, count + 1)
+        ]
+        for path in (self.folder / PRIVATE / JOBS).glob("*.txt"):
+            path.unlink(missing_ok=True)
+        _write_array(self.folder, array)  # before, so that a kill in between leaves no jobs unknown
+        submit(array, tasks, self.settings, self.folder / PRIVATE / JOBS)
+        _write_array(self.folder, array)
+        self.array = array
+        pictures = count_of(len(items), "picture")
+        self.say(f"{pictures} in {count_of(count, 'job')} ({array.told}), to {self.folder}")
+
+    def _at_work(self) -> tuple[int, int] | None:
+        """Return how many jobs run and wait; None if all have ended."""
+        if self.array is None:
+            return None
+        known = self.array.at_work()
+        if known is None and self._writing():
+            return self._writing(), 0  # the cluster has forgotten them before they have ended
+        return known
+
+    def _writing(self) -> int:
+        name = "" if self.array is None else self.array.name
+        return sum(member.name.endswith(f"-{name}") and member.is_held() for member in members(self.folder))
+
+    def _wait(self, items: list[GalleryItem]) -> None:
+        """Wait until the jobs have ended; Ctrl-C cancels them."""
+        assert self.array is not None
+        asked = {item.name for item in items}
+        began = said = time.monotonic()
+        looked = 0.0
+        state: tuple[int, int] | None = (0, self.array.count)
+        try:
+            while True:
+                if time.monotonic() - looked >= self.settings.every:
+                    state, looked = self._at_work(), time.monotonic()
+                if state is None:
+                    return
+                done = len(asked & self.journals.update().entries().keys())
+                if done == len(asked) and not self._writing():
+                    return
+                if time.monotonic() - said >= _SAY:
+                    said = time.monotonic()
+                    self.say(self._progress(done, len(asked), state, said - began))
+                time.sleep(min(2.0, self.settings.every))
+        except KeyboardInterrupt:
+            self.array.cancel()
+            self.say(f"{self.array.told} is cancelled")
+            raise
+
+    def _progress(self, done: int, wanted: int, state: tuple[int, int], seconds: float) -> str:
+        from featvis.run.progress import duration
+
+        running, waiting = state
+        jobs = f"{count_of(running, 'job')} at work" + (f", {waiting} waiting" if waiting else "")
+        line = f"{done} of {count_of(wanted, 'picture')}, {jobs}"
+        if done:
+            left = duration(seconds / done * (wanted - done))
+            line += f", {60 * done / seconds:.3g} pictures a minute, about {left} left"
+        return line
+
+    def _reason(self) -> str:
+        """Return why jobs made nothing: what they say themselves, or where their logs are."""
+        place = self.folder / PRIVATE / JOBS
+        for path in sorted(place.glob("*.txt")):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                return path.read_text("utf-8")
+        logs = sorted(place.glob("*.err"), key=lambda path: path.stat().st_mtime)
+        for path in reversed(logs):
+            with contextlib.suppress(OSError):
+                lines = path.read_text("utf-8", "replace").strip().splitlines()
+                if lines:
+                    return f"a job says {lines[-1][-200:]!r}; the logs are in {place}"
+        return f"the jobs ended without a word; their logs are in {place}"
+
+
+def _problem_file(folder: Path, name: str) -> Path:
+    return folder / PRIVATE / JOBS / f"{name}.txt"
+
+
+_KINDS: Mapping[str, Callable[[Any], bool]] = {
+    "name": lambda value: is_text(value) and re.fullmatch("[0-9a-f]{8}", value) is not None,
+    "cluster": lambda value: value in CLUSTERS,
+    "count": is_count,
+    "submitted": is_number,
+    "jobs": lambda value: isinstance(value, list) and all(map(is_text, value)),
+}
+
+
+def read_array(folder: Path) -> Array | None:
+    """Return the jobs that a folder tells of; None if there are none."""
+    try:
+        told = read_json(folder / PRIVATE / ARRAY)
+    except (ValueError, OSError, OutputError):
+        return None
+    if not isinstance(told, dict) or not all(is_right(told.get(name)) for name, is_right in _KINDS.items()):
+        return None
+    return Array(**{name: told[name] for name in _KINDS})
+
+
+def _write_array(folder: Path, array: Array) -> None:
+    write_whole(folder / PRIVATE / ARRAY, json.dumps(array.plain()).encode())

@@ -1,0 +1,280 @@
+"""Many processes and a Slurm cluster make, byte for byte, what one build makes, whoever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import featvis as fv
+from featvis.cli import main
+from featvis.errors import RecipeError
+from featvis.galleries import arrays
+from featvis.galleries.arrays import Settings, read_settings
+from featvis.galleries.cluster import read_array
+from featvis.results.lock import members
+from tests.galleries.one_node import Cluster, lacks
+from tests.galleries.planted import RECIPE, pngs, section, strays, write_config
+from tests.galleries.test_config import REPOSITORY
+from tests.galleries.test_shards import but_for_times, same
+
+SLOW = RECIPE.replace("steps = 3", "steps = 40")
+UNITS = section(["conv1:6:22"], title="One") + section(["conv2:0:12"], variants=["picture", "negative"])
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+PATIENCE = 240.0
+
+
+def test_options_of_an_array(monkeypatch):
+    monkeypatch.setattr(arrays, "_check_here", lambda settings: None)
+    given = {"workers": 8, "partition": "gpu", "cpus_per_task": 2, "exclusive": True, "time": "1-2"}
+    told = read_settings(given)
+    assert told.sbatch == {"partition": "gpu", "cpus-per-task": "2", "exclusive": "", "time": "1-2"}
+    assert (told.workers, told.cluster, told.detach) == (8, "slurm", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("90", 90),
+        ("1:30", 2),
+        ("2:00:00", 120),
+        ("1-0", 1440),
+        ("1-2:30", 1590),
+        ("0:10", 1),
+        ("1-0:0:1", 1441),
+    ],
+)
+def test_a_time_limit_is_read_as_slurm_does(text, minutes):
+    assert arrays._minutes(Settings(1, sbatch={"time": text})) == minutes
+
+
+WRONG = [
+    ({}, "needs the number of its jobs"),
+    ({"workers": 0}, "got 0"),
+    ({"workers": True}, "got True"),
+    ({"workers": "4"}, "got '4'"),
+    ({"workers": 4, "cluster": "slrum"}, "did you mean 'slurm'"),
+    ({"workers": 4, "time": "soon"}, "got 'soon'"),
+    ({"workers": 4, "time": "1:2:3:4"}, "got '1:2:3:4'"),
+    ({"workers": 4, "time": "-5"}, "got '-5'"),
+    ({"workers": 4, "array": "0-3"}, "featvis' own option"),
+    ({"workers": 4, "comment": "a\nb"}, "no option of sbatch"),
+    ({"workers": 4, "a b": "c"}, "no option of sbatch"),
+    ({"workers": 4, "detach": "yes"}, "detach is True or False"),
+    ({"workers": 4, "every": -1}, "seconds between two looks"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), WRONG)
+def test_a_wrong_option_of_an_array_is_told_before_anything_is_submitted(
+    options, said, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(arrays, "_check_here", lambda settings: None)
+    with pytest.raises(RecipeError, match=said):
+        read_settings(options)
+    config = write_config(tmp_path, UNITS)
+    with pytest.raises(RecipeError, match=said):
+        fv.build_gallery(config, out=tmp_path / "out", executor="slurm", executor_options=options)
+    assert not (tmp_path / "out").exists()
+
+
+ONE_LINE = [
+    (["--executor", "slurm"], "--workers 8"),
+    (["--executor", "slurm", "--workers", "2"], "no sbatch on this machine"),
+    (["--executor", "slurm", "--workers", "2", "--shard", "1/2"], "give --shard or --executor slurm"),
+    (["--workers", "2"], "--workers is an option of --executor slurm"),
+    (["--slurm-partition", "gpu"], "--partition is an option of --executor slurm"),
+    (["--detach"], "--detach is an option of --executor slurm"),
+    (["--executor", "slurm", "--workers", "2", "--slurm-cluster", "moon"], "unknown cluster 'moon'"),
+]
+
+
+@pytest.mark.parametrize(("typed", "said"), ONE_LINE)
+def test_what_cannot_be_submitted_is_one_line(typed, said, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    config = write_config(tmp_path, UNITS)
+    assert main(["gallery", "build", str(config), "--out", str(tmp_path / "out"), *typed]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("featvis:")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_single_pictures_are_not_submitted(tmp_path, capsys):
+    assert main(["render", "classifier:1", "--executor", "slurm", "--out", str(tmp_path / "out")]) == 2
+    assert "'slurm' renders whole galleries: featvis gallery build CONFIG" in capsys.readouterr().err
+    with pytest.raises(RecipeError, match=r"fv\.build_gallery\(…, executor='slurm'\)"):
+        fv.render("efficientnet_lite0", "classifier:1", executor="slurm")
+
+
+def test_without_submitit_the_line_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(arrays.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match=r"pip install 'featvis\[slurm\]'"):
+        read_settings({"workers": 2, "cluster": "local"})
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return write_config(tmp_path_factory.mktemp("cluster"), UNITS, SLOW)
+
+
+@pytest.fixture(scope="module")
+def whole(config):
+    fv.build_gallery(config, out=config.parent / "whole")
+    return config.parent / "whole"
+
+
+@pytest.mark.cluster
+def test_eight_shards_at_once_of_which_some_are_killed(tmp_path):
+    write_config(tmp_path, UNITS, SLOW)
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.galleries.sharded", str(tmp_path), "8", "12", "1"],
+        cwd=REPOSITORY,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    seen = json.loads(told.stdout)
+    assert (seen["killed"], seen["ended"], seen["last"]) == (12, [0] * 8, 0)
+    assert set(seen["merged"]) <= {0, 2}, "2: nothing was there yet"
+    assert same(tmp_path / "shards", tmp_path / "whole")
+    assert strays(tmp_path / "shards") == []
+
+
+class Driver:
+    """The command that submits and waits, as a process."""
+
+    def __init__(self, config, out, *typed, environment=ENVIRONMENT):
+        self.out, self.log = out, config.parent / f"{out.name}-{time.monotonic_ns()}.log"
+        command = [sys.executable, "-m", "featvis", "gallery", "build", str(config), "--out", str(out)]
+        command += ["--executor", "slurm", "--slurm-every", "1", *typed]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def said(self):
+        return self.log.read_text("utf-8")
+
+    def until(self, is_so):
+        """Wait for something; what the command says is in the error if it does not come."""
+        end = time.monotonic() + PATIENCE
+        while not is_so():
+            assert time.monotonic() < end, self.said()
+            assert self.process.poll() is None, self.said()
+            time.sleep(0.05)
+        return self
+
+    def until_some_are_made(self, tasks=2):
+        """Wait until so many tasks are at work and have made something."""
+        return self.until(lambda: sum(made(one) > 0 for one in held(self.out)) >= tasks)
+
+    def end(self, code=0):
+        try:
+            assert self.process.wait(PATIENCE) == code, self.said()
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(self.said()) from None
+        return self.said()
+
+    def kill(self, signal_number=signal.SIGKILL):
+        self.process.send_signal(signal_number)
+        return self.process.wait(PATIENCE)
+
+
+def held(out):
+    return [one for one in members(out) if one.name.startswith("task-") and one.is_held()]
+
+
+def made(member):
+    journal = member.path.with_suffix(".jsonl")
+    return journal.read_bytes().count(b'"entry"') if journal.exists() else 0
+
+
+def signaled(member, number):
+    os.kill(int(member.path.read_text().split()[0]), number)
+
+
+@pytest.mark.cluster
+def test_jobs_on_this_machine(config, whole, tmp_path):
+    """Interrupted, gone on with; a job killed, then its driver; gone on with: nothing is lost."""
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    out, local = tmp_path / "out", ("--workers", "3", "--slurm-cluster", "local")
+    first = Driver(config, out, *local).until_some_are_made()
+    assert first.kill(signal.SIGINT) == 130
+    assert "is cancelled" in first.said()
+    assert "the same command goes on from there" in first.said()
+    before = pngs(out)
+    assert before
+    second = Driver(config, out, *local).until_some_are_made()
+    assert read_array(out).count == 3
+    one, other = held(out)[:2]
+    signaled(other, signal.SIGSTOP)  # so that it is at work still when the driver comes again
+    signaled(one, signal.SIGKILL)
+    second.kill()
+    third = Driver(config, out, *local)
+    third.until(lambda: "is at work already; nothing more is submitted" in third.said())
+    signaled(other, signal.SIGCONT)
+    assert " pictures in " in third.end(), "what the one that was killed left is submitted again"
+    assert same(out, whole)
+    assert {name: pngs(out)[name] for name in before} == before
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    if why := lacks():
+        pytest.skip(why)
+    try:
+        cluster = Cluster(tmp_path_factory.mktemp("slurm")).__enter__()
+    except (RuntimeError, OSError) as error:
+        pytest.skip(f"no Slurm cluster starts here: {error}")
+    yield cluster
+    cluster.__exit__()
+
+
+@pytest.mark.cluster
+def test_an_array_on_slurm(config, whole, tmp_path, slurm):
+    """Of four jobs one is killed and one preempted; the driver is killed and started again."""
+    out = tmp_path / "out"
+    environment = {**slurm.environment, **ENVIRONMENT, "PATH": slurm.environment["PATH"]}
+    first = Driver(config, out, "--workers", "4", environment=environment).until_some_are_made()
+    array = read_array(out)
+    assert len(array.jobs) == 4
+    one, other = held(out)[:2]
+    signaled(one, signal.SIGKILL)
+    first.kill()
+    number = int(other.name.split("-")[1]) - 1
+    slurm.ask("scontrol", "requeue", array.jobs[number])  # it waits a while before it begins again
+    second = Driver(config, out, "--workers", "4", environment=environment)
+    said = second.end()
+    assert f"job {array.jobs[0].split('_')[0]} of this folder is at work already" in said
+    assert " pictures in " in said, "what the one that was killed left is submitted again"
+    log = slurm.place / "slurmctld.log"
+    assert "requeue" in log.read_text(errors="replace").lower()
+    assert same(out, whole)
+
+
+@pytest.mark.cluster
+def test_a_driver_that_does_not_wait(config, whole, tmp_path, slurm):
+    out = tmp_path / "out"
+    environment = {**slurm.environment, **ENVIRONMENT, "PATH": slurm.environment["PATH"]}
+    said = Driver(config, out, "--workers", "2", "--detach", environment=environment).end()
+    assert f"featvis gallery status {out}" in said
+    assert "40 pictures of 40 by job " in said
+    end = time.monotonic() + PATIENCE
+    while slurm.ask("squeue", "--noheader").strip():
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    assert main(["gallery", "merge", str(out)]) == 0
+    assert but_for_times(out) == but_for_times(whole)
+    assert pngs(out) == pngs(whole)
+    # The cluster says no, and why: the partition is none of its.
+    typed = ("--workers", "2", "--slurm-partition", "moon")
+    said = Driver(config, tmp_path / "other", *typed, environment=environment).end(2)
+    assert "moon" in said.splitlines()[-1] or "partition" in said.splitlines()[-1]
