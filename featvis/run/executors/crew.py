@@ -21,6 +21,10 @@ IN_FLIGHT = 2
 """Jobs that a worker has at once: the one that it computes, and the next."""
 TRIES = 2
 """How many workers a job may take with it."""
+LOSSES = 5
+"""How many may be lost with it at all, its fault or not."""
+STARTS = 5
+"""How many workers may be lost one after the other before any is ready."""
 PATIENCE = 60.0
 """Seconds without a worker after which it is said that there is none."""
 _SHARES = 4
@@ -78,10 +82,11 @@ class Cluster(Protocol):
 
 @dataclass
 class _Task:
-    """A job and how many workers it took with it."""
+    """A job, how many workers it took with it, and how many were lost with it, its fault or not."""
 
     job: Job
     strikes: int = 0
+    losses: int = 0
 
 
 @dataclass
@@ -129,7 +134,7 @@ def share_out(
 
     Raises:
         LostError: a job took two workers with it, and ``failed`` is not given; or workers die one after the
-            other before they finish anything.
+            other before any is ready.
         RecipeError: a worker has other versions of what makes the pictures.
     """
     yield from _Sharing(jobs, cluster, pack, workers, say, failed, crew).run()
@@ -155,7 +160,7 @@ class _Sharing:
         self._members: dict[Hashable, _Member] = {}
         self._starting: set[Hashable] = set()
         self._under_way = 0  # jobs that workers have
-        self._losses = 0  # since a job was last finished
+        self._losses = 0  # of workers that were not ready yet, since one was
         self._idle_since, self._told = time.monotonic(), False
 
     def run(self) -> Iterator[Picture]:
@@ -182,6 +187,7 @@ class _Sharing:
                     "the same; install the same everywhere"
                 )
         self._starting.discard(event.worker)
+        self._losses = 0
         self._members[event.worker] = _Member()
         self._crew(len(self._members))
         self._give(event.worker)
@@ -199,7 +205,6 @@ class _Sharing:
             return
         task = self._members[event.worker].tasks.popleft()
         self._under_way -= 1
-        self._losses = 0
         self._give(event.worker)
         outcome: Outcome = pickle.loads(event.content)
         for line in outcome.said:
@@ -214,7 +219,8 @@ class _Sharing:
     def _lose(self, event: Lost) -> None:
         member = self._members.pop(event.worker, None)
         self._starting.discard(event.worker)
-        self._losses += 1
+        if member is None:
+            self._losses += 1
         tasks = list(member.tasks) if member is not None else []
         self._under_way -= len(tasks)
         what = "a worker was lost"
@@ -222,19 +228,19 @@ class _Sharing:
             pictures = [item.name for task in tasks for item in task.job.wanted]
             them = count_of(len(pictures), "picture")
             what += f" with {them} under way or next, from {pictures[0]}"
-            if not event.blameless:
-                tasks[0].strikes += 1
+            tasks[0].losses += 1
+            tasks[0].strikes += not event.blameless
         self._say(f"{what}: {event.reason}")
         self._crew(len(self._members))
         for task in reversed(tasks):
-            if task.strikes >= TRIES:
+            if task.strikes >= TRIES or task.losses >= LOSSES:
                 self._give_up(task, event.reason)
             elif task.strikes:
                 self._waiting.append(task)  # last: what is sound comes first
             else:
                 self._waiting.appendleft(task)
-        if self._losses > 2 * self._workers + TRIES and (self._waiting or self._under_way):
-            raise LostError(f"{self._losses} workers were lost and no job finished: {event.reason}")
+        if self._losses >= STARTS and not self._members and (self._waiting or self._under_way):
+            raise LostError(f"{self._losses} workers were lost before any was ready: {event.reason}")
         if len(self._members) + len(self._starting) < min(
             self._workers, len(self._waiting) + self._under_way
         ):
@@ -245,7 +251,7 @@ class _Sharing:
             self._give(worker)
 
     def _give_up(self, task: _Task, reason: str) -> None:
-        why = f"{TRIES} workers were lost with it: {reason}"
+        why = f"{task.losses} workers were lost with it: {reason}"
         if self._failed is None:
             raise LostError(f"{task.job.wanted[0].name}: {why}")
         for item in task.job.wanted:

@@ -29,6 +29,7 @@ from featvis.run.executors.worker import Worker
 from featvis.run.job import Watch
 from featvis.spec.options import AtLeastOne, NonNegative, Positive
 
+log = logging.getLogger(__name__)
 _STARTS = 3
 """How often a cluster is tried to be started: on a busy machine Ray's own processes give each other too
 little time."""
@@ -176,19 +177,19 @@ class _RayCluster:
         errors = importlib.import_module("ray.exceptions")
         if isinstance(result, errors.RayTaskError):  # of our own code; a job's errors are told otherwise
             raise result.as_instanceof_cause()
-        return [Lost(worker, _reason(result), blameless="node" in str(result) and _is_gone(str(result)))]
+        # Of a process that has ended the machine it ran on tells at once; where nobody does, that is gone.
+        gone = isinstance(result, errors.ActorUnavailableError) or "node has died" in str(result)
+        return [Lost(worker, _reason(result), blameless=gone)]
 
 
-def _is_gone(text: str) -> bool:
-    return "node has died" in text or "node died" in text or "node was terminated" in text
+_NUMBERS = ("class_name:", "actor_id:", "namespace:", "pid:", "name:", "The actor died unexpectedly before")
 
 
 def _reason(error: BaseException) -> str:
-    """Return one line of what Ray says, without its numbers of actors and namespaces."""
+    """Return one line of what Ray says, without its numbers of actors and its guesses."""
     lines = [line.strip() for line in str(error).splitlines()]
-    skipped = ("class_name", "actor_id", "namespace", "pid:", "name:")
-    kept = [line for line in lines if line and not line.startswith(skipped)]
-    return " ".join(kept)[:400] or type(error).__name__
+    line = " ".join(one for one in lines if one and not one.startswith(_NUMBERS))
+    return line.partition(" Some common causes")[0][:300] or type(error).__name__
 
 
 def _room(cpus: float, gpus: float) -> tuple[int, int]:
@@ -231,7 +232,13 @@ def _joined(address: str | None, cpus: float | None, say: Callable[[str], None] 
                     "a Ray cluster cannot be started" if address is None else f"no Ray cluster at {address!r}"
                 )
                 raise RecipeError(f"{what}: {' '.join(str(error).split())[:300]}") from None
+    private = importlib.import_module("ray._private.worker")
+    told = getattr(private, "print_to_stdstream", None)
     try:
+        # Ray tells of lost workers on stdout, which is for results; we tell of them ourselves.
+        private.print_to_stdstream = lambda data, *_, **__: log.debug("%s", data.get("lines"))  # type: ignore[attr-defined]
         yield
     finally:
         ray.shutdown()
+        if told is not None:
+            private.print_to_stdstream = told  # type: ignore[attr-defined]

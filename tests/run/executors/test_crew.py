@@ -141,9 +141,29 @@ def test_a_machine_that_is_taken_away_is_nobodys_fault():
 
 def test_workers_that_only_die_are_given_up():
     plan = make_plan(small(), "norm:all", **{**OPTIONS, "lanes": 1})
-    _, made = run(plan, workers=2, blameless=True, loses=lambda worker, names: True)
-    with pytest.raises(LostError, match="7 workers were lost and no job finished: it was taken away"):
-        list(made)
+    packer = Packer(plan.model, cloudpickle)
+
+    class Frail(Here):
+        def wait(self, seconds):
+            return [Lost(self.started, "it has no torch")]
+
+    cluster = Frail(packer)
+    pack = lambda job: packer.job(job, plan.weights, goes_on=True)  # noqa: E731
+    with pytest.raises(LostError, match="5 workers were lost before any was ready: it has no torch"):
+        list(share_out(make_shares(plan.wanted), cluster, pack, 2, failed=print))
+    assert cluster.stopped
+
+
+def test_machines_that_go_again_and_again_are_given_up_too():
+    plan, told = make_plan(small(), "norm:0:2", **{**OPTIONS, "lanes": 1}), []
+    _, made = run(
+        plan,
+        blameless=True,
+        loses=lambda worker, names: "norm:1" in names,
+        failed=lambda one, why: told.append((one.name, why)),
+    )
+    assert [picture.target for picture in made] == ["norm:0"]
+    assert told == [("norm:1", "5 workers were lost with it: it was taken away")]
 
 
 @pytest.mark.parametrize("name", list(versions()))
