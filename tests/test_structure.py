@@ -24,6 +24,7 @@ LEVELS = [
     {"run", "attribution"},
     {"galleries"},
     {"trust"},
+    {"explore"},
     {"cli"},
 ]
 """The packages from the bottom up; below them all are the files beside them. None imports its neighbours."""
@@ -111,8 +112,8 @@ def test_no_module_hands_on_what_another_defines():
 
 def test_the_house_is_small_enough_to_draw():
     boxes = [path for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
-    assert len(boxes) <= 25
-    assert sum(map(len, LEVELS)) <= 15
+    assert len(boxes) <= 26
+    assert sum(map(len, LEVELS)) <= 16
     assert len(LEVELS) + 1 <= 11
 
 

@@ -23,6 +23,7 @@ FAMILIES = {
     "engine": "The loop",
     "photographs": "Photographs",
     "attribution": "Attribution",
+    "explore": "Exploring",
     "galleries": "Galleries",
     "trust": "Evaluation",
     "errors": "Errors",
