@@ -57,7 +57,7 @@ WRONG = [
     ({}, "needs the number of its jobs"),
     ({"workers": 0}, "got 0"),
     ({"workers": True}, "got True"),
-    ({"workers": "4"}, "got '4'"),
+    ({"workers": "some"}, "workers"),
     ({"workers": 4, "cluster": "slrum"}, "did you mean 'slurm'"),
     ({"workers": 4, "time": "soon"}, "got 'soon'"),
     ({"workers": 4, "time": "1:2:3:4"}, "got '1:2:3:4'"),
@@ -65,7 +65,7 @@ WRONG = [
     ({"workers": 4, "array": "0-3"}, "featvis' own option"),
     ({"workers": 4, "comment": "a\nb"}, "no option of sbatch"),
     ({"workers": 4, "a b": "c"}, "no option of sbatch"),
-    ({"workers": 4, "detach": "yes"}, "detach is True or False"),
+    ({"workers": 4, "detach": "perhaps"}, "detach"),
     ({"workers": 4, "every": -1}, "seconds between two looks"),
 ]
 

@@ -203,6 +203,9 @@ def choose_executor(
         checked = entry.schema().model_validate(given)
     except ValidationError as error:
         raise RecipeError(one_line(error, f"executor {name!r}", list(entry.own))) from None
+    for option, value in given.items():
+        if isinstance(value, bool) and "bool" not in entry.types.get(option, "bool"):
+            raise RecipeError(f"executor {name!r}: {option} is {entry.types[option]}, got {value}")
     if entry.needs and importlib.util.find_spec(entry.needs) is None:
         package = f"'featvis[{entry.extra}]'" if entry.extra else entry.needs
         what = f"executor {name!r} needs {entry.needs}, which is not installed"
