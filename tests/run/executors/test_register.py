@@ -28,6 +28,7 @@ def test_a_wrong_name_is_refused_with_the_nearest():
         fv.render(small(), "norm:0", executor="device", **OPTIONS)
 
 
+@pytest.mark.usefixtures("embedded_once")
 def test_the_command_line_takes_one(tmp_path, capsys):
     command = ["render", "blocks.1:0", "--size", "32", "--steps", "1", "--lanes", "8"]
     command += ["--out", str(tmp_path / "a")]
