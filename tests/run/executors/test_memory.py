@@ -44,7 +44,7 @@ def test_t41_2000_steps_hold_no_more_than_200():
 @pytest.mark.slow
 def test_t41_500_units_hold_no_more_than_50(tmp_path):
     model = small()
-    options = {"size": (32, 40), "steps": 2, "lanes": 8, "out": tmp_path}
+    options = {"size": (32, 40), "steps": 4, "lanes": 2, "out": tmp_path}
     levels = []
     for seed in range(64):  # eight units each
         fv.render(model, "norm:all", seed=seed, **options)
