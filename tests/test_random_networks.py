@@ -12,9 +12,15 @@ import torch
 import featvis as fv
 from featvis.cli import main
 from tests import random_networks
+from tests.part import part_of
 from tests.test_borrowed import hooks_of
 
 SECONDS = 120
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.function is test_many_random_networks:
+        metafunc.parametrize("number", part_of(range(10, 300), 3, metafunc.config))
 
 
 @pytest.fixture
@@ -106,7 +112,6 @@ def test_a_random_network(number, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_time")
-@pytest.mark.parametrize("number", range(10, 300))
 def test_many_random_networks(number, tmp_path, capsys):
     told = check(number, tmp_path, capsys)
     if fine(number):

@@ -172,7 +172,7 @@ def _answer(request: dict, watch: Watch) -> dict:
     watch.begin(request["inputs"], request["out"], request["typed"])
     try:
         signal.alarm(WAITING)
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, request.get("seconds", SECONDS))
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, soft[1]))
         with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(told):

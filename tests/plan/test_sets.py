@@ -212,6 +212,7 @@ def test_where_memory_does_not_do_for_a_set_it_is_not_split(model, monkeypatch):
     assert [one.target for one in pictures] == ["conv2:3"]
 
 
+@pytest.mark.usefixtures("embedded_once")
 def test_the_command_renders_a_set(tmp_path, capsys):
     typed = ["render", "blocks.1:2", "--size", "32x48", "--steps", "2", "--out", str(tmp_path)]
     assert main([*typed, "--diverse", "2"]) == 0

@@ -75,6 +75,7 @@ def test_an_objective_that_looks_at_other_networks_is_timed_as_it_is():
     assert clock._open["objective"] > 0
 
 
+@pytest.mark.usefixtures("embedded_once")
 def test_the_command_writes_its_figures(tmp_path, capsys):
     path = tmp_path / "bench.json"
     typed = ["bench", "--layer", "blocks.0", "--size", "32x48", "--lanes", "2", "--rounds", "2"]

@@ -116,6 +116,7 @@ def test_mistakes_are_told_before_any_compute(given, says, monkeypatch):
         fv.compare(asked.pop("recipe_a"), asked.pop("recipe_b"), asked.pop("targets"), **asked)
 
 
+@pytest.mark.usefixtures("embedded_once")
 def test_the_command_shows_a_table_and_writes_it(tmp_path, capsys):
     typed = ["compare", "fast", "channel", "--targets", "blocks.1:0", "-t", "blocks.1:3", "--steps", "2,3"]
     typed += [

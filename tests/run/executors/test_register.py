@@ -108,6 +108,7 @@ def clouds(monkeypatch):
         yield from ()
 
 
+@pytest.mark.usefixtures("embedded_once")
 def test_the_command_line_takes_one(tmp_path, capsys):
     command = ["render", "blocks.1:0", "--size", "32", "--steps", "1", "--lanes", "8"]
     command += ["--out", str(tmp_path / "a")]
