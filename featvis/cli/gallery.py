@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +24,7 @@ from featvis.cli.output import (
     results_folder,
     warn,
 )
-from featvis.errors import OutputError, count_of
+from featvis.errors import Interrupted, OutputError, count_of
 from featvis.run.executors.register import DEFAULT, check_executor
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ def build(
                     report=report,
                     say=None if report is None else report.say,
                 )
-    except KeyboardInterrupt:
-        note(f"interrupted; what is finished is in {request.folder}, the same command goes on from there")
+    except KeyboardInterrupt as stop:
+        note(_interrupted(request.folder, len(stop.pictures) if isinstance(stop, Interrupted) else 0))
         return 130
     page = request.folder / "index.html"
     if as_json:
@@ -239,6 +240,21 @@ def _dry_run(request: BuildRequest, device: str, limit: int | None, began: float
     if request.photographs is not None:
         print(f"of that about {duration(costs.photographs)} to look through {request.photographs}")
     return 0
+
+
+def _interrupted(folder: Path, kept: int) -> str:
+    """Say what a build has made that was interrupted, and how many pictures are there as they stood."""
+    from featvis.galleries.status import read_status
+
+    goes_on = "the same command goes on from there"
+    try:
+        counts = read_status(folder)
+    except OutputError:
+        return f"interrupted before its first picture; {goes_on}"
+    done, planned = counts.done + counts.dead, counts.planned or 0
+    told = f"{done} of {count_of(planned, 'picture')} {'is' if planned == 1 else 'are'} finished in {folder}"
+    told += f", {kept} more as {'it' if kept == 1 else 'they'} stood" if kept else ""
+    return f"interrupted: {told}; {goes_on} (featvis gallery pages {shlex.quote(str(folder))} shows them now)"
 
 
 def _summary(outcome: BuildResult, took: str) -> str:

@@ -15,6 +15,8 @@ from featvis.results.picture import Picture, load_picture
 from featvis.results.store import Store, file_name
 from featvis.spec.recipe import recipe_id
 
+DONE = ("ok", "dead")
+"""Statuses of what is not rendered again; what was stopped or failed is."""
 EVERY = 2.0
 """Seconds between two writings of the manifest while pictures are made."""
 
@@ -82,6 +84,20 @@ class GalleryFolder(Store):
         self.entries[picture_name(entry)] = entry
         self.top["recipes"][entry["recipe"]] = recipe
 
+    def keep_under_way(self, picture: Picture) -> bool:
+        """Keep a picture that was stopped, as it stands, unless a finished one lies there; say if it is kept.
+
+        It counts as missing, so the next build renders it whole.
+        """
+        path = self.folder / self.file_of(picture)
+        if path.exists():
+            try:
+                if load_picture(path).status != "stopped":
+                    return False
+            except OutputError:  # no picture: the next build would replace it, too
+                return False
+        return self.add(picture) is not None
+
     def mark_stale(self) -> int:
         """Mark what is not as the config wants it, and unmark the rest; return how many are stale."""
         count = 0
@@ -131,7 +147,7 @@ def finished(
             say(f"{path} is gone; it is rendered again")
         return None
     # The file is asked, not the manifest: a kill may have come between the two.
-    return picture if item.key in (picture.key, picture.asked_key) and picture.status != "failed" else None
+    return picture if item.key in (picture.key, picture.asked_key) and picture.status in DONE else None
 
 
 def find_missing(folder: Path, plan: GalleryPlan) -> list[GalleryItem]:
