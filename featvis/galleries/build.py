@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from featvis.devices import machine_of
-from featvis.errors import FeatvisError, OutputError, RecipeError, UserError
+from featvis.errors import FeatvisError, Interrupted, OutputError, RecipeError, UserError
 from featvis.files import check_inside, write_whole
 from featvis.galleries.config import COPY, beside
 from featvis.galleries.folder import GalleryFolder, PlannedFolder, ShardFolder, unlike
@@ -31,7 +31,7 @@ from featvis.plan.wanted import Wanted, make_jobs
 from featvis.results.journal import JOURNAL, Agreed, Journal, agree, clear_private, read_agreed
 from featvis.results.lock import PRIVATE, FolderLock, hold, hold_beside
 from featvis.results.manifest import read_sound_manifest
-from featvis.results.picture import load_picture
+from featvis.results.picture import Picture, load_picture
 from featvis.results.sheets import grid
 from featvis.run.candidates import compute
 from featvis.run.executors.register import DEFAULT, AnyExecutor, Chosen, choose_executor
@@ -114,7 +114,8 @@ def build_gallery(
     Raises:
         UserError: anything wrong in what was asked, before any compute.
         OutputError: the folder cannot be written, or another build is at work in it.
-        KeyboardInterrupt: at Ctrl-C; what is finished is in the folder.
+        Interrupted: at Ctrl-C, a KeyboardInterrupt that holds the pictures under way. They lie in the folder
+            as they stood, beside what is finished, and are rendered whole by the next call.
 
     >>> import featvis as fv, pathlib, tempfile
     >>> config = pathlib.Path(tempfile.mkdtemp()) / "tiny.toml"
@@ -448,13 +449,27 @@ def _render(
                 write_pages(folder.folder)
                 pages_written = time.monotonic()
                 pages_pause = max(PAGES_EVERY, 30 * (pages_written - began))
-    except BaseException:
+    except BaseException as stop:
+        kept: list[Picture] = []
         # On a full disk or in a folder that is gone this fails too; the pictures' files say what is done.
         with contextlib.suppress(FeatvisError):
             lock.check()
+            if isinstance(stop, Interrupted):
+                kept += [picture for picture in stop.pictures if _keep(folder, picture)]
             folder.write_manifest()
+        if isinstance(stop, Interrupted):
+            raise Interrupted(kept) from None
         raise
     return changed
+
+
+def _keep(folder: GalleryFolder, picture: Picture) -> bool:
+    """Keep what a job had made when it was interrupted; say whether that is a picture under way."""
+    if picture.status == "stopped":
+        return folder.keep_under_way(picture)
+    if picture.status != "failed":
+        folder.add(picture)
+    return False
 
 
 def write_sheets(folder: PlannedFolder, changed: set[str]) -> None:
