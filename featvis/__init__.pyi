@@ -18,7 +18,7 @@ from .errors import RecipeError as RecipeError
 from .errors import TargetError as TargetError
 from .errors import UserError as UserError
 from .errors import WeightsError as WeightsError
-from .galleries.build import build_gallery as build_gallery
+from .galleries.door import build_gallery as build_gallery
 from .galleries.merge import merge_gallery as merge_gallery
 from .images.alpha import AlphaImage as AlphaImage
 from .images.base import ImageSpace as ImageSpace
