@@ -25,7 +25,7 @@ from .explore.atlas import atlas as atlas
 from .explore.circuits import Circuit as Circuit
 from .explore.circuits import circuit as circuit
 from .explore.without import without as without
-from .galleries.build import build_gallery as build_gallery
+from .galleries.door import build_gallery as build_gallery
 from .galleries.merge import merge_gallery as merge_gallery
 from .images.alpha import AlphaImage as AlphaImage
 from .images.base import ImageSpace as ImageSpace

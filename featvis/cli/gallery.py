@@ -246,9 +246,12 @@ def status(folder: Path, config: GalleryConfigOrNone = None, as_json: options.As
         return 0
     kinds = ("done", "missing", "dead", "failed", "stale")
     print(f"{folder}: " + ", ".join(f"{getattr(counts, kind)} {kind}" for kind in kinds))
-    if counts.planned is None:
+    if counts.jobs is not None:
+        begun = "" if counts.shards else "; none has begun"
+        print(f"submitted: {counts.jobs}{begun}")
+    elif counts.planned is None:
         print("what its config asks for is not told here: no build has planned it, or the manifest was lost")
-    elif counts.seconds_left is not None and counts.missing + counts.failed:
+    if counts.planned is not None and counts.seconds_left is not None and counts.missing + counts.failed:
         print(f"about {duration(counts.seconds_left)} left{_pace(counts)}")
     for one in counts.shards:
         print(_shard_line(one))

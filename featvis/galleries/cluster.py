@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,15 @@ import torch
 
 from featvis.errors import FeatvisError, OutputError, RecipeError, count_of
 from featvis.files import write_whole
-from featvis.galleries.arrays import CLUSTERS, Array, Settings, submit
+from featvis.galleries.arrays import (
+    JOBS,
+    Array,
+    Settings,
+    clear_array,
+    read_array,
+    submit,
+    write_array,
+)
 from featvis.galleries.build import (
     BuildResult,
     describe_gallery,
@@ -33,15 +40,11 @@ from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
 from featvis.galleries.request import BuildRequest, make_request
 from featvis.models.borrow.loan import with_gradients
 from featvis.plan.wanted import bundles
-from featvis.read import read_json
-from featvis.results.fields import is_count, is_number, is_text
 from featvis.results.journal import Journals, read_agreed
 from featvis.results.lock import DRIVER, PRIVATE, FolderLock, hold, hold_beside, members
 from featvis.results.store import check_writable, remove_empty
 from featvis.version import __version__
 
-ARRAY = "array.json"
-JOBS = "jobs"
 _TASK = re.compile(r"task-\d+-of-\d+-([0-9a-f]{8})")
 _PATIENCE = 180.0
 """Seconds that a task waits for its share, which the machine may still hold where it began before."""
@@ -250,11 +253,7 @@ class _Driver:
             for name in self.asked - lacking
             if name in folder.entries
         )
-        for path in (self.folder / PRIVATE / JOBS).glob("*"):
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            (self.folder / PRIVATE / JOBS).rmdir()
-        (self.folder / PRIVATE / ARRAY).unlink(missing_ok=True)
+        clear_array(self.folder)
         return finish_build(self.request, folder, set(), result, prune=prune, say=self.say)
 
     def _missing(self) -> list[GalleryItem]:
@@ -303,9 +302,13 @@ class _Driver:
         ]
         for path in (self.folder / PRIVATE / JOBS).glob("*.txt"):
             path.unlink(missing_ok=True)
-        _write_array(self.folder, array)  # before, so that a kill in between leaves no jobs unknown
-        submit(array, tasks, self.settings, self.folder / PRIVATE / JOBS)
-        _write_array(self.folder, array)
+        write_array(self.folder, array)  # before, so that a kill in between leaves no jobs unknown
+        try:
+            submit(array, tasks, self.settings, self.folder / PRIVATE / JOBS)
+        except OutputError:
+            clear_array(self.folder)
+            raise
+        write_array(self.folder, array)
         self.array = array
         pictures = count_of(len(items), "picture")
         self.say(f"{pictures} in {count_of(count, 'job')} ({array.told}), to {self.folder}")
@@ -376,27 +379,3 @@ class _Driver:
 
 def _problem_file(folder: Path, name: str) -> Path:
     return folder / PRIVATE / JOBS / f"{name}.txt"
-
-
-_KINDS: Mapping[str, Callable[[Any], bool]] = {
-    "name": lambda value: is_text(value) and re.fullmatch("[0-9a-f]{8}", value) is not None,
-    "cluster": lambda value: value in CLUSTERS,
-    "count": is_count,
-    "submitted": is_number,
-    "jobs": lambda value: isinstance(value, list) and all(map(is_text, value)),
-}
-
-
-def read_array(folder: Path) -> Array | None:
-    """Return the jobs that a folder tells of; None if there are none."""
-    try:
-        told = read_json(folder / PRIVATE / ARRAY)
-    except (ValueError, OSError, OutputError):
-        return None
-    if not isinstance(told, dict) or not all(is_right(told.get(name)) for name, is_right in _KINDS.items()):
-        return None
-    return Array(**{name: told[name] for name in _KINDS})
-
-
-def _write_array(folder: Path, array: Array) -> None:
-    write_whole(folder / PRIVATE / ARRAY, json.dumps(array.plain()).encode())
