@@ -22,6 +22,8 @@ from .explore.ablate import Ablation as Ablation
 from .explore.ablate import ablate as ablate
 from .explore.circuits import Circuit as Circuit
 from .explore.circuits import circuit as circuit
+from .explore.walk import CircuitWalk as CircuitWalk
+from .explore.walk import walk_circuit as walk_circuit
 from .explore.without import without as without
 from .galleries.build import build_gallery as build_gallery
 from .images.alpha import AlphaImage as AlphaImage

@@ -25,6 +25,7 @@ NAMES = {
     ),
     "blocks": "--target -t --layer -l --count --icons --size --out -o NETWORK",
     "ablate": "--mode --factor --mean-of --count --out -o NETWORK",
+    "circuit": ("--from --levels --depth --count --examples --recipe -r --size --steps --out -o NETWORK"),
     "components": "--method --count --seed --size --out -o NETWORK",
     "dream": "--set --layer -l --octaves --octave-scale --recipe -r --size --steps --seed --out -o NETWORK",
     "accentuate": "--set --target -t --weight --near --recipe -r --size --steps --seed --out -o NETWORK",
