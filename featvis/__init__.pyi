@@ -22,6 +22,10 @@ from .explore.ablate import Ablation as Ablation
 from .explore.ablate import ablate as ablate
 from .explore.circuits import Circuit as Circuit
 from .explore.circuits import circuit as circuit
+from .explore.differences import Differentiation as Differentiation
+from .explore.differences import differentiate as differentiate
+from .explore.distortions import Eigendistortions as Eigendistortions
+from .explore.distortions import eigendistortions as eigendistortions
 from .explore.walk import CircuitWalk as CircuitWalk
 from .explore.walk import walk_circuit as walk_circuit
 from .explore.without import without as without
