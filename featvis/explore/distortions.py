@@ -1,8 +1,8 @@
 """Eigendistortions: the changes of a photograph that change a layer's answer most, and least.
 
 Berardino et al. 2017, "Eigen-Distortions of Hierarchical Representations": the eigenvectors of JᵀJ of a
-layer's answer at the photograph, of largest and of smallest eigenvalue. Found by Lanczos' method with products
-by J and by its transpose alone, each new direction made orthogonal to all before.
+layer's answer at the photograph, of largest and of smallest eigenvalue. Found by Lanczos' method with
+products by J and by its transpose alone, each new direction made orthogonal to all before.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 from torch import Tensor
 
-from featvis.errors import RecipeError
+from featvis.errors import RecipeError, count_of
 from featvis.explore.circuits import Circuit, circuit, find_unit
 from featvis.files import write_whole
 from featvis.models.borrow.loan import with_gradients
@@ -198,7 +198,8 @@ def walk_circuit(
                     size=canvas,
                 )
                 if say is not None:
-                    say(f"{address}: {len(circuits[address].paths)} layers feed it")
+                    found = count_of(len(circuits[address].paths), "layer")
+                    say(f"{address}: inputs in {found}")
             for path in circuits[address].paths:
                 following |= dict.fromkeys(f"{path.layer}:{unit}" for unit, _ in path.strongest(count))
         wanted = list(following)
