@@ -24,6 +24,12 @@ from .explore.atlas import Atlas as Atlas
 from .explore.atlas import atlas as atlas
 from .explore.circuits import Circuit as Circuit
 from .explore.circuits import circuit as circuit
+from .explore.differences import Differentiation as Differentiation
+from .explore.differences import differentiate as differentiate
+from .explore.distortions import Eigendistortions as Eigendistortions
+from .explore.distortions import eigendistortions as eigendistortions
+from .explore.walk import CircuitWalk as CircuitWalk
+from .explore.walk import walk_circuit as walk_circuit
 from .explore.without import without as without
 from .galleries.door import build_gallery as build_gallery
 from .galleries.merge import merge_gallery as merge_gallery

@@ -29,6 +29,7 @@ NAMES = {
         "--layer -l --beside --beside-model --count --grids --least --layout --whiten --no-whiten --scales "
         "--patches --title --recipe -r --set --size --steps --lanes --seed --out -o NETWORK"
     ),
+    "circuit": ("--from --levels --depth --count --examples --recipe -r --size --steps --out -o NETWORK"),
     "components": "--method --count --seed --size --out -o NETWORK",
     "dream": "--set --layer -l --octaves --octave-scale --recipe -r --size --steps --seed --out -o NETWORK",
     "accentuate": "--set --target -t --weight --near --recipe -r --size --steps --seed --out -o NETWORK",
