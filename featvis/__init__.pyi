@@ -18,7 +18,6 @@ from .errors import RecipeError as RecipeError
 from .errors import TargetError as TargetError
 from .errors import UserError as UserError
 from .errors import WeightsError as WeightsError
-from .explore.atlas import Atlas as Atlas
 from .explore.atlas import atlas as atlas
 from .galleries.build import build_gallery as build_gallery
 from .images.alpha import AlphaImage as AlphaImage

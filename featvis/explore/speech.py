@@ -165,7 +165,7 @@ class _Pushing:
         self._masks, self._canvas, self._seen = masks, (level.shape[1], level.shape[2]), 0
         with forward_ad.dual_level():
             logits = self._tap(images)[self._last]
-            tangent = forward_ad.unpack_dual(logits.flatten(1)).tangent
+            tangent = forward_ad.unpack_dual(logits.flatten(1)).tangent  # type: ignore[no-untyped-call]
             spoken = torch.zeros_like(logits.flatten(1)) if tangent is None else tangent
         found: NDArray[np.float64] = spoken.double().cpu().numpy()
         return found[:-1], found[-1]
@@ -183,7 +183,7 @@ class _Pushing:
         # In memory as the network lays it out: what follows may write in place.
         copies = torch.cat([held] * len(tangents))
         tangents = torch.empty_like(copies).copy_(tangents)
-        dual = forward_ad.make_dual(copies, tangents)
+        dual = forward_ad.make_dual(copies, tangents)  # type: ignore[no-untyped-call]
         return type(output)((dual, *output[1:])) if isinstance(output, tuple | list) else dual
 
     def _as_laid(self, mask: Tensor, grid: Size) -> Tensor:
