@@ -20,7 +20,6 @@ from .errors import UserError as UserError
 from .errors import WeightsError as WeightsError
 from .explore.ablate import Ablation as Ablation
 from .explore.ablate import ablate as ablate
-from .explore.atlas import Atlas as Atlas
 from .explore.atlas import atlas as atlas
 from .explore.circuits import Circuit as Circuit
 from .explore.circuits import circuit as circuit

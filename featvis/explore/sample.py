@@ -84,7 +84,7 @@ class Moments:
     def add(self, vectors: NDArray[np.floating]) -> None:
         """Take vectors ``(n, units)``; those that are not finite are left out."""
         finite = np.isfinite(vectors).all(1)
-        exact: NDArray[np.float64] = np.asarray(vectors[finite], dtype=np.float64)
+        exact = np.asarray(vectors[finite], dtype=np.float64)
         self.count += len(exact)
         self._sum += exact.sum(0)
         self._products += exact.T @ exact
