@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +13,7 @@ from featvis.errors import FeatvisError, UserError
 from featvis.files import check_inside, write_whole
 from featvis.galleries.config import COPY, beside
 from featvis.galleries.folder import GalleryFolder
+from featvis.galleries.meanwhile import Pages
 from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
 from featvis.galleries.request import BuildRequest, make_request
 from featvis.models.borrow.loan import with_gradients
@@ -31,8 +31,6 @@ from featvis.run.executors.register import DEFAULT, AnyExecutor, Chosen, choose_
 from featvis.run.extras import write_png
 from featvis.run.render import Reporter
 
-PAGES_EVERY = 300.0
-"""Seconds between two writings of the pages during a build, so that a long one can be looked at."""
 _SHEET = 112
 """The longest side of a picture on a layer's contact sheet, in pixels."""
 
@@ -226,10 +224,9 @@ def _render(
         result.failed[wanted.name] = reason
         say(f"{wanted.name} failed, the rest goes on: {reason}")
 
-    pages_pause, pages_written = PAGES_EVERY, time.monotonic()
     by_name = {item.name: item.wanted for item in chosen}
     try:
-        pictures = compute(
+        made = compute(
             [item.wanted for item in chosen],
             folder.plan.model,
             folder.plan.weights,
@@ -239,23 +236,19 @@ def _render(
             failed=fail,
             crew=report.crew if report is not None else None,
         )
-        for picture in pictures:
-            lock.check()
-            if picture.status == "failed":
-                fail(by_name[f"{picture.target} seed {picture.seed}"], picture.reason)
-                continue
-            folder.add(picture)
-            changed.add(picture.layer)
-            result.rendered += picture.status == "ok"
-            if report is not None:
-                report.picture(picture)
-            folder.write_now_and_then()
-            if time.monotonic() - pages_written > pages_pause:
-                began = time.monotonic()
-                folder.write_manifest()
-                write_pages(folder.folder)
-                pages_written = time.monotonic()
-                pages_pause = max(PAGES_EVERY, 30 * (pages_written - began))
+        with Pages(folder.folder, folder.write_manifest) as pages, contextlib.closing(made) as pictures:
+            for picture in pictures:
+                lock.check()
+                if picture.status == "failed":
+                    fail(by_name[f"{picture.target} seed {picture.seed}"], picture.reason)
+                    continue
+                folder.add(picture)
+                changed.add(picture.layer)
+                result.rendered += picture.status == "ok"
+                if report is not None:
+                    report.picture(picture)
+                folder.write_now_and_then()
+                pages.now_and_then()
     except BaseException:
         # On a full disk or in a folder that is gone this fails too; the pictures' files say what is done.
         with contextlib.suppress(FeatvisError):
