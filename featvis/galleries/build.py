@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from featvis.errors import FeatvisError, Interrupted, OutputError, UserError
 from featvis.files import check_inside, write_whole
 from featvis.galleries.config import COPY, beside
 from featvis.galleries.folder import GalleryFolder, PlannedFolder, ShardFolder, unlike
+from featvis.galleries.meanwhile import Pages
 from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
 from featvis.galleries.request import BuildRequest
 from featvis.galleries.shares import Share, share_of
@@ -36,8 +36,6 @@ from featvis.run.extras import write_png
 from featvis.run.render import Reporter
 from featvis.version import __version__
 
-PAGES_EVERY = 300.0
-"""Seconds between two writings of the pages during a build, so that a long one can be looked at."""
 _SHEET = 112
 """The longest side of a picture on a layer's contact sheet, in pixels."""
 
@@ -299,10 +297,9 @@ def _render(
         result.failed[wanted.name] = reason
         say(f"{wanted.name} failed, the rest goes on: {reason}")
 
-    pages_pause, pages_written = PAGES_EVERY, time.monotonic()
     by_name = {item.name: item.wanted for item in chosen}
     try:
-        pictures = compute(
+        made = compute(
             [item.wanted for item in chosen],
             folder.plan.model,
             folder.plan.weights,
@@ -312,23 +309,20 @@ def _render(
             failed=fail,
             crew=report.crew if report is not None else None,
         )
-        for picture in pictures:
-            lock.check()
-            if picture.status == "failed":
-                fail(by_name[f"{picture.target} seed {picture.seed}"], picture.reason)
-                continue
-            folder.add(picture)
-            changed.add(picture.layer)
-            result.rendered += picture.status == "ok"
-            if report is not None:
-                report.picture(picture)
-            folder.write_now_and_then()
-            if folder.alone and time.monotonic() - pages_written > pages_pause:
-                began = time.monotonic()
-                folder.write_manifest()
-                write_pages(folder.folder)
-                pages_written = time.monotonic()
-                pages_pause = max(PAGES_EVERY, 30 * (pages_written - began))
+        with Pages(folder.folder, folder.write_manifest) as pages, contextlib.closing(made) as pictures:
+            for picture in pictures:
+                lock.check()
+                if picture.status == "failed":
+                    fail(by_name[f"{picture.target} seed {picture.seed}"], picture.reason)
+                    continue
+                folder.add(picture)
+                changed.add(picture.layer)
+                result.rendered += picture.status == "ok"
+                if report is not None:
+                    report.picture(picture)
+                folder.write_now_and_then()
+                if folder.alone:
+                    pages.now_and_then()
     except BaseException as stop:
         kept: list[Picture] = []
         # On a full disk or in a folder that is gone this fails too; the pictures' files say what is done.
