@@ -108,6 +108,8 @@ def _check_here(settings: Settings) -> None:
             f"{here}; {{'cluster': 'local'}} runs the same jobs in processes here",
             typed=f"{here}; --slurm-cluster local runs the same jobs in processes here",
         )
+    if settings.cluster == "slurm":
+        _ask(["squeue", "--noheader", "--name", "featvis"])  # whether anybody answers
 
 
 def _minutes(settings: Settings) -> int | None:
@@ -307,3 +309,5 @@ def clear_array(folder: Path) -> None:
     with contextlib.suppress(OSError):
         place.rmdir()
     (folder / PRIVATE / ARRAY).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        place.parent.rmdir()

@@ -13,6 +13,7 @@ import torch
 from featvis.devices import machine_of
 from featvis.errors import FeatvisError, Interrupted, OutputError, UserError
 from featvis.files import check_inside, write_whole
+from featvis.galleries.arrays import clear_array
 from featvis.galleries.config import COPY, beside
 from featvis.galleries.folder import GalleryFolder, PlannedFolder, ShardFolder, unlike
 from featvis.galleries.meanwhile import Pages
@@ -165,7 +166,8 @@ def finish_build(
         late = error
     write_sheets(folder, changed | folder.taken)
     write_pages(folder.folder)
-    clear_private(folder.folder)
+    if not clear_private(folder.folder):
+        clear_array(folder.folder)
     if late is not None:
         raise late
     result.dead = _dead(folder)
@@ -221,8 +223,7 @@ def join_shards(
     else:
         kept = agreed.machine
     while True:
-        top = plan.describe(describe_gallery(request, plan)) | {"machine": kept}
-        own = Agreed(__version__, torch.__version__, kept, plan.threads, plan.weights, top, plan.keys)
+        own = what_shards_share(request, plan, kept)
         if kept != machine and not allow_unlike:
             raise unlike(folder, kept, machine)
         agreed = agree(folder, own)
@@ -230,17 +231,28 @@ def join_shards(
             break
         kept = agreed.machine  # another began at the same moment
         plan = plan_gallery(request.gallery, model, folder, agreed.threads)
+    check_agreed(folder, agreed, own)
+    for line in plan.notes:
+        say(line)
+    if not (folder / COPY).is_file() or (folder / COPY).read_bytes() != request.text:
+        write_whole(folder / COPY, request.text)
+    return plan
+
+
+def what_shards_share(request: BuildRequest, plan: GalleryPlan, machine: str) -> Agreed:
+    """Return what all that write to a folder have in common, as this process has it."""
+    top = plan.describe(describe_gallery(request, plan)) | {"machine": machine}
+    return Agreed(__version__, torch.__version__, machine, plan.threads, plan.weights, top, plan.keys)
+
+
+def check_agreed(folder: Path, agreed: Agreed, own: Agreed) -> None:
+    """Raise an OutputError if this process is unlike the others that write to a folder."""
     if (why := agreed.differs(own)) is not None:
         problem = f"{folder} cannot be written to: {why}; once they have ended, merge what they made"
         raise OutputError(
             f"{problem}: fv.merge_gallery({str(folder)!r})",
             typed=f"{problem}: featvis gallery merge {folder}",
         )
-    for line in plan.notes:
-        say(line)
-    if not (folder / COPY).is_file() or (folder / COPY).read_bytes() != request.text:
-        write_whole(folder / COPY, request.text)
-    return plan
 
 
 def render_part(

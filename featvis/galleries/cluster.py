@@ -29,11 +29,13 @@ from featvis.galleries.arrays import (
 )
 from featvis.galleries.build import (
     BuildResult,
+    check_agreed,
     describe_gallery,
     finish_build,
     join_shards,
     load_network,
     render_part,
+    what_shards_share,
 )
 from featvis.galleries.folder import GalleryFolder, find_missing
 from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
@@ -124,8 +126,7 @@ class Task:
 
 def hold_driver(folder: Path) -> AbstractContextManager[FolderLock]:
     """Hold what only one who submits a folder's jobs may have."""
-    with FolderLock(folder, beside=True):  # no build is at work in it
-        return hold_beside(folder, DRIVER, lambda name: _TASK.fullmatch(name) is None)
+    return hold_beside(folder, DRIVER, lambda name: _TASK.fullmatch(name) is None)
 
 
 def submit_gallery(
@@ -201,6 +202,8 @@ class _Driver:
         )
         for line in plan.notes:
             self.say(line)
+        if agreed is not None:  # as its jobs will be
+            check_agreed(self.folder, agreed, what_shards_share(self.request, plan, agreed.machine))
         return plan
 
     def run(self) -> BuildResult:
@@ -227,13 +230,14 @@ class _Driver:
                 return result
             self._wait(left)
             left = self._left(left)
+            said = self._problems()
             idle = idle + 1 if len(left) == before else 0
-            if idle == 2:
+            if idle == 2 or (idle and said):
                 raise OutputError(f"{count_of(before, 'picture')} cannot be made: {self._reason()}")
+            for line in said:
+                self.say(line)
             if left:
-                self.say(
-                    f"the jobs have ended and {count_of(len(left), 'picture')} is missing: submitted again"
-                )
+                self.say(f"the jobs have ended, {count_of(len(left), 'picture')} left: submitted again")
         return result
 
     def finish(self, result: BuildResult, *, prune: bool) -> BuildResult:
@@ -253,7 +257,6 @@ class _Driver:
             for name in self.asked - lacking
             if name in folder.entries
         )
-        clear_array(self.folder)
         return finish_build(self.request, folder, set(), result, prune=prune, say=self.say)
 
     def _missing(self) -> list[GalleryItem]:
@@ -362,12 +365,19 @@ class _Driver:
             line += f", {60 * done / seconds:.3g} pictures a minute, about {left} left"
         return line
 
+    def _problems(self) -> list[str]:
+        """Return what jobs said that could not begin, each once."""
+        found = dict[str, None]()
+        for path in sorted((self.folder / PRIVATE / JOBS).glob("*.txt")):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                found.setdefault(path.read_text("utf-8"))
+        return list(found)
+
     def _reason(self) -> str:
         """Return why jobs made nothing: what they say themselves, or where their logs are."""
         place = self.folder / PRIVATE / JOBS
-        for path in sorted(place.glob("*.txt")):
-            with contextlib.suppress(OSError, UnicodeDecodeError):
-                return path.read_text("utf-8")
+        if said := self._problems():
+            return said[0]
         logs = sorted(place.glob("*.err"), key=lambda path: path.stat().st_mtime)
         for path in reversed(logs):
             with contextlib.suppress(OSError):

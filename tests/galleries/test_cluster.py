@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 import featvis as fv
 from featvis.cli import main
-from featvis.errors import RecipeError
-from featvis.galleries import arrays
+from featvis.errors import OutputError, RecipeError
+from featvis.galleries import arrays, cluster
 from featvis.galleries.arrays import Settings, read_array, read_settings
 from featvis.results.lock import members
 from tests.galleries.one_node import Cluster, lacks
@@ -104,6 +105,45 @@ def test_what_cannot_be_submitted_is_one_line(typed, said, monkeypatch, tmp_path
     assert len(lines) == 1
     assert said in lines[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch, tmp_path):
+    for tool in ("sbatch", "srun", "squeue", "scancel"):
+        (tmp_path / tool).write_text(
+            "#!/bin/sh\necho 'error: Unable to contact\nslurm controller' >&2; exit 1\n"
+        )
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(OutputError, match=r"^squeue: error: Unable to contact slurm controller$"):
+        read_settings({"workers": 2})
+
+
+def test_a_folder_of_other_shards_is_refused_before_anything_is_submitted(tmp_path, monkeypatch):
+    config = write_config(tmp_path, section(["conv1:0:4"]), RECIPE.replace("steps = 3", "steps = 1"))
+    fv.build_gallery(config, out=tmp_path / "out", shard=(1, 2))
+    write_config(tmp_path, section(["conv1:0:3"]), RECIPE.replace("steps = 3", "steps = 1"))
+    monkeypatch.setattr(cluster, "submit", lambda *_: pytest.fail("it was submitted"))
+    options = {"workers": 2, "cluster": "local"}
+    with pytest.raises(OutputError, match=r"shards of another config or network; .*fv\.merge_gallery"):
+        fv.build_gallery(config, out=tmp_path / "out", executor="slurm", executor_options=options)
+
+
+def test_why_jobs_make_nothing_is_told(tmp_path, monkeypatch):
+    """They run here, in this process, with another torch than that of who submitted them."""
+    config = write_config(tmp_path, section(["conv1:0:4"]))
+
+    def run(array, tasks, settings, logs):
+        logs.mkdir()
+        array.jobs = ["1"] * len(tasks)
+        place = os.getcwd()
+        for task in tasks:
+            replace(task, torch="1.0")()
+        os.chdir(place)
+
+    monkeypatch.setattr(cluster, "submit", run)
+    options = {"workers": 2, "cluster": "local", "every": 0.01}
+    with pytest.raises(OutputError, match=r"4 pictures cannot be made: the job.s environment has torch"):
+        fv.build_gallery(config, out=tmp_path / "out", executor="slurm", executor_options=options)
 
 
 def test_single_pictures_are_not_submitted(tmp_path, capsys):
@@ -266,7 +306,7 @@ def guide(title):
     text = (REPOSITORY / "gallery" / "guides" / "cluster.md").read_text("utf-8")
     (section_of,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
     shown = re.findall(r"^```sh\n(.*?)^```", section_of, re.M | re.S)
-    lines = "\n".join(shown).splitlines()
+    lines = [line for text in shown for line in text.splitlines()]
     assert all(line.startswith("featvis ") for line in lines)
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
