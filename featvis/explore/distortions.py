@@ -17,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from featvis.attribution.attribute import photo_levels
 from featvis.attribution.result import png
-from featvis.errors import RecipeError, TargetError
+from featvis.errors import ModelError, RecipeError, TargetError
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
+from featvis.models.reason import is_resource, reason_of
 from featvis.results.picture import to_levels
 from featvis.results.sheets import make_sheet
 
@@ -139,7 +141,8 @@ def eigendistortions(
     steps = min(max(steps, 2 * count), pixels)
     if 2 * count > pixels:
         raise RecipeError(f"count is at most {pixels // 2}, half the photograph's numbers; got {count}")
-    with model.tap([layer], size=canvas, cheaper=False) as tap:
+    # torch's fused attention has no second derivative, its plain form has.
+    with model.tap([layer], size=canvas, cheaper=False) as tap, sdpa_kernel(SDPBackend.MATH):
         watched = image.requires_grad_()
         answer = tap(watched)[layer].float()
         if not answer.requires_grad:
@@ -150,7 +153,14 @@ def eigendistortions(
 
         def product(change: Tensor) -> Tensor:
             """Return JᵀJ times a change."""
-            (forth,) = torch.autograd.grad(back, weights, change.view_as(watched), retain_graph=True)
+            try:
+                (forth,) = torch.autograd.grad(back, weights, change.view_as(watched), retain_graph=True)
+            except (RuntimeError, NotImplementedError) as error:
+                if is_resource(error):
+                    raise
+                raise ModelError(
+                    f"{model.name} has no second derivative up to {layer!r}: {reason_of(error)}"
+                ) from None
             (both,) = torch.autograd.grad(answer, watched, forth, retain_graph=True)
             return both.flatten()
 

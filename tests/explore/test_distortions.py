@@ -72,6 +72,56 @@ def test_of_a_network_with_relus_they_are_of_its_jacobian_there(chance):
     assert found._repr_png_().startswith(b"\x89PNG")
 
 
+class Attends(nn.Module):
+    """Attention as transformers run it, fused, which has no second derivative."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.Conv2d(3, 8, 2, stride=2)
+        self.last = nn.Linear(8, 8)
+
+    def forward(self, images):
+        tokens = self.parts(images).flatten(2).transpose(1, 2)[:, None]
+        return self.last(nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)[:, 0])
+
+
+class Cut(torch.autograd.Function):
+    """A function whose author wrote one derivative."""
+
+    @staticmethod
+    def forward(ctx, given):
+        return given * 2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, slope):
+        return slope * 2
+
+
+class Once(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, images):
+        return self.conv(Cut.apply(images))
+
+
+def test_attention_is_no_hindrance_and_a_network_without_second_derivative_is_said(chance):
+    photograph = torch.rand((3, 4, 6), generator=chance)
+    model = handle(seeded(Attends), (4, 6), unit_axis=2)
+    found = fv.eigendistortions(model, "last", photograph, steps=72)
+    shown = (photograph * 255).round() / 255
+    jacobian = torch.autograd.functional.jacobian(
+        lambda pixels: model.module(pixels.reshape(1, 3, 4, 6) * 2 - 1).flatten(), shown.flatten()
+    )
+    _, values, vectors = torch.linalg.svd(jacobian.detach())
+    assert found.most_values[0] == pytest.approx(float(values[0]) ** 2, rel=1e-3)
+    assert cosine(found.most[0], vectors[0]) > 0.99
+    with pytest.raises(fv.ModelError, match="no second derivative up to 'conv'"):
+        fv.eigendistortions(handle(Once(), (4, 6)), "conv", photograph)
+
+
 def test_mistakes_are_said(chance):
     model, _ = linear()
     photograph = torch.rand((3, 4, 5), generator=chance)
