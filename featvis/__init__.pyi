@@ -19,6 +19,7 @@ from .errors import TargetError as TargetError
 from .errors import UserError as UserError
 from .errors import WeightsError as WeightsError
 from .explore.atlas import atlas as atlas
+from .explore.building_blocks import building_blocks as building_blocks
 from .galleries.build import build_gallery as build_gallery
 from .images.alpha import AlphaImage as AlphaImage
 from .images.base import ImageSpace as ImageSpace
