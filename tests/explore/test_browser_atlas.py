@@ -201,7 +201,11 @@ def test_a_place_tells_its_units_for_a_class_and_against_another(visit, expect, 
     for _ in range(2):
         page.keyboard.press("ArrowRight")
     expect(panel.get_by_role("heading", level=2)).to_have_text("pool, row 3, column 3")
-    expect(panel.locator("h3").first).to_have_text("Units for green against red")
+    expect(panel.locator("h3").nth(1)).to_have_text("Units for green against red")
+    # Nearly all that is there: unit 1, 3 · 230/127.5 / 36 positions.
+    row = panel.locator(".units").nth(1).locator("tbody tr").first
+    expect(row.locator("td").first).to_have_text("pool:1")
+    expect(row.locator("td").last).to_have_text("−0.15")
 
 
 def test_a_group_shows_where_it_is(visit, expect, apart):
@@ -209,9 +213,9 @@ def test_a_group_shows_where_it_is(visit, expect, apart):
     page.locator("#groups button").first.click()
     expect(page.get_by_label("Shown")).to_have_value("groups")
     # One band of three.
-    shown = page.locator(".spot i").evaluate_all("all => all.filter(one => one.offsetWidth > 8).length")
-    assert shown == 12
-    page.get_by_label("Layer").select_option(index=1)
+    wide = page.locator(".spot i").evaluate_all("all => all.map(one => one.offsetWidth)")
+    assert sum(one > 0.6 * max(wide) for one in wide) == 12
+    page.get_by_label("Layer", exact=True).select_option(index=1)
     expect(page.locator("#panel h2")).to_contain_text("act, row")
 
 
