@@ -21,6 +21,7 @@ from .errors import WeightsError as WeightsError
 from .explore.ablate import Ablation as Ablation
 from .explore.ablate import ablate as ablate
 from .explore.atlas import atlas as atlas
+from .explore.building_blocks import building_blocks as building_blocks
 from .explore.circuits import Circuit as Circuit
 from .explore.circuits import circuit as circuit
 from .explore.differences import Differentiation as Differentiation

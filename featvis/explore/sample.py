@@ -109,8 +109,8 @@ class Moments:
         """
         units = len(self._sum)
         spread = float(np.trace(self.second)) / units
-        whole = self.second + max(ridge * spread, 1e-30) * np.eye(units)
-        return np.linalg.inv(whole).astype(np.float64)
+        ridged = self.second + max(ridge * spread, 1e-30) * np.eye(units)
+        return np.asarray(np.linalg.inv(ridged), dtype=np.float64)
 
 
 class Stream:

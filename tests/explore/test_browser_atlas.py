@@ -1,4 +1,7 @@
-"""A map of activations in a real browser, opened from disk: mouse, keys, fingers, two schemes, two widths."""
+"""A map of activations, and a photograph taken apart, in a real browser, opened from disk.
+
+Mouse, keys, fingers, two schemes, two widths.
+"""
 
 from __future__ import annotations
 
@@ -166,3 +169,67 @@ def test_axe_finds_nothing_serious(visit, scheme, width):
 def test_without_a_script_the_cells_are_shown(visit, expect):
     page = visit(java_script_enabled=False).open("index.html")
     expect(page.get_by_role("img", name="The cells of pool, row by row")).to_be_visible()
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    """The page of a photograph of three bands, and its folder."""
+    folder = tmp_path_factory.mktemp("apart")
+    levels = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
+    for place, colour in enumerate(COLOURS.values()):
+        levels[:, place * 8 : place * 8 + 8] = colour
+    Image.fromarray(levels).save(folder / "bands.png")
+    options = {"groups": 3, "size": 8, "steps": 1, "lanes": 4, "progress": False}
+    targets = [f"fc:{name}" for name in COLOURS]
+    fv.building_blocks(colours(), folder / "bands.png", targets, ["pool", "act"], folder / "page", **options)
+    return folder / "page"
+
+
+def test_a_place_tells_its_units_for_a_class_and_against_another(visit, expect, apart):
+    page = visit(apart).open("index.html")
+    page.get_by_role("button", name="Row 3, column 1", exact=True).click()
+    panel = page.locator("#panel")
+    expect(panel.get_by_role("heading", level=2)).to_have_text("pool, row 3, column 1")
+    # Red is unit 0 and speaks for red: 2 · 230/127.5 / 36 positions.
+    row = panel.locator(".units").first.locator("tbody tr").first
+    expect(row.locator("td").first).to_have_text("pool:0")
+    expect(row.locator("td").last).to_have_text("0.10")
+    page.get_by_label("Against").select_option(label="green")
+    expect(panel.locator("h3").first).to_have_text("Units for red against green")
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="Row 3, column 1", exact=True).focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    expect(panel.get_by_role("heading", level=2)).to_have_text("pool, row 3, column 3")
+    expect(panel.locator("h3").nth(1)).to_have_text("Units for green against red")
+    # Nearly all that is there: unit 1, 3 · 230/127.5 / 36 positions.
+    row = panel.locator(".units").nth(1).locator("tbody tr").first
+    expect(row.locator("td").first).to_have_text("pool:1")
+    expect(row.locator("td").last).to_have_text("−0.15")
+
+
+def test_a_group_shows_where_it_is(visit, expect, apart):
+    page = visit(apart).open("index.html")
+    page.locator("#groups button").first.click()
+    expect(page.get_by_label("Shown")).to_have_value("groups")
+    # One band of three.
+    wide = page.locator(".spot i").evaluate_all("all => all.map(one => one.offsetWidth)")
+    assert sum(one > 0.6 * max(wide) for one in wide) == 12
+    page.get_by_label("Layer", exact=True).select_option(index=1)
+    expect(page.locator("#panel h2")).to_contain_text("act, row")
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_a_photograph_s_page(visit, apart, scheme, width):
+    axe = find_axe()
+    if axe is None:
+        pytest.skip("no axe-core: npm install --no-save axe-core, or let AXE_CORE name its axe.min.js")
+    seen = visit(apart, color_scheme=scheme, viewport={"width": width, "height": 800})
+    seen.context.add_init_script(path=axe)
+    page = seen.open("index.html")
+    page.get_by_label("Against").select_option(index=2)
+    told = page.evaluate("axe.run(document, {preload: false})")
+    assert len(told["passes"]) > 15
+    assert [f"{one['help']}: {one['nodes'][0]['html']}" for one in told["violations"]] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
