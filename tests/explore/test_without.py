@@ -147,6 +147,10 @@ def test_it_is_a_handle_like_any_other(images, tmp_path):
     assert not np.array_equal(where.values, fv.attribute(model, images[0], "fc:1", "saliency").values)
     again = fv.reproduce(next(tmp_path.rglob("0001.png")), off)
     assert np.array_equal(again.levels, switched[0].levels)
+    with pytest.raises(fv.ModelError, match="is of 'Small without relu2:0:3', which no name loads") as error:
+        fv.reproduce(next(tmp_path.rglob("0001.png")))
+    assert "fv.without(fv.load_model('Small'), …)" in str(error.value)
+    assert "changed in Python" in error.value.typed
     twice = fv.without(off, "relu2:5")
     assert not activations_of(twice, "relu2", images)[:, [0, 1, 2, 5]].any()
     assert activations_of(off.copy(), "relu2", images)[:, 1].eq(0).all()

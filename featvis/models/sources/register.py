@@ -12,6 +12,7 @@ A source is a class in a file of this folder; that file is all it takes::
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,12 +70,22 @@ def would_download(name: str) -> bool:
     return gives_random_weights(name) and not find_source(prefix).has_weights(rest)
 
 
+_CHANGED = re.compile(r"(\S+) with(?:out)? .+")
+"""How networks are called in which units were switched off."""
+
+
 def check_read_name(name: str, where: Path) -> str:
     """Return the name of a network that stands in a file which somebody else may have made.
 
     Raises:
         ModelError: loading it would run code or read files of that somebody's choice.
     """
+    if (changed := _CHANGED.fullmatch(name)) is not None:
+        raise ModelError(
+            f"{where} is of {name!r}, which no name loads: give the network, "
+            f"fv.without(fv.load_model({changed[1]!r}), …)",
+            typed=f"{where} is of {name!r}, which was changed in Python: go on there, with that network",
+        )
     prefix, _ = split_name(name)
     if any(entry.typed for entry in sources() if entry.prefix == prefix):
         raise ModelError(f"{where} names {name!r} as its network; give --model {name} to have that loaded")
