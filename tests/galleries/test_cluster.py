@@ -28,7 +28,7 @@ from tests.galleries.test_shards import but_for_times, same
 SLOW = RECIPE.replace("steps = 3", "steps = 40")
 UNITS = section(["conv1:6:22"], title="One") + section(["conv2:0:12"], variants=["picture", "negative"])
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-PATIENCE = 240.0
+PATIENCE = 600.0
 
 
 def test_options_of_an_array(monkeypatch):
