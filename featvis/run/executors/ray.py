@@ -7,6 +7,7 @@ goes between them, so the machines need no shared files.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import logging
 import math
@@ -30,6 +31,9 @@ from featvis.run.job import Watch
 from featvis.spec.options import AtLeastOne, NonNegative, Positive
 
 log = logging.getLogger(__name__)
+_KEPT: set[str] = set()
+"""Holds ``local`` while a cluster of ours is there. It ends with the process: Ray numbers its actors alike in
+every cluster, and those of a process' second one are taken for those of its first."""
 _STARTS = 3
 """How often a cluster is tried to be started: on a busy machine Ray's own processes give each other too
 little time."""
@@ -59,7 +63,7 @@ def ray(
     """Compute pictures as every :class:`~featvis.run.executors.register.Executor` does.
 
     ``workers`` are as many as there is room for, if not given. Without ``address`` (``auto``,
-    ``HOST:6379``) a cluster of this machine is started, and shut down in the end. Each worker takes
+    ``HOST:6379``) a cluster of this machine is started, which ends with the process. Each worker takes
     ``num_cpus``, by default the recipe's threads, and ``num_gpus``, by default one where the network is on a
     GPU; one that has a share of a GPU computes on it.
     """
@@ -207,6 +211,9 @@ def _room(cpus: float, gpus: float) -> tuple[int, int]:
 def _joined(address: str | None, cpus: float | None, say: Callable[[str], None] | None) -> Iterator[None]:
     """Be connected to a cluster: the process' own, the one named, or one that is started for this."""
     ray = importlib.import_module("ray")
+    if ray.is_initialized() and _KEPT and address is not None:
+        ray.shutdown()
+        _KEPT.clear()
     if ray.is_initialized():
         if address is not None:
             raise RecipeError(
@@ -224,6 +231,8 @@ def _joined(address: str | None, cpus: float | None, say: Callable[[str], None] 
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 ray.init(address=address or "local", **quiet)
+            if address is None:
+                _KEPT.add("local")
             break
         except Exception as error:
             ray.shutdown()  # whatever of it has started
@@ -239,6 +248,8 @@ def _joined(address: str | None, cpus: float | None, say: Callable[[str], None] 
         private.print_to_stdstream = lambda data, *_, **__: log.debug("%s", data.get("lines"))  # type: ignore[attr-defined]
         yield
     finally:
-        ray.shutdown()
+        gc.collect()  # handles of actors are in circles
+        if address is not None:
+            ray.shutdown()
         if told is not None:
             private.print_to_stdstream = told  # type: ignore[attr-defined]

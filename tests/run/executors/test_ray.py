@@ -20,7 +20,6 @@ from pathlib import Path
 import pytest
 
 import featvis as fv
-from featvis.cli import main
 from featvis.plan.make import make_plan
 from featvis.run.candidates import compute
 from featvis.run.executors.register import choose_executor
@@ -329,7 +328,7 @@ def test_ctrl_c_keeps_what_is_done_and_frees_the_workers(cluster, config, tmp_pa
     assert pictures_of(folder) == pictures_of(tmp_path / "here")
 
 
-def test_the_commands_of_the_guide(cluster, config, tmp_path, monkeypatch, capsys):
+def test_the_commands_of_the_guide(cluster, config, tmp_path, monkeypatch):
     """Those on this machine as they are; the others on a cluster that has another name, and no GPU."""
     written = config("0:8")
     fv.build_gallery(written, out=tmp_path / "here", executor="local", progress=False)
@@ -340,8 +339,10 @@ def test_the_commands_of_the_guide(cluster, config, tmp_path, monkeypatch, capsy
     assert len(builds) == 2
     for words in builds:
         words[-1] = words[-1].replace("=auto", f"={cluster.address}").replace("num_gpus=1", "num_cpus=1")
-        assert main(words) == 0
-        out = capsys.readouterr().out
+        command = [sys.executable, "-m", "featvis", *words]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert ran.returncode == 0, ran.stderr
+        out = ran.stdout
         assert out.startswith("8 pictures rendered in units"), "nothing else is said there"
         assert pictures_of(tmp_path / "units") == pictures_of(tmp_path / "here")
         shutil.rmtree("units")
