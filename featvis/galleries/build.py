@@ -31,6 +31,7 @@ from featvis.plan.wanted import Wanted, make_jobs
 from featvis.results.journal import JOURNAL, Agreed, Journal, agree, clear_private, read_agreed
 from featvis.results.lock import PRIVATE, FolderLock, hold, hold_beside
 from featvis.results.manifest import read_sound_manifest
+from featvis.results.mirror import takes_addresses
 from featvis.results.picture import load_picture
 from featvis.results.sheets import grid
 from featvis.run.candidates import compute
@@ -70,6 +71,7 @@ class BuildResult:
     """The jobs that render what is missing, where nobody waits for them."""
 
 
+@takes_addresses("out", writes=True)
 @with_gradients
 def build_gallery(
     config: str | Path,
