@@ -45,6 +45,12 @@ class Blocks:
     """``(units, rows, columns)``."""
     photo: NDArray[np.uint8]
     score: float
+    activations: NDArray[np.float32]
+    """``(units, rows, columns)``."""
+    gradients: NDArray[np.float32]
+    """Of the score with respect to the activations, ``(units, rows, columns)``."""
+    reads: tuple[str, ...]
+    """The layers that the target reads."""
 
     def __repr__(self) -> str:
         units = ", ".join(f"{unit}: {value:+.3g}" for unit, value in self.strongest(3))
@@ -185,8 +191,12 @@ def find_blocks(
         (gradient,) = torch.autograd.grad(total.sum(), activations[layer], allow_unused=True)
     if gradient is None:
         raise TargetError(f"{layer!r} does not lead to {name}")
-    parts = (activations[layer].detach() * gradient).movedim(info.axis, 1)[0].float()
-    return Blocks(layer, name, model.name, parts.cpu().numpy(), levels, float(total.detach()))
+    held = activations[layer].detach()
+    parts, seen, slopes = (
+        one.movedim(info.axis, 1)[0].float().cpu().numpy() for one in (held * gradient, held, gradient)
+    )
+    score_of = float(total.detach())
+    return Blocks(layer, name, model.name, parts, levels, score_of, seen, slopes, objective.layers)
 
 
 def load_icons(folder: str | Path, layer: str) -> dict[int, Image.Image]:

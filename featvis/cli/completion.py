@@ -87,10 +87,14 @@ def complete_recipes(incomplete: str) -> Choices:
 
 
 def complete_models(incomplete: str) -> Choices:
-    """Return the embedded networks that begin so, and how those of other sources begin."""
+    """Return the embedded networks that begin so, and how others begin or, after their source, go on."""
     from featvis.models.known import known_names
+    from featvis.models.sources.listed import LISTED, list_names
     from featvis.models.sources.register import sources
 
+    package, colon, begun = incomplete.partition(":")
+    if colon and package in LISTED:
+        return [f"{package}:{name}" for name in list_names(package) if name.startswith(begun)]
     prefixes = [(f"{entry.prefix}:", entry.about) for entry in sources() if entry.prefix]
     names: Choices = [*known_names(), *prefixes]
     return [one for one in names if (one if isinstance(one, str) else one[0]).startswith(incomplete)]

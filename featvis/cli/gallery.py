@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import asdict
 from functools import partial
@@ -24,7 +25,7 @@ from featvis.cli.output import (
     results_folder,
     warn,
 )
-from featvis.errors import OutputError, RecipeError, count_of
+from featvis.errors import Interrupted, OutputError, RecipeError, count_of
 from featvis.run.executors.register import DEFAULT, choose_executor
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def build(
                 say=note,
             )
         except KeyboardInterrupt:
-            return _interrupted(request.folder)
+            note(_interrupted(request.folder, 0))
+            return 130
         return _tell(outcome, None, duration(time.perf_counter() - began), as_json=as_json)
     from featvis.results.lock import hold, hold_beside
 
@@ -149,14 +151,10 @@ def build(
                     report=report,
                     say=None if report is None else report.say,
                 )
-    except KeyboardInterrupt:
-        return _interrupted(request.folder)
+    except KeyboardInterrupt as stop:
+        note(_interrupted(request.folder, len(stop.pictures) if isinstance(stop, Interrupted) else 0))
+        return 130
     return _tell(outcome, share, duration(time.perf_counter() - began), as_json=as_json)
-
-
-def _interrupted(folder: Path) -> int:
-    note(f"interrupted; what is finished is in {folder}, the same command goes on from there")
-    return 130
 
 
 def _pairs(typed: list[str]) -> dict[str, str]:
@@ -248,9 +246,12 @@ def status(folder: Path, config: GalleryConfigOrNone = None, as_json: options.As
         return 0
     kinds = ("done", "missing", "dead", "failed", "stale")
     print(f"{folder}: " + ", ".join(f"{getattr(counts, kind)} {kind}" for kind in kinds))
-    if counts.planned is None:
+    if counts.jobs is not None:
+        begun = "" if counts.shards else "; none has begun"
+        print(f"submitted: {counts.jobs}{begun}")
+    elif counts.planned is None:
         print("what its config asks for is not told here: no build has planned it, or the manifest was lost")
-    elif counts.seconds_left is not None and counts.missing + counts.failed:
+    if counts.planned is not None and counts.seconds_left is not None and counts.missing + counts.failed:
         print(f"about {duration(counts.seconds_left)} left{_pace(counts)}")
     for one in counts.shards:
         print(_shard_line(one))
@@ -383,6 +384,21 @@ def _dry_run(
     if request.photographs is not None:
         print(f"of that about {duration(costs.photographs)} to look through {request.photographs}")
     return 0
+
+
+def _interrupted(folder: Path, kept: int) -> str:
+    """Say what a build has made that was interrupted, and how many pictures are there as they stood."""
+    from featvis.galleries.status import read_status
+
+    goes_on = "the same command goes on from there"
+    try:
+        counts = read_status(folder)
+    except OutputError:
+        return f"interrupted before its first picture; {goes_on}"
+    done, planned = counts.done + counts.dead, counts.planned or 0
+    told = f"{done} of {count_of(planned, 'picture')} {'is' if planned == 1 else 'are'} finished in {folder}"
+    told += f", {kept} more as {'it' if kept == 1 else 'they'} stood" if kept else ""
+    return f"interrupted: {told}; {goes_on} (featvis gallery pages {shlex.quote(str(folder))} shows them now)"
 
 
 def _summary(outcome: BuildResult, took: str) -> str:

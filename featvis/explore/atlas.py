@@ -310,7 +310,7 @@ def _check_folder(folder: Path, key: str) -> None:
 def _key_of(path: Path) -> str | None:
     try:
         with safe_open(str(path), "np") as opened:
-            return (opened.metadata() or {}).get("featvis")
+            return str((opened.metadata() or {}).get("featvis", "")).partition(" ")[0]
     except (SafetensorError, OSError, ValueError):
         return None
 
@@ -430,12 +430,13 @@ def _speech_bytes(told: Sequence[Speech | None], key: str) -> bytes:
         if speech is not None:
             tensors[f"classes{number}"] = torch.from_numpy(speech.values)
             about[str(number)] = [speech.layer, speech.linear]
-    return to_safetensors(tensors, {"featvis": key, "about": json.dumps(about)})
+    # One text: several would be written in any order.
+    return to_safetensors(tensors, {"featvis": f"{key} {json.dumps(about)}"})
 
 
 def _load_speech(path: Path, streams: Sequence[Stream]) -> list[Speech | None]:
     with safe_open(str(path), "np") as opened:
-        about = json.loads((opened.metadata() or {})["about"])
+        about = json.loads((opened.metadata() or {})["featvis"].partition(" ")[2])
         values = {number: opened.get_tensor(f"classes{number}") for number in about}
     found: list[Speech | None] = []
     for number, stream in enumerate(streams):

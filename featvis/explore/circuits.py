@@ -86,7 +86,14 @@ class CircuitPath:
 
 @dataclass(frozen=True, repr=False)
 class Circuit:
-    """What feeds a unit, layer by layer; from :func:`featvis.circuit`."""
+    """What feeds a unit, layer by layer; from :func:`featvis.circuit`.
+
+    >>> kernels = np.zeros((2, 1, 3), np.float32)
+    >>> kernels[1] = 0.5
+    >>> path = CircuitPath("conv1", "relu1", True, "", kernels)
+    >>> Circuit("mine", "conv2", 7, paths=(path,)), path.scale
+    (Circuit('conv2:7' from conv1 (weights: 1 +1.5)), 0.5)
+    """
 
     model: str
     layer: str
@@ -189,7 +196,7 @@ def circuit(
     if isinstance(depth, bool) or depth < 1:
         raise RecipeError(f"depth counts layers back, at least 1, got {depth}")
     canvas = model.input_size if size is None else (size, size) if isinstance(size, int) else size
-    info, unit = _find(model, target, canvas)
+    info, unit = find_unit(model, target, canvas)
     named = [sources] if isinstance(sources, str) else list(sources)
     wanted = [(name, name) for name in named] or _before(model, info, canvas, depth)
     images: list[Tensor] | None = None
@@ -227,7 +234,8 @@ def _picture_of(
     return render(model, target, recipe="fast", size=canvas, lanes=1, progress=False)[0].image
 
 
-def _find(model: ModelHandle, target: str | Target, canvas: tuple[int, int]) -> tuple[LayerInfo, int]:
+def find_unit(model: ModelHandle, target: str | Target, canvas: tuple[int, int]) -> tuple[LayerInfo, int]:
+    """Return the layer and the number of the one unit that a target names, or raise a TargetError."""
     network = model.at(canvas)
     if isinstance(target, str):
         if parse_vectors(target) is not None:

@@ -84,7 +84,7 @@ class Moments:
     def add(self, vectors: NDArray[np.floating]) -> None:
         """Take vectors ``(n, units)``; those that are not finite are left out."""
         finite = np.isfinite(vectors).all(1)
-        exact: NDArray[np.float64] = np.asarray(vectors[finite], dtype=np.float64)
+        exact = np.asarray(vectors[finite], dtype=np.float64)
         self.count += len(exact)
         self._sum += exact.sum(0)
         self._products += exact.T @ exact
@@ -109,8 +109,8 @@ class Moments:
         """
         units = len(self._sum)
         spread = float(np.trace(self.second)) / units
-        whole = self.second + max(ridge * spread, 1e-30) * np.eye(units)
-        return np.linalg.inv(whole).astype(np.float64)
+        ridged = self.second + max(ridge * spread, 1e-30) * np.eye(units)
+        return np.asarray(np.linalg.inv(ridged), dtype=np.float64)
 
 
 class Stream:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import logging
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,8 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from featvis.errors import OutputError, RecipeError, unknown
+from featvis.files import write_whole
+from featvis.read import read_json
+from featvis.results.fields import is_count, is_number, is_text
+from featvis.results.lock import PRIVATE
 
 CLUSTERS = ("slurm", "local")
+ARRAY = "array.json"
+JOBS = "jobs"
+"""Of the jobs' logs, in the folder of what several writers keep for themselves."""
 _TOOLS = ("sbatch", "srun", "squeue", "scancel")
 _LONGEST = 7 * 24 * 60
 """Minutes that a job may take where nobody says how long."""
@@ -99,6 +108,8 @@ def _check_here(settings: Settings) -> None:
             f"{here}; {{'cluster': 'local'}} runs the same jobs in processes here",
             typed=f"{here}; --slurm-cluster local runs the same jobs in processes here",
         )
+    if settings.cluster == "slurm":
+        _ask(["squeue", "--noheader", "--name", "featvis"])  # whether anybody answers
 
 
 def _minutes(settings: Settings) -> int | None:
@@ -263,3 +274,40 @@ def submit(array: Array, tasks: Sequence[Callable[[], Any]], settings: Settings,
         raise OutputError(f"the jobs cannot be submitted: {' '.join(str(error).split())[-300:]}") from None
     array._own = submitted if settings.cluster == "local" else []
     array.jobs = [str(job.job_id) for job in submitted]
+
+
+_KINDS: Mapping[str, Callable[[Any], bool]] = {
+    "name": lambda value: is_text(value) and re.fullmatch("[0-9a-f]{8}", value) is not None,
+    "cluster": lambda value: value in CLUSTERS,
+    "count": is_count,
+    "submitted": is_number,
+    "jobs": lambda value: isinstance(value, list) and all(map(is_text, value)),
+}
+
+
+def read_array(folder: Path) -> Array | None:
+    """Return the jobs that a folder tells of; None if there are none."""
+    try:
+        told = read_json(folder / PRIVATE / ARRAY)
+    except (ValueError, OSError, OutputError):
+        return None
+    if not isinstance(told, dict) or not all(is_right(told.get(name)) for name, is_right in _KINDS.items()):
+        return None
+    return Array(**{name: told[name] for name in _KINDS})
+
+
+def write_array(folder: Path, array: Array) -> None:
+    """Note in a folder which jobs are its."""
+    write_whole(folder / PRIVATE / ARRAY, json.dumps(array.plain()).encode())
+
+
+def clear_array(folder: Path) -> None:
+    """Remove what is there of jobs that have ended, their logs too."""
+    place = folder / PRIVATE / JOBS
+    for path in place.glob("*"):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        place.rmdir()
+    (folder / PRIVATE / ARRAY).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        place.parent.rmdir()

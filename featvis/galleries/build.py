@@ -1,27 +1,25 @@
-"""build_gallery: what a folder lacks of its config is rendered, then the pages are written."""
+"""What a folder lacks of its config is rendered, all of it or a share, then the pages are written."""
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from featvis.devices import machine_of
-from featvis.errors import FeatvisError, OutputError, RecipeError, UserError
+from featvis.errors import FeatvisError, Interrupted, OutputError, UserError
 from featvis.files import check_inside, write_whole
+from featvis.galleries.arrays import clear_array
 from featvis.galleries.config import COPY, beside
 from featvis.galleries.folder import GalleryFolder, PlannedFolder, ShardFolder, unlike
+from featvis.galleries.meanwhile import Pages
 from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
-from featvis.galleries.request import BuildRequest, make_request
+from featvis.galleries.request import BuildRequest
 from featvis.galleries.shares import Share, share_of
-from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
 from featvis.models.sources.register import would_download
@@ -29,10 +27,9 @@ from featvis.pages.folder import write_pages
 from featvis.photographs.search import find_examples
 from featvis.plan.wanted import Wanted, make_jobs
 from featvis.results.journal import JOURNAL, Agreed, Journal, agree, clear_private, read_agreed
-from featvis.results.lock import PRIVATE, FolderLock, hold, hold_beside
+from featvis.results.lock import PRIVATE, FolderLock
 from featvis.results.manifest import read_sound_manifest
-from featvis.results.mirror import takes_addresses
-from featvis.results.picture import load_picture
+from featvis.results.picture import Picture, load_picture
 from featvis.results.sheets import grid
 from featvis.run.candidates import compute
 from featvis.run.executors.register import DEFAULT, AnyExecutor, Chosen, choose_executor
@@ -40,8 +37,6 @@ from featvis.run.extras import write_png
 from featvis.run.render import Reporter
 from featvis.version import __version__
 
-PAGES_EVERY = 300.0
-"""Seconds between two writings of the pages during a build, so that a long one can be looked at."""
 _SHEET = 112
 """The longest side of a picture on a layer's contact sheet, in pixels."""
 
@@ -69,123 +64,6 @@ class BuildResult:
     """Pictures of an earlier config that were removed."""
     submitted: str = ""
     """The jobs that render what is missing, where nobody waits for them."""
-
-
-@takes_addresses("out", writes=True)
-@with_gradients
-def build_gallery(
-    config: str | Path,
-    *,
-    out: str | Path | None = None,
-    weights: str | None = None,
-    examples: str | Path | None = None,
-    device: str = "auto",
-    executor: AnyExecutor | None = None,
-    executor_options: Mapping[str, Any] | None = None,
-    limit: int | None = None,
-    prune: bool = False,
-    shard: tuple[int, int] | None = None,
-    allow_unlike: bool = False,
-    progress: bool | None = None,
-) -> BuildResult:
-    """Build a gallery from its config: a folder of pictures whose ``index.html`` opens in a browser.
-
-    What the folder has already is not rendered again, so the same call goes on after any interruption.
-
-    Args:
-        config: a TOML file, or the name of one of ours (``small``); ``featvis gallery schema`` says what it
-            may hold.
-        out: the folder, by default ``gallery/<name of the config>``.
-        weights: a file of the network's weights, instead of the config's.
-        examples: a folder of photographs to find those that the units respond to, instead of the config's.
-        device: as for :func:`featvis.load_model`.
-        executor: how the pictures are computed, as for :func:`featvis.render`, or ``slurm``: by jobs on a
-            cluster; by default as the config says.
-        executor_options: of it. Of ``slurm``: ``workers``, the number of jobs; ``cluster="local"`` to run
-            them here; ``detach=True`` not to wait for them; every other one is an option of ``sbatch``.
-        limit: how many pictures to render at most.
-        prune: remove pictures that the config no longer asks for, instead of marking them as stale.
-        shard: render a share of the pictures, (3, 64) for the third of 64, while others may render other
-            shares into the same folder; :func:`featvis.merge_gallery` then makes its manifest and pages.
-        allow_unlike: go on with a folder whose pictures another kind of machine made, and say so of each.
-        progress: show how far it is; by default where somebody looks on: on a terminal, in a notebook.
-
-    Returns:
-        The folder, and how many pictures were rendered, were there already, are missing, dead or failed.
-
-    Raises:
-        UserError: anything wrong in what was asked, before any compute.
-        OutputError: the folder cannot be written, or another build is at work in it.
-        KeyboardInterrupt: at Ctrl-C; what is finished is in the folder.
-
-    >>> import featvis as fv, pathlib, tempfile
-    >>> config = pathlib.Path(tempfile.mkdtemp()) / "tiny.toml"
-    >>> _ = config.with_name("net.py").write_text('''
-    ... import torch
-    ... def make(): return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)), {"input_size": (16, 16)}
-    ... ''')
-    >>> _ = config.write_text('''
-    ... model = "file:net.py:make"
-    ... mean = [0.5, 0.5, 0.5]
-    ... std = [0.5, 0.5, 0.5]
-    ... recipe = {size = 16, steps = 2}
-    ... sections = [{title = "Four channels", targets = ["0:all"]}]
-    ... ''')
-    >>> result = fv.build_gallery(config, out=config.parent / "gallery")
-    >>> result.rendered, (result.folder / "index.html").exists()
-    (4, True)
-    """
-    request = make_request(config, out, weights=weights, examples=examples, limit=limit)
-    share = None if shard is None else Share(*shard)
-    asked = executor or request.gallery.executor or DEFAULT
-    chosen = choose_executor(asked, executor_options, galleries=True)
-    if chosen.entry.galleries:
-        return _submit(
-            request,
-            chosen.options,
-            share,
-            device=device,
-            limit=limit,
-            prune=prune,
-            allow_unlike=allow_unlike,
-            progress=progress,
-        )
-    if share is not None and prune:
-        raise RecipeError("a shard removes nothing: prune=True is for whole builds")
-    run = partial(run_build, prune=prune) if share is None else partial(run_shard, share=share)
-    build = partial(run, request, device=device, executor=chosen, limit=limit, allow_unlike=allow_unlike)
-    with hold_for(request, share) as lock:
-        from featvis.run.progress import report_for  # rich is needed only here
-
-        with report_for(progress) or contextlib.nullcontext() as report:
-            return build(lock, report=report, say=None if report is None else report.say)
-
-
-def _submit(
-    request: BuildRequest,
-    options: Mapping[str, Any],
-    share: Share | None,
-    *,
-    progress: bool | None,
-    **told: Any,
-) -> BuildResult:
-    """Let jobs on a cluster build a gallery."""
-    from featvis.galleries.arrays import read_settings
-    from featvis.galleries.cluster import submit_gallery  # which builds by what is in this file
-    from featvis.run.progress import report_for
-
-    if share is not None:
-        raise RecipeError("a shard is rendered here: give shard or executor='slurm', one of them")
-    settings = read_settings(options)
-    with report_for(progress) or contextlib.nullcontext() as report:
-        return submit_gallery(request, settings, say=None if report is None else report.say, **told)
-
-
-def hold_for(request: BuildRequest, share: Share | None) -> AbstractContextManager[FolderLock]:
-    """Hold a request's folder, or a share of it."""
-    if share is None:
-        return hold(request.folder)
-    return hold_beside(request.folder, share.name, share.excludes)
 
 
 def load_network(request: BuildRequest, device: str, *, download: bool = True) -> ModelHandle:
@@ -227,7 +105,7 @@ def run_build(
     report: Reporter | None = None,
     say: Callable[[str], None] | None = None,
 ) -> BuildResult:
-    """Do what a request asks, in the folder that ``lock`` holds; see :func:`build_gallery`."""
+    """Do what a request asks, in the folder that ``lock`` holds; see :func:`featvis.build_gallery`."""
     say = say or (lambda line: None)
     chosen_executor = choose_executor(executor or request.gallery.executor or DEFAULT)
     model = load_network(request, device)
@@ -288,7 +166,8 @@ def finish_build(
         late = error
     write_sheets(folder, changed | folder.taken)
     write_pages(folder.folder)
-    clear_private(folder.folder)
+    if not clear_private(folder.folder):
+        clear_array(folder.folder)
     if late is not None:
         raise late
     result.dead = _dead(folder)
@@ -344,8 +223,7 @@ def join_shards(
     else:
         kept = agreed.machine
     while True:
-        top = plan.describe(describe_gallery(request, plan)) | {"machine": kept}
-        own = Agreed(__version__, torch.__version__, kept, plan.threads, plan.weights, top, plan.keys)
+        own = what_shards_share(request, plan, kept)
         if kept != machine and not allow_unlike:
             raise unlike(folder, kept, machine)
         agreed = agree(folder, own)
@@ -353,17 +231,28 @@ def join_shards(
             break
         kept = agreed.machine  # another began at the same moment
         plan = plan_gallery(request.gallery, model, folder, agreed.threads)
+    check_agreed(folder, agreed, own)
+    for line in plan.notes:
+        say(line)
+    if not (folder / COPY).is_file() or (folder / COPY).read_bytes() != request.text:
+        write_whole(folder / COPY, request.text)
+    return plan
+
+
+def what_shards_share(request: BuildRequest, plan: GalleryPlan, machine: str) -> Agreed:
+    """Return what all that write to a folder have in common, as this process has it."""
+    top = plan.describe(describe_gallery(request, plan)) | {"machine": machine}
+    return Agreed(__version__, torch.__version__, machine, plan.threads, plan.weights, top, plan.keys)
+
+
+def check_agreed(folder: Path, agreed: Agreed, own: Agreed) -> None:
+    """Raise an OutputError if this process is unlike the others that write to a folder."""
     if (why := agreed.differs(own)) is not None:
         problem = f"{folder} cannot be written to: {why}; once they have ended, merge what they made"
         raise OutputError(
             f"{problem}: fv.merge_gallery({str(folder)!r})",
             typed=f"{problem}: featvis gallery merge {folder}",
         )
-    for line in plan.notes:
-        say(line)
-    if not (folder / COPY).is_file() or (folder / COPY).read_bytes() != request.text:
-        write_whole(folder / COPY, request.text)
-    return plan
 
 
 def render_part(
@@ -420,10 +309,9 @@ def _render(
         result.failed[wanted.name] = reason
         say(f"{wanted.name} failed, the rest goes on: {reason}")
 
-    pages_pause, pages_written = PAGES_EVERY, time.monotonic()
     by_name = {item.name: item.wanted for item in chosen}
     try:
-        pictures = compute(
+        made = compute(
             [item.wanted for item in chosen],
             folder.plan.model,
             folder.plan.weights,
@@ -433,30 +321,41 @@ def _render(
             failed=fail,
             crew=report.crew if report is not None else None,
         )
-        for picture in pictures:
-            lock.check()
-            if picture.status == "failed":
-                fail(by_name[f"{picture.target} seed {picture.seed}"], picture.reason)
-                continue
-            folder.add(picture)
-            changed.add(picture.layer)
-            result.rendered += picture.status == "ok"
-            if report is not None:
-                report.picture(picture)
-            folder.write_now_and_then()
-            if folder.alone and time.monotonic() - pages_written > pages_pause:
-                began = time.monotonic()
-                folder.write_manifest()
-                write_pages(folder.folder)
-                pages_written = time.monotonic()
-                pages_pause = max(PAGES_EVERY, 30 * (pages_written - began))
-    except BaseException:
+        with Pages(folder.folder, folder.write_manifest) as pages, contextlib.closing(made) as pictures:
+            for picture in pictures:
+                lock.check()
+                if picture.status == "failed":
+                    fail(by_name[f"{picture.target} seed {picture.seed}"], picture.reason)
+                    continue
+                folder.add(picture)
+                changed.add(picture.layer)
+                result.rendered += picture.status == "ok"
+                if report is not None:
+                    report.picture(picture)
+                folder.write_now_and_then()
+                if folder.alone:
+                    pages.now_and_then()
+    except BaseException as stop:
+        kept: list[Picture] = []
         # On a full disk or in a folder that is gone this fails too; the pictures' files say what is done.
         with contextlib.suppress(FeatvisError):
             lock.check()
+            if isinstance(stop, Interrupted):
+                kept += [picture for picture in stop.pictures if _keep(folder, picture)]
             folder.write_manifest()
+        if isinstance(stop, Interrupted):
+            raise Interrupted(kept) from None
         raise
     return changed
+
+
+def _keep(folder: GalleryFolder, picture: Picture) -> bool:
+    """Keep what a job had made when it was interrupted; say whether that is a picture under way."""
+    if picture.status == "stopped":
+        return folder.keep_under_way(picture)
+    if picture.status != "failed":
+        folder.add(picture)
+    return False
 
 
 def write_sheets(folder: PlannedFolder, changed: set[str]) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,29 +18,35 @@ import torch
 
 from featvis.errors import FeatvisError, OutputError, RecipeError, count_of
 from featvis.files import write_whole
-from featvis.galleries.arrays import CLUSTERS, Array, Settings, submit
+from featvis.galleries.arrays import (
+    JOBS,
+    Array,
+    Settings,
+    clear_array,
+    read_array,
+    submit,
+    write_array,
+)
 from featvis.galleries.build import (
     BuildResult,
+    check_agreed,
     describe_gallery,
     finish_build,
     join_shards,
     load_network,
     render_part,
+    what_shards_share,
 )
 from featvis.galleries.folder import GalleryFolder, find_missing
 from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
 from featvis.galleries.request import BuildRequest, make_request
 from featvis.models.borrow.loan import with_gradients
 from featvis.plan.wanted import bundles
-from featvis.read import read_json
-from featvis.results.fields import is_count, is_number, is_text
 from featvis.results.journal import Journals, read_agreed
 from featvis.results.lock import DRIVER, PRIVATE, FolderLock, hold, hold_beside, members
 from featvis.results.store import check_writable, remove_empty
 from featvis.version import __version__
 
-ARRAY = "array.json"
-JOBS = "jobs"
 _TASK = re.compile(r"task-\d+-of-\d+-([0-9a-f]{8})")
 _PATIENCE = 180.0
 """Seconds that a task waits for its share, which the machine may still hold where it began before."""
@@ -121,8 +126,7 @@ class Task:
 
 def hold_driver(folder: Path) -> AbstractContextManager[FolderLock]:
     """Hold what only one who submits a folder's jobs may have."""
-    with FolderLock(folder, beside=True):  # no build is at work in it
-        return hold_beside(folder, DRIVER, lambda name: _TASK.fullmatch(name) is None)
+    return hold_beside(folder, DRIVER, lambda name: _TASK.fullmatch(name) is None)
 
 
 def submit_gallery(
@@ -198,6 +202,8 @@ class _Driver:
         )
         for line in plan.notes:
             self.say(line)
+        if agreed is not None:  # as its jobs will be
+            check_agreed(self.folder, agreed, what_shards_share(self.request, plan, agreed.machine))
         return plan
 
     def run(self) -> BuildResult:
@@ -224,13 +230,14 @@ class _Driver:
                 return result
             self._wait(left)
             left = self._left(left)
+            said = self._problems()
             idle = idle + 1 if len(left) == before else 0
-            if idle == 2:
+            if idle == 2 or (idle and said):
                 raise OutputError(f"{count_of(before, 'picture')} cannot be made: {self._reason()}")
+            for line in said:
+                self.say(line)
             if left:
-                self.say(
-                    f"the jobs have ended and {count_of(len(left), 'picture')} is missing: submitted again"
-                )
+                self.say(f"the jobs have ended, {count_of(len(left), 'picture')} left: submitted again")
         return result
 
     def finish(self, result: BuildResult, *, prune: bool) -> BuildResult:
@@ -250,11 +257,6 @@ class _Driver:
             for name in self.asked - lacking
             if name in folder.entries
         )
-        for path in (self.folder / PRIVATE / JOBS).glob("*"):
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            (self.folder / PRIVATE / JOBS).rmdir()
-        (self.folder / PRIVATE / ARRAY).unlink(missing_ok=True)
         return finish_build(self.request, folder, set(), result, prune=prune, say=self.say)
 
     def _missing(self) -> list[GalleryItem]:
@@ -303,9 +305,13 @@ class _Driver:
         ]
         for path in (self.folder / PRIVATE / JOBS).glob("*.txt"):
             path.unlink(missing_ok=True)
-        _write_array(self.folder, array)  # before, so that a kill in between leaves no jobs unknown
-        submit(array, tasks, self.settings, self.folder / PRIVATE / JOBS)
-        _write_array(self.folder, array)
+        write_array(self.folder, array)  # before, so that a kill in between leaves no jobs unknown
+        try:
+            submit(array, tasks, self.settings, self.folder / PRIVATE / JOBS)
+        except OutputError:
+            clear_array(self.folder)
+            raise
+        write_array(self.folder, array)
         self.array = array
         pictures = count_of(len(items), "picture")
         self.say(f"{pictures} in {count_of(count, 'job')} ({array.told}), to {self.folder}")
@@ -359,12 +365,19 @@ class _Driver:
             line += f", {60 * done / seconds:.3g} pictures a minute, about {left} left"
         return line
 
+    def _problems(self) -> list[str]:
+        """Return what jobs said that could not begin, each once."""
+        found = dict[str, None]()
+        for path in sorted((self.folder / PRIVATE / JOBS).glob("*.txt")):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                found.setdefault(path.read_text("utf-8"))
+        return list(found)
+
     def _reason(self) -> str:
         """Return why jobs made nothing: what they say themselves, or where their logs are."""
         place = self.folder / PRIVATE / JOBS
-        for path in sorted(place.glob("*.txt")):
-            with contextlib.suppress(OSError, UnicodeDecodeError):
-                return path.read_text("utf-8")
+        if said := self._problems():
+            return said[0]
         logs = sorted(place.glob("*.err"), key=lambda path: path.stat().st_mtime)
         for path in reversed(logs):
             with contextlib.suppress(OSError):
@@ -376,27 +389,3 @@ class _Driver:
 
 def _problem_file(folder: Path, name: str) -> Path:
     return folder / PRIVATE / JOBS / f"{name}.txt"
-
-
-_KINDS: Mapping[str, Callable[[Any], bool]] = {
-    "name": lambda value: is_text(value) and re.fullmatch("[0-9a-f]{8}", value) is not None,
-    "cluster": lambda value: value in CLUSTERS,
-    "count": is_count,
-    "submitted": is_number,
-    "jobs": lambda value: isinstance(value, list) and all(map(is_text, value)),
-}
-
-
-def read_array(folder: Path) -> Array | None:
-    """Return the jobs that a folder tells of; None if there are none."""
-    try:
-        told = read_json(folder / PRIVATE / ARRAY)
-    except (ValueError, OSError, OutputError):
-        return None
-    if not isinstance(told, dict) or not all(is_right(told.get(name)) for name, is_right in _KINDS.items()):
-        return None
-    return Array(**{name: told[name] for name in _KINDS})
-
-
-def _write_array(folder: Path, array: Array) -> None:
-    write_whole(folder / PRIVATE / ARRAY, json.dumps(array.plain()).encode())

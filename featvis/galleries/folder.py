@@ -16,6 +16,8 @@ from featvis.results.picture import Picture, load_picture
 from featvis.results.store import Store, file_name
 from featvis.spec.recipe import recipe_id
 
+DONE = ("ok", "dead")
+"""Statuses of what is not rendered again; what was stopped or failed is."""
 EVERY = 2.0
 """Seconds between two writings of the manifest while pictures are made."""
 
@@ -164,6 +166,20 @@ class GalleryFolder(PlannedFolder):
         self.entries[picture_name(entry)] = entry
         self.top["recipes"][entry["recipe"]] = recipe
 
+    def keep_under_way(self, picture: Picture) -> bool:
+        """Keep a picture that was stopped, as it stands, unless a finished one lies there; say if it is kept.
+
+        It counts as missing, so the next build renders it whole.
+        """
+        path = self.folder / self.file_of(picture)
+        if path.exists():
+            try:
+                if load_picture(path).status != "stopped":
+                    return False
+            except OutputError:  # no picture: the next build would replace it, too
+                return False
+        return self.add(picture) is not None
+
     def prune(self) -> list[str]:
         """Remove pictures that the config no longer asks for; return their names."""
         gone = [name for name in self.entries if name not in self.plan.pictures]
@@ -249,7 +265,7 @@ def finished(
             say(f"{path} is gone; it is rendered again")
         return None
     # The file is asked, not the manifest: a kill may have come between the two.
-    return picture if item.key in (picture.key, picture.asked_key) and picture.status != "failed" else None
+    return picture if item.key in (picture.key, picture.asked_key) and picture.status in DONE else None
 
 
 def find_missing(folder: Path, plan: GalleryPlan) -> list[GalleryItem]:

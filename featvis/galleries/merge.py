@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from featvis.errors import OutputError
+from featvis.galleries.arrays import clear_array
 from featvis.galleries.build import write_sheets
 from featvis.galleries.folder import PlannedFolder
 from featvis.galleries.status import no_gallery
@@ -93,7 +94,10 @@ def merge_gallery(folder: str | Path) -> MergeResult:
         write_sheets(store, store.taken)
         write_pages(folder)
         writing = clear_private(folder)
-    return _count(store, [member.name for member in writing if member.name != DRIVER])
+        result = _count(store, [member.name for member in writing if member.name != DRIVER])
+        if not writing and not result.missing:
+            clear_array(folder)
+    return result
 
 
 def _look(store: PlannedFolder) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from featvis.errors import OutputError
+from featvis.errors import OutputError, count_of
+from featvis.galleries.arrays import read_array
 from featvis.pages.entries import read_list, read_table
 from featvis.results.journal import Journals, Told, read_agreed, read_both
 from featvis.results.lock import DRIVER, members
@@ -49,6 +50,8 @@ class Status:
     """Who writes or wrote to it since it was last merged."""
     per_minute: float | None = None
     """Pictures a minute of all that are at work; None where none is, or none has made any."""
+    jobs: str | None = None
+    """The jobs that were submitted for it, whose pictures are not merged yet."""
 
 
 def read_status(folder: Path) -> Status:
@@ -56,7 +59,10 @@ def read_status(folder: Path) -> Status:
     if not folder.is_dir():
         raise no_gallery(folder)
     journals, agreed = Journals(folder).update(), read_agreed(folder)
+    array = read_array(folder)
     manifest = read_both(folder, journals) or read_manifest(folder)
+    if manifest is None and array is not None:
+        manifest = {"pictures": []}  # none of its jobs has begun
     if manifest is None:
         raise no_gallery(folder)
     entries = name_entries(manifest["pictures"])
@@ -89,6 +95,7 @@ def read_status(folder: Path) -> Status:
         seconds_left=left,
         shards=shards,
         per_minute=None if pace is None else 60 * pace,
+        jobs=None if array is None else f"{count_of(array.count, 'job')} ({array.told})",
         **kinds,
     )
 

@@ -266,13 +266,17 @@ def unit_of(dictionary: Dictionary, layer: str, row: int, name: str) -> Dictiona
     return DictionaryUnit(layer, encoder, bias, threshold, name, dictionary.norm)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of a file by name, and what is told of how it was made."""
+def read_tensors(path: Path, only: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of a file by name, and what is told of how it was made.
+
+    Where there is one called ``only``, no other needs be read.
+    """
     try:
         check_file(path)
         if path.suffix == ".safetensors":
             with safe_open(str(path), framework="pt") as opened:
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+                names = [only] if only in opened.keys() else list(opened.keys())  # noqa: SIM118
+                tensors = {str(name): opened.get_tensor(name) for name in names}
                 return tensors, _config_beside(path) | _plain(opened.metadata() or {})
         with path.open("rb") as stream:
             begin = stream.readline(1 << 20)

@@ -68,7 +68,7 @@ def read_vectors(request: VectorRequest, width: int | None = None) -> list[Objec
 
 
 def _rows_of(path: Path, key: str, width: int | None) -> torch.Tensor:
-    tensors, _ = read_tensors(path)
+    tensors, _ = read_tensors(path, key)
     if key not in tensors:
         raise TargetError(unknown(f"key of {path}", key, tensors))
     tensor = tensors[key]

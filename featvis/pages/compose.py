@@ -26,7 +26,9 @@ from featvis.pages.words import MEANING, kind_of, say_count, say_number
 STYLE, SCRIPT, EXHIBIT = "site/gallery.css", "site/gallery.js", "site/exhibit.js"
 LEGEND, COMPARE = "site/legend.html", "site/compare.html"
 THUMBNAIL = 128  # The longest side of a small picture, in pixels
-_STRIP = 48
+_STRIP, _FEW, _TILES = 48, 12, 288
+"""Small pictures of a layer on the front page: at most, at least, and of how many in all there are fewer of
+each; a page of a thousand is slow to open."""
 _LARGE = 512
 _HERE = Path(__file__).parent
 
@@ -42,7 +44,7 @@ def make_pages(manifest: dict[str, Any], examples: dict[str, Any] | None = None)
     site = _Site(manifest, outline)
     pages = read_assets()
     pages[UNITS] = make_units(site.shared["title"], site.model, site.recipes, site.names, outline)
-    index: dict[str, Any] = {"sections": outline.sections, "strip_length": _STRIP}
+    index: dict[str, Any] = {"sections": outline.sections, "strip_length": _strip_length(outline)}
     pages["index.html"] = site.page("index.html", "index.html", **index)
     pages[LEGEND] = site.page(LEGEND, "legend.html")
     pages[COMPARE] = site.page(COMPARE, "compare.html", sources=[(UNITS, site.shared["title"])])
@@ -160,6 +162,12 @@ class _Site:
         seed = f" --seed {entry.seed}" if entry.seed else ""
         address = f"--model {shlex.quote(self.model)} {shlex.quote(entry.target)}"
         return f"featvis render {address}{seed} --recipe recipe.toml"
+
+
+def _strip_length(outline: Outline) -> int:
+    """Return how many units of a layer the front page shows."""
+    shown = [min(_STRIP, len(strip.units)) for section in outline.sections for strip in section.strips]
+    return _STRIP if sum(shown) <= _TILES else max(_FEW, _TILES // len(shown))
 
 
 @cache

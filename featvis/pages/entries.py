@@ -80,7 +80,8 @@ def read_entry(raw: dict[str, Any], recipes: dict[str, Any]) -> Entry:
     """Read one entry of a manifest; what is of the wrong type counts as not there."""
     recipe = read_text(raw.get("recipe"))
     status = raw.get("status")
-    status = status if status in ("ok", "dead", "failed") else "failed"
+    stopped = status == "stopped"  # a picture like any other, but for what is to be said of it
+    status = "ok" if stopped else status if status in ("ok", "dead", "failed") else "failed"
     reason, file = read_text(raw.get("reason")), None
     if status == "ok":
         file = read_path(raw.get("file"), PICTURE_SUFFIXES)
@@ -106,7 +107,7 @@ def read_entry(raw: dict[str, Any], recipes: dict[str, Any]) -> Entry:
         seconds=read_number(raw.get("seconds")),
         status=status,
         reason=reason,
-        verdicts=tuple(map(read_text, read_list(raw.get("verdicts")))),
+        verdicts=(*(("stopped",) if stopped else ()), *map(read_text, read_list(raw.get("verdicts")))),
         attempt=read_whole(raw.get("attempt")) or 0,
         variant=variant if variant in _VARIANTS else "picture",
         trace=tuple(item for item in scores if item is not None),

@@ -57,7 +57,7 @@ def _look(
 ) -> dict[str, Any]:
     """Return an entry as it really is: without its file if that is gone or damaged, else with its size."""
     name = read_path(raw.get("file"), PICTURE_SUFFIXES)
-    if raw.get("status") != "ok" or name is None:
+    if raw.get("status") not in ("ok", "stopped") or name is None:
         return raw
     path = folder / name
     if not path.resolve().is_relative_to(root):

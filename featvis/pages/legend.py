@@ -117,6 +117,12 @@ STATUSES = (
         "missing",
         "Its file is not in this folder; the command that made the gallery renders it again.",
     ),
+    Word(
+        "stopped",
+        "stopped",
+        "Its run was interrupted, and this is how it stood; "
+        "the command that made the gallery renders it whole.",
+    ),
     Word("stale", "earlier recipe", "It was made by an earlier recipe of this gallery's config."),
 )
 """Why there is no picture, or an old one."""

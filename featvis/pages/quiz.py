@@ -95,8 +95,8 @@ def make_quiz_page(
         trials=Markup(safe),
         style=Markup(style),
         script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+        style_hash=hash_of(style),
+        script_hash=hash_of(script),
     )
     return page
 
@@ -117,6 +117,6 @@ def _assets() -> tuple[str, str]:
     return style, script
 
 
-def _hash(text: str) -> str:
+def hash_of(text: str) -> str:
     """Return a text's hash as a content security policy names it."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -38,6 +38,15 @@ def make_sprite(tiles: Sequence[Image.Image | None], side: int, quality: int = 8
             if shown.size != (side, side):
                 shown = shown.resize((side, side), Image.Resampling.LANCZOS)
             sprite.paste(shown, (place % columns * side, place // columns * side))
+    return encode_webp(sprite, quality)
+
+
+def encode_webp(image: Image.Image, quality: int = 82) -> bytes:
+    """Return an image's WebP file.
+
+    >>> Image.open(io.BytesIO(encode_webp(Image.new("RGB", (3, 2))))).size
+    (3, 2)
+    """
     buffer = io.BytesIO()
-    sprite.save(buffer, "WEBP", quality=quality, method=4)
+    image.convert("RGB").save(buffer, "WEBP", quality=quality, method=4)
     return buffer.getvalue()

@@ -10,6 +10,8 @@ from featvis.results.picture import Picture
 
 EVERY = 2.0
 """Seconds between two manifests while pictures come in; writing one after each would cost their square."""
+REST = 20
+"""How many times as long as a manifest took it is waited with the next; that of 100,000 takes seconds."""
 
 
 class Saver:
@@ -23,7 +25,7 @@ class Saver:
         self._add, self._note = add, note
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="featvis-saver")
         self._pending: list[Future[None]] = []
-        self._noted = time.monotonic()
+        self._noted, self._pause = time.monotonic(), EVERY
 
     def put(self, picture: Picture) -> None:
         """Have a picture saved."""
@@ -32,9 +34,11 @@ class Saver:
 
     def _save(self, picture: Picture) -> None:
         self._add(picture)
-        if time.monotonic() - self._noted >= EVERY:
+        began = time.monotonic()
+        if began - self._noted >= self._pause:
             self._note()
             self._noted = time.monotonic()
+            self._pause = max(EVERY, REST * (self._noted - began))
 
     def _check(self, *, wait: bool) -> None:
         while self._pending and (wait or self._pending[0].done()):  # one thread: they end in their order

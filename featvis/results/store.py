@@ -55,6 +55,7 @@ class Store:
         self.top: dict[str, Any] = {"featvis": __version__, "model": model, "weights": weights}
         self.top |= {"recipe": recipe, "created": created, "recipes": {}}
         self.entries: dict[str, dict[str, Any]] = {}  # by name of the picture, see entry_name
+        self._by_key: dict[str, list[dict[str, Any]]] | None = None  # made anew where it is needed
         self.notes: list[str] = []
         """What the user should know of the folder, each one line."""
         before = self._read_before() if folder.exists() else None
@@ -97,9 +98,7 @@ class Store:
         """Return the finished picture with this key, read from its file; None if it must be rendered."""
         from featvis.results.picture import load_picture
 
-        for entry in self.entries.values():
-            if key not in (entry.get("key"), entry.get("asked_key")):
-                continue
+        for entry in self._with_key(key):
             if entry.get("status") == "dead":
                 return _of_dead(entry, self.top)
             try:
@@ -110,6 +109,15 @@ class Store:
                 picture.seconds = float(entry.get("seconds") or 0.0)
                 return picture
         return None
+
+    def _with_key(self, key: str) -> list[dict[str, Any]]:
+        """Return the entries of a key, their own or that of the recipe as it was asked for."""
+        if self._by_key is None:
+            self._by_key = {}
+            for entry in self.entries.values():
+                for known in {entry.get("key"), entry.get("asked_key")} - {None}:
+                    self._by_key.setdefault(str(known), []).append(entry)
+        return self._by_key.get(key, [])
 
     def add(self, picture: Picture) -> Path | None:
         """Write a picture's file (none for a dead or failed one) and remember its entry."""
@@ -153,7 +161,7 @@ class Store:
         entry = picture.entry(file)
         name = self._name(entry)
         if anew or name not in self.entries:
-            self.entries[name] = entry
+            self.entries[name], self._by_key = entry, None
             self.top["recipes"][entry["recipe"]] = picture.recipe
 
     def _name(self, entry: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
 from featvis.errors import Interrupted
@@ -25,7 +25,7 @@ def compute(
     say: Callable[[str], None] | None = None,
     failed: Failed | None = None,
     crew: Callable[[int], None] | None = None,
-) -> Iterator[Picture]:
+) -> Generator[Picture, None, None]:
     """Let an executor compute pictures, and yield the best of each one's candidates.
 
     Arguments and errors as for :class:`featvis.run.executors.register.Executor`, and ``executor`` which.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -198,7 +198,7 @@ def run_plan(
     say = report.say if report is not None else None
     try:
         with Saver(add, store.write_manifest) if store is not None else nullcontext() as saver:
-            pictures = compute(
+            made = compute(
                 missing,
                 plan.model,
                 plan.weights,
@@ -207,12 +207,13 @@ def run_plan(
                 say=say,
                 crew=report.crew if report is not None else None,
             )
-            for picture in pictures:
-                if saver is not None:
-                    saver.put(picture)
-                if report is not None:
-                    report.picture(picture)
-                finished[picture.target, picture.seed] = picture
+            with closing(made) as pictures:
+                for picture in pictures:
+                    if saver is not None:
+                        saver.put(picture)
+                    if report is not None:
+                        report.picture(picture)
+                    finished[picture.target, picture.seed] = picture
     except KeyboardInterrupt as stop:
         under_way = stop.pictures if isinstance(stop, Interrupted) else []
         ready = [finished[key] for key in _order(plan) if key in finished]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from featvis.errors import OutputError
+from featvis.photographs.photos import list_files
 from featvis.results.manifest import MANIFEST, picture_name, read_manifest
 from featvis.results.picture import load_image, load_picture
 from featvis.spec.bounds import PIXELS, read_recipe
@@ -82,6 +86,12 @@ def read_folder(folder: Path) -> dict[str, Any]:
         raise OutputError(f"no folder {str(folder)!r}" if not folder.exists() else f"{folder} is a file")
     manifest = read_manifest(folder)
     if manifest is None or not manifest["pictures"]:
+        if any(
+            Path(name).suffix.lower() in Image.registered_extensions() for name in list_files(folder).names
+        ):
+            what = f"{folder} holds no pictures that featvis wrote; plain images of classes are judged beside"
+            typed = f"{what} those of another folder: featvis compare {shlex.quote(str(folder))} OTHER"
+            raise OutputError(f"{what} others by featvis.compare_folders", typed=typed)
         raise OutputError(f"{folder} holds no pictures: neither {MANIFEST} nor a PNG that featvis wrote")
     return manifest
 

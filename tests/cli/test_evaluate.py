@@ -11,6 +11,7 @@ from featvis.galleries.request import find_request
 from featvis.models.sources.embedded import Embedded
 from featvis.trust.panel import panel_of
 from tests.trust.planted import FAST, colors
+from tests.trust.quizzes import write_photos
 from tests.without_torch import answers
 
 NETWORK = """
@@ -102,6 +103,9 @@ def test_an_empty_folder_code_and_another_network_are_told(folder, tmp_path, cap
     (tmp_path / "empty").mkdir()
     assert main(["evaluate", str(tmp_path / "empty")]) == 2
     assert "holds no pictures" in capsys.readouterr().err
+    write_photos(tmp_path / "plain", 2)
+    assert main(["evaluate", str(tmp_path / "plain")]) == 2
+    assert f"featvis compare {tmp_path / 'plain'} OTHER" in capsys.readouterr().err
     assert main(["evaluate", str(folder)]) == 2
     assert "to have that loaded" in capsys.readouterr().err
     assert main(["evaluate", str(folder), "--model", "efficientnet_lite0"]) == 2

@@ -23,12 +23,16 @@ NAMES = {
         "--target -t --method --direction --size --layer -l --steps --window --stride --area --baseline "
         "--smooth --noise --seed --curves --no-curves --sanity --grid --out -o NETWORK"
     ),
-    "blocks": "--target -t --layer -l --count --icons --size --out -o NETWORK",
     "ablate": "--mode --factor --mean-of --count --out -o NETWORK",
+    "blocks": (
+        "--target -t --layer -l --count --icons --size --out -o --grid --against --groups --tile --recipe -r "
+        "--set --steps --seed NETWORK"
+    ),
     "atlas": (
         "--layer -l --beside --beside-model --count --grids --least --layout --whiten --no-whiten --scales "
         "--patches --title --recipe -r --set --size --steps --lanes --seed --out -o NETWORK"
     ),
+    "circuit": ("--from --levels --depth --count --examples --recipe -r --size --steps --out -o NETWORK"),
     "components": "--method --count --seed --size --out -o NETWORK",
     "dream": "--set --layer -l --octaves --octave-scale --recipe -r --size --steps --seed --out -o NETWORK",
     "accentuate": "--set --target -t --weight --near --recipe -r --size --steps --seed --out -o NETWORK",

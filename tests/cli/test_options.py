@@ -37,6 +37,8 @@ COMMANDS = {
     "render": ["norm:0:2", *SHORT, "--lanes", "2", "--out", "OUT"],
     "attribute": ["photos/photo.png", "-t", "norm:1", "--method", "grad-cam", *SIZE, "--out", "OUT"],
     "blocks": ["photos/photo.png", "-t", "fc:1", "-l", "norm", *SIZE, "--out", "OUT"],
+    "ablate": ["norm:1", "photos", "--out", "OUT.json"],
+    "circuit": ["norm:1", *SHORT, "--levels", "1", "--count", "1", "--out", "OUT"],
     "components": ["norm", "photos", "--count", "2", *SIZE, "--out", "OUT.safetensors"],
     "dream": ["photos/photo.png", "-l", "norm", *SHORT, "--out", "OUT"],
     "accentuate": ["photos/photo.png", "-t", "norm:1", *SHORT, "--out", "OUT"],

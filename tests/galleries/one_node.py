@@ -17,7 +17,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
 SlurmdPort={other}
 AuthType=auth/munge
-AuthInfo=socket={place}/munge.socket
+AuthInfo=socket={place}/munge.socket,cred_expire=20
 CryptoType=crypto/munge
 SlurmUser=root
 SlurmdUser=root
@@ -40,7 +40,7 @@ KillWait=2
 MessageTimeout=5
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
-PartitionName=tests Nodes={host} Default=YES MaxTime=30 DefaultTime=20 State=UP
+PartitionName=gpu Nodes={host} Default=YES MaxTime=INFINITE DefaultTime=20 State=UP
 """
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 import featvis as fv
 from featvis.cli import main
-from featvis.errors import RecipeError
-from featvis.galleries import arrays
-from featvis.galleries.arrays import Settings, read_settings
-from featvis.galleries.cluster import read_array
+from featvis.errors import OutputError, RecipeError
+from featvis.galleries import arrays, cluster
+from featvis.galleries.arrays import Settings, read_array, read_settings
 from featvis.results.lock import members
 from tests.galleries.one_node import Cluster, lacks
 from tests.galleries.planted import RECIPE, pngs, section, strays, write_config
@@ -103,6 +105,45 @@ def test_what_cannot_be_submitted_is_one_line(typed, said, monkeypatch, tmp_path
     assert len(lines) == 1
     assert said in lines[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch, tmp_path):
+    for tool in ("sbatch", "srun", "squeue", "scancel"):
+        (tmp_path / tool).write_text(
+            "#!/bin/sh\necho 'error: Unable to contact\nslurm controller' >&2; exit 1\n"
+        )
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(OutputError, match=r"^squeue: error: Unable to contact slurm controller$"):
+        read_settings({"workers": 2})
+
+
+def test_a_folder_of_other_shards_is_refused_before_anything_is_submitted(tmp_path, monkeypatch):
+    config = write_config(tmp_path, section(["conv1:0:4"]), RECIPE.replace("steps = 3", "steps = 1"))
+    fv.build_gallery(config, out=tmp_path / "out", shard=(1, 2))
+    write_config(tmp_path, section(["conv1:0:3"]), RECIPE.replace("steps = 3", "steps = 1"))
+    monkeypatch.setattr(cluster, "submit", lambda *_: pytest.fail("it was submitted"))
+    options = {"workers": 2, "cluster": "local"}
+    with pytest.raises(OutputError, match=r"shards of another config or network; .*fv\.merge_gallery"):
+        fv.build_gallery(config, out=tmp_path / "out", executor="slurm", executor_options=options)
+
+
+def test_why_jobs_make_nothing_is_told(tmp_path, monkeypatch):
+    """They run here, in this process, with another torch than that of who submitted them."""
+    config = write_config(tmp_path, section(["conv1:0:4"]))
+
+    def run(array, tasks, settings, logs):
+        logs.mkdir()
+        array.jobs = ["1"] * len(tasks)
+        place = os.getcwd()
+        for task in tasks:
+            replace(task, torch="1.0")()
+        os.chdir(place)
+
+    monkeypatch.setattr(cluster, "submit", run)
+    options = {"workers": 2, "cluster": "local", "every": 0.01}
+    with pytest.raises(OutputError, match=r"4 pictures cannot be made: the job.s environment has torch"):
+        fv.build_gallery(config, out=tmp_path / "out", executor="slurm", executor_options=options)
 
 
 def test_single_pictures_are_not_submitted(tmp_path, capsys):
@@ -256,25 +297,60 @@ def test_an_array_on_slurm(config, whole, tmp_path, slurm):
     assert f"job {array.jobs[0].split('_')[0]} of this folder is at work already" in said
     assert " pictures in " in said, "what the one that was killed left is submitted again"
     log = slurm.place / "slurmctld.log"
-    assert "requeue" in log.read_text(errors="replace").lower()
+    assert "Requeuing JobId" in log.read_text(errors="replace")
     assert same(out, whole)
 
 
+def guide(title):
+    """The commands of a section of the guide, in their order."""
+    text = (REPOSITORY / "gallery" / "guides" / "cluster.md").read_text("utf-8")
+    (section_of,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    shown = re.findall(r"^```sh\n(.*?)^```", section_of, re.M | re.S)
+    lines = [line for text in shown for line in text.splitlines()]
+    assert all(line.startswith("featvis ") for line in lines)
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+def test_the_guide_s_commands_for_shards(tmp_path, monkeypatch, capsys):
+    write_config(tmp_path, section(["conv1:0:5"]), RECIPE.replace("steps = 3", "steps = 1")).rename(
+        tmp_path / "units.toml"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert [main(words) for words in guide("Shards")] == [0] * 5
+    fv.build_gallery("units.toml", out="whole")
+    assert same(tmp_path / "units", tmp_path / "whole")
+    assert capsys.readouterr().out.count("this was shard") == 3
+
+
 @pytest.mark.cluster
-def test_a_driver_that_does_not_wait(config, whole, tmp_path, slurm):
-    out = tmp_path / "out"
+def test_the_guide_s_commands_for_slurm(tmp_path, slurm):
+    write_config(tmp_path, section(["conv1:6:12"]), RECIPE).rename(tmp_path / "units.toml")
     environment = {**slurm.environment, **ENVIRONMENT, "PATH": slurm.environment["PATH"]}
-    said = Driver(config, out, "--workers", "2", "--detach", environment=environment).end()
-    assert f"featvis gallery status {out}" in said
-    assert "40 pictures of 40 by job " in said
-    end = time.monotonic() + PATIENCE
-    while slurm.ask("squeue", "--noheader").strip():
-        assert time.monotonic() < end
-        time.sleep(0.5)
-    assert main(["gallery", "merge", str(out)]) == 0
-    assert but_for_times(out) == but_for_times(whole)
-    assert pngs(out) == pngs(whole)
+
+    def run(words):
+        command = [sys.executable, "-m", "featvis", *words]
+        return subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+
+    first, second, third, fourth = map(run, guide("Slurm"))
+    assert [one.returncode for one in (first, second, third, fourth)] == [0] * 4, (
+        f"{first}{second}{third}{fourth}"
+    )
+    assert "6 pictures of 6 by job " in first.stdout
+    assert "featvis gallery status units" in first.stdout
+    assert "submitted: 3 jobs (job " in second.stdout
+    assert "3 jobs (job" not in third.stderr, "those that were submitted are waited for"
+    assert pngs(tmp_path / "units") == pngs(tmp_path / "tried")
+    assert but_for_times(tmp_path / "units") == but_for_times(tmp_path / "tried")
+    assert strays(tmp_path / "units") == []
     # The cluster says no, and why: the partition is none of its.
-    typed = ("--workers", "2", "--slurm-partition", "moon")
-    said = Driver(config, tmp_path / "other", *typed, environment=environment).end(2)
-    assert "moon" in said.splitlines()[-1] or "partition" in said.splitlines()[-1]
+    refused = run([*guide("Slurm")[0], "--out", "other", "--slurm", "partition=moon"])
+    assert refused.returncode == 2
+    assert "partition" in refused.stderr.splitlines()[-1].lower()

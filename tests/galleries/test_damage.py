@@ -15,6 +15,7 @@ import pytest
 import featvis as fv
 from featvis import files
 from featvis.cli import main
+from featvis.engine.move import BatchMover
 from featvis.errors import OutputError
 from featvis.galleries.folder import GalleryFolder
 from featvis.results.lock import LOCK, FolderLock
@@ -279,6 +280,62 @@ def test_ctrl_c_leaves_a_folder_that_goes_on(whole, tmp_path, monkeypatch, capsy
     assert strays(out) == []
     assert build(whole[0], out) == 0
     assert pngs(out) == pngs(whole[1])
+
+
+def interrupt_at(patch, number):
+    """Ctrl-C in the step of this number, counted over all jobs."""
+    move, calls = BatchMover.__call__, []
+
+    def interrupted(self, *given):
+        calls.append(given)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return move(self, *given)
+
+    patch.setattr(BatchMover, "__call__", interrupted)
+
+
+def test_ctrl_c_keeps_the_pictures_under_way_and_renders_them_whole_the_next_time(
+    whole, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 6)  # three steps of the first job are done, two of the second
+        assert build(whole[0], out) == 130
+    line = said(capsys)[-1]
+    count = (
+        f"interrupted: 2 of 6 pictures are finished in {out}, 2 more as they stood; the same command goes on"
+    )
+    assert count in line
+    kept = {entry["target"]: entry for entry in manifest(out)["pictures"]}
+    stopped = [entry for entry in kept.values() if entry["status"] == "stopped"]
+    assert [(entry["steps"], entry["file"] is not None) for entry in stopped] == [(2, True)] * 2
+    picture = fv.load_picture(out / stopped[0]["file"])
+    assert (picture.status, picture.taken) == ("stopped", 2)
+    assert main(["gallery", "status", str(out)]) == 0
+    assert "2 done, 4 missing, 0 dead, 0 failed" in capsys.readouterr().out
+    assert main(["gallery", "pages", str(out)]) == 0
+    page = (out / stopped[0]["file"]).with_suffix(".html").read_text("utf-8")
+    assert "stopped" in page
+    assert "Its run was interrupted" in (out / "site" / "legend.html").read_text("utf-8")
+    # A manifest that is lost forgets nothing of it.
+    (out / "manifest.json").unlink()
+    assert build(whole[0], out) == 0
+    assert pngs(out) == pngs(whole[1])
+    assert {entry["status"] for entry in manifest(out)["pictures"]} == {"ok"}
+
+
+def test_a_picture_under_way_replaces_no_finished_one(whole, folder, monkeypatch):
+    config, _ = whole
+    other = config.parent / "longer.toml"
+    other.write_text(config.read_text().replace("steps = 3", "steps = 4"))
+    before = pngs(folder)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3)
+        with pytest.raises(fv.Interrupted) as caught:
+            fv.build_gallery(other, out=folder)
+    assert caught.value.pictures == []
+    assert pngs(folder) == before
 
 
 def test_the_manifest_is_not_written_for_every_picture(whole, tmp_path, monkeypatch):

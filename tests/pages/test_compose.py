@@ -174,6 +174,17 @@ def test_the_index_says_how_many_more_there_are(count, shown, said):
     assert bool(re.search(r"\d more", index.text)) == bool(said)
 
 
+def test_of_many_layers_the_front_page_shows_fewer_units_each():
+    def tiles(layers, units):
+        entries = [entry(f"blocks.{place}", unit) for place in range(layers) for unit in range(units)]
+        return len(parsed(manifest(*entries))["index.html"].all("img"))
+
+    assert tiles(6, 50) == 6 * 48
+    assert tiles(18, 16) == 18 * 16
+    assert tiles(20, 16) == 20 * 14
+    assert tiles(30, 16) == 30 * 12
+
+
 def test_a_layer_shows_all_its_units_by_number():
     told, examples = rich()
     page = parsed(told, examples)["blocks.3/index.html"]

@@ -64,11 +64,30 @@ def test_an_error_of_the_computing_is_not_hidden_by_one_of_the_saving():
 
 def test_the_manifest_is_written_now_and_then(monkeypatch):
     monkeypatch.setattr("featvis.results.saver.EVERY", 0.0)
+    monkeypatch.setattr("featvis.results.saver.REST", 0)
     noted = []
     with Saver(lambda picture: None, lambda: noted.append(1)) as saver:
         saver.put(1)
         saver.put(2)
     assert noted == [1, 1]
+
+
+def test_a_manifest_that_takes_long_is_written_the_less_often(monkeypatch):
+    """Each is as large as all that came before, so that writing it at fixed times would cost their square."""
+    clock = [0.0]
+    monkeypatch.setattr("featvis.results.saver.time.monotonic", lambda: clock[0])
+    noted = []
+
+    def note():
+        clock[0] += 5.0
+        noted.append(clock[0])
+
+    saver = Saver(lambda picture: None, note)
+    for _ in range(300):
+        clock[0] += 1.0
+        saver._save(1)
+    assert noted == [7.0, 112.0, 217.0], "the first after two seconds, the next after twenty times as long"
+    saver._thread.shutdown()
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from torch import nn
 
 import featvis as fv
 from featvis.results.manifest import read_manifest
-from featvis.results.store import check_writable, file_name
+from featvis.results.store import Store, check_writable, file_name
 from featvis.spec.recipe import recipe_id
 from featvis.spec.target import Target
 from tests.networks import handle, seeded, small
@@ -363,3 +363,28 @@ def test_an_objective_of_any_name_stays_inside_the_folder(name, model, tmp_path)
         model, mine, out=tmp_path / "gallery", watch=lambda step: pytest.fail("again"), **OPTIONS
     )
     assert again[0].png() == picture.png()
+
+
+def test_a_large_folder_is_asked_for_each_picture_by_its_key_alone(tmp_path):
+    """Looking through all entries for each would take hours for 100,000."""
+    model = small()
+    made = fv.render(model, "norm:0:3", out=tmp_path, size=16, steps=1, lanes=4)
+    store = Store(tmp_path, model="small", weights=made[0].weights, recipe=made[0].recipe)
+    assert [store.done(picture.key).target for picture in made] == ["norm:0", "norm:1", "norm:2"]
+
+    class Counted(dict):
+        asked = 0
+
+        def values(self):
+            Counted.asked += 1
+            return super().values()
+
+    store.entries = Counted(store.entries)
+    for picture in made:
+        assert store.done(picture.key) is not None
+        assert store.done(picture.key[:-1]) is None
+    assert Counted.asked == 0
+    other = fv.render(model, "norm:3", size=16, steps=1, lanes=4)[0]
+    assert store.done(other.key) is None
+    store.add(other)
+    assert store.done(other.key).target == "norm:3", "what is added is found"

@@ -115,6 +115,7 @@
           if (near !== null) choose(level, near, { focus: Boolean(focused) });
         }
         reach();
+        askClass();
       }
       $("closer").disabled = view.scale >= MOST;
       $("farther").disabled = view.scale <= 1;
@@ -187,7 +188,15 @@
         level = grid;
         planes.forEach((plane) => [...plane.children].forEach((one, place) => { one.hidden = place !== level; }));
       }
+      const [row, column] = grids[grid].cells[cell];
+      const side = view.scale / grids[grid].side;
+      if (view.left + column * side < 0 || view.left + (column + 1) * side > 1
+        || view.top + row * side < 0 || view.top + (row + 1) * side > 1) {
+        view.left = 0.5 - (column + 0.5) * side;
+        view.top = 0.5 - (row + 0.5) * side;
+      }
       choose(grid, cell);
+      askClass();
     };
 
     const walk = (event, which, grid, cell) => {

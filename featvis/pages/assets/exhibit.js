@@ -30,7 +30,10 @@
     return text.replaceAll("-", "−");
   };
   // Upper and lower case and accents do not matter.
-  const plain = (text) => text.toLowerCase().normalize("NFKD").replace(/[\u0300-\u036f]/g, "");
+  const plain = (text) => {
+    const low = text.toLowerCase();
+    return /^[\x00-\x7f]*$/.test(low) ? low : low.normalize("NFKD").replace(/[\u0300-\u036f]/g, "");
+  };
 
   // Addresses of one page may differ in what is escaped, and a host leaves index.html out.
   const pathOf = (address) => decodeURIComponent(new URL(address).pathname).replace(/\/$/, "/index.html");
@@ -49,6 +52,7 @@
 
   // The units of a gallery, of one or more folders: each folder's site/units.js hands them over.
   const galleries = [];
+  // What is made of a unit's table is made when it is asked for: of thousands of units a page shows few.
   globalThis.featvisGallery = (told) => {
     const base = new URL("..", document.currentScript.src);
     const address = (path) => new URL(path.split("/").map(encodeURIComponent).join("/"), base).href;
@@ -62,15 +66,15 @@
           layer, number, label, status, faults, praise,
           name: title,
           short: label ? label.split(",")[0].trim() : number === null ? title : String(number),
-          page: address(path),
-          text: plain([name, title, label, ...faults, ...praise].join(" ")),
-          names: label ? plain(label).split(",").map((one) => one.trim()) : [],
+          get page() { return address(path); },
+          get text() { return (this.words ??= plain([name, title, label, ...faults, ...praise].join(" "))); },
+          get names() { return (this.synonyms ??= label ? plain(label).split(",").map((one) => one.trim()) : []); },
         };
         unit.pictures = rows.map(([file, height, width, score, what, recipe, seed]) => ({
           unit, file, height, width, score, what, seed,
           recipe: told.recipes[recipe],
-          url: address(file),
-          thumbnail: address(file.replace(/([^/]*)\.[^./]*$/, "thumbs/$1.webp")),
+          get url() { return address(file); },
+          get thumbnail() { return address(file.replace(/([^/]*)\.[^./]*$/, "thumbs/$1.webp")); },
         }));
         layer.units.push(unit);
         gallery.units.push(unit);

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import tomllib
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -17,8 +20,11 @@ from pathlib import Path
 import pytest
 
 import featvis as fv
+from featvis.cli import main
 from featvis.plan.make import make_plan
 from featvis.run.candidates import compute
+from featvis.run.executors.register import choose_executor
+from tests.documents import GUIDES, blocks, commands
 from tests.networks import small
 
 pytestmark = pytest.mark.cluster
@@ -321,6 +327,29 @@ def test_ctrl_c_keeps_what_is_done_and_frees_the_workers(cluster, config, tmp_pa
     assert (again.existing, again.rendered) == (done, 40 - done), "by the cluster that the process is in"
     fv.build_gallery(config("0:40"), out=tmp_path / "here", executor="local", progress=False)
     assert pictures_of(folder) == pictures_of(tmp_path / "here")
+
+
+def test_the_commands_of_the_guide(cluster, config, tmp_path, monkeypatch, capsys):
+    """Those on this machine as they are; the others on a cluster that has another name, and no GPU."""
+    written = config("0:8")
+    fv.build_gallery(written, out=tmp_path / "here", executor="local", progress=False)
+    written.rename(tmp_path / "units.toml")
+    monkeypatch.chdir(tmp_path)
+    shown = [line for line in commands(GUIDES / "cluster.md") if "--executor ray" in line]
+    builds = [shlex.split(line, comments=True)[1:] for line in shown if "gallery build" in line]
+    assert len(builds) == 2
+    for words in builds:
+        words[-1] = words[-1].replace("=auto", f"={cluster.address}").replace("num_gpus=1", "num_cpus=1")
+        assert main(words) == 0
+        out = capsys.readouterr().out
+        assert out.startswith("8 pictures rendered in units"), "nothing else is said there"
+        assert pictures_of(tmp_path / "units") == pictures_of(tmp_path / "here")
+        shutil.rmtree("units")
+    (table,) = [text for text in blocks(GUIDES / "cluster.md", "toml") if "ray" in text]
+    chosen = choose_executor(tomllib.loads(table)["executor"])
+    assert (chosen.name, dict(chosen.options)) == ("ray", {"address": "auto", "num_gpus": 1.0})
+    told = (GUIDES / "cluster.md").read_text("utf-8")
+    assert all(f"| `{option}` |" in told for option in chosen.entry.own)
 
 
 def test_what_cannot_be_is_refused_in_one_line(cluster):
