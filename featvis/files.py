@@ -12,6 +12,9 @@ from typing import IO
 
 from featvis.errors import OutputError
 
+watchers: list[Callable[[Path], None]] = []
+"""Called with each file that appeared: what keeps a folder elsewhere like one here."""
+
 
 def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], None], *, sync: bool = True) -> Path:
     """Write a file so that it appears whole or not at all.
@@ -43,6 +46,8 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], None], *, syn
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+    for watcher in watchers:
+        watcher(path)
     return path
 
 

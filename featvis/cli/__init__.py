@@ -40,9 +40,9 @@ def _run(arguments: list[str]) -> int:
             warnings.showwarning = _show
             from featvis.cli.app import command
             from featvis.cli.completion import whole_words
+            from featvis.cli.elsewhere import folders_here
 
-            with whole_words():
-                read = _as_read(arguments)
+            with whole_words(), folders_here(_as_read(arguments)) as read:
                 asked = command(read[0] if read else "")
                 result = asked(args=read, prog_name="featvis", standalone_mode=False)
         return result if isinstance(result, int) else 0

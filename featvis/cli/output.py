@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featvis.errors import UserError, count_of
+from featvis.errors import OutputError, UserError, count_of
 
 if TYPE_CHECKING:
     from featvis.engine.lanes import Step
@@ -60,7 +60,12 @@ def is_quiet() -> bool:
 
 def results_folder() -> Path:
     """Return where results go, each in a folder of its own, if no option says where."""
-    return Path(os.environ.get("FEATVIS_OUT") or "gallery")
+    from featvis.results.elsewhere import is_address
+
+    named = os.environ.get("FEATVIS_OUT") or "gallery"
+    if is_address(named):
+        raise OutputError(f"FEATVIS_OUT is a folder on this machine; give {named} by --out")
+    return Path(named)
 
 
 def plain(text: str) -> str:

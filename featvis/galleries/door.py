@@ -17,10 +17,12 @@ from featvis.galleries.request import BuildRequest, make_request
 from featvis.galleries.shares import Share
 from featvis.models.borrow.loan import with_gradients
 from featvis.results.lock import FolderLock, hold, hold_beside
+from featvis.results.mirror import takes_addresses
 from featvis.run.executors.register import DEFAULT, AnyExecutor, choose_executor
 from featvis.run.progress import report_for
 
 
+@takes_addresses("out", writes=True)
 @with_gradients
 def build_gallery(
     config: str | Path,

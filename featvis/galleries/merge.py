@@ -15,6 +15,7 @@ from featvis.pages.folder import write_pages
 from featvis.results.journal import Journals, clear_private, read_agreed, read_both
 from featvis.results.lock import DRIVER, FolderLock
 from featvis.results.manifest import name_entries, read_manifest
+from featvis.results.mirror import takes_addresses
 from featvis.results.picture import load_picture
 
 
@@ -35,6 +36,7 @@ class MergeResult:
     """Who is at work still: what they make is merged the next time."""
 
 
+@takes_addresses("folder", writes=True)
 def merge_gallery(folder: str | Path) -> MergeResult:
     """Make the manifest, the contact sheets and the pages of a folder that shards have written to.
 

@@ -11,6 +11,7 @@ from featvis.errors import ModelError, OutputError, RecipeError, UserError, Weig
 from featvis.galleries.config import Gallery, beside, find_config, is_copy, load_gallery
 from featvis.models.sources.register import split_weights
 from featvis.read import TOML_BYTES, read_file
+from featvis.results.mirror import told_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class BuildRequest:
     @property
     def command(self) -> str:
         """The command that builds this folder."""
-        typed = ["featvis", "gallery", "build", self.named, "--out", self.folder.as_posix()]
+        typed = ["featvis", "gallery", "build", self.named, "--out", told_of(self.folder)]
         return shlex.join([*typed, *self.options])
 
 

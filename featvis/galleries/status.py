@@ -15,6 +15,7 @@ from featvis.pages.entries import read_list, read_table
 from featvis.results.journal import Journals, Told, read_agreed, read_both
 from featvis.results.lock import DRIVER, members
 from featvis.results.manifest import name_entries, read_manifest
+from featvis.results.mirror import is_there
 
 RECENT = 600.0
 """Seconds back of which the pace of shards is taken."""
@@ -77,7 +78,7 @@ def read_status(folder: Path) -> Status:
         if status == "ok" and names and _is_stale(name, entry, keys):
             kind = "missing"  # of an earlier recipe, to be replaced
         elif status == "ok":
-            kind = "done" if (folder / str(entry["file"])).is_file() else "missing"
+            kind = "done" if is_there(folder / str(entry["file"])) else "missing"
         else:
             kind = status if status in ("dead", "failed") else "missing"
         kinds[kind] += 1

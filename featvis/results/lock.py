@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from featvis.errors import OutputError
 from featvis.files import clear_leftovers
+from featvis.results.mirror import address_of
 from featvis.results.store import check_writable, remove_empty
 
 LOCK = ".featvis-lock"
@@ -59,8 +60,14 @@ def hold_beside(
         patience: seconds to wait until the part is free, where a process that was killed may still hold it.
 
     Raises:
-        OutputError: a build holds the whole folder, or somebody an excluded part.
+        OutputError: a build holds the whole folder, or somebody an excluded part; or it lies elsewhere.
     """
+    if (address := address_of(folder)) is not None:
+        problem = f"{address} takes one writer at a time; several need a folder that they share"
+        raise OutputError(
+            f"{problem}: build and merge one, then copy it",
+            typed=f"{problem}: build and merge one, then `featvis gallery export FOLDER --out {address}`",
+        )
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     check_writable(folder)
     member = Member(folder, name)

@@ -20,6 +20,7 @@ from featvis.notebook import blank, display, figure, image_tag, is_notebook
 from featvis.read import check_depth, open_image, parse_json, reason_of
 from featvis.results.fields import FIELDS, is_count, is_table, is_text
 from featvis.results.image_file import check_image_name, encode_image, read_image
+from featvis.results.mirror import takes_addresses
 from featvis.results.sounds import make_wav
 from featvis.results.views import has_own_view, make_frames, make_view
 from featvis.spec.recipe import recipe_id
@@ -339,6 +340,7 @@ def _with_text(png: bytes, text: str) -> bytes:
     return png[:_HEADER] + written.getvalue() + png[_HEADER:]
 
 
+@takes_addresses("path", writes=False)
 def load_picture(path: str | Path) -> Picture:
     """Read a picture back from the PNG that featvis wrote, with its recipe.
 

@@ -18,6 +18,7 @@ from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
 from featvis.plan.make import AnyTarget, Plan
 from featvis.plan.wanted import Wanted, make_jobs
+from featvis.results.mirror import takes_addresses
 from featvis.results.picture import Picture
 from featvis.results.pictures import Pictures
 from featvis.results.saver import Saver
@@ -52,6 +53,7 @@ class Reporter(Protocol):
 
 
 @with_gradients
+@takes_addresses("out", writes=True)
 def render(
     model: ModelHandle | str,
     targets: AnyTarget | Sequence[AnyTarget],

@@ -20,6 +20,7 @@ from featvis.objectives.unit import of_target
 from featvis.plan.make import digest, network_for
 from featvis.plan.sets import restore_set, wanted_of
 from featvis.plan.wanted import make_jobs
+from featvis.results.mirror import takes_addresses
 from featvis.results.picture import Picture, load_picture
 from featvis.run.candidates import compute
 from featvis.run.described import VECTORS, lay_out, needs_files, restore
@@ -28,6 +29,7 @@ from featvis.spec.bounds import cost_of, read_recipe
 from featvis.spec.target import Target, parse_request, read_among, read_set
 
 
+@takes_addresses("path", writes=False)
 @with_gradients
 def reproduce(
     path: str | Path,

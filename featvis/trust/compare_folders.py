@@ -10,6 +10,7 @@ from featvis.errors import ModelError, TargetError, UserError
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
+from featvis.results.mirror import takes_addresses
 from featvis.trust.folders import Claimed, class_number, read_claimed, weights_of
 from featvis.trust.panel import check_took_no_part, installed_judges
 from featvis.trust.references import read_photographs
@@ -17,6 +18,7 @@ from featvis.trust.yardsticks import Sides, Table, measure_looks, measure_norms,
 
 
 @with_gradients
+@takes_addresses("folder_a", "folder_b", writes=False)
 def compare_folders(
     folder_a: str | Path,
     folder_b: str | Path,

@@ -15,6 +15,7 @@ from featvis.errors import OutputError, RecipeError, count_of
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.notebook import table
+from featvis.results.mirror import takes_addresses
 from featvis.results.picture import load_picture
 from featvis.results.pictures import sheet_html
 from featvis.trust.agreement import agreement, diversity
@@ -79,6 +80,7 @@ class Evaluation(Told):
 
 
 @with_gradients
+@takes_addresses("folder", writes=True)
 def evaluate(
     folder: str | Path,
     *,
