@@ -16,7 +16,7 @@ from featvis.cli.app import make_app
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(featvis.__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-IMPORT_NAMES = {"pillow": "PIL", "imageio": "imageio", "open-clip-torch": "open_clip"}
+IMPORT_NAMES = {"pillow": "PIL", "imageio": "imageio", "open-clip-torch": "open_clip", "umap-learn": "umap"}
 """Where a distribution and its module have two names."""
 HOSTS = {"IPython", "ipywidgets"}
 """What a notebook brings, if we run in one; nobody installs it for featvis."""

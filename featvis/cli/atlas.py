@@ -51,7 +51,7 @@ def atlas(
     cells: Cells,
     recipe: RecipeOfLayer = None,
     settings: Set = None,
-    size: int = 96,
+    cell: int = 96,
     steps: Steps = None,
     lanes: Lanes = None,
     seed: Seed = 0,
@@ -65,11 +65,11 @@ def atlas(
 
     Args:
         photos: A folder of photographs.
-        --size: The side of each cell's picture in pixels.
+        --cell: The side of each cell's picture in pixels.
     """
     chosen = choose_recipe(recipe, {"steps": steps, "lanes": lanes}, settings)
     if "size" in chosen.changes:
-        raise RecipeError("a map's cells are squares: give --size, not --set size")
+        raise RecipeError("a map's cells are squares: give --cell, not --set size")
     if not photos.is_dir():
         what = "is a file, not a folder" if photos.exists() else "does not exist"
         raise OutputError(f"the folder of photographs {str(photos)!r} {what}")
@@ -77,7 +77,7 @@ def atlas(
     grids = numbers_of("--grids", cells.grids, int)
     if cells.least < 1:
         raise RecipeError(f"--least is at least 1, got {cells.least}")
-    check_at_least(1, size=size)
+    check_at_least(1, cell=cell)
     check_at_least(2, count=cells.count)
     check_at_least(0, patches=cells.patches, seed=seed)
     if cells.layout not in ("tsne", "pca", "umap"):
@@ -112,7 +112,7 @@ def atlas(
             title=cells.title,
             seed=seed,
             recipe=chosen.base,
-            size=size,
+            size=cell,
             progress=not is_quiet(),
             **chosen.plan_options(),
         )

@@ -40,6 +40,7 @@ from featvis.objectives.vectors import read_vectors
 from featvis.pages.atlas import make_atlas_pages
 from featvis.pages.sprites import make_sprite
 from featvis.photographs.photos import list_files, quiet_decoders, read_photo
+from featvis.read import parse_json
 from featvis.results.lock import hold
 from featvis.results.picture import Picture
 from featvis.run.prepare import Prepared, prepare
@@ -436,7 +437,7 @@ def _speech_bytes(told: Sequence[Speech | None], key: str) -> bytes:
 
 def _load_speech(path: Path, streams: Sequence[Stream]) -> list[Speech | None]:
     with safe_open(str(path), "np") as opened:
-        about = json.loads((opened.metadata() or {})["featvis"].partition(" ")[2])
+        about = parse_json((opened.metadata() or {})["featvis"].partition(" ")[2])
         values = {number: opened.get_tensor(f"classes{number}") for number in about}
     found: list[Speech | None] = []
     for number, stream in enumerate(streams):

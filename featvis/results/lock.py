@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
+import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -154,7 +154,7 @@ class FolderLock:
             raise OutputError(f"cannot write to {self._folder}: {error.strerror or error}") from None
         with contextlib.suppress(OSError):  # a full disk: the lock holds, only its owner is not named
             passing = f" {_PASSING}" if self._beside else ""
-            self._path.write_text(f"{os.getpid()} on {socket.gethostname()}{passing}\n", "utf-8")
+            self._path.write_text(f"{os.getpid()} on {platform.node()}{passing}\n", "utf-8")
         other = next((one for one in members(self._folder) if one.is_held()), None) if self._alone else None
         if other is not None:
             self.__exit__()
@@ -204,5 +204,5 @@ def _is_passing(path: Path) -> bool:
 def _holder(path: Path) -> str:
     """Return which process holds a lock, and where if that is not here."""
     number, _, host = _read(path).removesuffix(_PASSING).strip().partition(" on ")
-    here = host in ("", socket.gethostname())
+    here = host in ("", platform.node())
     return f"process {number or 'unknown'}" + ("" if here else f" on {host}")

@@ -30,7 +30,7 @@ NAMES = {
     ),
     "atlas": (
         "--layer -l --beside --beside-model --count --grids --least --layout --whiten --no-whiten --scales "
-        "--patches --title --recipe -r --set --size --steps --lanes --seed --out -o NETWORK"
+        "--patches --title --recipe -r --set --cell --steps --lanes --seed --out -o NETWORK"
     ),
     "circuit": ("--from --levels --depth --count --examples --recipe -r --size --steps --out -o NETWORK"),
     "components": "--method --count --seed --size --out -o NETWORK",
@@ -69,7 +69,7 @@ NAMES = {
 }
 """The options of each command. Scripts use them: one may come, none may go."""
 
-OF_ITS_OWN = {"--count", "--method", "--weight"}
+OF_ITS_OWN = {"--count", "--method", "--weight", "--grid"}
 """Options that are a command's own and share no more than their name."""
 OF_METHODS = {"--layer", "--steps", "--seed"}
 """Options of `attribute` that belong to one of its methods."""

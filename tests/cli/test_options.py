@@ -38,7 +38,12 @@ COMMANDS = {
     "attribute": ["photos/photo.png", "-t", "norm:1", "--method", "grad-cam", *SIZE, "--out", "OUT"],
     "blocks": ["photos/photo.png", "-t", "fc:1", "-l", "norm", *SIZE, "--out", "OUT"],
     "ablate": ["norm:1", "photos", "--out", "OUT.json"],
-    "circuit": ["norm:1", *SHORT, "--levels", "1", "--count", "1", "--out", "OUT"],
+    "circuit": ["norm:1", *SHORT, "--levels", "1", "--depth", "1", "--count", "1", "--out", "OUT"],
+    "atlas": [
+        *("photos", "--layer", "norm", "--beside", "conv1", "--count", "30", "--grids", "2", "--least", "1"),
+        *("--layout", "pca", "--whiten", "--scales", "1,1.2", "--patches", "1", "--title", "A map"),
+        *("--recipe", "fast", "--cell", "16", "--steps", "1", "--out", "OUT"),
+    ],
     "components": ["norm", "photos", "--count", "2", *SIZE, "--out", "OUT.safetensors"],
     "dream": ["photos/photo.png", "-l", "norm", *SHORT, "--out", "OUT"],
     "accentuate": ["photos/photo.png", "-t", "norm:1", *SHORT, "--out", "OUT"],

@@ -436,7 +436,7 @@ def test_a_killed_map_goes_on_and_ends_with_the_same_bytes(photos, tmp_path):
     (tmp_path / "net.py").write_text(NETWORK)
     command = [sys.executable, "-m", "featvis", "atlas", str(photos), "--layer", "3", "--count", "700"]
     command += ["--model", f"file:{tmp_path / 'net.py'}:make", "--grids", "6,12", "--least", "1"]
-    command += ["--size", "16", "--steps", "24", "--lanes", "4", "--layout", "pca", "--mean", "0.5,0.5,0.5"]
+    command += ["--cell", "16", "--steps", "24", "--lanes", "4", "--layout", "pca", "--mean", "0.5,0.5,0.5"]
     command += ["--std", "0.5,0.5,0.5", "--input-size", "24"]
 
     def start(out):

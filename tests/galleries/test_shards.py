@@ -344,3 +344,6 @@ def test_what_the_commands_say(config, sharded, capsys):
     assert f"featvis gallery merge {sharded}" in said
     assert main(["gallery", "status", str(sharded)]) == 0
     assert "shard 2 of 2: ended, " in capsys.readouterr().out
+    for heard in ("--quiet", "--verbose"):
+        assert main(["gallery", "merge", str(sharded), heard]) in (0, 1)
+        assert str(sharded / "index.html") in capsys.readouterr().out
