@@ -310,7 +310,7 @@ def _check_folder(folder: Path, key: str) -> None:
 def _key_of(path: Path) -> str | None:
     try:
         with safe_open(str(path), "np") as opened:
-            return (opened.metadata() or {}).get("featvis", "").partition(" ")[0]
+            return str((opened.metadata() or {}).get("featvis", "")).partition(" ")[0]
     except (SafetensorError, OSError, ValueError):
         return None
 
