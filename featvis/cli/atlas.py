@@ -29,7 +29,7 @@ class Cells:
         --scales NUMBERS: The photographs are shown at each of these; 1 has the network's input as its shorter
             side.
         --patches: How many patches of photographs the page shows for each cell.
-        --title: The heading of the page. [the layer's name]
+        --title: The page's heading. [the layer's name]
     """
 
     beside: str | None = None
