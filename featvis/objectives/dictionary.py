@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective, copy_with, digest_of, spread_over
 from featvis.objectives.shown import Activations
-from featvis.read import check_file, read_json, reason_of
+from featvis.read import check_file, parse_json, read_json, reason_of
 
 _ROLES = {
     "encoder": ("W_enc", "encoder.weight", "enc.weight"),
@@ -332,7 +331,7 @@ def _plain(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _plain_json(text: bytes) -> dict[str, Any] | None:
     try:
-        told = json.loads(text)
+        told = parse_json(text)
     except (ValueError, RecursionError):
         return None
     return told if isinstance(told, dict) else None
