@@ -17,7 +17,7 @@ import pytest
 import featvis as fv
 from featvis.cli import main
 from featvis.results.mirror import CACHE
-from tests.galleries.planted import RECIPE, section, write_config
+from tests.galleries.planted import section, write_config
 from tests.galleries.test_config import REPOSITORY
 
 
@@ -140,11 +140,25 @@ def s3(tmp_path, monkeypatch):
     server.communicate("")
 
 
+SLOWLY = """
+import sys, time
+from featvis.cli import main
+from featvis.galleries.folder import GalleryFolder
+
+add = GalleryFolder.add
+GalleryFolder.add = lambda self, picture: (time.sleep(0.4), add(self, picture))[1]
+sys.exit(main(sys.argv[1:]))
+"""
+"""A command that takes a while for each picture, so that it is killed in the middle on any machine."""
+
+
 def started(config, out, cache):
-    command = [sys.executable, "-m", "featvis", "gallery", "build", str(config), "--out", str(out), "-q"]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", CACHE: str(cache)}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", SLOWLY, "gallery", "build", str(config), "--out", str(out)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", CACHE: str(cache)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def sent(cache):
@@ -154,26 +168,24 @@ def sent(cache):
 
 
 @pytest.mark.slow
-def test_a_build_to_s3_that_is_killed_is_gone_on_with_by_another_machine(tmp_path, s3, monkeypatch):
-    import s3fs
-
-    config = write_config(tmp_path, section(["conv1:6:18"]), RECIPE.replace("steps = 3", "steps = 60"))
-    files = s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True)
-    build = started(config, "s3://bucket/galleries/g", tmp_path / "first")
+def test_a_build_to_s3_that_is_killed_is_gone_on_with_by_another_machine(tmp_path, s3, monkeypatch, capsys):
+    s3fs = pytest.importorskip("s3fs")
+    config = write_config(tmp_path, section(["conv1:6:14"]))
+    address, root = "s3://bucket/galleries/g", "bucket/galleries/g"
+    build = started(config, address, tmp_path / "first")
     until = time.monotonic() + 100
-    while build.poll() is None and time.monotonic() < until:
-        if sent(tmp_path / "first") >= 2:
-            build.send_signal(signal.SIGKILL)
-            break
+    while build.poll() is None and time.monotonic() < until and sent(tmp_path / "first") < 2:
         time.sleep(0.01)
-    assert build.wait() == -signal.SIGKILL, build.stderr.read()
-    first = {name: files.info(name)["ETag"] for name in files.glob("bucket/galleries/g/conv1/0*.png")}
-    assert 2 <= len(first) < 12, "killed in the middle"
-    build = started(config, "s3://bucket/galleries/g", tmp_path / "second")
-    out, err = build.communicate(timeout=120)
-    assert (build.returncode, err) == (0, "")
-    assert f"{len(first)} " in out.partition(";")[2], out
-    local = started(config, tmp_path / "local", tmp_path / "none")
-    assert local.communicate(timeout=120)[1] == ""
-    assert contents(there(files, "bucket/galleries/g")) == contents(here(tmp_path / "local"))
-    assert {name: files.info(name)["ETag"] for name in first} == first
+    build.kill()
+    assert build.wait() == -signal.SIGKILL
+
+    files = s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True)
+    first = {name: files.info(name)["ETag"] for name in files.glob(f"{root}/conv1/0*.png")}
+    assert 2 <= len(first) < 8, "killed in the middle"
+    assert files.exists(f"{root}/.featvis-lock"), "held by who was killed"
+    monkeypatch.setenv(CACHE, str(tmp_path / "second"))
+    assert main(["gallery", "build", str(config), "--out", address]) == 0
+    assert f"; {len(first)} were there already" in capsys.readouterr().out
+    assert main(["gallery", "build", str(config), "--out", str(tmp_path / "local")]) == 0
+    assert contents(there(files, root)) == contents(here(tmp_path / "local")), "no lock either"
+    assert {name: files.info(name)["ETag"] for name in first} == first, "a finished file is left alone"
