@@ -13,8 +13,8 @@ from featvis.results.elsewhere import is_address
 if TYPE_CHECKING:
     from typing import TextIO
 
-READERS = {("gallery", "status"), ("gallery", "export"), ("compare",), ("reproduce",), ("attribute",)}
-"""The commands that write nothing to a folder that is named without an option."""
+WRITERS = {("gallery", "merge"), ("gallery", "pages"), ("evaluate",)}
+"""The commands that write to a folder that is named without an option."""
 _TO_WRITE = ("--out", "-o", "--zip")
 _TO_READ = ("--examples", "--start")
 _FLAGS = {"--json", "--dry-run", "--prune", "--detach", "--allow-unlike", "--unbounded", "-q", "-v"}
@@ -66,7 +66,7 @@ def _find(words: Sequence[str]) -> Iterator[tuple[int, tuple[str, bool]]]:
         elif is_address(word) and before in (*_TO_WRITE, *_TO_READ):
             yield place, ("", before in _TO_WRITE and not dry)
         elif is_address(word) and (not before.startswith("-") or before in _FLAGS):
-            yield place, ("", named not in READERS and not dry)
+            yield place, ("", named in WRITERS)
 
 
 class _Told:

@@ -209,10 +209,9 @@ class Claim:
 
     def _read(self) -> dict[str, Any]:
         try:
-            told = json.loads(self._place.read(LOCK))
-        except (OutputError, ValueError):
+            return _table(self._place.read(LOCK))
+        except OutputError:
             return {}
-        return told if isinstance(told, dict) else {}
 
     def _is_free(self, other: dict[str, Any]) -> bool:
         at, process = other.get("at"), other.get("process")
@@ -228,15 +227,30 @@ class Claim:
         """
         if time.monotonic() - self._beaten < BEAT:
             return
-        if self._read().get("own") != self._own:
-            raise OutputError(f"another command writes to {self._place.told} now; nothing more is sent there")
-        self._place.put(LOCK, self._content())
-        self._beaten = time.monotonic()
+        try:
+            content = self._place.read(LOCK)
+            if _table(content).get("own") == self._own:
+                self._place.put(LOCK, self._content())
+                self._beaten = time.monotonic()
+                return
+        except OutputError:  # the network may be back in a while
+            if time.monotonic() - self._beaten > STALE / 2:
+                raise
+            return
+        raise OutputError(f"another command writes to {self._place.told} now; nothing more is sent there")
 
     def release(self) -> None:
         """Let go of the folder."""
         if self._read().get("own") == self._own:
             self._place.remove(LOCK)
+
+
+def _table(content: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(content)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _host() -> str:

@@ -38,6 +38,8 @@ SPARE = 20.0
 """How many times longer than its sending took a file is left alone before it is sent again."""
 PATIENCE = 1.0
 """Seconds that is waited for who only asks whether a folder is written to."""
+AGAIN = (1.0, 5.0)
+"""Seconds after which what could not be sent is sent again, before that is an error."""
 SENDERS = 16
 """How many files are on their way at once."""
 _KINDS = "png npy json jsonl toml html css js webp wav gif mp4 jpg jpeg safetensors zip md csv svg"
@@ -104,10 +106,10 @@ class Mirror:
         try:
             self._own.mkdir(parents=True, exist_ok=True)
             self._take()
-        except OSError as error:
-            raise OutputError(f"cannot write {self._own}: {error.strerror or error}") from None
-        except BaseException:
+        except BaseException as error:
             self._let_go()
+            if isinstance(error, OSError):
+                raise OutputError(f"cannot write {self._own}: {error.strerror or error}") from None
             raise
         if self.writes:
             self._thread.start()
@@ -307,11 +309,15 @@ class Mirror:
                 content = stream.read()
         except OSError:  # removed meanwhile
             return
-        try:
-            seen = self.place.put(name, content)
-        except OutputError as error:
-            self._problem = error
-            raise
+        for pause in (*AGAIN, None):
+            try:
+                seen = self.place.put(name, content)
+                break
+            except OutputError as error:
+                if pause is None or self._problem is not None:
+                    self._problem = error
+                    raise
+                time.sleep(pause)
         self._remember(name, _Known((told.st_size, told.st_mtime_ns), seen.mark))
         now = time.monotonic()
         self._not_before[name] = now + SPARE * (now - began)

@@ -110,6 +110,22 @@ def test_a_writer_whose_folder_is_taken_over_sends_no_more(place, monkeypatch):
     second.beat()
 
 
+def test_a_sign_of_life_that_cannot_be_given_is_no_loss_for_a_while(place, monkeypatch):
+    monkeypatch.setattr(elsewhere, "BEAT", 0.0)
+    claim = Claim(place)
+
+    def fail(self, name):
+        raise OutputError("cannot read it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Elsewhere, "read", fail)
+        claim.beat()
+        patch.setattr(elsewhere, "STALE", -1.0)
+        with pytest.raises(OutputError, match="cannot read it"):
+            claim.beat()
+    claim.beat()
+
+
 @pytest.mark.parametrize(
     ("address", "line"),
     [

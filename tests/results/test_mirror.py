@@ -19,6 +19,7 @@ def there(tmp_path, monkeypatch):
     """The folder elsewhere, on this disk, and this machine's own folder for what it brings."""
     monkeypatch.setenv(CACHE, str(tmp_path / "first"))
     monkeypatch.setattr(mirror, "TICK", 0.02)
+    monkeypatch.setattr(mirror, "AGAIN", (0.02,))
     return tmp_path / "there"
 
 
@@ -163,6 +164,21 @@ def test_what_cannot_be_sent_is_an_error_of_the_next_writing_and_sent_by_the_nex
         pass
     assert files(there) == files(here)
     assert len(files(here)) == len(written)
+
+
+def test_what_fails_once_is_sent_again(there, monkeypatch):
+    put, tries = Elsewhere.put, []
+
+    def fail_once(self, name, content):
+        tries.append(name)
+        if tries == ["a.png"]:
+            raise OutputError("the network is gone")
+        return put(self, name, content)
+
+    monkeypatch.setattr(Elsewhere, "put", fail_once)
+    with mirrored(address(there), writes=True) as here:
+        write_whole(here / "a.png", b"a")
+    assert (tries, files(there)) == (["a.png", "a.png"], {"a.png": b"a"})
 
 
 def test_an_error_at_the_end_is_told(there, monkeypatch):
