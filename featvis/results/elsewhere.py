@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import re
 import secrets
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from featvis.errors import OutputError, unknown
+from featvis.read import parse_json
 
 LOCK = ".featvis-lock"
 BEAT = 30.0
@@ -247,7 +248,7 @@ class Claim:
 
 def _table(content: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(content)
+        told = parse_json(content)
     except ValueError:
         return {}
     return told if isinstance(told, dict) else {}
@@ -256,9 +257,9 @@ def _table(content: bytes) -> dict[str, Any]:
 def _host() -> str:
     """Return what machine this is, and which of its containers: their processes are counted apart."""
     try:
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+        return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
-        return socket.gethostname()
+        return platform.node()
 
 
 def _is_alive(process: int) -> bool:

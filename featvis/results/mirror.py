@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from featvis import files
 from featvis.errors import FeatvisError, OutputError
+from featvis.read import parse_json
 from featvis.results.elsewhere import Claim, Elsewhere, Seen, is_address, path_not_address
 
 P = ParamSpec("P")
@@ -328,7 +329,7 @@ class Mirror:
         with contextlib.suppress(OSError):
             for line in path.read_text("utf-8").splitlines():
                 with contextlib.suppress(ValueError, KeyError, TypeError):  # torn by a kill
-                    told = json.loads(line)
+                    told = parse_json(line)
                     if told["mark"] is None:
                         self._known.pop(told["name"], None)
                     else:
