@@ -8,7 +8,7 @@ READY_DOCS := $(VENV)/.ready-docs
 WORKERS ?= 2
 VGG16 ?= ../shared/models/vgg16_features.safetensors
 PEERS := .peers/packages
-PORTRAITS := Pembroke,flamingo,ladybug,goldfish,volcano,daisy,zebra,school bus,espresso,pirate,king penguin,lighthouse
+PORTRAITS := Pembroke,flamingo,strawberry,goldfish,volcano,balloon,zebra,tiger,espresso,pirate,king penguin,lighthouse
 
 .DEFAULT_GOAL := help
 .PHONY: help demo gallery known docs test test-all test-trained test-cluster test-gpu test-browser bench-peers audit check lint types format clean
