@@ -16,6 +16,7 @@ import pytest
 import tomli_w
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torchvision.models import resnet18
 
 from featvis.cli import main
@@ -32,6 +33,10 @@ NOT_HERE = {
     # Folders that readers have from elsewhere: a gallery of their own, and the one in the repository.
     "evaluate lite0": "evaluate gallery/small",
     "evaluate gallery/tour": "evaluate gallery/small",
+    # The layers of the same names have eight channels.
+    "features.7:12": "features.7:2",
+    # Needs a package more.
+    "--layout umap": "--layout pca",
 }
 NOT_TYPED = {
     "bench": "measures time and writes nothing",
@@ -42,6 +47,8 @@ NOT_TYPED = {
     "--install-completion": "writes into the shell's own settings",
 }
 SIDE, STEPS, UNITS = 32, 2, 4
+TYPED_ELSEWHERE = {"cluster.md": "by tests/galleries/test_cluster.py and tests/run/executors/test_ray.py"}
+"""Pages whose commands need what their own tests start."""
 TAKES_SIZE = ("render", "dream", "accentuate", "invert", "caricature", "style", "compare")
 TAKES_STEPS = ("render", "dream", "accentuate", "invert", "caricature", "style", "compare")
 
@@ -56,7 +63,7 @@ def typed():
     """Every command in order, made quick, each once for every page that has it."""
     lines = []
     for path in [REPOSITORY / "README.md", *toctree(), *EXAMPLES]:
-        for line in commands(path):
+        for line in commands(path) if path.name not in TYPED_ELSEWHERE else ():
             line = line.replace("$V", "--model torchvision:vgg16 --weights vgg16_features.safetensors")
             for there, here in NOT_HERE.items():
                 line = line.replace(there, here)
@@ -89,8 +96,24 @@ def quick(words):
         put("--steps", str(STEPS))
     if words[0] == "render" and "--layer" in words:
         put("--units", f"0:{UNITS}")
-    if words[0] in ("components", "quiz"):
-        put("--count", "2")
+    if words[0] == "atlas":
+        for name, value in {
+            "--count": "40",
+            "--grids": "2",
+            "--least": "1",
+            "--layout": "pca",
+            "--cell": "16",
+        }.items():
+            put(name, value)
+        put("--steps", "1")
+    if words[0] == "circuit" or ("--grid" in words and words[0] == "blocks"):
+        put("--size", str(SIDE))
+        put("--steps", str(STEPS))
+    if "--grid" in words and words[0] == "blocks":
+        put("--groups", "2")
+        put("--size", str(3 * SIDE))
+    if words[0] in ("components", "quiz", "circuit"):
+        put("--count", str(UNITS) if words[0] == "components" else "2")
     if words[0] in ("evaluate", "compare") and "--answers" not in words:
         put("--views", "1")
         if "--judge" not in words:
@@ -165,6 +188,9 @@ def desk(tmp_path_factory):
     torch.save({"model": weights, "model_ema": other}, place / "best.pth")
     torch.save(other, place / "other.pth")
     torch.save(resnet18(num_classes=10).state_dict(), place / "resnet.pth")
+    rows = torch.randn(64, 320)
+    parts = {"W_enc": rows.T.contiguous(), "W_dec": rows, "b_enc": torch.ones(64), "b_dec": torch.zeros(320)}
+    save_file(parts, place / "sae.safetensors")
     (place / "classes.txt").write_text("\n".join(f"digit {number}" for number in range(10)))
     (place / "configs" / "galleries").mkdir(parents=True)
     for path in (REPOSITORY / "configs" / "galleries").glob("*.toml"):
