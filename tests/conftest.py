@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
 import sys
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +19,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Python compiles featvis once for all of them, whatever the shell says.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# A shell that starts us in the background lets Ctrl-C be ignored, by all that we start as well.
+if (
+    threading.current_thread() is threading.main_thread()
+    and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
