@@ -17,14 +17,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-
 from featvis.errors import RecipeError, unknown
-from featvis.spec import options as kinds
 from featvis.spec.discovery import Register
-from featvis.spec.register import one_line
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from featvis.engine.lanes import Step
     from featvis.models.handle import ModelHandle
     from featvis.plan.wanted import Wanted
@@ -104,6 +102,10 @@ class Entry:
 
     def schema(self) -> type[BaseModel]:
         """Return what checks its options."""
+        from pydantic import ConfigDict, create_model  # the list of commands needs none of this
+
+        from featvis.spec import options as kinds
+
         plain = {"float": float, "int": int, "bool": bool, "str": str, "tuple": tuple, "dict": dict}
         space = {**vars(kinds), "Literal": Literal}
         # The source of an executor, read as the interpreter would read it; nothing of a user's comes here.
@@ -192,6 +194,10 @@ def choose_executor(
     known = executors()
     if name not in known:
         raise RecipeError(unknown("executor", name, known, f"executors: {', '.join(known)}"))
+    from pydantic import ValidationError
+
+    from featvis.spec.register import one_line
+
     entry = known[name]
     if entry.galleries and not galleries:
         raise RecipeError(
