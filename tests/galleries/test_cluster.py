@@ -20,6 +20,7 @@ from featvis.errors import OutputError, RecipeError
 from featvis.galleries import arrays, cluster
 from featvis.galleries.arrays import Settings, read_array, read_settings
 from featvis.results.lock import members
+from featvis.run.executors.register import choose_executor
 from tests.galleries.one_node import Cluster, lacks
 from tests.galleries.planted import RECIPE, pngs, section, strays, write_config
 from tests.galleries.test_config import REPOSITORY
@@ -83,6 +84,16 @@ def test_a_wrong_option_of_an_array_is_told_before_anything_is_submitted(
     with pytest.raises(RecipeError, match=said):
         fv.build_gallery(config, out=tmp_path / "out", executor="slurm", executor_options=options)
     assert not (tmp_path / "out").exists()
+
+
+def test_options_behind_a_colon_are_read_as_those_of_a_table(monkeypatch):
+    monkeypatch.setattr(arrays, "_check_here", lambda settings: None)
+    text = choose_executor("slurm:workers=2,cluster=local,every=0.5,partition=gpu", galleries=True)
+    table = choose_executor(
+        {"name": "slurm", "workers": 2, "cluster": "local", "every": 0.5, "partition": "gpu"}, galleries=True
+    )
+    assert read_settings(text.options) == read_settings(table.options)
+    assert read_settings(text.options) == Settings(2, "local", every=0.5, sbatch={"partition": "gpu"})
 
 
 ONE_LINE = [

@@ -97,7 +97,7 @@ def _longer(one: Tensor, other: Tensor) -> int | None:
                         seen[side][parent] = seen[side][node] + 1
                         ahead.append(parent)
             fronts[side] = ahead
-            met = seen[0].keys() & seen[1].keys()
+            met = [node for node in ahead if node in seen[1 - side]]
             if met:
                 lengths = min((seen[0][node] + seen[1][node], seen[0][node], seen[1][node]) for node in met)
                 return None if lengths[1] == lengths[2] else int(lengths[2] > lengths[1])
