@@ -166,7 +166,7 @@
   // Full screen, and the slide show: a dialog over the page.
   const SECONDS = 4;
   const viewer = (() => {
-    let dialog, image, caption, link, play, list = [], at = 0, timer, before;
+    let dialog, image, caption, link, play, list = [], at = 0, timer, before, isShown = false;
     const isPlaying = () => timer !== undefined;
     const stop = () => {
       clearInterval(timer);
@@ -207,11 +207,18 @@
       at = (place + list.length) % list.length;
       show();
     };
-    const closed = () => {
+    // All of it before the dialog is gone: a browser says "close" some time later, and an address that is written then
+    // calls off a way to another page that a key has taken meanwhile.
+    const close = () => {
+      if (!isShown) return;
+      isShown = false;
       stop();
-      image.removeAttribute("src");
       writeState({ show: "" });
+      dialog.close();
+      image.removeAttribute("src");
       if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
+      // The body takes no focus: without this the next key would come to what is hidden.
+      dialog.blur();
       before?.focus();
     };
     const full = () => {
@@ -230,16 +237,21 @@
         h("div", { class: "stage" }, image),
         h("div", { class: "bar" }, caption,
           h("p", { class: "buttons" }, button("← Before", () => go(at - 1)), play, button("After →", () => go(at + 1)), smooth,
-            root.requestFullscreen ? button("Whole screen", full) : null, button("Close", () => dialog.close()))));
+            root.requestFullscreen ? button("Whole screen", full) : null, button("Close", close))));
       startSmooth(smooth);
       document.body.append(dialog);
-      dialog.addEventListener("close", closed);
+      // A phone's way back, or a screen reader's.
+      dialog.addEventListener("cancel", (event) => {
+        event.preventDefault();
+        close();
+      });
+      dialog.addEventListener("close", close);
       dialog.addEventListener("keydown", (event) => {
-        if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+        if (!isShown || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
         const onButton = event.target instanceof Element && event.target.closest("button, a") !== null;
         const ways = {
           ArrowRight: () => go(at + 1), ArrowLeft: () => go(at - 1), Home: () => go(0), End: () => go(list.length - 1),
-          f: full, p: () => play.click(), " ": onButton ? undefined : () => play.click(),
+          f: full, p: () => play.click(), Escape: close, " ": onButton ? undefined : () => play.click(),
         };
         if (!ways[event.key]) return;
         event.preventDefault();
@@ -255,6 +267,7 @@
         at = Math.max(0, list.findIndex((picture) => picture.file === file));
         before = document.activeElement;
         if (!dialog.open) dialog.showModal();
+        isShown = true;
         dialog.focus();
         show();
         if (playing) start();
