@@ -10,6 +10,7 @@ from typing import Any
 from featvis.errors import OutputError
 from featvis.galleries.plan import GalleryItem, GalleryPlan
 from featvis.plan.wanted import Wanted
+from featvis.results.glance import glance
 from featvis.results.journal import Journal, Journals, read_both
 from featvis.results.manifest import name_entries, picture_name, read_manifest
 from featvis.results.picture import Picture, load_picture
@@ -251,11 +252,18 @@ def unlike(folder: Path, kept: str, machine: str) -> OutputError:
 def finished(
     folder: Path, entry: dict[str, Any] | None, item: GalleryItem, say: Callable[[str], None]
 ) -> Picture | dict[str, Any] | None:
-    """Return a finished picture, read from its file, or a dead unit's entry; None if it must be rendered."""
+    """Return the entry of a finished picture or dead unit; None if it must be rendered.
+
+    A picture of which the entry says something else than its file, or there is none, is read and returned.
+    """
     known = entry is not None and item.key in (entry.get("key"), entry.get("asked_key"))
     if known and entry is not None and entry.get("status") == "dead":
         return entry
     path = folder / file_name(item)
+    if known and entry is not None and entry.get("status") == "ok":
+        told = glance(path)
+        if told is not None and (told["key"], told["status"]) == (entry.get("key"), "ok"):
+            return entry
     try:
         picture = load_picture(path)
     except OutputError as error:

@@ -20,7 +20,7 @@ from featvis.files import write_whole
 from featvis.read import parse_json, read_json
 from featvis.results.fields import is_count, is_number, is_table, is_text
 from featvis.results.lock import PRIVATE, Member, members
-from featvis.results.manifest import name_entries, picture_name, read_sound_manifest, sound_entry
+from featvis.results.manifest import as_line, name_entries, picture_name, read_sound_manifest, sound_entry
 from featvis.spec.bounds import MOST
 
 AGREED = "plan.json"
@@ -132,7 +132,7 @@ class Journal:
         self._write(line)
 
     def _write(self, line: dict[str, Any]) -> None:
-        content = (json.dumps({"at": round(time.time(), 2), **line}, ensure_ascii=False) + "\n").encode()
+        content = (as_line({"at": round(time.time(), 2), **line}) + "\n").encode()
         try:
             if os.write(self._handle, content) != len(content):
                 raise OutputError(f"cannot write {self.path}: the disk is full")

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from featvis import files
 from featvis.errors import FeatvisError, OutputError
-from featvis.read import parse_json
+from featvis.read import parse_json, read_json
 from featvis.results.elsewhere import Claim, Elsewhere, Seen, is_address, path_not_address
 
 P = ParamSpec("P")
@@ -37,6 +37,7 @@ TICK = 0.5
 """Seconds between two looks at what is to be sent."""
 SPARE = 20.0
 """How many times longer than its sending took a file is left alone before it is sent again."""
+MANIFEST = "manifest.json"
 PATIENCE = 1.0
 """Seconds that is waited for who only asks whether a folder is written to."""
 AGAIN = (1.0, 5.0)
@@ -179,9 +180,21 @@ class Mirror:
         self._send(self._changed())
         if failed or not self.folder.is_dir():
             return
-        for name in [name for name in self._known if self._is_ours(name) and not self._here(name)]:
+        gone = [name for name in self._known if self._is_ours(name) and not self._here(name)]
+        for name in self._removed(gone):
             self.place.remove(name)
             self._forget(name)
+
+    def _removed(self, gone: list[str]) -> list[str]:
+        """Return what the command removed, of what is gone here; the rest somebody took out of the cache."""
+        if MANIFEST in gone:  # no command removes it
+            return []
+        named: set[str] = set()
+        with contextlib.suppress(OSError, ValueError, OutputError):
+            told = read_json(self.folder / MANIFEST)
+            entries = told.get("pictures", []) if isinstance(told, dict) else []
+            named = {str(one.get("file")) for one in entries if isinstance(one, dict)}
+        return [name for name in gone if name not in named]
 
     def note(self, path: Path) -> None:
         """Have a file sent that was written just now, if it lies in the folder here.
@@ -231,7 +244,7 @@ class Mirror:
     def _bring(self) -> None:
         """Let the folder here be what the one elsewhere is, but for what was not sent yet."""
         self.there = self.place.list()
-        if "manifest.json" not in self.there and "manifest.json" in self._only:
+        if MANIFEST not in self.there and MANIFEST in self._only:
             self._only = ()  # it is made anew from the pictures
         ours = {name: seen for name, seen in self.there.items() if self._is_ours(name)}
         wanted = []
@@ -295,7 +308,7 @@ class Mirror:
         ranked: dict[int, list[str]] = {}
         for name in names:
             rank = next((place for place, ends in enumerate(_LATER, 1) if name.endswith(ends)), 0)
-            ranked.setdefault(3 if name == "manifest.json" else rank, []).append(name)
+            ranked.setdefault(3 if name == MANIFEST else rank, []).append(name)
         with ThreadPoolExecutor(min(SENDERS, max(1, len(names)))) as pool:
             for rank in sorted(ranked):
                 list(pool.map(self._put, ranked[rank]))

@@ -367,7 +367,7 @@ def load_picture(path: str | Path) -> Picture:
     if text is None:
         raise OutputError(f"{path} carries no recipe: it was not made by featvis, or its text was stripped")
     try:
-        content = _read_content(text)
+        content = read_content(text)
         channels = int(content.pop("channels"))
         levels = array.transpose(2, 0, 1) if array.ndim == 3 else array.reshape(channels, -1, array.shape[1])
         if len(levels) != channels:
@@ -398,7 +398,7 @@ _READ: dict[str, Callable[[Any], bool]] = {
 """What of a PNG's text becomes a picture's, and what each must be."""
 
 
-def _read_content(text: Any) -> dict[str, Any]:
+def read_content(text: Any) -> dict[str, Any]:
     """Return what a PNG's text says; ValueError where any of it is not what we write."""
     if not isinstance(text, str) or len(text) > TEXT:
         raise ValueError("it is longer than any that featvis writes")

@@ -22,6 +22,7 @@ from featvis.results.manifest import (
     beside,
     entry_name,
     name_entries,
+    packed,
     picture_files,
     picture_name,
     read_sound_manifest,
@@ -63,7 +64,8 @@ class Store:
             check_same_network(folder, before, weights)
             kept = ("created", "recipes", "gallery", "steps", "requests", "machine")
             self.top |= {name: before[name] for name in kept if name in before}
-            self.entries = name_entries(before.get("pictures", []))
+            named = name_entries(before.get("pictures", []))
+            self.entries = {name: packed(entry) for name, entry in named.items()}
         self.made = check_writable(folder)
         """The folders that were made for it."""
         self.adopt()
@@ -161,7 +163,7 @@ class Store:
         entry = picture.entry(file)
         name = self._name(entry)
         if anew or name not in self.entries:
-            self.entries[name], self._by_key = entry, None
+            self.entries[name], self._by_key = packed(entry), None
             self.top["recipes"][entry["recipe"]] = picture.recipe
 
     def _name(self, entry: dict[str, Any]) -> str:
@@ -321,6 +323,7 @@ def _of_dead(entry: dict[str, Any], top: dict[str, Any]) -> Picture:
     known = {name: entry[name] for name in entry if name in Picture.__dataclass_fields__ and name != "recipe"}
     blank = np.full((3, 1, 1), 128, dtype=np.uint8)
     known |= {name: known.get(name) or 0.0 for name in ("score", "start_score")}
+    known |= {"trace": [*known.get("trace", ())]}
     return Picture(**{"levels": blank, "recipe": recipe, **known})
 
 

@@ -278,6 +278,23 @@ def test_jobs_on_this_machine(config, whole, tmp_path):
     assert {name: pngs(out)[name] for name in before} == before
 
 
+@pytest.mark.cluster
+def test_a_job_at_its_time_limit_begins_again_by_itself(config, whole, tmp_path):
+    """The signal that Slurm sends before the end of a job's time, and before it preempts one."""
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    out = tmp_path / "out"
+    driver = Driver(config, out, "--workers", "2", "--slurm-cluster", "local").until_some_are_made(1)
+    one = next(member for member in held(out) if made(member))
+    process, before = one.path.read_text(), pngs(out)
+    signaled(one, signal.SIGUSR2)
+    driver.until(lambda: one.is_held() and one.path.read_text() not in ("", process))
+    assert "submitted again" not in driver.end()
+    assert same(out, whole)
+    whole_before = [name for name, png in before.items() if png == pngs(whole).get(name)]
+    assert whole_before
+    assert [pngs(out)[name] for name in whole_before] == [before[name] for name in whole_before]
+
+
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
     pytest.importorskip("submitit", reason="submitit is not installed")

@@ -113,6 +113,28 @@ def test_what_a_command_removes_is_removed_there_but_not_where_it_fails(there):
     assert sorted(files(there)) == ["b.png", "c.png"]
 
 
+def write_folder(here):
+    for name in ("conv/0001.png", "conv/0002.png", "conv/0001.html"):
+        write_whole(here / name, b"")
+    write_whole(here / "manifest.json", b'{"pictures": [{"file": "conv/0001.png"}]}')
+
+
+def test_what_somebody_takes_out_of_the_cache_stays_there(there):
+    """Meanwhile: of files that are gone here a manifest tells which are wanted."""
+    with mirrored(address(there), writes=True) as here:
+        write_folder(here)
+    before = files(there)
+    with mirrored(address(there), writes=True) as here:
+        for name in ("conv/0001.png", "conv/0001.html"):
+            (here / name).unlink()
+    assert sorted(before.keys() - files(there).keys()) == ["conv/0001.html"], "a page is made anew"
+    with mirrored(address(there), writes=True) as here:
+        assert (here / "conv/0001.png").exists(), "it is brought again"
+        for path in here.rglob("*.*"):
+            path.unlink()
+    assert files(there).keys() == before.keys() - {"conv/0001.html"}
+
+
 def test_a_kill_loses_nothing(there):
     """What was not sent is sent by the next command; where nothing is known, what is there is right."""
     killed = Mirror(address(there), writes=True)
