@@ -25,7 +25,7 @@ LEVELS = [
     {"run", "attribution"},
     {"galleries"},
     {"trust"},
-    {"explore"},
+    {"explore", "serve"},
     {"cli"},
 ]
 """The packages from the bottom up; below them all are the files beside them. None imports its neighbours."""
@@ -47,7 +47,7 @@ def defined(path):
     """The names that a module makes itself, at its top."""
     found = set()
     for node in ast.parse(path.read_text("utf-8")).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
         elif not isinstance(node, ast.Import | ast.ImportFrom):
             found |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
@@ -118,8 +118,8 @@ def test_no_module_hands_on_what_another_defines():
 
 def test_the_house_is_small_enough_to_draw():
     boxes = [path for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
-    assert len(boxes) <= 26
-    assert sum(map(len, LEVELS)) <= 16
+    assert len(boxes) <= 27
+    assert sum(map(len, LEVELS)) <= 17
     assert len(LEVELS) + 1 <= 11
 
 

@@ -1,0 +1,95 @@
+"""``featvis serve``: the explorer, in a browser on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from featvis.cli import options
+from featvis.cli.network import Network
+from featvis.cli.options import AsJson
+from featvis.cli.output import note, print_json
+from featvis.errors import ModelError, OutputError, RecipeError
+
+_TOLD = (
+    "weights",
+    "_mean",
+    "_std",
+    "unit_axis",
+    "_canvas",
+    "channel_order",
+    "range",
+    "sample_rate",
+    "frames",
+)
+_NAMES = {"_mean": "mean", "_std": "std", "_canvas": "input_size"}
+
+
+@dataclass
+class Explored(Network):
+    """What is explored: a network, or a gallery's folder and its network."""
+
+    model: options.ModelArgument = "efficientnet_lite0"
+
+    def __post_init__(self) -> None:
+        self.folder: Path | None = None
+        self.of_gallery: str | None = None
+        if self.model is not None and Path(self.model).is_dir():
+            from featvis.results.manifest import read_manifest
+
+            self.folder = Path(self.model)
+            manifest = read_manifest(self.folder)
+            if manifest is None:
+                raise OutputError(f"{self.folder} holds no pictures that featvis made; it is no gallery")
+            self.model = str(manifest.get("model"))
+            self.of_gallery = str(manifest.get("weights"))
+        super().__post_init__()
+
+
+def serve(
+    port: int = 0,
+    show: bool = False,
+    as_json: AsJson = False,
+    *,
+    network: Explored,
+) -> int:
+    """Explore a network, or a gallery's folder, in the browser. Serves 127.0.0.1 until Ctrl-C.
+
+    Example: featvis serve efficientnet_lite0
+
+    Args:
+        --port: The port of 127.0.0.1; 0 takes any that is free.
+        --show: Open the address in the browser, too.
+    """
+    if not 0 <= port <= 65535:
+        raise RecipeError(f"--port is a number from 0 to 65535, got {port}")
+    if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
+        raise ModelError(f"the explorer needs {' and '.join(missing)}: pip install 'featvis[serve]'")
+    handle = network.load()
+    if network.of_gallery is not None and network.of_gallery != handle.fingerprint():
+        note(f"the pictures in {network.folder} are of other weights than those that are loaded now")
+    import webbrowser
+
+    from featvis.serve.explorer import Explorer
+    from featvis.serve.server import serve as run
+
+    told = {
+        _NAMES.get(name, name): value
+        for name in _TOLD
+        if (value := getattr(network, name)) is not None and value != ""
+    }
+    told = {name: str(value) if isinstance(value, Path) else value for name, value in told.items()}
+
+    def say(address: str) -> None:
+        if as_json:
+            print_json({"address": address, "model": handle.name})
+        else:
+            print(address, flush=True)
+            note("open it in a browser on this machine; Ctrl-C ends")
+        if show:
+            webbrowser.open(address)
+
+    run(Explorer(handle, gallery=network.folder, told=told), port, say)
+    note("ended")
+    return 0

@@ -1,0 +1,1 @@
+"""The explorer: a network that one walks through in the browser, on this machine only."""
