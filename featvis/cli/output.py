@@ -149,7 +149,7 @@ def write_json(path: Path, data: Any) -> None:
 
 def print_json(data: Any) -> None:
     """Print plain data as JSON."""
-    print(json.dumps(data, indent=1, ensure_ascii=False))
+    print(json.dumps(data, indent=1, ensure_ascii=False), flush=True)
 
 
 def print_costs(costs: Iterable[Cost]) -> None:
