@@ -22,7 +22,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def processor_times() -> dict[int, float]:
-    """Return the seconds that this process and each that it started, and that is there still, have computed."""
+    """Return the seconds that this process and each below it, if it is there still, have computed."""
     parents, spent = {}, {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -39,7 +39,7 @@ def processor_times() -> dict[int, float]:
 
 
 def time_since(before: dict[int, float]) -> float:
-    """Return the processor time since; of a process that ended meanwhile, an idle worker of Ray's, nothing."""
+    """Return the processor time since; of a process that ended meanwhile, an idle one of Ray's, none."""
     return sum(max(0.0, spent - before.get(one, 0.0)) for one, spent in processor_times().items())
 
 
