@@ -21,8 +21,8 @@ from pathlib import Path
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def processor_time() -> float:
-    """Return the seconds that this process and all that it started have computed, those that ended too."""
+def processor_times() -> dict[int, float]:
+    """Return the seconds that this process and each below it, if it is there still, have computed."""
     parents, spent = {}, {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -30,12 +30,17 @@ def processor_time() -> float:
         except OSError:
             continue
         parents[int(place.name)] = int(told[1])
-        spent[int(place.name)] = sum(map(int, told[11:15])) / TICKS  # its own, and its ended children's
+        spent[int(place.name)] = sum(map(int, told[11:13])) / TICKS
     ours, added = {os.getpid()}, True
     while added:
         added = {one for one, parent in parents.items() if parent in ours} - ours
         ours |= added
-    return sum(spent.get(one, 0.0) for one in ours)
+    return {one: spent[one] for one in ours if one in spent}
+
+
+def time_since(before: dict[int, float]) -> float:
+    """Return the processor time since; of a process that ended meanwhile, an idle one of Ray's, none."""
+    return sum(max(0.0, spent - before.get(one, 0.0)) for one, spent in processor_times().items())
 
 
 def render(name: str, options: dict[str, float], first: int, count: int, steps: int) -> None:
@@ -54,13 +59,14 @@ def render(name: str, options: dict[str, float], first: int, count: int, steps: 
     plan = make_plan(model, targets, size=96, steps=steps, lanes=1)
     run = choose_executor(name, options).find()
     given = choose_executor(name, options).options
-    skipped, began, made = max(1, count // 4), (0.0, 0.0), 0
+    skipped, made = max(1, count // 4), 0
+    before, began = dict[int, float](), 0.0
     for picture in run(plan.wanted, plan.model, plan.weights, **given):
         assert picture.status == "ok"
         made += 1
         if made == skipped:
-            began = processor_time(), time.monotonic()
-    cpu, wall = processor_time() - began[0], time.monotonic() - began[1]
+            before, began = processor_times(), time.monotonic()
+    cpu, wall = time_since(before), time.monotonic() - began
     print(json.dumps({"cpu": cpu / (made - skipped), "rate": (made - skipped) / wall}))
 
 
