@@ -228,6 +228,15 @@ def packed(entry: Mapping[str, Any]) -> dict[str, Any]:
     return own
 
 
+def plain(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry as JSON and everybody else know it: what :func:`packed` packed is a list again.
+
+    >>> plain(packed({"trace": [0.5, 1.0]}))
+    {'trace': [0.5, 1.0]}
+    """
+    return {name: value.tolist() if isinstance(value, array) else value for name, value in entry.items()}
+
+
 def as_line(told: Mapping[str, Any]) -> str:
     """Write an entry, or a table that holds one, as one line of JSON."""
     return json.dumps(told, ensure_ascii=False, default=_as_list)

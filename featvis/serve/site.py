@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from featvis.errors import FeatvisError, OutputError
 from featvis.pages.compose import read_asset, template
+from featvis.read import parse_json
 from featvis.serve.asked import LIMITS, read_asked, recipes
 from featvis.serve.board import NAME, pack_board, write_code
 from featvis.serve.explorer import PHOTOGRAPHS, Explorer, remember
@@ -223,8 +224,8 @@ async def _body(request: Request, most: int, reason: str) -> bytes:
 async def _table(request: Request) -> object:
     content = await _body(request, _TEXT, "a request has at most 64 kB")
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
+        return parse_json(content, "a request")
+    except ValueError:
         raise OutputError("a request is JSON") from None
 
 
@@ -247,7 +248,7 @@ async def _events(queue: Queue, job: Job) -> AsyncIterator[str]:
     seen, place = 0, -1
     while True:
         is_over = job.is_over  # before the news: what comes last is not left out
-        if not is_over and queue.place(job) != place:
+        if queue.place(job) != place:
             place = queue.place(job)
             yield _event("place", {"place": place})
         number, news = job.news

@@ -60,3 +60,54 @@ def test_ctrl_c_ends_it_with_nothing_left():
     assert process.returncode == 0
     assert errors.decode().splitlines()[-1] == "ended"
     assert b"Traceback" not in errors
+
+
+SOURCE = """
+from torch import nn
+def net():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+def ears(): return nn.Sequential(nn.Conv1d(1, 4, 9), nn.ReLU())
+def eyes(): return nn.Sequential(nn.Conv3d(3, 4, 3), nn.ReLU())
+"""
+
+
+@pytest.fixture
+def explored(tmp_path, monkeypatch):
+    """What would be served, and the address that a browser was asked to open."""
+    (tmp_path / "net.py").write_text(SOURCE)
+    (tmp_path / "labels.txt").write_text("cat\ndog")
+    monkeypatch.chdir(tmp_path)
+    seen = {}
+
+    def serve(explorer, port, say):
+        seen.update(explorer=explorer, port=port)
+        say("http://127.0.0.1:1/")
+        explorer.close()
+
+    monkeypatch.setattr("featvis.serve.server.serve", serve)
+    monkeypatch.setattr("webbrowser.open", lambda address: seen.update(opened=address))
+    return seen
+
+
+def test_a_network_is_explored_as_it_was_told(explored, capsys):
+    typed = ["--weights", "none", "--mean", "0.4,0.5,0.6", "--std", "0.1,0.2,0.3", "--input-size", "24x32"]
+    typed += ["--labels", "labels.txt", "--channel-order", "bgr", "--range", "1", "--unit-axis", "1"]
+    assert main(["serve", "file:net.py:net", *typed, "--device", "cpu", "--port", "8123", "--show"]) == 0
+    handle = explored["explorer"].model(explored["explorer"].first)
+    assert (handle.input_size, handle.labels) == ((24, 32), ("cat", "dog"))
+    told = explored["explorer"].told[explored["explorer"].first]
+    assert (told["weights"], told["mean"], told["channel_order"]) == ("none", (0.4, 0.5, 0.6), "bgr")
+    assert (explored["port"], explored["opened"]) == (8123, "http://127.0.0.1:1/")
+    assert capsys.readouterr().out == "http://127.0.0.1:1/\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "field"),
+    [
+        ("ears", ["--sample-rate", "8000", "--input-size", "64", "--mean", "0", "--std", "1"], "signal"),
+        ("eyes", ["--frames", "6", "--mean", "0,0,0", "--std", "1,1,1"], "frames"),
+    ],
+)
+def test_signals_and_videos_are_told(name, typed, field, explored):
+    assert main(["serve", f"file:net.py:{name}", *typed]) == 0
+    assert getattr(explored["explorer"].model(explored["explorer"].first), field)
