@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from featvis.cli import options
 from featvis.cli.network import Network
 from featvis.cli.options import AsJson
 from featvis.cli.output import note, print_json
 from featvis.errors import ModelError, OutputError, RecipeError
+from featvis.models.sources.register import check_read_name
 
 _TOLD = (
     "weights",
@@ -22,6 +24,7 @@ _TOLD = (
     "range",
     "sample_rate",
     "frames",
+    "labels",
 )
 _NAMES = {"_mean": "mean", "_std": "std", "_canvas": "input_size"}
 
@@ -36,18 +39,25 @@ class Explored(Network):
         self.folder: Path | None = None
         self.of_gallery: str | None = None
         if self.model is not None and Path(self.model).is_dir():
-            from featvis.results.manifest import read_manifest
-
-            self.folder = Path(self.model)
-            manifest = read_manifest(self.folder)
-            if manifest is None:
-                raise OutputError(f"{self.folder} holds no pictures that featvis made; it is no gallery")
-            self.model = str(manifest.get("model"))
-            self.of_gallery = str(manifest.get("weights"))
+            folder = Path(self.model)
+            manifest = self.show(folder)
+            # Somebody else may have made the folder: what it names is not to run code.
+            self.model = check_read_name(str(manifest.get("model")), folder, f"{{name}} --gallery {folder}")
         super().__post_init__()
+
+    def show(self, folder: Path) -> dict[str, Any]:
+        """Have a gallery's folder shown beside the network; return its manifest."""
+        from featvis.results.manifest import read_manifest
+
+        manifest = read_manifest(folder)
+        if manifest is None:
+            raise OutputError(f"{folder} holds no pictures that featvis made; it is no gallery")
+        self.folder, self.of_gallery = folder, str(manifest.get("weights"))
+        return manifest
 
 
 def serve(
+    gallery: Path | None = None,
     port: int = 0,
     show: bool = False,
     as_json: AsJson = False,
@@ -59,6 +69,7 @@ def serve(
     Example: featvis serve efficientnet_lite0
 
     Args:
+        --gallery FOLDER: A gallery that is shown beside a network of another name than it tells. [none]
         --port: The port of 127.0.0.1; 0 takes any that is free.
         --show: Open the address in the browser, too.
     """
@@ -66,6 +77,8 @@ def serve(
         raise RecipeError(f"--port is a number from 0 to 65535, got {port}")
     if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
         raise ModelError(f"the explorer needs {' and '.join(missing)}: pip install 'featvis[serve]'")
+    if gallery is not None:
+        network.show(gallery)
     handle = network.load()
     if network.of_gallery is not None and network.of_gallery != handle.fingerprint():
         note(f"the pictures in {network.folder} are of other weights than those that are loaded now")

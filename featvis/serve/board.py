@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from featvis.errors import OutputError
+from featvis.models.load import DEFAULT_MODEL
 from featvis.pages.folder import write_pages
 from featvis.results.picture import Picture
 from featvis.results.store import Store, safe_name
@@ -63,6 +65,40 @@ def pack_board(drawn: Sequence[Drawn]) -> bytes:
     return packed.getvalue()
 
 
+def recipe_fields(network: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the field of a recipe that ``--input-size`` is, beside the network's own: what it is shown.
+
+    Args:
+        network: with which options it was loaded.
+
+    >>> recipe_fields({"input_size": (24, 32), "weights": "none"}), recipe_fields({})
+    ({'input_size': (24, 32)}, {})
+    """
+    return {name: network[name] for name in ("input_size",) if name in network}
+
+
+def write_command(asked: Asked, network: Mapping[str, Any]) -> str:
+    """Return the command that renders a picture, as it is typed.
+
+    Args:
+        asked: what was asked for.
+        network: with which options its network was loaded.
+
+    >>> write_command(Asked("n", "fc:tabby cat", seed=3), {"mean": (0.5, 0.5), "input_size": (24, 32)})
+    "featvis render 'fc:tabby cat' --seed 3 --model n --mean 0.5,0.5 --input-size 24x32"
+    """
+    options = {"recipe": asked.recipe, **asked.changes, "seed": asked.seed or None}
+    if network or asked.network != DEFAULT_MODEL:
+        options |= {"model": asked.network, **network}
+    words = ["featvis", "render", asked.target]
+    for name, value in options.items():
+        if value is not None:
+            between = "x" if name == "input_size" else ","
+            text = between.join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+            words += [f"--{name.replace('_', '-')}", text]
+    return shlex.join(words)
+
+
 def write_code(drawn: Sequence[Drawn], networks: Mapping[str, Mapping[str, Any]]) -> str:
     """Return Python that makes the pictures again.
 
@@ -81,7 +117,8 @@ def write_code(drawn: Sequence[Drawn], networks: Mapping[str, Mapping[str, Any]]
             if one.asked.network == network:
                 asked = one.asked
                 recipe = f", recipe={_text(asked.recipe)}" if asked.recipe else ""
-                changes = "".join(f", {name}={value!r}" for name, value in asked.changes.items())
+                fields = {**recipe_fields(networks.get(network, {})), **asked.changes}
+                changes = "".join(f", {name}={value!r}" for name, value in fields.items())
                 lines.append(
                     f"    *fv.render(model, {_text(asked.target)}{recipe}, seed={asked.seed}{changes}),"
                 )

@@ -19,7 +19,7 @@ from featvis.results.views import make_view
 from featvis.run.prepare import prepare
 from featvis.run.render import run_plan
 from featvis.serve.asked import Asked
-from featvis.serve.board import Drawn
+from featvis.serve.board import Drawn, recipe_fields, write_command
 from featvis.serve.photographs import Photograph
 from featvis.serve.queue import Job, Queue
 
@@ -108,7 +108,13 @@ class Explorer:
         """Draw a picture, and tell how it grows; None if it was cancelled. Called by jobs only."""
         model = self.model(asked.network)
         prepared = prepare(
-            model, asked.target, write=False, recipe=asked.recipe, seed=asked.seed, **asked.changes
+            model,
+            asked.target,
+            write=False,
+            recipe=asked.recipe,
+            seed=asked.seed,
+            **recipe_fields(self.told.get(asked.network, {})),
+            **asked.changes,
         )
         wanted = prepared.plan.wanted
         if len(wanted) != 1:
@@ -141,10 +147,6 @@ class Explorer:
     def describe(self, name: str, drawn: Drawn) -> dict[str, Any]:
         """Return what a page shows of a picture."""
         picture, asked = drawn.picture, drawn.asked
-        recipe = f" --recipe {asked.recipe}" if asked.recipe else ""
-        changes = "".join(f" --{key.replace('_', '-')} {value}" for key, value in asked.changes.items())
-        seed = f" --seed {asked.seed}" if asked.seed else ""
-        network = "" if asked.network == "efficientnet_lite0" else f" --model {asked.network}"
         return {
             "id": name,
             "network": asked.network,
@@ -160,7 +162,7 @@ class Explorer:
             "recipe": asked.recipe or "chosen by the layer",
             "steps": picture.recipe["steps"],
             "seed": asked.seed,
-            "command": f"featvis render {asked.target}{recipe}{changes}{seed}{network}",
+            "command": write_command(asked, self.told.get(asked.network, {})),
         }
 
     def pin(self, name: str) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from featvis.cli import main
+from featvis.results.picture import load_picture
+from featvis.serve.asked import Asked
+from featvis.serve.board import write_code
+from featvis.serve.queue import Job
 
 
 @pytest.mark.parametrize(
@@ -63,8 +69,10 @@ def test_ctrl_c_ends_it_with_nothing_left():
 
 
 SOURCE = """
+import torch
 from torch import nn
 def net():
+    torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
 def ears(): return nn.Sequential(nn.Conv1d(1, 4, 9), nn.ReLU())
 def eyes(): return nn.Sequential(nn.Conv3d(3, 4, 3), nn.ReLU())
@@ -96,9 +104,19 @@ def test_a_network_is_explored_as_it_was_told(explored, capsys):
     handle = explored["explorer"].model(explored["explorer"].first)
     assert (handle.input_size, handle.labels) == ((24, 32), ("cat", "dog"))
     told = explored["explorer"].told[explored["explorer"].first]
+    drawn = explored["explorer"].draw(
+        Asked(handle.name, "3:dog", changes={"size": 32, "steps": 2}), Job(lambda job: None)
+    )
+    assert "--weights none --mean 0.4,0.5,0.6" in drawn["command"]
+    assert main([*shlex.split(drawn["command"])[1:], "--out", "again"]) == 0
+    assert load_picture("again/3/0001.png").score == drawn["score"]
+    code = write_code(list(explored["explorer"].drawn.values()), explored["explorer"].told)
+    made = {}
+    exec(code, made)
+    assert [picture.score for picture in made["pictures"]] == [drawn["score"]]
     assert (told["weights"], told["mean"], told["channel_order"]) == ("none", (0.4, 0.5, 0.6), "bgr")
     assert (explored["port"], explored["opened"]) == (8123, "http://127.0.0.1:1/")
-    assert capsys.readouterr().out == "http://127.0.0.1:1/\n"
+    assert capsys.readouterr().out.startswith("http://127.0.0.1:1/\n")
 
 
 @pytest.mark.parametrize(
@@ -111,3 +129,17 @@ def test_a_network_is_explored_as_it_was_told(explored, capsys):
 def test_signals_and_videos_are_told(name, typed, field, explored):
     assert main(["serve", f"file:net.py:{name}", *typed]) == 0
     assert getattr(explored["explorer"].model(explored["explorer"].first), field)
+
+
+def test_a_gallery_does_not_name_code_to_run(explored, capsys, tmp_path):
+    typed = ["--mean", "0,0,0", "--std", "1,1,1", "--input-size", "16"]
+    size = ["--size", "16", "--steps", "1", "--out", "made"]
+    assert main(["render", "0:0", "--model", "file:net.py:net", *typed, *size]) == 0
+    (tmp_path / "net.py").write_text("raise SystemExit('it ran')")
+    assert main(["serve", "made"]) == 2
+    assert "give file:net.py:net --gallery made to have that loaded" in capsys.readouterr().err
+    (tmp_path / "net.py").write_text(SOURCE)
+    assert main(["serve", "file:net.py:net", *typed, "--gallery", "made"]) == 0
+    assert explored["explorer"].gallery == Path("made")
+    assert main(["serve", "file:net.py:net", *typed, "--gallery", "."]) == 2
+    assert "holds no pictures" in capsys.readouterr().err

@@ -74,8 +74,13 @@ _CHANGED = re.compile(r"(\S+) with(?:out)? .+")
 """How networks are called in which units were switched off."""
 
 
-def check_read_name(name: str, where: Path) -> str:
+def check_read_name(name: str, where: Path, give: str = "--model {name}") -> str:
     """Return the name of a network that stands in a file which somebody else may have made.
+
+    Args:
+        name: what stands there.
+        where: the file, or its folder.
+        give: what is to be typed to have it loaded all the same.
 
     Raises:
         ModelError: loading it would run code or read files of that somebody's choice.
@@ -88,7 +93,9 @@ def check_read_name(name: str, where: Path) -> str:
         )
     prefix, _ = split_name(name)
     if any(entry.typed for entry in sources() if entry.prefix == prefix):
-        raise ModelError(f"{where} names {name!r} as its network; give --model {name} to have that loaded")
+        raise ModelError(
+            f"{where} names {name!r} as its network; give {give.replace('{name}', name)} to have that loaded"
+        )
     return name
 
 
