@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from featvis.cli.options import read_options
+from featvis.cli.options import read_about, read_options
 from featvis.version import __version__
 
 COMMANDS = (
@@ -35,8 +35,13 @@ def _options(
     """Feature visualization: what does each unit of a network look for?"""
 
 
-def make_app(names: Sequence[str] = (*COMMANDS, "gallery")) -> typer.Typer:
-    """Return the command line with these commands."""
+def make_app(names: Sequence[str] = (*COMMANDS, "gallery"), *, listed: bool = False) -> typer.Typer:
+    """Return the command line with these commands.
+
+    Args:
+        names: which.
+        listed: whether they are only to be listed, so that nobody asks for their options.
+    """
     made = typer.Typer(
         add_completion=True,
         no_args_is_help=True,
@@ -55,7 +60,7 @@ def make_app(names: Sequence[str] = (*COMMANDS, "gallery")) -> typer.Typer:
         if name == "gallery":
             made.add_typer(module.app, name=name)
         else:
-            made.command()(read_options(getattr(module, name)))
+            made.command()((read_about if listed else read_options)(getattr(module, name)))
     return made
 
 
@@ -67,4 +72,6 @@ def command(asked: str = "") -> Any:
         asked: the command that is meant. The others, each of which takes a while to make, are left out then.
     """
     known = asked in COMMANDS or asked == "gallery"
-    return get_command(make_app((asked,)) if known else make_app())
+    if known:
+        return get_command(make_app((asked,)))
+    return get_command(make_app(listed=asked in ("-h", "--help")))

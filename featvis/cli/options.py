@@ -240,12 +240,26 @@ def read_options(function: Callable[..., int]) -> Callable[..., int]:
             )
         return function(**values)
 
-    run.__name__ = function.__name__
-    run.__doc__ = re.sub(r"\n+(?=Example: )", "\n\n", about)  # each a paragraph of the help
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return run
+    return _named(run, function, about)
+
+
+def read_about(function: Callable[..., int]) -> Callable[..., int]:
+    """Return a command for Typer that is listed and not run: it has its name and what it says of itself."""
+    return _named(lambda: 0, function, _about(function)[0])
+
+
+def _named(made: Callable[..., int], function: Callable[..., int], about: str) -> Callable[..., int]:
+    made.__name__ = function.__name__
+    made.__doc__ = re.sub(r"\n+(?=Example: )", "\n\n", about)  # each a paragraph of the help
+    return made
+
+
+def _about(documented: Any) -> tuple[str, str]:
+    about, _, texts = (inspect.getdoc(documented) or "").partition("\n\nArgs:\n")
+    return about, texts
 
 
 def _split(documented: Any) -> tuple[str, dict[str, dict[str, Any]]]:
-    about, _, texts = (inspect.getdoc(documented) or "").partition("\n\nArgs:\n")
+    about, texts = _about(documented)
     return about, _read(textwrap.dedent(texts))

@@ -174,3 +174,12 @@ def test_a_mistake_in_arguments_names_the_help(typed, says, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("featvis: ")
     assert says in line
+
+
+def test_the_list_of_commands_is_the_same_whether_their_options_are_read(capsys):
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    asked = get_command(make_app())
+    with pytest.raises(SystemExit):
+        asked(args=["--help"], prog_name="featvis")
+    assert capsys.readouterr().out == listed
