@@ -13,7 +13,7 @@ from featvis.galleries.folder import PlannedFolder
 from featvis.galleries.status import no_gallery
 from featvis.pages.folder import write_pages
 from featvis.results.journal import Journals, clear_private, read_agreed, read_both
-from featvis.results.lock import DRIVER, FolderLock
+from featvis.results.lock import DRIVER, FolderLock, clear_unfinished
 from featvis.results.manifest import name_entries, read_manifest
 from featvis.results.mirror import takes_addresses
 from featvis.results.picture import load_picture
@@ -94,6 +94,8 @@ def merge_gallery(folder: str | Path) -> MergeResult:
         write_sheets(store, store.taken)
         write_pages(folder)
         writing = clear_private(folder)
+        if not writing:
+            clear_unfinished(folder)
         result = _count(store, [member.name for member in writing if member.name != DRIVER])
         if not writing and not result.missing:
             clear_array(folder)

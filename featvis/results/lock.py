@@ -41,10 +41,15 @@ def hold(folder: Path) -> Iterator[FolderLock]:
     check_writable(folder)
     try:
         with FolderLock(folder) as lock:
-            clear_leftovers(folder.rglob(".*.part"), "png|npy|json|toml|html|css|js|webp")
+            clear_unfinished(folder)
             yield lock
     finally:
         remove_empty(made)  # a mistake found with the network leaves nothing behind
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Clear away what killed writers left half-written; only while the folder is held and nobody writes."""
+    clear_leftovers(folder.rglob(".*.part"), "png|npy|json|toml|html|css|js|webp")
 
 
 @contextlib.contextmanager

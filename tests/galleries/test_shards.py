@@ -208,6 +208,20 @@ def test_what_is_there_is_merged_while_a_shard_is_at_work(config, whole, sharded
     assert same(sharded, whole)
 
 
+def test_what_killed_shards_left_half_written_goes_when_nobody_is_at_work(config, whole, sharded):
+    halves = [sharded / name for name in ("conv1/.0003.png.4gxhyv62.part", "conv2/.0001.npy.ab_12345.part")]
+    for half in halves:
+        half.parent.mkdir(parents=True, exist_ok=True)
+        half.write_bytes(b"half")
+    with hold_beside(sharded, "shard-2-of-2", Share(2, 2).excludes):
+        fv.merge_gallery(sharded)
+        assert all(half.exists() for half in halves), "they may be those of who is at work"
+    build(config, sharded, 2, 2)
+    fv.merge_gallery(sharded)
+    assert not any(half.exists() for half in halves)
+    assert same(sharded, whole)
+
+
 HELD = [
     ("shard-3-of-4", ["--shard", "1/2"], "shard 3 of 4 (process {pid}) is writing"),
     ("shard-3-of-4", ["--shard", "3/4"], "shard 3 of 4 (process {pid}) is writing"),
