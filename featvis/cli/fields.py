@@ -25,8 +25,10 @@ EXAMPLES = """\
 A value is written as in a recipe's TOML file; texts need no quotation marks, and none is no value:
   --set steps=64 --set schedule=cosine --set size=96x128 --set gradient_norm=none
   --set 'penalties=[{name="l2", weight=0.1}]'
-Dots lead into tables, whose options `featvis parts` lists; in a list entries are named, or counted from 0:
-  --set space.exponent=1.2 --set transforms.1.sd=0.1 --set transforms.noise.sd=0.1"""
+Dots lead into tables, whose options `featvis parts` lists; in a list entries are named, or counted from 0,
+and a part that is not in it yet is added to its end:
+  --set space.exponent=1.2 --set transforms.1.sd=0.1 --set transforms.noise.sd=0.1
+  --recipe portrait --set penalties.total_variation.weight=8"""
 _KINDS = {
     "Size": "a side in pixels, or HEIGHTxWIDTH",
     "Band": "a score, or LOW,HIGH with the lower first",
@@ -257,7 +259,8 @@ def _replaced(node: Any, path: Sequence[str], setting: _Setting) -> Any:
     node = {"name": node} if isinstance(node, str) else node
     if isinstance(node, list):
         place = _place(node, key, setting)
-        return [*node[:place], _replaced(node[place], rest, setting), *node[place + 1 :]]
+        entry = node[place] if place < len(node) else {"name": key}
+        return [*node[:place], _replaced(entry, rest, setting), *node[place + 1 :]]
     if not isinstance(node, dict):
         raise RecipeError(f"--set {setting.text}: there is nothing inside {node!r}, so no {key!r}")
     if key == "name" and not rest:  # another part, with options of its own
@@ -276,5 +279,10 @@ def _place(entries: list[Any], key: str, setting: _Setting) -> int:
     names = [str(entry.get("name", entry)) if isinstance(entry, dict) else str(entry) for entry in entries]
     if names.count(key) == 1:
         return names.index(key)
+    if key not in names and len(setting.path) > 2 and setting.value is not None:
+        from featvis.spec.register import names as parts
+
+        if key in parts("transforms" if setting.path[0] == "transforms" else "objectives"):
+            return len(entries)
     listed = ", ".join(f"{place} {name}" for place, name in enumerate(names)) or "none"
     raise RecipeError(f"--set {setting.text}: no entry {key!r}; the entries: {listed}")

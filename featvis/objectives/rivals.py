@@ -33,9 +33,9 @@ class Rivals(Objective):
         layers = self._until or (network.output_layer,)
         known = [network.layer(name) for name in layers]
         if len(known) > 1 or not known[0].is_one_each or known[0].units < 2:
+            name, shown = self.describe().partition("(")[0], ", ".join(layers)
             raise RecipeError(
-                f"penalty rivals: {', '.join(layers)} is not one layer of classes (B, classes); "
-                "it is for class logits"
+                f"penalty {name}: {shown} is not one layer of classes (B, classes); it is for class logits"
             )
         return copy_with(self, layers=layers, _where={})
 

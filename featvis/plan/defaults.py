@@ -23,6 +23,8 @@ LIVELY = 1.0
 
 In trained networks of ImageNet it is 1.3 to 2.5.
 """
+OF_CLASSES = ("rivals", "confidence")
+"""Penalties that are values of the class layer themselves: they shrink with the score."""
 DIVERSITY: dict[str, Any] = {"name": "diversity", "relative": True, "weight": 3.0}
 """What keeps the pictures of a diverse set apart, unless the recipe says it itself.
 
@@ -100,7 +102,7 @@ def _times(pixels: Any, share: float) -> Any:
 
 
 def fit_penalties(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recipe:
-    """Leave out our penalties where no BatchNorm runs before the target, and ``rivals`` if it is no class.
+    """Leave out our penalties where no BatchNorm runs before the target, and those of classes if it is none.
 
     The weights of the penalties belong together; they were found for classes of networks with BatchNorm,
     whose values move by units. Where they hardly move (a regression to 0.1, a network that nobody trained),
@@ -112,13 +114,12 @@ def fit_penalties(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recip
         return recipe.but(penalties=[])
     kept = recipe.to_json()["penalties"]
     if not _is_class(network, bound):
-        kept = [penalty for penalty in kept if penalty["name"] != "rivals"]
+        kept = [penalty for penalty in kept if penalty["name"] not in OF_CLASSES]
     found = network.find(bound.layer).range if isinstance(bound, Unit) else None
     if known and found is not None and 0 < found < LIVELY:
         share = float(f"{(found / LIVELY) ** 2:.2g}")
-        # rivals are values of the same layer: they shrink with them.
         kept = [
-            one if one["name"] == "rivals" else {**one, "weight": float(f"{one['weight'] * share:.3g}")}
+            one if one["name"] in OF_CLASSES else {**one, "weight": float(f"{one['weight'] * share:.3g}")}
             for one in kept
         ]
     return recipe if kept == recipe.to_json()["penalties"] else recipe.but(penalties=kept)

@@ -151,6 +151,25 @@ def test_dots_lead_into_tables():
     assert read("space.decorrelate=false", space={"name": "pixel"}).space["name"] == "pixel"
 
 
+def test_a_part_that_is_not_in_the_list_is_added_to_its_end():
+    base = Recipe.load("portrait")
+
+    def read(*texts):
+        return choose_recipe("portrait", {}, texts).recipe
+
+    added = read("penalties.confidence.limit=8", "penalties.confidence.weight=0.9")
+    assert added == base.but(
+        penalties=[*base.penalties, {"name": "confidence", "limit": 8, "weight": 0.9}]
+    ), "once, with both"
+    flipped = read("transforms.flip.horizontal=0.25").transforms
+    assert (flipped[:-1], flipped[-1]["horizontal"]) == (base.transforms, 0.25)
+    assert read("penalties.lp.weight=6", "penalties.rivals=none").penalties[-1]["name"] == "lp"
+    with pytest.raises(RecipeError, match=r"no entry 'noise'; the entries: 0 batchnorm, 1 rivals"):
+        read("penalties.noise.sd=1")
+    with pytest.raises(RecipeError, match="no entry 'lp'"):
+        read("penalties.lp=none")
+
+
 @pytest.mark.parametrize("text", ["space.exponent=1.2", "space.decorrelate=false", "transforms.noise.sd=0.1"])
 def test_without_a_recipe_dots_lead_into_what_all_have_in_common(text):
     with pytest.raises(RecipeError, match="--recipe"):

@@ -135,6 +135,7 @@ def test_every_objective_has_a_sample_here():
     assert named == set(samples()) | set(ELSEWHERE) | set(register.names("objectives")) - {
         "alpha",
         "batchnorm",
+        "confidence",
         "rivals",
     }
 
