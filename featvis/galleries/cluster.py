@@ -275,8 +275,8 @@ class _Driver:
         failed = {
             name
             for told in self.journals.update().told.values()
-            for name, entry in told.entries.items()
-            if entry.get("status") == "failed" and told.times[name] >= self.began - 1
+            for name, noted in told.noted.items()
+            if noted.failed and noted.at >= self.began - 1
         }
         asked = {item.name for item in items} - failed
         return [item for item in self._missing() if item.name in asked]
@@ -332,7 +332,8 @@ class _Driver:
     def _wait(self, items: list[GalleryItem]) -> None:
         """Wait until the jobs have ended; Ctrl-C cancels them."""
         assert self.array is not None
-        asked = {item.name for item in items}
+        lacking = {item.name for item in items}
+        lacking -= set[str]().union(*(told.noted for told in self.journals.update().told.values()))
         began = said = time.monotonic()
         looked = 0.0
         state: tuple[int, int] | None = (0, self.array.count)
@@ -342,12 +343,13 @@ class _Driver:
                     state, looked = self._at_work(), time.monotonic()
                 if state is None:
                     return
-                done = len(asked & self.journals.update().entries().keys())
-                if done == len(asked) and not self._writing():
+                lacking -= self.journals.update().fresh
+                if not lacking and not self._writing():
                     return
                 if time.monotonic() - said >= _SAY:
                     said = time.monotonic()
-                    self.say(self._progress(done, len(asked), state, said - began))
+                    done = len(items) - len(lacking)
+                    self.say(self._progress(done, len(items), state, said - began))
                 time.sleep(min(2.0, self.settings.every))
         except KeyboardInterrupt:
             self.array.cancel()
