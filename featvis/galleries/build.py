@@ -141,6 +141,7 @@ def finish_build(
     *,
     prune: bool,
     say: Callable[[str], None],
+    logs: bool = False,
 ) -> BuildResult:
     """Make the manifest, sheets and pages of what there is, and look for photographs if that is asked.
 
@@ -151,6 +152,7 @@ def finish_build(
         result: what was done so far; completed and returned.
         prune: remove pictures that the config no longer asks for.
         say: called with a line whenever something is worth one.
+        logs: keep those of jobs, which nobody has seen.
     """
     model, plan = folder.plan.model, folder.plan
     if prune:
@@ -167,7 +169,7 @@ def finish_build(
     write_sheets(folder, changed | folder.taken)
     write_pages(folder.folder)
     if not clear_private(folder.folder):
-        clear_array(folder.folder)
+        clear_array(folder.folder, logs=not logs)
     if late is not None:
         raise late
     result.dead = _dead(folder)
