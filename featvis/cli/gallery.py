@@ -177,7 +177,7 @@ def _tell(outcome: BuildResult, share: Share | None, took: str, *, as_json: bool
             f"{count_of(outcome.missing, 'picture')} of {outcome.total} by {outcome.submitted}, to {folder}"
         )
         print(f"featvis gallery status {folder}")
-        print("the same command without --detach waits for them, and makes the pages")
+        print("the last of them makes the pages; the same command without --detach waits for them")
     else:
         print(_summary(outcome, took))
         _print_pages(folder)

@@ -254,10 +254,8 @@ def _render(prepared: Prepared, folder: Path, request: str | None, *, as_json: b
     if request is not None:
         remember(store, request, pictures, grids, planned.notes)
     if as_json:
-        from featvis.results.manifest import plain
-
         by_key = {entry.get("key"): entry for entry in store.entries.values()}
-        entries = [plain(by_key[picture.key]) for picture in pictures]
+        entries = [by_key[picture.key] for picture in pictures]
         files = {"grids": list(map(str, grids)), "films": list(map(str, films))}
         print_json({"folder": str(folder), "pictures": entries, **files})
     else:

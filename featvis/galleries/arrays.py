@@ -176,6 +176,8 @@ class Array:
     """When, in seconds since 1970."""
     jobs: list[str] = field(default_factory=list)
     """Their numbers; empty for a moment while they are submitted."""
+    ended: list[int] = field(default_factory=list)
+    """Which of its tasks have ended by themselves, counted from 1."""
     _own: list[Any] = field(default_factory=list, repr=False)
     """Those that this process submitted, as submitit knows them."""
 
@@ -282,6 +284,7 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "count": is_count,
     "submitted": is_number,
     "jobs": lambda value: isinstance(value, list) and all(map(is_text, value)),
+    "ended": lambda value: isinstance(value, list) and all(map(is_count, value)),
 }
 
 
@@ -301,13 +304,14 @@ def write_array(folder: Path, array: Array) -> None:
     write_whole(folder / PRIVATE / ARRAY, json.dumps(array.plain()).encode())
 
 
-def clear_array(folder: Path) -> None:
-    """Remove what is there of jobs that have ended, their logs too."""
+def clear_array(folder: Path, *, logs: bool = True) -> None:
+    """Remove what is there of jobs that have ended, their logs too if nobody needs them."""
     place = folder / PRIVATE / JOBS
-    for path in place.glob("*"):
-        path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        place.rmdir()
+    if logs:
+        for path in place.glob("*"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            place.rmdir()
     (folder / PRIVATE / ARRAY).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         place.parent.rmdir()

@@ -141,6 +141,7 @@ def finish_build(
     *,
     prune: bool,
     say: Callable[[str], None],
+    logs: bool = False,
 ) -> BuildResult:
     """Make the manifest, sheets and pages of what there is, and look for photographs if that is asked.
 
@@ -151,6 +152,7 @@ def finish_build(
         result: what was done so far; completed and returned.
         prune: remove pictures that the config no longer asks for.
         say: called with a line whenever something is worth one.
+        logs: keep those of jobs, which nobody has seen.
     """
     model, plan = folder.plan.model, folder.plan
     if prune:
@@ -167,7 +169,7 @@ def finish_build(
     write_sheets(folder, changed | folder.taken)
     write_pages(folder.folder)
     if not clear_private(folder.folder):
-        clear_array(folder.folder)
+        clear_array(folder.folder, logs=not logs)
     if late is not None:
         raise late
     result.dead = _dead(folder)
@@ -360,20 +362,19 @@ def _keep(folder: GalleryFolder, picture: Picture) -> bool:
 
 def write_sheets(folder: PlannedFolder, changed: set[str]) -> None:
     """Write the contact sheet of each layer that changed or has none."""
-    layers: dict[str, list[dict[str, Any]]] = {}
+    layers: dict[str, list[tuple[int, str]]] = {}
     for entry in folder.entries.values():
         if entry.get("status") == "ok" and entry.get("layer"):
-            layers.setdefault(str(entry["layer"]), []).append(entry)
-    for layer, entries in layers.items():
+            layers.setdefault(str(entry["layer"]), []).append((entry.get("unit") or 0, str(entry["file"])))
+    for layer, files in layers.items():
         path = folder.grid_path(layer)
         check_inside(path, folder.folder)
         if layer not in changed and path.exists():
             continue
-        entries.sort(key=lambda entry: (entry.get("unit") or 0, str(entry["file"])))
         pictures = []
-        for entry in entries:
+        for _, file in sorted(files):
             with contextlib.suppress(FeatvisError):
-                pictures.append(load_picture(folder.folder / str(entry["file"])))
+                pictures.append(load_picture(folder.folder / file))
         if pictures:
             sheet = grid(pictures, title=f"{folder.top['model']}  {layer}", cell=_SHEET)
             write_png(sheet, path, sync=False)

@@ -43,7 +43,16 @@ from featvis.galleries.request import BuildRequest, make_request
 from featvis.models.borrow.loan import with_gradients
 from featvis.plan.wanted import bundles
 from featvis.results.journal import Journals, read_agreed
-from featvis.results.lock import DRIVER, PRIVATE, FolderLock, hold, hold_beside, members
+from featvis.results.lock import (
+    DRIVER,
+    PRIVATE,
+    FolderLock,
+    Member,
+    clear_unfinished,
+    hold,
+    hold_beside,
+    members,
+)
 from featvis.results.store import check_writable, remove_empty
 from featvis.version import __version__
 
@@ -73,6 +82,8 @@ class Task:
     torch: str
     device: str
     allow_unlike: bool
+    examples: str | None
+    prune: bool
 
     @property
     def name(self) -> str:
@@ -91,17 +102,41 @@ class Task:
         return DelayedSubmission(self)
 
     def __call__(self) -> str:
-        """Render what is not there of the pictures; return why it could not, or nothing."""
-        problem = ""
+        """Render what is not there of the pictures; return why it could not, or nothing.
+
+        The last task of an array makes the manifest and pages, where nobody waits for it.
+        """
+        problem, is_last = "", False
         try:
-            self._run()
+            is_last = self._run()
         except FeatvisError as error:
-            problem = error.typed
-            write_whole(_problem_file(Path(self.place) / self.out, self.name), problem.encode())
+            problem = self._tell(error)
+            with contextlib.suppress(FeatvisError):
+                is_last = note_end(self._folder, self.array, self.number)
+        if is_last:
+            try:
+                self._merge()
+            except FeatvisError as error:
+                problem = self._tell(error)
         return problem
 
+    @property
+    def _folder(self) -> Path:
+        return Path(self.place) / self.out
+
+    def _tell(self, error: FeatvisError) -> str:
+        write_whole(_problem_file(self._folder, self.name), error.typed.encode())
+        return error.typed
+
+    def _request(self) -> BuildRequest:
+        request = make_request(self.config, self.out, weights=self.weights, examples=self.examples)
+        if request.text != self.text:
+            raise RecipeError(f"{self.config} was changed after the jobs were submitted")
+        return request
+
     @with_gradients
-    def _run(self) -> None:
+    def _run(self) -> bool:
+        """Render; say whether this was the last task of all."""
         os.chdir(self.place)
         for what, asked, own in (
             ("featvis", self.featvis, __version__),
@@ -109,19 +144,54 @@ class Task:
         ):
             if asked != own:
                 raise OutputError(f"the job's environment has {what} {own}, it was submitted with {asked}")
-        request = make_request(self.config, self.out, weights=self.weights)
-        if request.text != self.text:
-            raise RecipeError(f"{self.config} was changed after the jobs were submitted")
-
-        def say(line: str) -> None:
-            sys.stdout.write(f"{line}\n")  # the log of the job
-            sys.stdout.flush()
-
+        request = self._request()
         with hold_beside(request.folder, self.name, self.excludes, patience=_PATIENCE) as lock:
             model = load_network(request, self.device)
-            plan = join_shards(request, model, say, allow_unlike=self.allow_unlike)
+            plan = join_shards(request, model, _log, allow_unlike=self.allow_unlike)
             items = [plan.pictures[name] for name in self.pictures if name in plan.pictures]
-            render_part(request, lock, plan, self.name, items, allow_unlike=self.allow_unlike, say=say)
+            render_part(request, lock, plan, self.name, items, allow_unlike=self.allow_unlike, say=_log)
+            return note_end(request.folder, self.array, self.number)  # seen by who waits until nobody writes
+
+    def _merge(self) -> None:
+        """Make the manifest and pages of what there is, unless another has."""
+        request = self._request()
+        with FolderLock(request.folder, beside=True):
+            array = read_array(request.folder)
+            if array is None or array.name != self.array:
+                return
+            if not any(member.is_held() for member in members(request.folder)):
+                clear_unfinished(request.folder)
+            agreed, model = read_agreed(request.folder), load_network(request, "cpu")  # as who waits does
+            threads = None if agreed is None else agreed.threads
+            plan = plan_gallery(request.gallery, model, request.folder, threads)
+            folder = GalleryFolder(request.folder, plan, describe_gallery(request, plan))
+            missing = folder.find_missing(_log)
+            result = BuildResult(request.folder, total=len(folder.items), missing=len(missing))
+            finish_build(request, folder, set(), result, prune=self.prune, say=_log, logs=True)
+            _log(f"the pages of {count_of(result.total - result.missing, 'picture')} are made")
+
+
+def _log(line: str) -> None:
+    sys.stdout.write(f"{line}\n")  # the log of the job
+    sys.stdout.flush()
+
+
+def note_end(folder: Path, name: str, number: int | None = None) -> bool:
+    """Note that a task of an array has ended; say whether all have, and nobody waits for them.
+
+    Args:
+        folder: the pictures'.
+        name: of the array.
+        number: of the task; None for who submitted them and leaves.
+    """
+    with FolderLock(folder, beside=True):
+        array = read_array(folder)
+        if array is None or array.name != name:
+            return False
+        if number is not None and number not in array.ended:
+            array.ended = [*array.ended, number]
+            write_array(folder, array)
+        return len(array.ended) == array.count and not Member(folder, DRIVER).is_held()
 
 
 def hold_driver(folder: Path) -> AbstractContextManager[FolderLock]:
@@ -160,12 +230,12 @@ def submit_gallery(
     check_writable(folder)
     try:
         with hold_driver(folder):
-            driver = _Driver(request, settings, device, limit, allow_unlike, say)
+            driver = _Driver(request, settings, device, limit, prune, allow_unlike, say)
             result = driver.run()
-        if result.submitted:
+        if result.submitted and not driver.is_last():
             return result
         with hold(folder):
-            return driver.finish(result, prune=prune)
+            return driver.finish(result)
     finally:
         with contextlib.suppress(OSError):
             (folder / PRIVATE).rmdir()
@@ -181,11 +251,13 @@ class _Driver:
         settings: Settings,
         device: str,
         limit: int | None,
+        prune: bool,
         allow_unlike: bool,
         say: Callable[[str], None],
     ) -> None:
         self.request, self.folder, self.settings = request, request.folder, settings
-        self.device, self.limit, self.allow_unlike, self.say = device, limit, allow_unlike, say
+        self.device, self.limit, self.prune = device, limit, prune
+        self.allow_unlike, self.say = allow_unlike, say
         self.journals = Journals(self.folder)
         self.array = read_array(self.folder)
         self.plan = self._plan()
@@ -240,7 +312,18 @@ class _Driver:
                 self.say(f"the jobs have ended, {count_of(len(left), 'picture')} left: submitted again")
         return result
 
-    def finish(self, result: BuildResult, *, prune: bool) -> BuildResult:
+    def is_last(self) -> bool:
+        """Whether all jobs have ended before this leaves them alone: then the pages are its to make."""
+        if self.array is None or not note_end(self.folder, self.array.name):
+            return False
+        until = time.monotonic() + _PATIENCE
+        while self._writing() and time.monotonic() < until:  # one that is just leaving
+            time.sleep(0.1)
+        for line in self._problems():
+            self.say(line)
+        return True
+
+    def finish(self, result: BuildResult) -> BuildResult:
         """Make the manifest and pages of what there is."""
         self.plan = self._replanned()
         folder = GalleryFolder(self.folder, self.plan, describe_gallery(self.request, self.plan))
@@ -257,7 +340,9 @@ class _Driver:
             for name in self.asked - lacking
             if name in folder.entries
         )
-        return finish_build(self.request, folder, set(), result, prune=prune, say=self.say)
+        if result.submitted:
+            result.submitted, result.missing = "", len(missing) - len(failed)
+        return finish_build(self.request, folder, set(), result, prune=self.prune, say=self.say)
 
     def _missing(self) -> list[GalleryItem]:
         return find_missing(self.folder, self.plan)
@@ -275,8 +360,8 @@ class _Driver:
         failed = {
             name
             for told in self.journals.update().told.values()
-            for name, entry in told.entries.items()
-            if entry.get("status") == "failed" and told.times[name] >= self.began - 1
+            for name, noted in told.noted.items()
+            if noted.failed and noted.at >= self.began - 1
         }
         asked = {item.name for item in items} - failed
         return [item for item in self._missing() if item.name in asked]
@@ -300,6 +385,8 @@ class _Driver:
                 torch=torch.__version__,
                 device=self.device,
                 allow_unlike=self.allow_unlike,
+                examples=self.request.asked_examples,
+                prune=self.prune,
             )
             for number in range(1, count + 1)
         ]
@@ -311,7 +398,11 @@ class _Driver:
         except OutputError:
             clear_array(self.folder)
             raise
-        write_array(self.folder, array)
+        with FolderLock(self.folder, beside=True):
+            known = read_array(self.folder)
+            if known is not None and known.name == array.name:
+                array.ended = known.ended  # those that were as fast as that
+            write_array(self.folder, array)
         self.array = array
         pictures = count_of(len(items), "picture")
         self.say(f"{pictures} in {count_of(count, 'job')} ({array.told}), to {self.folder}")
@@ -332,7 +423,8 @@ class _Driver:
     def _wait(self, items: list[GalleryItem]) -> None:
         """Wait until the jobs have ended; Ctrl-C cancels them."""
         assert self.array is not None
-        asked = {item.name for item in items}
+        lacking = {item.name for item in items}
+        lacking -= set[str]().union(*(told.noted for told in self.journals.update().told.values()))
         began = said = time.monotonic()
         looked = 0.0
         state: tuple[int, int] | None = (0, self.array.count)
@@ -342,12 +434,13 @@ class _Driver:
                     state, looked = self._at_work(), time.monotonic()
                 if state is None:
                     return
-                done = len(asked & self.journals.update().entries().keys())
-                if done == len(asked) and not self._writing():
+                lacking -= self.journals.update().fresh
+                if not lacking and not self._writing():
                     return
                 if time.monotonic() - said >= _SAY:
                     said = time.monotonic()
-                    self.say(self._progress(done, len(asked), state, said - began))
+                    done = len(items) - len(lacking)
+                    self.say(self._progress(done, len(items), state, said - began))
                 time.sleep(min(2.0, self.settings.every))
         except KeyboardInterrupt:
             self.array.cancel()

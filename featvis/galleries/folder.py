@@ -49,7 +49,7 @@ class PlannedFolder(Store):
     @property
     def taken(self) -> set[str]:
         """The layers of which the journals tell."""
-        return {str(entry.get("layer")) for entry in self.journals.entries().values()}
+        return self.journals.layers
 
     def enter(self, picture: Picture, file: str) -> None:
         """Enter a picture whose file is there, instead of what is known of it."""
@@ -66,10 +66,11 @@ class PlannedFolder(Store):
         """Mark what is not as the config wants it, and unmark the rest; return how many are stale."""
         count = 0
         for name, entry in self.entries.items():
-            entry.pop("stale", None)
-            if is_stale(entry, self.keys.get(name)):
-                entry["stale"] = True
-                count += 1
+            stale = is_stale(entry, self.keys.get(name))
+            if (stale or None) != entry.get("stale"):
+                kept = {field: value for field, value in entry.items() if field != "stale"}
+                self.entries[name] = kept | ({"stale": True} if stale else {})
+            count += stale
         return count
 
     def write_now_and_then(self) -> None:
@@ -124,7 +125,8 @@ class GalleryFolder(PlannedFolder):
         """Write a picture's file and remember its entry, with the machine if it is another."""
         path = super().add(picture)
         if self.unlike:
-            self.entries[f"{picture.target} seed {picture.seed}"]["machine"] = self.unlike
+            name = f"{picture.target} seed {picture.seed}"
+            self.entries[name] = {**self.entries[name], "machine": self.unlike}
         return path
 
     def find_missing(self, say: Callable[[str], None]) -> list[GalleryItem]:
@@ -250,8 +252,8 @@ def unlike(folder: Path, kept: str, machine: str) -> OutputError:
 
 
 def finished(
-    folder: Path, entry: dict[str, Any] | None, item: GalleryItem, say: Callable[[str], None]
-) -> Picture | dict[str, Any] | None:
+    folder: Path, entry: Mapping[str, Any] | None, item: GalleryItem, say: Callable[[str], None]
+) -> Picture | Mapping[str, Any] | None:
     """Return the entry of a finished picture or dead unit; None if it must be rendered.
 
     A picture of which the entry says something else than its file, or there is none, is read and returned.
@@ -289,7 +291,7 @@ def find_missing(folder: Path, plan: GalleryPlan) -> list[GalleryItem]:
     ]
 
 
-def _is_of(entry: dict[str, Any], picture: Picture) -> bool:
+def _is_of(entry: Mapping[str, Any], picture: Picture) -> bool:
     return entry.get("key") == picture.key and entry.get("status") == picture.status
 
 

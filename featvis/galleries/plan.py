@@ -16,6 +16,7 @@ from featvis.galleries.config import Gallery, Section
 from featvis.models.handle import ModelHandle
 from featvis.plan.make import Plan, make_plan
 from featvis.plan.wanted import Wanted
+from featvis.results.manifest import picture_name
 from featvis.run.prepare import settle
 from featvis.run.threads import settle_threads
 from featvis.spec.target import parse_request, parse_vectors
@@ -65,8 +66,8 @@ class GalleryItem:
 
     @property
     def name(self) -> str:
-        """Its name in the folder, as :func:`featvis.results.store.picture_name` writes it."""
-        return f"{self.target} seed {self.seed}"
+        """Its name in the folder, as :func:`featvis.results.manifest.picture_name` writes it."""
+        return picture_name({"target": self.target, "seed": self.seed})
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class BuildRequest:
     count: int  # Photographs for each unit
     options: tuple[str, ...] = ()  # What was given instead of the config's, as it is typed
     asked_weights: str | None = None  # The weights that were given instead of the config's
+    asked_examples: str | None = None  # The same of the folder of photographs
 
     @property
     def command(self) -> str:
@@ -64,8 +65,8 @@ def make_request(
         if colon and not placed.is_file():
             raise ModelError(f"{path}: model: no file {str(placed)!r}")
         source = f"file:{placed}:{function}"
-    asked = weights
-    options = {"--weights": weights, "--examples": None if examples is None else str(examples)}
+    asked = weights, None if examples is None else str(examples)
+    options = dict(zip(("--weights", "--examples"), asked, strict=True))
     if weights is None and gallery.weights is not None:
         weights = gallery.weights if gallery.weights == "none" else str(beside(path, gallery.weights))
     if weights not in (None, "none") and not split_weights(str(weights))[0].is_file():
@@ -80,7 +81,7 @@ def make_request(
     typed = tuple(text for option, value in options.items() if value for text in (option, value))
     text = read_file(path, TOML_BYTES, "config")
     name = str(config) if path != Path(config) else path.as_posix()
-    return BuildRequest(gallery, path, name, text, folder, source, weights, photographs, count, typed, asked)
+    return BuildRequest(gallery, path, name, text, folder, source, weights, photographs, count, typed, *asked)
 
 
 def find_request(folder: Path, manifest: dict[str, Any]) -> BuildRequest | None:

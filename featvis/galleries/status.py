@@ -114,9 +114,9 @@ def _is_stale(name: str, entry: Mapping[str, Any], keys: Mapping[str, str] | Non
 
 
 def _shard(told: Told, held: set[str]) -> Shard:
-    failed = sum(entry.get("status") == "failed" for entry in told.entries.values())
-    times = [*told.times.values(), *([] if told.began is None else [told.began])]
-    done = len(told.entries) - failed
+    failed = sum(noted.failed for noted in told.noted.values())
+    times = [noted.at for noted in told.noted.values()] + ([] if told.began is None else [told.began])
+    done = len(told.noted) - failed
     return Shard(told.name, told.name in held, told.wanted, done, failed, max(times, default=None))
 
 
@@ -126,7 +126,7 @@ def _pace(writing: list[Told]) -> float | None:
     paces = []
     for told in writing:
         since = max(told.began or 0.0, now - RECENT)
-        count = sum(at >= since for at in told.times.values())
+        count = sum(noted.at >= since for noted in told.noted.values())
         paces.append(count / max(now - since, 1.0))
     return sum(paces) or None
 

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,14 @@ from featvis.files import write_whole
 from featvis.read import parse_json, read_json
 from featvis.results.fields import is_count, is_number, is_table, is_text
 from featvis.results.lock import PRIVATE, Member, members
-from featvis.results.manifest import as_line, name_entries, picture_name, read_sound_manifest, sound_entry
+from featvis.results.manifest import (
+    Inside,
+    as_line,
+    name_entries,
+    picture_name,
+    read_sound_manifest,
+    sound_entry,
+)
 from featvis.spec.bounds import MOST
 
 AGREED = "plan.json"
@@ -144,17 +151,28 @@ class Journal:
         os.close(self._handle)
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What is remembered of a picture's line."""
+
+    at: float
+    """When it was written, in seconds since 1970."""
+    failed: bool
+    where: int
+    """The byte of the journal that it begins with."""
+
+
 @dataclass
 class Told:
-    """What a journal says, read as it grows."""
+    """What a journal says, read as it grows; the entries stay where they are."""
 
     path: Path
     name: str
     """The writer's."""
-    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    noted: dict[str, Noted] = field(default_factory=dict)
     """By the pictures' names, the last of each."""
-    times: dict[str, float] = field(default_factory=dict)
-    """When each was written, in seconds since 1970."""
+    layers: set[str] = field(default_factory=set)
+    """Of the pictures."""
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
     """How many steps a GPU replayed, and how many the host took."""
@@ -164,32 +182,47 @@ class Told:
     """How many pictures are its."""
     _read: int = 0
 
-    def update(self, folder: Path) -> None:
-        """Read what was written since the last time; a line that is not whole yet is left for the next."""
-        try:
-            with self.path.open("rb") as stream:
-                stream.seek(self._read)
-                content = stream.read()
-        except OSError:
-            return
-        whole, _, _ = content.rpartition(b"\n")
-        self._read += len(whole) + 1 if whole else 0
-        for line in whole.split(b"\n"):
-            with contextlib.suppress(ValueError):
-                told = parse_json(line.decode())
-                if isinstance(told, dict):
-                    self._take(told, folder)
+    def update(self, is_inside: Inside) -> set[str]:
+        """Read what was written since the last time; a line that is not whole yet is left for the next.
 
-    def _take(self, told: dict[str, Any], folder: Path) -> None:
+        Returns:
+            The names of the pictures that it tells of.
+        """
+        fresh = set[str]()
+        with contextlib.suppress(OSError), self.path.open("rb") as stream:
+            stream.seek(self._read)
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    break
+                where, self._read = self._read, self._read + len(line)
+                told = _parse(line)
+                if told is not None and (name := self._take(told, where, is_inside)) is not None:
+                    fresh.add(name)
+        return fresh
+
+    def read(self, names: Iterable[str], is_inside: Inside) -> dict[str, dict[str, Any]]:
+        """Return the entries of some of its pictures; none of a journal that is gone."""
+        found = {}
+        with contextlib.suppress(OSError), self.path.open("rb") as stream:
+            for name in names:
+                stream.seek(self.noted[name].where)
+                told = _parse(stream.readline()) or {}
+                entry = sound_entry(told.get("entry"), is_inside)
+                if entry is not None and picture_name(entry) == name:
+                    found[name] = entry
+        return found
+
+    def _take(self, told: dict[str, Any], where: int, is_inside: Inside) -> str | None:
         when = told.get("at")
         at = float(when) if isinstance(when, int | float) and is_number(when) else 0.0
         if is_count(told.get("wanted")):
             self.began, self.wanted = at, told["wanted"]
-        entry = sound_entry(told.get("entry"), folder)
+        entry = sound_entry(told.get("entry"), is_inside)
         if entry is None:
-            return
+            return None
         name = picture_name(entry)
-        self.entries[name], self.times[name] = entry, at
+        self.noted[name] = Noted(at, entry.get("status") == "failed", where)
+        self.layers.add(str(entry.get("layer")))
         if is_table(told.get("recipe")):
             self.recipes[str(entry.get("recipe"))] = told["recipe"]
         steps = told.get("steps")
@@ -197,6 +230,15 @@ class Told:
             for kind in ("replayed", "computed"):
                 if is_count(steps.get(kind)):
                     self.steps[kind] = self.steps.get(kind, 0) + steps[kind]
+        return name
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    with contextlib.suppress(ValueError):
+        told = parse_json(line.decode())
+        if isinstance(told, dict):
+            return told
+    return None
 
 
 class Journals:
@@ -206,26 +248,41 @@ class Journals:
         self.folder = folder
         self.told: dict[str, Told] = {}
         """By the writers' names."""
+        self.fresh = set[str]()
+        """The names of the pictures that were read the last time."""
 
     def update(self) -> Journals:
         """Read what was written since the last time; return itself."""
+        self.fresh, is_inside = set(), Inside(self.folder)
         for path in sorted((self.folder / PRIVATE).glob(f"*{JOURNAL}")):
-            self.told.setdefault(path.stem, Told(path, path.stem)).update(self.folder)
+            self.fresh |= self.told.setdefault(path.stem, Told(path, path.stem)).update(is_inside)
         return self
+
+    @property
+    def layers(self) -> set[str]:
+        """Those of all pictures."""
+        return set[str]().union(*(told.layers for told in self.told.values()))
 
     def entries(self) -> dict[str, dict[str, Any]]:
         """Return each picture's entry by its name: a finished one before a failure, a later one first."""
-        found: dict[str, tuple[tuple[bool, float], dict[str, Any]]] = {}
-        for told in self.told.values():
-            for name, entry in told.entries.items():
-                rank = (entry.get("status") != "failed", told.times[name])
-                if name not in found or rank >= found[name][0]:
-                    found[name] = rank, entry
-        return {name: entry for name, (_, entry) in found.items()}
+        best: dict[str, tuple[tuple[bool, float], str]] = {}
+        for writer, told in self.told.items():
+            for name, noted in told.noted.items():
+                rank = (not noted.failed, noted.at)
+                if name not in best or rank >= best[name][0]:
+                    best[name] = rank, writer
+        chosen: dict[str, list[str]] = {}
+        for name, (_, writer) in best.items():
+            chosen.setdefault(writer, []).append(name)
+        found, is_inside = dict[str, dict[str, Any]](), Inside(self.folder)
+        for writer, names in chosen.items():
+            found |= self.told[writer].read(names, is_inside)
+        return {name: found[name] for name in best if name in found}
 
 
 def read_both(folder: Path, journals: Journals) -> dict[str, Any] | None:
     """Return a folder's manifest as it is with the journals taken into it; None if there is neither."""
+    made = journals.entries()  # first: who merges them at this moment writes the manifest, then removes them
     sound, agreed = read_sound_manifest(folder), read_agreed(folder)
     if not journals.told and (sound is not None or agreed is None):
         return sound
@@ -235,7 +292,7 @@ def read_both(folder: Path, journals: Journals) -> dict[str, Any] | None:
         if name not in both and agreed is not None and name in agreed.top:
             both[name] = agreed.top[name]
     known = name_entries(both["pictures"])
-    for name, entry in journals.entries().items():
+    for name, entry in made.items():
         there = known.get(name, {})
         same = there.get("key") == entry["key"] and there.get("status") in ("ok", "dead")
         if entry.get("status") != "failed" or not same:

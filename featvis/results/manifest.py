@@ -7,8 +7,7 @@ import os
 import re
 import stat
 import sys
-from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def read_sound_manifest(folder: Path) -> dict[str, Any] | None:
         raise OutputError(f"{path} was written by featvis {loaded['featvis']}, this is {__version__}: {hint}")
     pictures = loaded.get("pictures")
     # One entry that is none of ours, and nothing in the file is trusted.
-    is_inside = _Inside(folder)
+    is_inside = Inside(folder)
     if not isinstance(pictures, list) or not all(_is_entry(entry, is_inside) for entry in pictures):
         return None
     return {**_sound_top(loaded), "pictures": [_sound(entry) for entry in pictures]}
@@ -83,9 +82,9 @@ def _is_flat(value: Any) -> bool:
     return True
 
 
-def sound_entry(entry: Any, folder: Path) -> dict[str, Any] | None:
+def sound_entry(entry: Any, is_inside: Inside) -> dict[str, Any] | None:
     """Return an entry that was read, without what is of the wrong kind; None if it is none of ours."""
-    return _sound(entry) if _is_entry(entry, _Inside(folder)) else None
+    return _sound(entry) if _is_entry(entry, is_inside) else None
 
 
 def _sound(entry: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +138,7 @@ def _is_entry(entry: Any, is_inside: Callable[[str], bool]) -> bool:
     return isinstance(file, str) and is_text(file) and is_inside(file)
 
 
-class _Inside:
+class Inside:
     """Whether files are inside a folder; the folders that they are in are resolved once."""
 
     def __init__(self, folder: Path) -> None:
@@ -172,7 +171,7 @@ def _is_inside(path: Path, folder: Path) -> bool:
 
 def picture_name(entry: Mapping[str, Any]) -> str:
     """Return what a picture is of: its target and seed."""
-    return f"{entry.get('target')} seed {entry.get('seed')}"
+    return sys.intern(f"{entry.get('target')} seed {entry.get('seed')}")  # many tables have the same names
 
 
 def entry_name(entry: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> str:
@@ -208,48 +207,31 @@ def name_entries(entries: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]
     return named
 
 
-_FEW = ("layer", "label", "variant", "status", "recipe", "machine")
-"""Texts that many entries have alike."""
-
-
-def packed(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry in a third of the memory, for folders of very many: its scores are an array.
-
-    :func:`as_line` writes the same of both.
-
-    >>> as_line(packed({"layer": "blocks.3", "trace": [0.5, 1.0]}))
-    '{"layer": "blocks.3", "trace": [0.5, 1.0]}'
-    """
-    own = dict(entry)
-    own |= {name: sys.intern(own[name]) for name in _FEW if type(own.get(name)) is str}
-    trace = own.get("trace")
-    if isinstance(trace, list) and all(type(value) is float for value in trace):
-        own["trace"] = array("d", trace)
-    return own
-
-
-def plain(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry as JSON and everybody else know it: what :func:`packed` packed is a list again.
-
-    >>> plain(packed({"trace": [0.5, 1.0]}))
-    {'trace': [0.5, 1.0]}
-    """
-    return {name: value.tolist() if isinstance(value, array) else value for name, value in entry.items()}
-
-
 def as_line(told: Mapping[str, Any]) -> str:
     """Write an entry, or a table that holds one, as one line of JSON."""
-    return json.dumps(told, ensure_ascii=False, default=_as_list)
-
-
-def _as_list(value: object) -> list[float]:
-    if isinstance(value, array):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is nothing that JSON writes")
+    return json.dumps(told, ensure_ascii=False)
 
 
 def write_text(top: dict[str, Any], entries: list[dict[str, Any]]) -> str:
     """Write a manifest: one line for each picture, so that a large gallery's can be read and compared."""
-    head = json.dumps(top, indent=1, ensure_ascii=False).removesuffix("\n}")
-    lines = ",\n".join("  " + as_line(entry) for entry in entries)
-    return f'{head},\n "pictures": [\n{lines}\n ]\n}}\n'
+    return "".join(texts(top, map(as_line, entries)))
+
+
+def texts(top: Mapping[str, Any], lines: Iterable[str]) -> Iterator[str]:
+    """Yield the text of a manifest piece by piece, of its entries' lines.
+
+    >>> print("".join(texts({"model": "small"}, ['{"target": "fc:1"}', '{"target": "fc:2"}'])), end="")
+    {
+     "model": "small",
+     "pictures": [
+      {"target": "fc:1"},
+      {"target": "fc:2"}
+     ]
+    }
+    """
+    yield json.dumps(top, indent=1, ensure_ascii=False).removesuffix("\n}") + ',\n "pictures": [\n'
+    between = ""
+    for line in lines:
+        yield f"{between}  {line}"
+        between = ",\n"
+    yield "\n ]\n}\n"

@@ -10,24 +10,25 @@ import re
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from featvis.errors import OutputError, RecipeError, count_of
 from featvis.files import check_inside, write_whole
 from featvis.results.encoders import encode
+from featvis.results.entries import Entries
 from featvis.results.manifest import (
     MANIFEST,
     VIEW,
     beside,
     entry_name,
     name_entries,
-    packed,
     picture_files,
     picture_name,
     read_sound_manifest,
     rebuild_manifest,
-    write_text,
+    texts,
 )
 from featvis.spec.bounds import read_recipe
 from featvis.spec.recipe import Recipe, recipe_id
@@ -55,8 +56,8 @@ class Store:
         created = datetime.now(UTC).isoformat(timespec="seconds")
         self.top: dict[str, Any] = {"featvis": __version__, "model": model, "weights": weights}
         self.top |= {"recipe": recipe, "created": created, "recipes": {}}
-        self.entries: dict[str, dict[str, Any]] = {}  # by name of the picture, see entry_name
-        self._by_key: dict[str, list[dict[str, Any]]] | None = None  # made anew where it is needed
+        self.entries = Entries(folder)  # by name of the picture, see entry_name
+        self._by_key: dict[str, list[str]] | None = None  # made anew where it is needed
         self.notes: list[str] = []
         """What the user should know of the folder, each one line."""
         before = self._read_before() if folder.exists() else None
@@ -64,8 +65,7 @@ class Store:
             check_same_network(folder, before, weights)
             kept = ("created", "recipes", "gallery", "steps", "requests", "machine")
             self.top |= {name: before[name] for name in kept if name in before}
-            named = name_entries(before.get("pictures", []))
-            self.entries = {name: packed(entry) for name, entry in named.items()}
+            self.entries.update(name_entries(before.get("pictures", [])))
         self.made = check_writable(folder)
         """The folders that were made for it."""
         self.adopt()
@@ -112,14 +112,14 @@ class Store:
                 return picture
         return None
 
-    def _with_key(self, key: str) -> list[dict[str, Any]]:
+    def _with_key(self, key: str) -> list[Mapping[str, Any]]:
         """Return the entries of a key, their own or that of the recipe as it was asked for."""
         if self._by_key is None:
             self._by_key = {}
-            for entry in self.entries.values():
+            for name, entry in self.entries.items():
                 for known in {entry.get("key"), entry.get("asked_key")} - {None}:
-                    self._by_key.setdefault(str(known), []).append(entry)
-        return self._by_key.get(key, [])
+                    self._by_key.setdefault(str(known), []).append(name)
+        return [self.entries[name] for name in self._by_key.get(key, [])]
 
     def add(self, picture: Picture) -> Path | None:
         """Write a picture's file (none for a dead or failed one) and remember its entry."""
@@ -163,7 +163,7 @@ class Store:
         entry = picture.entry(file)
         name = self._name(entry)
         if anew or name not in self.entries:
-            self.entries[name], self._by_key = packed(entry), None
+            self.entries[name], self._by_key = entry, None
             self.top["recipes"][entry["recipe"]] = picture.recipe
 
     def _name(self, entry: dict[str, Any]) -> str:
@@ -175,8 +175,9 @@ class Store:
 
         known = {picture.key for picture in pictures}
         found = []
-        for entry in sorted(self.entries.values(), key=_place):
-            if entry.get("layer") != layer or entry.get("key") in known:
+        there = [entry for entry in self.entries.values() if entry.get("layer") == layer]
+        for entry in sorted(there, key=_place):
+            if entry.get("key") in known:
                 continue
             if not isinstance(entry.get("file"), str):
                 found.append(_of_dead(entry, self.top))
@@ -191,10 +192,16 @@ class Store:
 
     def write_manifest(self) -> Path:
         """Write the manifest with an entry for every picture, and the recipes that they name."""
-        entries = sorted(self.entries.values(), key=_place)
-        used = {entry.get("recipe") for entry in entries}
+        places, used = [], set()
+        for name, entry in self.entries.items():
+            places.append((_place(entry), name))
+            used.add(entry.get("recipe"))
+        places.sort(key=itemgetter(0))
         self.top["recipes"] = {name: recipe for name, recipe in self.top["recipes"].items() if name in used}
-        return write_whole(self.folder / MANIFEST, write_text(self.top, entries).encode())
+        written = texts(self.top, (self.entries.line(name) for _, name in places))
+        return write_whole(
+            self.folder / MANIFEST, lambda stream: stream.writelines(text.encode() for text in written)
+        )
 
 
 def made_with(
@@ -309,12 +316,12 @@ def in_folder(picture: Place) -> tuple[str, int, str, int]:
     return _place({name: getattr(picture, name) for name in ("layer", "unit", "target", "seed")})
 
 
-def _place(entry: dict[str, Any]) -> tuple[str, int, str, int]:
+def _place(entry: Mapping[str, Any]) -> tuple[str, int, str, int]:
     unit = entry["unit"] if isinstance(entry.get("unit"), int) else -1
     return str(entry.get("layer")), unit, str(entry.get("target")), int(entry.get("seed") or 0)
 
 
-def _of_dead(entry: dict[str, Any], top: dict[str, Any]) -> Picture:
+def _of_dead(entry: Mapping[str, Any], top: dict[str, Any]) -> Picture:
     import numpy as np
 
     from featvis.results.picture import Picture

@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 import featvis as fv
 from featvis.cli import main
@@ -170,6 +171,129 @@ def test_without_submitit_the_line_says_what_to_install(monkeypatch):
         read_settings({"workers": 2, "cluster": "local"})
 
 
+FEW = section(["conv1:3:8"], title="One") + section(["odd:2"])  # of which one is dead, and one fails
+BRIEF = RECIPE.replace("steps = 3", "steps = 1")
+
+
+@pytest.fixture
+def submitted(monkeypatch):
+    """The tasks of each array, which nobody runs."""
+    arrays_of_tasks = []
+
+    def keep(array, tasks, *_):
+        array.jobs = [f"7_{place}" for place in range(len(tasks))]
+        arrays_of_tasks.append(list(tasks))
+
+    monkeypatch.setattr(cluster, "submit", keep)
+    monkeypatch.setattr(cluster.Array, "at_work", lambda self: None)
+    return arrays_of_tasks
+
+
+def detached(config, out, workers=2, **told):
+    options = {"workers": workers, "cluster": "local", "detach": True}
+    return fv.build_gallery(config, out=out, executor="slurm", executor_options=options, **told)
+
+
+def same_but_for_logs(out, whole):
+    """Whether a folder is as another; the logs of jobs that nobody waited for may lie in it."""
+    logs = out / ".featvis" / "jobs"
+    assert {path.name for path in (out / ".featvis").glob("*")} <= {"jobs"}
+    for path in logs.glob("*"):
+        path.unlink()
+    if logs.parent.exists():
+        logs.rmdir()
+        logs.parent.rmdir()
+    return same(out, whole)
+
+
+@pytest.mark.slow
+def test_the_last_task_of_an_array_makes_the_pages(tmp_path, submitted, monkeypatch):
+    """With what was asked when it was submitted: photographs, and that old pictures go."""
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    Image.effect_noise((40, 30), 90).convert("RGB").save(photographs / "noise.png")
+    config, out, whole = (
+        write_config(tmp_path, section(["fc:1"]), BRIEF),
+        tmp_path / "out",
+        tmp_path / "whole",
+    )
+    fv.build_gallery(config, out=whole)
+    fv.build_gallery(config, out=out)
+    write_config(tmp_path, FEW, BRIEF)
+    told = detached(config, out, workers=3, prune=True, examples=photographs)
+    assert (told.submitted, told.missing, told.rendered) == ("processes 7_0, 7_1, 7_2", 6, 0)
+    (tasks,) = submitted
+    monkeypatch.chdir(tmp_path.parent)  # where a job begins is not where it was submitted
+    assert tasks[2]() == tasks[0]() == ""
+    assert not (out / "conv1" / "grid.png").exists()
+    assert read_array(out).ended == [3, 1]
+    assert (out / "fc" / "0001.png").exists()
+    assert tasks[1]() == ""
+    assert read_array(out) is None
+    assert not (out / "fc" / "0001.png").exists()
+    fv.build_gallery(config, out=whole, examples=photographs, prune=True)
+    assert same_but_for_logs(out, whole)
+    assert tasks[1]() == "", "once more changes nothing"
+    assert pngs(out) == pngs(whole)
+
+
+def test_who_submitted_them_makes_the_pages_where_all_have_ended(tmp_path, submitted, monkeypatch):
+    config, out, whole = write_config(tmp_path, FEW, BRIEF), tmp_path / "out", tmp_path / "whole"
+
+    def at_once(array, tasks, *_):
+        assert [task() for task in tasks] == [""] * 2
+        assert not (out / "index.html").exists(), "who submits is there still"
+        array.jobs = ["1", "2"]
+
+    monkeypatch.setattr(cluster, "submit", at_once)
+    told = detached(config, out)
+    assert (told.submitted, told.missing, told.rendered, list(told.failed)) == ("", 0, 4, ["odd:2"])
+    fv.build_gallery(config, out=whole)
+    assert same_but_for_logs(out, whole)
+
+
+@pytest.mark.slow
+def test_tasks_make_no_pages_where_one_was_lost_or_somebody_waits(tmp_path, submitted):
+    config, out, whole = write_config(tmp_path, FEW, BRIEF), tmp_path / "out", tmp_path / "whole"
+    detached(config, out, workers=3)
+    assert [task() for task in submitted[0][:2]] == ["", ""]
+    assert not (out / "index.html").exists()
+    detached(
+        config, out, workers=3
+    )  # as many as there is work for: of a lost task's lanes, or what has failed
+    again = submitted[1]
+    assert [task() for task in again[:-1]] == [""] * (len(again) - 1)
+    with cluster.hold_driver(out):
+        assert again[-1]() == ""
+    assert not (out / "index.html").exists(), "who waits makes them"
+    assert read_array(out).ended == list(range(1, len(again) + 1))
+    assert submitted[0][2]() == "", "one of an earlier array"
+    assert not (out / "index.html").exists()
+    assert again[0]() == "", "a job that begins again, since it was ended before it had made the pages"
+    fv.build_gallery(config, out=whole)
+    assert same_but_for_logs(out, whole)
+
+
+@pytest.mark.slow
+def test_a_task_that_cannot_begin_has_ended_too(tmp_path, submitted):
+    config, out = write_config(tmp_path, FEW, BRIEF), tmp_path / "out"
+    detached(config, out)
+    first, second = submitted[0]
+    assert first() == ""
+    assert "it was submitted with 0.0.0" in replace(second, featvis="0.0.0")()
+    merged = json.loads((out / "manifest.json").read_text())
+    assert 0 < len(merged["pictures"]) < 6, "the pages of what there is"
+    assert (out / "index.html").exists()
+    (told,) = (out / ".featvis" / "jobs").glob("*.txt")
+    assert "it was submitted with 0.0.0" in told.read_text()
+    detached(config, tmp_path / "other")
+    first, second = submitted[1]
+    assert first() == ""
+    write_config(tmp_path, FEW, BRIEF.replace("steps = 1", "steps = 2"))
+    assert "was changed after the jobs were submitted" in second()
+    assert not (tmp_path / "other" / "index.html").exists()
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     return write_config(tmp_path_factory.mktemp("cluster"), UNITS, SLOW)
@@ -276,6 +400,27 @@ def test_jobs_on_this_machine(config, whole, tmp_path):
     assert " pictures in " in third.end(), "what the one that was killed left is submitted again"
     assert same(out, whole)
     assert {name: pngs(out)[name] for name in before} == before
+
+
+@pytest.mark.cluster
+def test_jobs_that_nobody_waits_for(config, whole, tmp_path):
+    """The last of them makes the pages; logs are kept, as nobody has seen them."""
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    out = tmp_path / "out"
+    said = Driver(config, out, "--workers", "3", "--slurm-cluster", "local", "--detach").end()
+    assert "the last of them makes the pages" in said
+    assert not (out / "index.html").exists()
+
+    def logs(kind):
+        return "".join(path.read_text() for path in out.glob(f".featvis/jobs/*.{kind}"))
+
+    end = time.monotonic() + PATIENCE
+    while "the pages of 40 pictures are made" not in logs("out"):
+        assert time.monotonic() < end, logs("err")
+        time.sleep(0.2)
+    assert logs("out").count("are made") == 1
+    assert read_array(out) is None
+    assert same_but_for_logs(out, whole)
 
 
 @pytest.mark.cluster

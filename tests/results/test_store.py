@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 import featvis as fv
+from featvis.results.entries import Entries
 from featvis.results.manifest import read_manifest
 from featvis.results.store import Store, check_writable, file_name
 from featvis.spec.recipe import recipe_id
@@ -372,14 +373,14 @@ def test_a_large_folder_is_asked_for_each_picture_by_its_key_alone(tmp_path):
     store = Store(tmp_path, model="small", weights=made[0].weights, recipe=made[0].recipe)
     assert [store.done(picture.key).target for picture in made] == ["norm:0", "norm:1", "norm:2"]
 
-    class Counted(dict):
+    class Counted(Entries):
         asked = 0
 
-        def values(self):
+        def __iter__(self):
             Counted.asked += 1
-            return super().values()
+            return super().__iter__()
 
-    store.entries = Counted(store.entries)
+    store.entries = Counted(tmp_path, store.entries)
     for picture in made:
         assert store.done(picture.key) is not None
         assert store.done(picture.key[:-1]) is None
