@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,12 +54,8 @@ def read_asked(table: object) -> Asked:
     >>> read_asked({"network": "n", "target": "conv:3", "recipe": "fast", "steps": 8}).changes
     {'steps': 8}
     """
-    if not isinstance(table, Mapping):
-        raise RecipeError("a request is a table of fields")
-    known = ("network", "target", "recipe", "slot", "learning_rate", *LIMITS)
-    for name in table:
-        if name not in known:
-            raise RecipeError(unknown("field", str(name), known))
+    _check_names(table, ("network", "target", "recipe", "slot", "learning_rate", *LIMITS))
+    assert isinstance(table, Mapping)
     target = _text(table, "target")
     if "\0" in target or parse_vectors(target) is not None:
         raise TargetError(
@@ -78,6 +74,46 @@ def read_asked(table: object) -> Asked:
     seed = int(numbers.pop("seed", 0))
     slot = _text(table, "slot") if table.get("slot") else ""
     return Asked(_text(table, "network"), target, recipe, seed, slot, numbers)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit whose photographs are asked for."""
+
+    network: str
+    layer: str
+    number: int
+    slot: str = ""
+
+
+def read_unit(table: object) -> Unit:
+    """Read which unit's photographs are asked for.
+
+    Args:
+        table: what came, parsed as JSON.
+
+    Raises:
+        RecipeError: it is no table, or something in it is unknown or no unit.
+
+    >>> read_unit({"network": "n", "layer": "conv", "unit": 3}).number
+    3
+    """
+    known = ("network", "layer", "unit", "slot")
+    _check_names(table, known)
+    assert isinstance(table, Mapping)
+    unit = table.get("unit")
+    if isinstance(unit, bool) or not isinstance(unit, int):
+        raise RecipeError(f"unit is a whole number, got {unit!r}")
+    slot = _text(table, "slot") if table.get("slot") else ""
+    return Unit(_text(table, "network"), _text(table, "layer"), unit, slot)
+
+
+def _check_names(table: object, known: Sequence[str]) -> None:
+    if not isinstance(table, Mapping):
+        raise RecipeError("a request is a table of fields")
+    for name in table:
+        if name not in known:
+            raise RecipeError(unknown("field", str(name), known))
 
 
 def _text(table: Mapping[str, Any], name: str) -> str:

@@ -20,6 +20,7 @@ from featvis.run.prepare import prepare
 from featvis.run.render import run_plan
 from featvis.serve.asked import Asked
 from featvis.serve.board import Drawn, recipe_fields, write_command
+from featvis.serve.patches import Folder
 from featvis.serve.photographs import Photograph
 from featvis.serve.queue import Job, Queue
 
@@ -43,13 +44,22 @@ class Explorer:
     """
 
     def __init__(
-        self, model: ModelHandle, *, gallery: Path | None = None, told: Mapping[str, Any] | None = None
+        self,
+        model: ModelHandle,
+        *,
+        gallery: Path | None = None,
+        told: Mapping[str, Any] | None = None,
+        folder: Folder | None = None,
     ) -> None:
-        """Begin with a network; ``told`` are the options it was loaded with, for exported code."""
+        """Begin with a network; ``told`` are the options it was loaded with, for exported code.
+
+        A ``folder`` of photographs is searched for what units respond to.
+        """
         self.token = secrets.token_urlsafe(24)
         self.queue = Queue()
         self.first = model.name
         self.gallery = gallery
+        self.folder = folder
         self.told: dict[str, Mapping[str, Any]] = {model.name: dict(told or {})}
         self._models = {model.name: model}
         self._layers: dict[str, list[dict[str, Any]]] = {}
@@ -151,6 +161,8 @@ class Explorer:
             "id": name,
             "network": asked.network,
             "target": picture.target,
+            "layer": picture.layer,
+            "unit": picture.unit,
             "label": picture.label or "",
             "score": picture.score,
             "start_score": picture.start_score,

@@ -6,6 +6,7 @@
   const SLOT = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16)).join("");
   let layers = [];
   let growing = null; // What cancels the picture under way
+  let searching = null; // What cancels the search under way
   let shown = null; // The finished picture that is shown
   let photograph = null;
   let asked = 0; // How often places were asked for: only the last answer counts
@@ -108,6 +109,7 @@
   const draw = async () => {
     if (!$("ask").reportValidity() || !layer.value) return;
     growing?.abort();
+    searching?.abort();
     const own = growing = new AbortController();
     const body = request();
     shown = null;
@@ -133,6 +135,7 @@
         bar.value = 1;
         $("now").replaceChildren(picture(data), caption(data));
         say(`${data.target}: done, score ${number(data.score)}`);
+        searchFor(data);
       } else {
         say(kind === "cancelled" ? `${body.target}: stopped` : data.error, kind === "failed");
       }
@@ -158,6 +161,69 @@
     const place = /^\d+$/.test(unit.value.trim()) ? Number(unit.value) : 0;
     unit.value = String((place + by + one.units) % one.units);
     draw();
+  };
+
+  // What of a folder of photographs a unit responds to most: searched a share at a time, as long as it is wanted
+
+  const showPatches = (one, found) => {
+    const patches = found.patches.map((patch) => {
+      const value = number(patch.value);
+      const image = make("img", { src: patch.image, alt: `part of ${patch.name}, value ${value}` });
+      const button = make("button", { type: "button", title: `The places of ${patch.name}` }, image);
+      button.addEventListener("click", () => open(`/api/folder/${patch.number}?network=${encodeURIComponent(one.network)}`));
+      const lines = [make("b", { textContent: value }), make("span", { className: "from", textContent: patch.name })];
+      if (patch.position) lines.push(make("span", { className: "from", textContent: `row ${patch.position[0]}, column ${patch.position[1]}` }));
+      return make("li", {}, make("figure", {}, button, make("figcaption", {}, ...lines)));
+    });
+    const held = $("found").contains(document.activeElement) ? [...$("found").children].findIndex((item) => item.contains(document.activeElement)) : -1;
+    $("found").replaceChildren(...patches);
+    if (held >= 0) patches[held]?.querySelector("button").focus();
+  };
+  const searchFor = async (one) => {
+    if (!$("found") || one.unit === null) return;
+    searching?.abort();
+    const own = searching = new AbortController();
+    const headers = { "Content-Type": "application/json" };
+    const body = JSON.stringify({ network: one.network, layer: one.layer, unit: one.unit, slot: `${SLOT}-patches` });
+    const told = (text, wrong) => say(text, wrong, $("searched"));
+    const name = `${one.layer}:${one.unit}`;
+    const settleSearch = (isOn, canGoOn) => {
+      $("search-bar").hidden = !isOn;
+      $("search-buttons").hidden = !isOn && !canGoOn;
+      $("search").textContent = isOn ? "Stop searching" : "Go on searching";
+    };
+    $("search-bar").value = 0;
+    $("search").onclick = () => {
+      if (searching === own) {
+        own.abort();
+        searching = null;
+        settleSearch(false, true);
+        told(`${name}: stopped; these are the best of those that were searched.`);
+      } else searchFor(one);
+    };
+    settleSearch(true, true);
+    told(`${name}: searching`);
+    $("found").replaceChildren();
+    try {
+      for (;;) {
+        const found = await json("/api/patches", { method: "POST", headers, body, signal: own.signal });
+        if (searching !== own) return;
+        showPatches(one, found);
+        $("search-bar").value = found.read / found.total;
+        if (found.over) {
+          searching = null;
+          settleSearch(false, false);
+          told(`${name}: the best of ${found.images.toLocaleString("en")} photographs; choose one for its places.`);
+          return;
+        }
+        told(`${name}: ${found.read.toLocaleString("en")} of ${found.total.toLocaleString("en")} files searched`);
+      }
+    } catch (error) {
+      if (searching !== own || error.name === "AbortError") return;
+      searching = null;
+      settleSearch(false, false);
+      told(error.message, true);
+    }
   };
 
   // The photograph
@@ -222,17 +288,18 @@
       say(error.message, true, $("seen"));
     }
   };
-  const send = async (file) => {
-    if (!file) return;
+  const send = (file) => file && open(`/api/photographs?network=${encodeURIComponent(network.value)}`, file);
+  const open = async (path, body) => {
     say("Reading …", false, $("seen"));
     try {
-      const read = await json(`/api/photographs?network=${encodeURIComponent(network.value)}`, { method: "POST", body: file });
+      const read = await json(path, { method: "POST", body });
       photograph = read.id;
       $("photo").src = read.image;
       $("canvas").hidden = false;
       $("place-units").replaceChildren();
       $("place-title").hidden = true;
       await loadPlaces();
+      if (!body) $("photograph").scrollIntoView({ block: "start" });
     } catch (error) {
       say(error.message, true, $("seen"));
     }
@@ -292,7 +359,11 @@
   });
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.key === "Escape") { stop(); return; }
+    if (event.key === "Escape") {
+      stop();
+      if (searching) $("search").click();
+      return;
+    }
     if (event.target instanceof Element && event.target.closest("input, select, textarea")) return;
     const does = { "[": () => turn(-1), "]": () => turn(1), p: pin, h: hold }[event.key];
     if (does) { event.preventDefault(); does(); }
