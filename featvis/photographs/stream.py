@@ -139,14 +139,17 @@ class LayerSearch:
     def entry(self, unit: int, look_up: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Return what :func:`featvis.find_examples` says of a unit, of the photographs so far.
 
-        ``look_up`` is called now and then, and may raise: then nothing is lost but the entry.
+        Boxes may be off by a few pixels where the network pads its images to be divisible. ``look_up`` is
+        called now and then, and may raise: then nothing is lost but the entry.
         """
         if self._layers[self._layer].kind not in GRIDDED:
             return self._pass.entry(self._listing, None, unit)
         with self._model.tap([self._layer], size=self._size) as tap:
             self._tap, self._look_up = tap, look_up
             if self._fields is None:
-                self._fields = _fields(self._look, self._model, self._layers, [self._layer], self._pass)
+                self._fields = _fields(
+                    self._look, self._model, self._layers, [self._layer], self._pass, alike=True
+                )
             return self._pass.entry(self._listing, self._fields, unit)
 
     def _look(self, images: Tensor) -> dict[str, Tensor]:
@@ -161,8 +164,10 @@ def _fields(
     layers: Mapping[str, LayerInfo],
     gridded: Sequence[str],
     search: _Pass,
+    *,
+    alike: bool = False,
 ) -> Fields:
-    return Fields(look, layers, gridded, channels=model.channels, multiple=search.multiple)
+    return Fields(look, layers, gridded, channels=model.channels, multiple=search.multiple, alike=alike)
 
 
 class _Kept:

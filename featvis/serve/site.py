@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from featvis.errors import FeatvisError, OutputError
 from featvis.pages.compose import read_asset, template
 from featvis.read import parse_json
-from featvis.serve.asked import LIMITS, read_asked, read_unit, recipes
+from featvis.serve.asked import LIMITS, TONES, read_asked, read_unit, recipes, tone_of
 from featvis.serve.board import NAME, pack_board, write_code
 from featvis.serve.explorer import PHOTOGRAPHS, Explorer, remember
 from featvis.serve.guard import Guard
@@ -31,6 +31,7 @@ ASSETS = {
     "gallery.css": "text/css",
     "explorer.css": "text/css",
     "gallery.js": "text/javascript",
+    "finder.js": "text/javascript",
     "explorer.js": "text/javascript",
 }
 SHOWN = {
@@ -84,8 +85,9 @@ def _page(explorer: Explorer) -> Answer:
             version=__version__,
             networks=explorer.networks(),
             first=explorer.first,
-            recipes=recipes(),
+            recipes={name: tone_of(name) for name in recipes()},
             limits=LIMITS,
+            tones=TONES,
             gallery=explorer.gallery is not None,
             folder=len(explorer.folder.listing.names) if explorer.folder is not None else 0,
         )

@@ -4,6 +4,7 @@
   const $ = (id) => document.getElementById(id);
   const [network, layer, unit, told, bar] = ["network", "layer", "unit", "told", "bar"].map($);
   const SLOT = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16)).join("");
+  const KNOBS = [["size", "size"], ["steps", "steps"], ["seed", "seed"], ["rate", "learning_rate"], ["contrast", "contrast"], ["colorfulness", "colorfulness"]];
   let layers = [];
   let growing = null; // What cancels the picture under way
   let searching = null; // What cancels the search under way
@@ -41,6 +42,7 @@
   const showUnits = () => {
     const one = current();
     if (!one) return;
+    showTone();
     $("units").textContent = `, 0 to ${one.units - 1}`;
     $("classes").replaceChildren(...one.labels.map((label, place) => make("option", { value: String(place), label })));
     if (!/^\d+$/.test(unit.value.trim()) || Number(unit.value) >= one.units) {
@@ -72,10 +74,20 @@
   const request = () => {
     const body = { network: network.value, target: `${layer.value}:${unit.value.trim()}`, slot: SLOT };
     if ($("recipe").value) body.recipe = $("recipe").value;
-    for (const [id, name] of [["size", "size"], ["steps", "steps"], ["seed", "seed"], ["rate", "learning_rate"]]) {
-      if ($(id).value.trim() !== "") body[name] = Number($(id).value);
+    for (const [id, name] of KNOBS) {
+      if ($(id).value.trim() !== "" && !$(id).disabled) body[name] = Number($(id).value);
     }
     return body;
+  };
+  // Which recipe limits contrast and colour; without a name, the layer of classes has the portrait's.
+  const showTone = () => {
+    const chosen = $("recipe").value ? $("recipe").selectedOptions[0] : [...$("recipe").options].find((one) => one.value === "portrait");
+    const applies = $("recipe").value !== "" || !(current()?.map ?? true);
+    for (const name of ["contrast", "colorfulness"]) {
+      const limit = applies ? chosen?.dataset[name] : undefined;
+      $(name).disabled = limit === undefined;
+      $(name).placeholder = limit === undefined ? "no limit" : `recipe’s, ${limit}`;
+    }
   };
   const readEvents = async (answer, take) => {
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -92,9 +104,11 @@
       }
     }
   };
+  const others = (one) => [["learning_rate", "learning rate"], ["contrast", "contrast at most"], ["colorfulness", "saturation at most"]]
+    .filter(([name]) => one.asked[name] !== null).map(([name, words]) => `, ${words} ${one.asked[name]}`).join("");
   const caption = (one) => {
     const name = one.label ? `${one.target}, ${one.label}` : one.target;
-    const facts = `score ${number(one.score)}, ${number(one.start_score)} at the start; recipe ${one.recipe}, ${one.steps} steps, seed ${one.seed}, ${one.width}×${one.height}, ${one.seconds} s`;
+    const facts = `score ${number(one.score)}, ${number(one.start_score)} at the start; recipe ${one.recipe}, ${one.steps} steps, seed ${one.seed}, ${one.width}×${one.height}${others(one)}, ${one.seconds} s`;
     const lines = [make("b", { textContent: name }), make("br"), facts];
     if (one.reason) lines.push(make("br"), make("span", { className: "mark", textContent: one.reason }));
     lines.push(make("br"), make("code", { textContent: one.command }));
@@ -327,8 +341,31 @@
     say(`${one.target}: pinned`);
   };
   const hold = () => {
-    if (shown) $("held").replaceChildren(picture(shown), caption(shown));
+    if (!shown) return;
+    const one = shown;
+    $("held").replaceChildren(picture(one), caption(one));
+    $("back").hidden = false;
+    $("back").onclick = () => {
+      for (const [id, name] of KNOBS) $(id).value = one.asked[name] ?? "";
+      $("recipe").value = one.asked.recipe;
+      showTone();
+      draw();
+    };
   };
+
+  // One box that finds
+
+  featvisFinder.start({
+    box: $("find"), list: $("finds"), told: $("finds-told"), layers: () => layers, current: () => layer.value,
+    choose: (one) => {
+      const isOther = layer.value !== one.layer;
+      layer.value = one.layer;
+      showUnits();
+      if (one.unit !== null) unit.value = String(one.unit);
+      draw();
+      if (isOther) loadPlaces();
+    },
+  });
 
   // What is pressed and changed
 
@@ -347,7 +384,8 @@
     loadLayers();
   });
   layer.addEventListener("change", () => { showUnits(); draw(); loadPlaces(); });
-  for (const id of ["unit", "recipe", "size", "steps", "rate", "seed"]) $(id).addEventListener("change", draw);
+  $("recipe").addEventListener("change", showTone);
+  for (const id of ["unit", "recipe", ...KNOBS.map(([id]) => id)]) $(id).addEventListener("change", draw);
   $("file").addEventListener("change", () => send($("file").files[0]));
   const drop = $("drop");
   document.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
@@ -365,7 +403,7 @@
       return;
     }
     if (event.target instanceof Element && event.target.closest("input, select, textarea")) return;
-    const does = { "[": () => turn(-1), "]": () => turn(1), p: pin, h: hold }[event.key];
+    const does = { "[": () => turn(-1), "]": () => turn(1), p: pin, h: hold, "/": () => $("find").focus() }[event.key];
     if (does) { event.preventDefault(); does(); }
   });
   loadLayers();
