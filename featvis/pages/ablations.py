@@ -20,8 +20,8 @@ class ClassChange:
     logit: str
     interval: str
     probability: str
-    is_sure: bool
-    """Whether the interval leaves out 0."""
+    may_be_0: bool
+    """Whether the interval holds 0."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Ablations:
             logit=_signed(read_number(raw.get("logit"))),
             interval="–" if interval is None else f"{_signed(interval[0])} to {_signed(interval[1])}",
             probability=_signed(read_number(raw.get("probability"))),
-            is_sure=interval is not None and not interval[0] <= 0 <= interval[1],
+            may_be_0=interval is not None and interval[0] <= 0 <= interval[1],
         )
 
 
