@@ -20,6 +20,7 @@ from .errors import UserError as UserError
 from .errors import WeightsError as WeightsError
 from .explore.ablate import Ablation as Ablation
 from .explore.ablate import ablate as ablate
+from .explore.ablate_gallery import ablate_gallery as ablate_gallery
 from .explore.atlas import atlas as atlas
 from .explore.building_blocks import building_blocks as building_blocks
 from .explore.circuits import Circuit as Circuit

@@ -209,7 +209,7 @@ def answer(place):
 
 
 KEPT = re.compile(
-    r"(^|/)(grid\.png|manifest\.json|evaluation\.json|examples\.json)$|\.html$|(^|/)site/|(^|/)thumbs/"
+    r"(^|/)(grid\.png|(manifest|evaluation|examples|ablations)\.json)$|\.html$|(^|/)site/|(^|/)thumbs/"
 )
 """What tells of a folder as a whole, and so of what was added to it."""
 

@@ -58,6 +58,7 @@ class Explored(Network):
 
 def serve(
     gallery: Path | None = None,
+    photos: Path | None = None,
     port: int = 0,
     show: bool = False,
     as_json: AsJson = False,
@@ -70,6 +71,7 @@ def serve(
 
     Args:
         --gallery FOLDER: A gallery that is shown beside a network of another name than it tells. [none]
+        --photos FOLDER: Photographs; each unit shows what it responds to most in them. [none]
         --port: The port of 127.0.0.1; 0 takes any that is free.
         --show: Open the address in the browser, too.
     """
@@ -77,14 +79,21 @@ def serve(
         raise RecipeError(f"--port is a number from 0 to 65535, got {port}")
     if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
         raise ModelError(f"the explorer needs {' and '.join(missing)}: pip install 'featvis[serve]'")
+    if photos is not None and not photos.is_dir():
+        raise OutputError(f"no folder of photographs {str(photos)!r}")
     if gallery is not None:
         network.show(gallery)
     handle = network.load()
+    if photos is not None and (handle.channels not in (1, 3) or handle.signal):
+        raise ModelError(
+            f"--photos is for networks of photographs; {handle.name} takes {handle.channels} channels"
+        )
     if network.of_gallery is not None and network.of_gallery != handle.fingerprint():
         note(f"the pictures in {network.folder} are of other weights than those that are loaded now")
     import webbrowser
 
     from featvis.serve.explorer import Explorer
+    from featvis.serve.patches import Folder
     from featvis.serve.server import serve as run
 
     told = {
@@ -103,6 +112,7 @@ def serve(
         if show:
             webbrowser.open(address)
 
-    run(Explorer(handle, gallery=network.folder, told=told), port, say)
+    folder = None if photos is None else Folder(photos)
+    run(Explorer(handle, gallery=network.folder, told=told, folder=folder), port, say)
     note("ended")
     return 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from featvis.errors import ModelError
 from featvis.explore.without import Units, name_units, units_by_layer, without
+from featvis.models.borrow.tap import Tap
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.measure import LayerInfo
 from featvis.notebook import plain, side_by_side, table
@@ -135,7 +137,6 @@ class Ablation:
         return f"<div>{plain(self.lines(0)[0])}<br>{plain(self.lines(0)[1])}</div>{side_by_side(parts)}"
 
 
-@torch.no_grad()
 def ablate(
     model: ModelHandle,
     units: Units,
@@ -177,32 +178,63 @@ def ablate(
     >>> [one.unit for one in found.classes if one.logit]
     [2]
     """
+    (found,) = ablate_each(
+        model, [units], over, mode, factor=factor, mean_of=mean_of, batch=batch, seed=seed, say=say
+    )
+    return found
+
+
+@torch.no_grad()
+def ablate_each(
+    model: ModelHandle,
+    sets: Sequence[Units],
+    over: Photographs,
+    mode: str = "zero",
+    *,
+    factor: float | None = None,
+    mean_of: Photographs | None = None,
+    batch: int = 8,
+    seed: int = 0,
+    say: Callable[[str], None] | None = None,
+) -> list[Ablation]:
+    """Measure several sets of units, each off by itself, in one pass over photographs; see :func:`ablate`."""
     taken = None if mode != "mean" else over if mean_of is None else mean_of
-    other = without(model, units, mode, factor=factor, photographs=taken)
+    others = [without(model, units, mode, factor=factor, photographs=taken) for units in sets]
     canvases = Canvases(model, over, batch)
     network = model.at(model.input_size)
     layer = network.layer(network.logits_layer)
     as_they_are = network.gives_probabilities(layer.name)
-    means, changed = StreamedMeans(2 * layer.units, seed=seed), 0
-    with model.tap([layer.name]) as plain_tap, other.tap([layer.name]) as switched_tap:
+    means, changed = [StreamedMeans(2 * layer.units, seed=seed) for _ in sets], [0] * len(sets)
+
+    def classes_of(tap: Tap, images: Tensor) -> Tensor:
+        given = _classes(layer, tap(images)[layer.name])
+        if not bool(given.isfinite().all()):
+            raise ModelError(f"{layer.name} gives numbers that are not finite for some photograph")
+        return given
+
+    with ExitStack() as stack:
+        taps = [stack.enter_context(one.tap([layer.name])) for one in (model, *others)]
         for images in canvases.spoken(say):
             shown = images.to(model.device)
-            before, after = (_classes(layer, tap(shown)[layer.name]) for tap in (plain_tap, switched_tap))
-            if not bool(before.isfinite().all() and after.isfinite().all()):
-                raise ModelError(f"{layer.name} gives numbers that are not finite for some photograph")
-            sure = [one if as_they_are else one.softmax(1) for one in (before, after)]
-            means.add(torch.cat([after - before, sure[1] - sure[0]], 1).numpy())
-            changed += int((before.argmax(1) != after.argmax(1)).sum())
-    return Ablation(
-        model.name,
-        name_units(units_by_layer(model, units)),
-        other.notes[-1],
-        layer.name,
-        canvases.shown,
-        canvases.skipped,
-        changed,
-        _class_changes(layer, means),
-    )
+            before = classes_of(taps[0], shown)
+            for place, tap in enumerate(taps[1:]):
+                after = classes_of(tap, shown)
+                sure = [one if as_they_are else one.softmax(1) for one in (before, after)]
+                means[place].add(torch.cat([after - before, sure[1] - sure[0]], 1).numpy())
+                changed[place] += int((before.argmax(1) != after.argmax(1)).sum())
+    return [
+        Ablation(
+            model.name,
+            name_units(units_by_layer(model, units)),
+            other.notes[-1],
+            layer.name,
+            canvases.shown,
+            canvases.skipped,
+            count,
+            _class_changes(layer, mean),
+        )
+        for units, other, count, mean in zip(sets, others, changed, means, strict=True)
+    ]
 
 
 def _classes(layer: LayerInfo, given: Tensor) -> Tensor:

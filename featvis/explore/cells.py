@@ -133,24 +133,32 @@ def find_likeness(
         return None
     exact = directions.astype(np.float64)
     exact = exact / np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), 1e-12)
-    alike = exact @ exact.T
-    touch = np.zeros((count, count))
-    for one, other in pairs:
-        touch[one, other] = touch[other, one] = 1
-    apart = 1 - np.eye(count)
+    first, second = np.asarray(pairs).T
+    touching = (exact[first] * exact[second]).sum(1)
+    own = (exact * exact).sum(1)  # 1, or 0 of a cell without a direction
+
+    def compare(weights: NDArray[np.float64]) -> tuple[float, float] | None:
+        """Return the mean cosine of neighbours and of all pairs; sums over pairs, without a table of them."""
+        near = weights[first] * weights[second]
+        every = weights.sum() ** 2 - (weights * weights).sum()
+        if near.sum() <= 0 or every <= 0:
+            return None
+        whole = weights @ exact
+        alike = whole @ whole - (weights * weights) @ own
+        return float(near @ touching / near.sum()), float(alike / every)
+
     chance = np.random.default_rng(seed)
     differences = []
     for _ in range(draws):
         # A cell that is drawn twice counts twice in each of its pairs.
-        weights = np.bincount(chance.integers(0, count, count), minlength=count).astype(np.float64)
-        near, all_pairs = weights @ touch @ weights, weights @ apart @ weights
-        if near > 0 and all_pairs > 0:
-            near_alike = weights @ (touch * alike) @ weights / near
-            differences.append(near_alike - weights @ (apart * alike) @ weights / all_pairs)
+        drawn = np.bincount(chance.integers(0, count, count), minlength=count).astype(np.float64)
+        if (found := compare(drawn)) is not None:
+            differences.append(found[0] - found[1])
     low, high = np.quantile(differences, (0.025, 0.975))
+    whole = compare(np.ones(count))
+    assert whole is not None  # a pair that touches is a pair
     return Likeness(
-        float((touch * alike).sum() / touch.sum()),
-        float((apart * alike).sum() / apart.sum()),
+        *whole,
         (float(low), float(high)),
         len(pairs),
     )

@@ -77,9 +77,18 @@ def make_atlas_pages(about: dict[str, Any]) -> dict[str, str]:
 
 
 def _name(one: dict[str, Any], maps: Sequence[dict[str, Any]]) -> str:
-    """Return what a map is called beside the others."""
-    several = len({other["model"] for other in maps}) > 1
-    return f"{one['layer']} of {one['model']}" if several else str(one["layer"])
+    """Return what a map is called beside the others: where layer and network have the same name, by weights.
+
+    >>> one = {"layer": "conv", "model": "net", "weights": "0123456789ab"}
+    >>> _name(one, [one, {**one, "layer": "fc"}]), _name(one, [one, {**one, "weights": "ba9876543210"}])
+    ('conv', 'conv of net, weights 01234567')
+    """
+    others = [other for other in maps if other is not one]
+    if all(other["weights"] == one["weights"] for other in others):
+        return str(one["layer"])
+    name = f"{one['layer']} of {one['model']}"
+    alike = any((other["layer"], other["model"]) == (one["layer"], one["model"]) for other in others)
+    return f"{name}, weights {one['weights'][:8]}" if alike else name
 
 
 def _grid_of_map(grid: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import tomli_w
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from featvis.pages.ablations import read_ablations
 from featvis.pages.entries import Entry, read_table, read_text
 from featvis.pages.examples import read_examples
 from featvis.pages.legend import STATUSES, TERMS, VERDICTS, find_word
@@ -33,12 +34,16 @@ _LARGE = 512
 _HERE = Path(__file__).parent
 
 
-def make_pages(manifest: dict[str, Any], examples: dict[str, Any] | None = None) -> dict[str, str]:
+def make_pages(
+    manifest: dict[str, Any],
+    examples: dict[str, Any] | None = None,
+    ablations: dict[str, Any] | None = None,
+) -> dict[str, str]:
     """Make the text of every page of a gallery, and of its stylesheet and scripts, by relative path.
 
-    Nothing is read but what ``manifest.json`` and ``examples.json`` hold, so the same manifest gives the
-    same pages. Values of the wrong type count as missing, a path that would leave the folder is not
-    followed, all text is escaped.
+    Nothing is read but what ``manifest.json``, ``examples.json`` and ``ablations.json`` hold, so the same
+    manifest gives the same pages. Values of the wrong type count as missing, a path that would leave the
+    folder is not followed, all text is escaped.
     """
     outline = make_outline(manifest)
     site = _Site(manifest, outline)
@@ -49,6 +54,7 @@ def make_pages(manifest: dict[str, Any], examples: dict[str, Any] | None = None)
     pages[LEGEND] = site.page(LEGEND, "legend.html")
     pages[COMPARE] = site.page(COMPARE, "compare.html", sources=[(UNITS, site.shared["title"])])
     photographs, layers = read_examples(examples), outline.layers
+    switched_off = read_ablations(ablations, outline, site.shared["weights"])
     for place, layer in enumerate(layers):
         around = _around(layers, place)
         pages[layer.page] = site.page(layer.page, "layer.html", layer=layer, order=_order(layer), **around)
@@ -60,6 +66,7 @@ def make_pages(manifest: dict[str, Any], examples: dict[str, Any] | None = None)
                 unit=unit,
                 trace=_trace(unit),
                 photographs=photographs.of(unit),
+                ablation=switched_off.of(unit),
                 caption=site.caption(unit),
                 subtracts=bool(read_table(site.recipes.get(unit.lead.recipe)).get("penalties")),
                 recipes=site.recipes_of(unit),

@@ -39,8 +39,14 @@ class Fields:
         *,
         channels: int,
         multiple: int | None,
+        alike: bool = False,
     ) -> None:
-        """Prepare to measure; a canvas may grow by ``multiple``, None if the network takes one size."""
+        """Prepare to measure; a canvas may grow by ``multiple``, None if the network takes one size.
+
+        ``alike`` takes what one canvas tells for those of other remainders, too: much less to measure, and
+        wrong by less than a period where padding is "same".
+        """
+        self._alike = alike
         self._activations = activations
         self._wanted = {name: layers[name] for name in wanted}
         self._channels = channels
@@ -60,7 +66,7 @@ class Fields:
             return down[position[0]], across[position[1]]
         if max(self._period) > _WIDEST_PERIOD:
             return None, None
-        keys = [(axis, canvas[axis] % self._period[axis]) for axis in (0, 1)]
+        keys = [self._key(axis, canvas[axis]) for axis in (0, 1)]
         if any(
             key not in self._known
             or ((told := self._known[key][layer]) is not None and not told.answers(canvas[key[0]]))
@@ -98,9 +104,12 @@ class Fields:
                 if name in first and stride and period % stride == 0:
                     starts, ends = (reached[name][axis][: period + 1] for reached in (first, last))
                     edges[name] = _Edges(starts, ends, side=size[axis], stride=stride)
-            before = self._known.get((axis, size[axis] % period), {})
-            if all(one is None or one.side < size[axis] for one in before.values()):
-                self._known[axis, size[axis] % period] = edges
+            key = self._key(axis, size[axis])
+            if all(one is None or one.side < size[axis] for one in self._known.get(key, {}).values()):
+                self._known[key] = edges
+
+    def _key(self, axis: int, side: int) -> tuple[int, int]:
+        return axis, 0 if self._alike else side % self._period[axis]
 
     def _scan(self, canvas: Size) -> dict[str, list[list[Interval | None]]]:
         height, width = canvas

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featvis.errors import UserError
+from featvis.errors import ModelError, UserError
 from featvis.models.borrow.tap import Tap
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.measure import LayerInfo
@@ -20,7 +20,7 @@ from featvis.objectives.dictionary import Dictionary
 from featvis.photographs.batches import Batch, Batches, Levels
 from featvis.photographs.fields import Fields
 from featvis.photographs.framing import Frame, Size, frame_middle, frame_whole, least_multiple
-from featvis.photographs.photos import Listing, read_ahead, read_photo, resampling
+from featvis.photographs.photos import Listing, quiet_decoders, read_ahead, read_photo, resampling
 from featvis.photographs.record import crop_name, key_of
 from featvis.photographs.responses import GRIDDED, position_of, read_responses
 from featvis.photographs.topk import Best, Sampling, Spread
@@ -69,14 +69,105 @@ def search_folder(
         say("measuring what the best positions see")
     # Another tap, which ends at the deepest layer that has positions.
     with model.tap(gridded, size=size) as tap:
-        fields = Fields(
-            lambda images: _activations(tap, model, images),
-            layers,
-            gridded,
-            channels=model.channels,
-            multiple=search.multiple,
-        )
+        fields = _fields(lambda images: _activations(tap, model, images), model, layers, gridded, search)
         return SearchResult(search.images, search.skipped, search.entries(listing, fields))
+
+
+class LayerSearch:
+    """A search for what each unit of a layer responds to most, that goes on for a while at a time.
+
+    In between the network is nobody's, and what was found so far can be read.
+
+    >>> import featvis as fv, tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from featvis.photographs.photos import list_files
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    >>> model = fv.load_model(network, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=16)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (24, 16), "red").save(f"{folder}/red.png")
+    ...     search = LayerSearch(model, list_files(Path(folder)), "0")
+    ...     search.go_on(lambda read: False)
+    ...     search.is_over, [one["box"] for one in search.entry(1)["examples"]]
+    (True, [[0, 0, 3, 3]])
+    """
+
+    def __init__(self, model: ModelHandle, listing: Listing, layer: str, *, count: int = 9) -> None:
+        """Begin; nothing is read yet.
+
+        Raises:
+            UserError: no such layer, or the network takes no photographs.
+        """
+        if model.channels not in (1, 3):
+            raise ModelError(f"a photograph has 1 or 3 channels, the network takes {model.channels}")
+        self._model, self._listing, self._layer, self.read = model, listing, layer, 0
+        self._size = model.input_size
+        self._layers = model.at(self._size).layers
+        self.units = model.at(self._size).layer(layer).units
+        self._pass = _Pass(model, self._layers, {layer: range(self.units)}, {}, size=self._size, count=count)
+        self._fields: Fields | None = None
+        self._tap: Tap | None = None
+        self._look_up: Callable[[], None] = lambda: None
+        self.is_over = False
+
+    @property
+    def images(self) -> int:
+        """How many of the files that were read are photographs."""
+        return self._pass.images
+
+    def go_on(self, is_enough: Callable[[int], bool], batch: int = 8) -> None:
+        """Read on, until the end or until ``is_enough``, which is asked after each file, says so.
+
+        Raises:
+            UserError: no file of the folder is a photograph.
+        """
+        if self.is_over:
+            return
+        with quiet_decoders(), self._model.tap([self._layer], size=self._size) as tap:
+            if self.read == 0:
+                self._pass.begin(tap, self._listing, batch)
+            for read in self._pass.read(tap, self._listing, batch, None, self.read):
+                self.read = read
+                if is_enough(read):
+                    break
+            if self.read == len(self._listing.names):
+                self._pass.end(tap)
+                self.is_over = True
+        if self.is_over and not self.images:
+            raise UserError(f"{self._listing.folder} holds no photograph that can be read")
+
+    def entry(self, unit: int, look_up: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        """Return what :func:`featvis.find_examples` says of a unit, of the photographs so far.
+
+        Boxes may be off by a few pixels where the network pads its images to be divisible. ``look_up`` is
+        called now and then, and may raise: then nothing is lost but the entry.
+        """
+        if self._layers[self._layer].kind not in GRIDDED:
+            return self._pass.entry(self._listing, None, unit)
+        with self._model.tap([self._layer], size=self._size) as tap:
+            self._tap, self._look_up = tap, look_up
+            if self._fields is None:
+                self._fields = _fields(
+                    self._look, self._model, self._layers, [self._layer], self._pass, alike=True
+                )
+            return self._pass.entry(self._listing, self._fields, unit)
+
+    def _look(self, images: Tensor) -> dict[str, Tensor]:
+        assert self._tap is not None
+        self._look_up()
+        return _activations(self._tap, self._model, images)
+
+
+def _fields(
+    look: Callable[[Tensor], dict[str, Tensor]],
+    model: ModelHandle,
+    layers: Mapping[str, LayerInfo],
+    gridded: Sequence[str],
+    search: _Pass,
+    *,
+    alike: bool = False,
+) -> Fields:
+    return Fields(look, layers, gridded, channels=model.channels, multiple=search.multiple, alike=alike)
 
 
 class _Kept:
@@ -132,6 +223,7 @@ class _Pass:
         ]
         self._sampling = Sampling()
         self._sizes: NDArray[np.int32] = np.zeros((0, 2), dtype=np.int32)
+        self._batches = Batches(1)
 
     @property
     def layers(self) -> list[str]:
@@ -140,9 +232,24 @@ class _Pass:
 
     def run(self, tap: Tap, listing: Listing, batch: int, say: Callable[[str], None] | None) -> None:
         """Read and show all files."""
+        self.begin(tap, listing, batch)
+        for _ in self.read(tap, listing, batch, say):
+            pass
+        self.end(tap)
+        if say is not None:
+            say(f"{self.images:,} photographs{self._left_out()}")
+
+    def begin(self, tap: Tap, listing: Listing, batch: int) -> None:
+        """Find out which canvases the network takes."""
         if not self._model.takes_one_size:
             self.multiple = least_multiple(lambda canvas: _runs(tap, self._model, canvas), min(self._size))
         self._sizes = np.zeros((len(listing.names), 2), dtype=np.int32)
+        self._batches = Batches(batch)
+
+    def read(
+        self, tap: Tap, listing: Listing, batch: int, say: Callable[[str], None] | None, first: int = 0
+    ) -> Iterator[int]:
+        """Read and show files from a number on; give how many of the folder's were read, after each."""
         how, total = resampling(self._model.interpolation), len(listing.names)
 
         def read(name: str) -> tuple[Size, Levels] | None:
@@ -152,22 +259,29 @@ class _Pass:
             frame = self._frame((photo.height, photo.width))
             return frame.photo, frame.lay(photo, how)
 
-        batches, spoken = Batches(batch), time.monotonic()
-        for number, got in enumerate(read_ahead(read, listing.names, 2 * batch)):
+        spoken = time.monotonic()
+        for number, got in enumerate(read_ahead(read, listing.names[first:], 2 * batch), first):
             if got is None:
                 self.skipped += 1
             else:
                 self.images += 1
                 self._sizes[number] = got[0]
-                for full in batches.add(number, got[1]):
+                for full in self._batches.add(number, got[1]):
                     self._show(tap, full)
             if say is not None and time.monotonic() - spoken > _SECONDS_BETWEEN_WORDS:
                 spoken = time.monotonic()
                 say(f"{number + 1:,} of {total:,} photographs{self._left_out()}")
-        for last in batches.rest():
+            yield number + 1
+
+    def end(self, tap: Tap) -> None:
+        """Show what still waits for others of its shape."""
+        for last in self._batches.rest():
             self._show(tap, last)
-        if say is not None:
-            say(f"{self.images:,} photographs{self._left_out()}")
+
+    def entry(self, listing: Listing, fields: Fields | None, unit: int) -> dict[str, Any]:
+        """Return the entry of a unit of the first layer, of what was shown so far."""
+        kept = self._kept[0]
+        return self._entry(listing, fields, kept, unit, kept.units.index(unit))
 
     def entries(self, listing: Listing, fields: Fields | None) -> dict[str, dict[str, Any]]:
         """Return the result's entries."""

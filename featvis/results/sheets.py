@@ -193,6 +193,9 @@ def _shorten(text: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTy
     text = text[:_LONGEST]
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
+    # Halving: a letter at a time is measured twenty times as often, for each of a thousand captions.
+    kept, gone = 0, len(text)
+    while gone - kept > 1:
+        middle = (kept + gone) // 2
+        kept, gone = (middle, gone) if font.getlength(text[:middle] + "…") <= width else (kept, middle)
+    return text[:kept] + "…"

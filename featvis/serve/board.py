@@ -18,7 +18,8 @@ from featvis.pages.folder import write_pages
 from featvis.results.picture import Picture
 from featvis.results.store import Store, safe_name
 from featvis.run.render import write_grids
-from featvis.serve.asked import Asked
+from featvis.serve.asked import Asked, with_tone
+from featvis.spec.recipe import Recipe
 
 NAME = "featvis-board"
 
@@ -87,7 +88,8 @@ def write_command(asked: Asked, network: Mapping[str, Any]) -> str:
     >>> write_command(Asked("n", "fc:tabby cat", seed=3), {"mean": (0.5, 0.5), "input_size": (24, 32)})
     "featvis render 'fc:tabby cat' --seed 3 --model n --mean 0.5,0.5 --input-size 24x32"
     """
-    options = {"recipe": asked.recipe, **asked.changes, "seed": asked.seed or None}
+    changes = {name: value for name, value in asked.changes.items() if name != "penalties"}
+    options = {"recipe": asked.recipe, **changes, "seed": asked.seed or None}
     if network or asked.network != DEFAULT_MODEL:
         options |= {"model": asked.network, **network}
     words = ["featvis", "render", asked.target]
@@ -96,7 +98,23 @@ def write_command(asked: Asked, network: Mapping[str, Any]) -> str:
             between = "x" if name == "input_size" else ","
             text = between.join(map(str, value)) if isinstance(value, tuple | list) else str(value)
             words += [f"--{name.replace('_', '-')}", text]
-    return shlex.join(words)
+    return shlex.join(words + _set_penalties(asked))
+
+
+def _set_penalties(asked: Asked) -> list[str]:
+    """Return the options that set the penalties: their limits where they are else the recipe's, or all."""
+    penalties = asked.changes.get("penalties")
+    if penalties is None:
+        return []
+    own = Recipe.load(asked.recipe).penalties if asked.recipe else ()
+    if own and penalties == with_tone(own, asked.tone, asked.recipe):
+        settings = [f"penalties.{name}.limit={limit}" for name, limit in asked.tone.items()]
+    else:
+        tables = [
+            ", ".join(f"{key} = {json.dumps(value)}" for key, value in one.items()) for one in penalties
+        ]
+        settings = [f"penalties=[{', '.join(f'{{{table}}}' for table in tables)}]"]
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 def write_code(drawn: Sequence[Drawn], networks: Mapping[str, Mapping[str, Any]]) -> str:

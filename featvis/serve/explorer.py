@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,10 +17,11 @@ from featvis.models.load import list_models, load_model
 from featvis.notebook import data_uri
 from featvis.results.picture import Picture, to_levels
 from featvis.results.views import make_view
-from featvis.run.prepare import prepare
+from featvis.run.prepare import Prepared, prepare
 from featvis.run.render import run_plan
-from featvis.serve.asked import Asked
+from featvis.serve.asked import TONE, Asked, with_tone
 from featvis.serve.board import Drawn, recipe_fields, write_command
+from featvis.serve.patches import Folder
 from featvis.serve.photographs import Photograph
 from featvis.serve.queue import Job, Queue
 
@@ -43,13 +45,22 @@ class Explorer:
     """
 
     def __init__(
-        self, model: ModelHandle, *, gallery: Path | None = None, told: Mapping[str, Any] | None = None
+        self,
+        model: ModelHandle,
+        *,
+        gallery: Path | None = None,
+        told: Mapping[str, Any] | None = None,
+        folder: Folder | None = None,
     ) -> None:
-        """Begin with a network; ``told`` are the options it was loaded with, for exported code."""
+        """Begin with a network; ``told`` are the options it was loaded with, for exported code.
+
+        A ``folder`` of photographs is searched for what units respond to.
+        """
         self.token = secrets.token_urlsafe(24)
         self.queue = Queue()
         self.first = model.name
         self.gallery = gallery
+        self.folder = folder
         self.told: dict[str, Mapping[str, Any]] = {model.name: dict(told or {})}
         self._models = {model.name: model}
         self._layers: dict[str, list[dict[str, Any]]] = {}
@@ -107,15 +118,12 @@ class Explorer:
     def draw(self, asked: Asked, job: Job, *, keep: bool = True) -> dict[str, Any] | None:
         """Draw a picture, and tell how it grows; None if it was cancelled. Called by jobs only."""
         model = self.model(asked.network)
-        prepared = prepare(
-            model,
-            asked.target,
-            write=False,
-            recipe=asked.recipe,
-            seed=asked.seed,
-            **recipe_fields(self.told.get(asked.network, {})),
-            **asked.changes,
-        )
+        prepared = self._prepare(asked)
+        if asked.tone:
+            # As the recipe was fitted to the network, so that what the network has no use for stays away.
+            penalties = with_tone(prepared.plan.wanted[0].recipe.penalties, asked.tone, asked.recipe)
+            asked = replace(asked, changes={**asked.changes, "penalties": penalties})
+            prepared = self._prepare(asked)
         wanted = prepared.plan.wanted
         if len(wanted) != 1:
             raise TargetError(f"the explorer draws one unit at a time; {asked.target} names {len(wanted)}")
@@ -140,6 +148,17 @@ class Explorer:
             return None
         return self._keep(asked, picture) if keep else {}
 
+    def _prepare(self, asked: Asked) -> Prepared:
+        return prepare(
+            self.model(asked.network),
+            asked.target,
+            write=False,
+            recipe=asked.recipe,
+            seed=asked.seed,
+            **recipe_fields(self.told.get(asked.network, {})),
+            **asked.changes,
+        )
+
     def _keep(self, asked: Asked, picture: Picture) -> dict[str, Any]:
         name = remember(self.drawn, Drawn(asked, picture), KEPT)
         return self.describe(name, self.drawn[name])
@@ -151,6 +170,8 @@ class Explorer:
             "id": name,
             "network": asked.network,
             "target": picture.target,
+            "layer": picture.layer,
+            "unit": picture.unit,
             "label": picture.label or "",
             "score": picture.score,
             "start_score": picture.start_score,
@@ -162,6 +183,12 @@ class Explorer:
             "recipe": asked.recipe or "chosen by the layer",
             "steps": picture.recipe["steps"],
             "seed": asked.seed,
+            "asked": {
+                "recipe": asked.recipe or "",
+                "seed": asked.seed,
+                **{name: asked.changes.get(name) for name in ("size", "steps", "learning_rate")},
+                **{name: asked.tone.get(name) for name in TONE},
+            },
             "command": write_command(asked, self.told.get(asked.network, {})),
         }
 

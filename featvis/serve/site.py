@@ -18,10 +18,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from featvis.errors import FeatvisError, OutputError
 from featvis.pages.compose import read_asset, template
 from featvis.read import parse_json
-from featvis.serve.asked import LIMITS, read_asked, recipes
+from featvis.serve.asked import LIMITS, TONES, read_asked, read_unit, recipes, tone_of
 from featvis.serve.board import NAME, pack_board, write_code
 from featvis.serve.explorer import PHOTOGRAPHS, Explorer, remember
 from featvis.serve.guard import Guard
+from featvis.serve.patches import Folder
 from featvis.serve.photographs import BYTES, read_photograph, read_places
 from featvis.serve.queue import PAUSE, Job, Queue, result_of
 from featvis.version import __version__
@@ -30,6 +31,7 @@ ASSETS = {
     "gallery.css": "text/css",
     "explorer.css": "text/css",
     "gallery.js": "text/javascript",
+    "finder.js": "text/javascript",
     "explorer.js": "text/javascript",
 }
 SHOWN = {
@@ -83,9 +85,11 @@ def _page(explorer: Explorer) -> Answer:
             version=__version__,
             networks=explorer.networks(),
             first=explorer.first,
-            recipes=recipes(),
+            recipes={name: tone_of(name) for name in recipes()},
             limits=LIMITS,
+            tones=TONES,
             gallery=explorer.gallery is not None,
+            folder=len(explorer.folder.listing.names) if explorer.folder is not None else 0,
         )
         return HTMLResponse(text)
 
@@ -167,6 +171,26 @@ def _answers(explorer: Explorer) -> list[tuple[str, str, Answer]]:
 
         return JSONResponse(await result_of(queue.submit(work)))
 
+    async def patches(request: Request) -> Response:
+        asked, folder = read_unit(await _table(request)), _folder(explorer)
+
+        def work(job: Job) -> dict[str, Any]:
+            return folder.show(explorer.model(asked.network), asked.layer, asked.number, job, queue)
+
+        job = queue.submit(work, asked.slot)
+        while not job.is_over:
+            await asyncio.sleep(PAUSE)
+            if await request.is_disconnected():
+                queue.cancel(job)
+        return JSONResponse(await result_of(job))
+
+    async def of_folder(request: Request) -> Response:
+        network, folder = request.query_params.get("network", explorer.first), _folder(explorer)
+        number = request.path_params["number"]
+        read = await result_of(queue.submit(lambda job: folder.read(explorer.model(network), number)))
+        name = remember(explorer.photographs, (network, read), PHOTOGRAPHS)
+        return JSONResponse({"id": name, **read.to_json()})
+
     def board() -> list[dict[str, Any]]:
         return [explorer.describe(name, drawn) for name, drawn in explorer.board.items()]
 
@@ -199,6 +223,8 @@ def _answers(explorer: Explorer) -> list[tuple[str, str, Answer]]:
         ("GET", "/api/pictures/{name}.png", picture),
         ("POST", "/api/photographs", photograph),
         ("GET", "/api/photographs/{name}", places),
+        ("POST", "/api/patches", patches),
+        ("POST", "/api/folder/{number:int}", of_folder),
         ("GET", "/api/board", pinned),
         ("PUT", "/api/board/{name}", pin),
         ("DELETE", "/api/board/{name}", unpin),
@@ -206,6 +232,12 @@ def _answers(explorer: Explorer) -> list[tuple[str, str, Answer]]:
         ("GET", "/api/board.py", code),
         ("GET", "/api/queue", count),
     ]
+
+
+def _folder(explorer: Explorer) -> Folder:
+    if explorer.folder is None:
+        raise OutputError("no folder of photographs was given; featvis serve --photos FOLDER")
+    return explorer.folder
 
 
 async def _body(request: Request, most: int, reason: str) -> bytes:

@@ -11,6 +11,10 @@ import torch
 
 import featvis as fv
 from featvis.cli import main
+from featvis.errors import UserError
+from featvis.explore import ablate_gallery
+from featvis.pages.folder import write_pages
+from featvis.pages.words import say_number
 from featvis.trust.intervals import StreamedMeans, of_mean
 from tests.explore.test_without import Planted, folder_of, logits
 from tests.networks import handle, seeded, small
@@ -123,6 +127,110 @@ def test_the_command_line_tells_and_writes_it(images, tmp_path, capsys):
         (["blocks.4:4", photos, "--mean-of", photos], "--mean-of is for --mode mean"),
     ):
         assert main(["ablate", *words]) == 2
+        assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def gallery(images, tmp_path):
+    """A gallery of units and a class of a planted network, photographs, and how the network is named."""
+    (tmp_path / "photos").mkdir()
+    folder_of(tmp_path / "photos", images)
+    model = handle(seeded(Planted), labels=("ape, monkey", "bee", "<b>cat", "dog"))
+    targets = ["found:0:3", "found:1@1,1", "fc:0", "fc:2"]
+    fv.render(model, targets, size=(17, 24), steps=1, out=tmp_path / "made", progress=False)
+    write_pages(tmp_path / "made")
+    return tmp_path / "made", tmp_path / "photos", model
+
+
+def test_each_unit_of_a_gallery_is_off_by_itself_and_its_page_tells_who_suffers(gallery):
+    folder, photos, model = gallery
+    told = fv.ablate_gallery(folder, photos, model=model)
+    assert list(told["units"]) == ["found:0", "found:1", "found:2"], "classes are not switched off"
+    assert told["photographs"] == 7
+    for unit in range(3):
+        own = fv.ablate(model, f"found:{unit}", photos)
+        kept = told["units"][f"found:{unit}"]
+        assert kept["falls"] == [one.to_json() for one in own.losses()]
+        assert kept["rises"] == [one.to_json() for one in own.gains()]
+        changed = {name: [one["class"] for one in kept[name]] for name in ("falls", "rises")}
+        expected = ([], [2]) if unit == 2 else ([unit], [])  # Unit 2 speaks against its class
+        assert (changed["falls"], changed["rises"]) == expected, "it feeds this class alone"
+        assert kept["first_changed_interval"] == own.to_json()["first_changed_interval"]
+    page = (folder / "found/0000.html").read_text()
+    assert "If it were off" in page
+    assert "Classes that gain: none." in page
+    low, high = told["units"]["found:0"]["falls"][0]["logit_interval"]
+    assert f"{say_number(low)} to {say_number(high)}" in page
+    assert '<a href="../fc/0000.html">ape</a>' in page, "a class of the gallery is linked"
+    assert ">bee</th>" in (folder / "found/0001.html").read_text()
+    assert "&lt;b&gt;cat" in (folder / "found/0002.html").read_text()
+    assert "If it were off" not in (folder / "fc/0000.html").read_text()
+    assert json.loads((folder / "ablations.json").read_text()) == told
+
+
+def test_what_was_measured_is_kept_and_what_was_measured_otherwise_is_not(gallery, monkeypatch):
+    folder, photos, model = gallery
+    monkeypatch.setattr("featvis.explore.ablate_gallery.TOGETHER", 1)
+    measured = []
+    each = ablate_gallery.ablate_each
+
+    def counted(model, sets, *args, **more):
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.extend(sets)
+        return each(model, sets, *args, **more)
+
+    monkeypatch.setattr("featvis.explore.ablate_gallery.ablate_each", counted)
+    with pytest.raises(KeyboardInterrupt):
+        fv.ablate_gallery(folder, photos, model=model)
+    measured.pop(), measured.pop()
+    told = fv.ablate_gallery(folder, photos, model=model)
+    assert (measured, list(told["units"])) == ([["found:2"]], ["found:0", "found:1", "found:2"])
+    assert fv.ablate_gallery(folder, photos, model=model) == told
+    monkeypatch.undo()
+    halved = fv.ablate_gallery(folder, photos, model=model, factor=0.5)
+    assert halved["units"]["found:0"]["how"] == "found:0 times 0.5"
+    falls = [one["units"]["found:0"]["falls"][0]["logit"] for one in (halved, told)]
+    assert falls[0] == pytest.approx(falls[1] / 2, rel=1e-3)
+    (folder / "ablations.json").write_text("{")
+    assert fv.ablate_gallery(folder, photos, model=model) == told
+
+
+def test_what_cannot_be_switched_off_is_said(gallery, tmp_path):
+    folder, photos, model = gallery
+    with pytest.raises(UserError, match="it is no gallery"):
+        fv.ablate_gallery(photos, photos, model=model)
+    with pytest.raises(UserError, match="the folder holds pictures of"):
+        fv.ablate_gallery(folder, photos, model=small())
+    fv.render(model, "fc:1", size=(17, 24), steps=1, out=tmp_path / "classes", progress=False)
+    with pytest.raises(UserError, match="no pictures of units that can be switched off"):
+        fv.ablate_gallery(tmp_path / "classes", photos, model=model)
+
+
+def test_a_gallery_on_the_command_line(images, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    folder_of(tmp_path / "photos", images)
+    Path("net.py").write_text(NET)
+    network = ["--model", "file:net.py:make", "--mean", "0,0,0", "--std", "1,1,1", "--input-size", "16"]
+    assert main(["render", "0:0:2", *network, "--size", "16", "--steps", "1", "--out", "made"]) == 0
+    assert main(["gallery", "pages", "made"]) == 0
+    capsys.readouterr()
+    assert main(["ablate", "made", "photos"]) == 2
+    assert "give --model file:net.py:make" in capsys.readouterr().err
+    assert main(["ablate", "made", "photos", *network, "--count", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("0:0: another class first for ")
+    assert lines[-1] == "made/ablations.json"
+    assert "If it were off" in Path("made/0/0001.html").read_text()
+    assert main(["ablate", "made", "photos", *network, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(Path("made/ablations.json").read_text())
+    for words, said in (
+        (["made", "photos", "--out", "a.json"], "leave out --out"),
+        (["photos", "photos"], "it is no gallery"),
+        (["made", "none"], "no folder of photographs"),
+    ):
+        assert main(["ablate", *words, *network]) == 2
         assert said in capsys.readouterr().err
 
 

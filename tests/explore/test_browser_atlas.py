@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import featvis as fv
-from tests.explore.test_atlas import COLOURS, SIDE, colours
+from tests.explore.test_atlas import COLOURS, SIDE, Colours, colours
+from tests.explore.test_circuits import SIZE, Vgg
+from tests.networks import handle, seeded
 from tests.pages.browsing import find_axe
 
 pytestmark = pytest.mark.browser
@@ -166,6 +169,68 @@ def test_axe_finds_nothing_serious(visit, scheme, width):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.fixture(scope="module")
+def two_networks(gallery):
+    """The same photographs as two networks see them: of the other, red and blue have changed places."""
+    other = handle(Colours(), (SIDE, SIDE), labels=list(COLOURS))
+    with torch.no_grad():
+        other.module.seen.weight.copy_(torch.eye(3)[[2, 1, 0]][:, :, None, None])
+    out = gallery.parent / "two networks"
+    options = {"size": 16, "steps": 1, "layout": "pca", "least": 2, "progress": False}
+    fv.atlas(
+        colours(),
+        "pool",
+        gallery.parent / "photos",
+        out,
+        beside=(other, "pool"),
+        count=200,
+        grids=(3,),
+        **options,
+    )
+    return out
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_two_networks_stand_side_by_side(visit, expect, two_networks, width):
+    """The same cell is chosen in both, its patches are the same, and each tells its own network's classes."""
+    seen = visit(two_networks, viewport={"width": width, "height": 900})
+    axe = find_axe()
+    if axe is not None:
+        seen.context.add_init_script(path=axe)
+    page = seen.open("index.html")
+    maps = [page.locator(f".viewport[data-map='{number}']") for number in (0, 1)]
+    boxes = [one.bounding_box() for one in maps]
+    assert boxes[0]["y"] == boxes[1]["y"], "side by side"
+    assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+    headings = page.locator(".map h2").all_inner_texts()
+    assert all(one.startswith("pool of Colours, weights ") for one in headings)
+    assert headings[0] != headings[1], "networks of one name are told apart"
+    counts = [one.locator(".cell").count() for one in maps]
+    assert counts[0] == counts[1] > 2
+    found = set()
+    for number in range(counts[0]):
+        cell = maps[1].locator(".cell").nth(number)
+        cell.click()
+        expect(maps[0].locator(".cell[aria-pressed='true']")).to_have_count(1)
+        panel = page.locator("#panel")
+        pictures = panel.locator(".shown-pictures .tile")
+        expect(pictures).to_have_count(2)
+        named = panel.locator(".patches .tile").first.get_attribute("title").removesuffix("<b>.png")[:-1]
+        lists = panel.locator(".spoken-classes")
+        assert lists.count() == 2, "of each network"
+        classes = [lists.nth(one).locator("button").first.inner_text() for one in (0, 1)]
+        found.add((named, *classes))
+        assert panel.locator(".patches").count() == 1, "the photographs are the same"
+    swapped = {"red": "blue", "green": "green", "blue": "red"}
+    assert {(name, name, swapped[name]) for name in COLOURS} <= found
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    if axe is None:
+        pytest.skip("no axe-core: npm install --no-save axe-core, or let AXE_CORE name its axe.min.js")
+    told = page.evaluate("axe.run(document, {preload: false})")
+    assert len(told["passes"]) > 15
+    assert [f"{one['help']}: {one['nodes'][0]['html']}" for one in told["violations"]] == []
+
+
 def test_without_a_script_the_cells_are_shown(visit, expect):
     page = visit(java_script_enabled=False).open("index.html")
     expect(page.get_by_role("img", name="The cells of pool, row by row")).to_be_visible()
@@ -231,5 +296,43 @@ def test_axe_finds_nothing_on_a_photograph_s_page(visit, apart, scheme, width):
     page.get_by_label("Against").select_option(index=2)
     told = page.evaluate("axe.run(document, {preload: false})")
     assert len(told["passes"]) > 15
+    assert [f"{one['help']}: {one['nodes'][0]['html']}" for one in told["violations"]] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    """The page of a circuit of two levels."""
+    folder = tmp_path_factory.mktemp("walked")
+    model = handle(seeded(Vgg), SIZE)
+    options = {"steps": 1, "lanes": 2, "transforms": []}
+    walk = fv.walk_circuit(model, "features.7:2", depth=1, count=2, size=SIZE, **options)
+    walk.save(folder)
+    return folder
+
+
+def test_a_circuit_is_walked_by_keys(visit, expect, walked):
+    page = visit(walked).open("circuit.html")
+    link = page.locator("main section a[href^='#']").first
+    place = link.get_attribute("href")
+    link.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**circuit.html{place}")
+    expect(page.locator(place)).to_be_in_viewport()
+    page.go_back()
+    assert "#" not in page.url
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_a_circuit_s_page(visit, walked, scheme, width):
+    axe = find_axe()
+    if axe is None:
+        pytest.skip("no axe-core: npm install --no-save axe-core, or let AXE_CORE name its axe.min.js")
+    seen = visit(walked, color_scheme=scheme, viewport={"width": width, "height": 800})
+    seen.context.add_init_script(path=axe)
+    page = seen.open("circuit.html")
+    told = page.evaluate("axe.run(document, {preload: false})")
+    assert len(told["passes"]) > 10
     assert [f"{one['help']}: {one['nodes'][0]['html']}" for one in told["violations"]] == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

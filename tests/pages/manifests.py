@@ -114,6 +114,37 @@ def rich() -> tuple[dict[str, Any], dict[str, Any]]:
     return manifest(*pictures, gallery=gallery), examples
 
 
+def switched_off() -> dict[str, Any]:
+    """What is known of a unit of :func:`rich` that was switched off."""
+    changes = [
+        {
+            "class": unit,
+            "label": label,
+            "logit": logit,
+            "probability": logit / 100,
+            "logit_interval": [logit - 0.5, logit + 0.5],
+            "probability_interval": None,
+        }
+        for unit, label, logit in ((263, "Pembroke, Pembroke Welsh corgi", -1.5), (7, "", -0.25))
+    ]
+    rising = {**changes[0], "class": 285, "label": "Egyptian cat", "logit": 0.75, "logit_interval": None}
+    return {
+        "weights": manifest()["weights"],
+        "folder": "photos",
+        "layer": "classifier",
+        "photographs": 48,
+        "units": {
+            "blocks.3:12": {
+                "how": "blocks.3:12 zeroed",
+                "first_changed": 2,
+                "first_changed_interval": [0.012, 0.1397],
+                "falls": changes,
+                "rises": [rising],
+            }
+        },
+    }
+
+
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',

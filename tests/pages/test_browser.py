@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 import threading
@@ -15,7 +16,7 @@ from PIL import Image
 
 from featvis.pages.folder import write_pages
 from tests.pages.browsing import PATIENCE, Visit, find_axe, paper
-from tests.pages.manifests import HOSTILE, hostile, many, rich, write_folder
+from tests.pages.manifests import HOSTILE, hostile, many, rich, switched_off, write_folder
 
 pytestmark = pytest.mark.browser
 
@@ -32,6 +33,7 @@ HOSTILE_TEXT = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)> {{ 7
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory):
     folder = write_folder(tmp_path_factory.mktemp("pages") / "my gallery #1", *rich())
+    (folder / "ablations.json").write_text(json.dumps(switched_off()))
     write_pages(folder)
     return folder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import threading
 import time
 import zipfile
@@ -14,6 +15,9 @@ import pytest
 from PIL import Image
 
 import featvis as fv
+from featvis.cli.fields import choose_recipe
+from featvis.serve.asked import Asked, with_tone
+from featvis.serve.board import write_command
 from featvis.serve.explorer import Explorer
 from tests.networks import Small, handle, seeded
 from tests.serve.serving import served, until
@@ -193,6 +197,9 @@ def test_what_the_network_has_not_is_said(ask, more, says):
         ({"steps": "3"}, "whole number"),
         ({"seed": -1}, "seed"),
         ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"contrast": 0.0}, "contrast is a number from 0.01 to 1, got 0.0"),
+        ({"colorfulness": "0.2"}, "colorfulness is a number"),
+        ({"penalties": []}, "unknown field"),
         ({"out": "/tmp/x"}, "unknown field"),
         ({"network": 3}, "text"),
         ({"target": "n" * 400}, "300 characters"),
@@ -200,6 +207,54 @@ def test_what_the_network_has_not_is_said(ask, more, says):
 )
 def test_what_may_not_be_asked_is_refused_before_it_is_a_job(ask, more, says):
     assert says in ask.json("POST", "/api/pictures", wanted(**more), status=400)["error"]
+
+
+@pytest.mark.parametrize(
+    ("target", "recipe"), [("fc:dog", "portrait"), ("fc:dog", None), ("norm:3", "portrait")]
+)
+def test_limits_of_contrast_and_colour_are_knobs(ask, model, target, recipe, tmp_path, monkeypatch):
+    """They change the picture, are told, and the command and the Python make that picture."""
+    told = {"recipe": recipe, "steps": 3, "size": 16}
+    plain = ask.events({"network": "Small", "target": target, **told})[-1][1]
+    kind, done = ask.events({"network": "Small", "target": target, **told, "contrast": 0.02})[-1]
+    assert kind == "done", done
+    assert (done["asked"]["contrast"], done["asked"]["colorfulness"]) == (0.02, None)
+    assert done["score"] != plain["score"]
+    words = shlex.split(done["command"])
+    setting = words[words.index("--set") + 1]
+    chosen = choose_recipe(recipe, {"size": 16, "steps": 3}, [setting])
+    (again,) = fv.render(model, target, recipe=chosen.base, progress=False, **chosen.plan_options())
+    assert again.score == done["score"]
+    ask.json("PUT", f"/api/board/{done['id']}")
+    space, code = {}, ask("GET", "/api/board.py")[1].decode()
+    ask.json("DELETE", f"/api/board/{done['id']}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fv, "load_model", lambda name: {"Small": model}[name])
+    exec(compile(code, "board.py", "exec"), space)
+    assert [picture.score for picture in space["pictures"]] == [done["score"]]
+
+
+def test_a_limit_that_is_all_that_changes_is_a_short_command():
+    tone = {"contrast": 0.1, "colorfulness": 0.05}
+    penalties = with_tone(fv.Recipe.load("portrait").penalties, tone, "portrait")
+    words = shlex.split(
+        write_command(Asked("n", "fc:1", "portrait", changes={"penalties": penalties}, tone=tone), {})
+    )
+    settings = ["penalties.contrast.limit=0.1", "penalties.colorfulness.limit=0.05"]
+    assert words[-4:] == ["--set", settings[0], "--set", settings[1]]
+    assert list(choose_recipe("portrait", {}, settings).recipe.penalties) == penalties
+
+
+def test_a_recipe_without_such_a_limit_is_said(ask):
+    kind, data = ask.events(wanted(contrast=0.1))[-1]
+    assert (kind, data["error"]) == (
+        "failed",
+        "fast has no limit of contrast; portrait and portraits have one",
+    )
+    told = {"network": "Small", "target": "norm:3", "colorfulness": 0.1, "steps": 1, "size": 16}
+    assert "the recipe that the layer chooses has no limit" in ask.events(told)[-1][1]["error"]
+    told |= {"target": "conv1:3", "recipe": "portrait"}
+    assert "left out of portrait here: no BatchNorm" in ask.events(told)[-1][1]["error"]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"[" * 60000, b"\xff", b"x" * 70000])

@@ -4,8 +4,10 @@
   const $ = (id) => document.getElementById(id);
   const [network, layer, unit, told, bar] = ["network", "layer", "unit", "told", "bar"].map($);
   const SLOT = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16)).join("");
+  const KNOBS = [["size", "size"], ["steps", "steps"], ["seed", "seed"], ["rate", "learning_rate"], ["contrast", "contrast"], ["colorfulness", "colorfulness"]];
   let layers = [];
   let growing = null; // What cancels the picture under way
+  let searching = null; // What cancels the search under way
   let shown = null; // The finished picture that is shown
   let photograph = null;
   let asked = 0; // How often places were asked for: only the last answer counts
@@ -40,6 +42,7 @@
   const showUnits = () => {
     const one = current();
     if (!one) return;
+    showTone();
     $("units").textContent = `, 0 to ${one.units - 1}`;
     $("classes").replaceChildren(...one.labels.map((label, place) => make("option", { value: String(place), label })));
     if (!/^\d+$/.test(unit.value.trim()) || Number(unit.value) >= one.units) {
@@ -71,10 +74,20 @@
   const request = () => {
     const body = { network: network.value, target: `${layer.value}:${unit.value.trim()}`, slot: SLOT };
     if ($("recipe").value) body.recipe = $("recipe").value;
-    for (const [id, name] of [["size", "size"], ["steps", "steps"], ["seed", "seed"], ["rate", "learning_rate"]]) {
-      if ($(id).value.trim() !== "") body[name] = Number($(id).value);
+    for (const [id, name] of KNOBS) {
+      if ($(id).value.trim() !== "" && !$(id).disabled) body[name] = Number($(id).value);
     }
     return body;
+  };
+  // Which recipe limits contrast and colour; without a name, the layer of classes has the portrait's.
+  const showTone = () => {
+    const chosen = $("recipe").value ? $("recipe").selectedOptions[0] : [...$("recipe").options].find((one) => one.value === "portrait");
+    const applies = $("recipe").value !== "" || !(current()?.map ?? true);
+    for (const name of ["contrast", "colorfulness"]) {
+      const limit = applies ? chosen?.dataset[name] : undefined;
+      $(name).disabled = limit === undefined;
+      $(name).placeholder = limit === undefined ? "no limit" : `recipe’s, ${limit}`;
+    }
   };
   const readEvents = async (answer, take) => {
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -91,9 +104,11 @@
       }
     }
   };
+  const others = (one) => [["learning_rate", "learning rate"], ["contrast", "contrast at most"], ["colorfulness", "saturation at most"]]
+    .filter(([name]) => one.asked[name] !== null).map(([name, words]) => `, ${words} ${one.asked[name]}`).join("");
   const caption = (one) => {
     const name = one.label ? `${one.target}, ${one.label}` : one.target;
-    const facts = `score ${number(one.score)}, ${number(one.start_score)} at the start; recipe ${one.recipe}, ${one.steps} steps, seed ${one.seed}, ${one.width}×${one.height}, ${one.seconds} s`;
+    const facts = `score ${number(one.score)}, ${number(one.start_score)} at the start; recipe ${one.recipe}, ${one.steps} steps, seed ${one.seed}, ${one.width}×${one.height}${others(one)}, ${one.seconds} s`;
     const lines = [make("b", { textContent: name }), make("br"), facts];
     if (one.reason) lines.push(make("br"), make("span", { className: "mark", textContent: one.reason }));
     lines.push(make("br"), make("code", { textContent: one.command }));
@@ -108,6 +123,7 @@
   const draw = async () => {
     if (!$("ask").reportValidity() || !layer.value) return;
     growing?.abort();
+    searching?.abort();
     const own = growing = new AbortController();
     const body = request();
     shown = null;
@@ -133,6 +149,7 @@
         bar.value = 1;
         $("now").replaceChildren(picture(data), caption(data));
         say(`${data.target}: done, score ${number(data.score)}`);
+        searchFor(data);
       } else {
         say(kind === "cancelled" ? `${body.target}: stopped` : data.error, kind === "failed");
       }
@@ -158,6 +175,69 @@
     const place = /^\d+$/.test(unit.value.trim()) ? Number(unit.value) : 0;
     unit.value = String((place + by + one.units) % one.units);
     draw();
+  };
+
+  // What of a folder of photographs a unit responds to most: searched a share at a time, as long as it is wanted
+
+  const showPatches = (one, found) => {
+    const patches = found.patches.map((patch) => {
+      const value = number(patch.value);
+      const image = make("img", { src: patch.image, alt: `part of ${patch.name}, value ${value}` });
+      const button = make("button", { type: "button", title: `The places of ${patch.name}` }, image);
+      button.addEventListener("click", () => open(`/api/folder/${patch.number}?network=${encodeURIComponent(one.network)}`));
+      const lines = [make("b", { textContent: value }), make("span", { className: "from", textContent: patch.name })];
+      if (patch.position) lines.push(make("span", { className: "from", textContent: `row ${patch.position[0]}, column ${patch.position[1]}` }));
+      return make("li", {}, make("figure", {}, button, make("figcaption", {}, ...lines)));
+    });
+    const held = $("found").contains(document.activeElement) ? [...$("found").children].findIndex((item) => item.contains(document.activeElement)) : -1;
+    $("found").replaceChildren(...patches);
+    if (held >= 0) patches[held]?.querySelector("button").focus();
+  };
+  const searchFor = async (one) => {
+    if (!$("found") || one.unit === null) return;
+    searching?.abort();
+    const own = searching = new AbortController();
+    const headers = { "Content-Type": "application/json" };
+    const body = JSON.stringify({ network: one.network, layer: one.layer, unit: one.unit, slot: `${SLOT}-patches` });
+    const told = (text, wrong) => say(text, wrong, $("searched"));
+    const name = `${one.layer}:${one.unit}`;
+    const settleSearch = (isOn, canGoOn) => {
+      $("search-bar").hidden = !isOn;
+      $("search-buttons").hidden = !isOn && !canGoOn;
+      $("search").textContent = isOn ? "Stop searching" : "Go on searching";
+    };
+    $("search-bar").value = 0;
+    $("search").onclick = () => {
+      if (searching === own) {
+        own.abort();
+        searching = null;
+        settleSearch(false, true);
+        told(`${name}: stopped; these are the best of those that were searched.`);
+      } else searchFor(one);
+    };
+    settleSearch(true, true);
+    told(`${name}: searching`);
+    $("found").replaceChildren();
+    try {
+      for (;;) {
+        const found = await json("/api/patches", { method: "POST", headers, body, signal: own.signal });
+        if (searching !== own) return;
+        showPatches(one, found);
+        $("search-bar").value = found.read / found.total;
+        if (found.over) {
+          searching = null;
+          settleSearch(false, false);
+          told(`${name}: the best of ${found.images.toLocaleString("en")} photographs; choose one for its places.`);
+          return;
+        }
+        told(`${name}: ${found.read.toLocaleString("en")} of ${found.total.toLocaleString("en")} files searched`);
+      }
+    } catch (error) {
+      if (searching !== own || error.name === "AbortError") return;
+      searching = null;
+      settleSearch(false, false);
+      told(error.message, true);
+    }
   };
 
   // The photograph
@@ -222,17 +302,18 @@
       say(error.message, true, $("seen"));
     }
   };
-  const send = async (file) => {
-    if (!file) return;
+  const send = (file) => file && open(`/api/photographs?network=${encodeURIComponent(network.value)}`, file);
+  const open = async (path, body) => {
     say("Reading …", false, $("seen"));
     try {
-      const read = await json(`/api/photographs?network=${encodeURIComponent(network.value)}`, { method: "POST", body: file });
+      const read = await json(path, { method: "POST", body });
       photograph = read.id;
       $("photo").src = read.image;
       $("canvas").hidden = false;
       $("place-units").replaceChildren();
       $("place-title").hidden = true;
       await loadPlaces();
+      if (!body) $("photograph").scrollIntoView({ block: "start" });
     } catch (error) {
       say(error.message, true, $("seen"));
     }
@@ -260,8 +341,31 @@
     say(`${one.target}: pinned`);
   };
   const hold = () => {
-    if (shown) $("held").replaceChildren(picture(shown), caption(shown));
+    if (!shown) return;
+    const one = shown;
+    $("held").replaceChildren(picture(one), caption(one));
+    $("back").hidden = false;
+    $("back").onclick = () => {
+      for (const [id, name] of KNOBS) $(id).value = one.asked[name] ?? "";
+      $("recipe").value = one.asked.recipe;
+      showTone();
+      draw();
+    };
   };
+
+  // One box that finds
+
+  featvisFinder.start({
+    box: $("find"), list: $("finds"), told: $("finds-told"), layers: () => layers, current: () => layer.value,
+    choose: (one) => {
+      const isOther = layer.value !== one.layer;
+      layer.value = one.layer;
+      showUnits();
+      if (one.unit !== null) unit.value = String(one.unit);
+      draw();
+      if (isOther) loadPlaces();
+    },
+  });
 
   // What is pressed and changed
 
@@ -280,7 +384,8 @@
     loadLayers();
   });
   layer.addEventListener("change", () => { showUnits(); draw(); loadPlaces(); });
-  for (const id of ["unit", "recipe", "size", "steps", "rate", "seed"]) $(id).addEventListener("change", draw);
+  $("recipe").addEventListener("change", showTone);
+  for (const id of ["unit", "recipe", ...KNOBS.map(([id]) => id)]) $(id).addEventListener("change", draw);
   $("file").addEventListener("change", () => send($("file").files[0]));
   const drop = $("drop");
   document.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
@@ -292,9 +397,13 @@
   });
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.key === "Escape") { stop(); return; }
+    if (event.key === "Escape") {
+      stop();
+      if (searching) $("search").click();
+      return;
+    }
     if (event.target instanceof Element && event.target.closest("input, select, textarea")) return;
-    const does = { "[": () => turn(-1), "]": () => turn(1), p: pin, h: hold }[event.key];
+    const does = { "[": () => turn(-1), "]": () => turn(1), p: pin, h: hold, "/": () => $("find").focus() }[event.key];
     if (does) { event.preventDefault(); does(); }
   });
   loadLayers();
