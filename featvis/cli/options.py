@@ -124,6 +124,7 @@ ModelOfFile = Annotated[str | None, _shared("--model", "the one that the file na
 ModelOfFolder = Annotated[
     str | None, _shared("--model", "the one that the folder's pictures are of", **_MODELS)
 ]
+ModelOfTargets = Annotated[str | None, _shared("--model", "the gallery's, or efficientnet_lite0", **_MODELS)]
 ModelArgument = Annotated[str | None, _shared("network", envvar="FEATVIS_MODEL", **_MODELS)]
 Weights = Annotated[str | None, _shared("--weights", "the network's own")]
 WeightsOrNone = Annotated[str | None, _shared("--weights")]

@@ -6,6 +6,8 @@ of their own network.
 
 from __future__ import annotations
 
+import io
+import json
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,30 +31,42 @@ from featvis.explore.meaning import (
     redundancy,
     unit_length,
 )
-from featvis.explore.patches import WIDEST, Cutter, Embedder, Patch, feature_layer, gone, size_of, square
+from featvis.explore.patches import WIDEST, Box, Cutter, Embedder, Patch, feature_layer, gone, size_of, square
+from featvis.files import check_inside, write_whole
 from featvis.models.handle import ModelHandle
 from featvis.models.paired import EMBEDDING, PairedHandle
 from featvis.models.sources.imagenet import imagenet_labels
 from featvis.notebook import plain, table
 from featvis.objectives.dictionary import load_dictionary
+from featvis.pages.described import make_described_pages
 from featvis.photographs.framing import Size
 from featvis.photographs.photos import Listing, list_files, read_photo
 from featvis.photographs.record import key_of
 from featvis.photographs.search import find_examples
 from featvis.read import TOML_BYTES, read_file
+from featvis.results.store import safe_name
 from featvis.spec.target import Request, expand, parse_request, parse_vectors
 from featvis.trust.panel import own_network
 from featvis.trust.subjects import read_folder
+from featvis.version import __version__
 
 TEMPLATE = "a photo of {}"
 COUNT, LEAST = 16, 4
 """Patches of each unit: so many, of fewer photographs a quarter, but at least so many."""
 LISTED = 8
 """Words that are kept of each unit, and units most like it."""
-_RANDOM = 256
+_RANDOM = 128
 """Random patches of each layer."""
+ABOUT = "words.json"
+SHOWN, TILE, _GAP = 6, 128, 7
+"""How many patches of each unit the page shows, of how many pixels, and so many between them."""
+_SMOOTH = Image.Resampling.LANCZOS
 _ENOUGH = 8
 """Pictures of a layer from which on their own mean is what a picture is compared with."""
+
+
+Icons = dict[str, dict[int, Image.Image]]
+"""Rendered pictures, by layer and unit."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +170,8 @@ class UnitWords:
     usual_clarity: dict[str, float] = field(default_factory=dict)
     """By layer, how clear random patches are."""
     _search: _Search | None = field(default=None, compare=False)
+    folder: Path | None = field(default=None, compare=False)
+    """Where the page lies; None where none was made."""
 
     def search(self, text: str, count: int = 10) -> list[Match]:
         """Return the units that fit words best, such as ``"dog snout"``, the best first.
@@ -183,6 +199,11 @@ class UnitWords:
             count: how many units.
         """
         return self._searched.at(Path(photograph), (row, column), share)[:count]
+
+    @property
+    def page(self) -> Path | None:
+        """The page that shows them all, opened from disk; None where no ``out`` was given."""
+        return None if self.folder is None else self.folder / "index.html"
 
     @property
     def _searched(self) -> _Search:
@@ -373,7 +394,7 @@ def describe_units(
     ...     for number in range(6):
     ...         colour = ["red", "lime", "blue"][number % 3]
     ...         Image.new("RGB", (8, 8), colour).save(f"{folder}/{number}.png")
-    ...     found = fv.describe_units(model, "0:all", folder, count=2)
+    ...     found = fv.describeunits_by_name(model, "0:all", folder, count=2)
     >>> [unit.clarity for unit in found.units.values()]
     [1.0, 1.0, 1.0]
     """
@@ -389,7 +410,7 @@ def describe_units(
     words = read_words(vocabulary) if pair is not None else ()
     folder = Path(photographs)
     icons = {} if pictures is None else _pictures(model, Path(pictures), targets)
-    wanted = _units(model, targets if targets is not None else _addresses(icons))
+    wanted = units_by_name(model, targets if targets is not None else _addresses(icons))
     listing = list_files(folder, None if out is None else Path(out))
     patches_of = count if count is not None else min(COUNT, max(LEAST, len(listing.names) // 4))
     if patches_of < 2:
@@ -399,7 +420,8 @@ def describe_units(
     found = find_examples(model, folder, wanted, out=out, count=patches_of, batch=batch, say=say)
     if found["images"] < 2:
         raise UserError(f"{folder} holds one photograph; what sets a unit apart needs several")
-    work = _Work(model, listing, own, widest, seed, say)
+    tiles: dict[tuple[str, Box], Image.Image] = {}
+    work = _Work(model, listing, own, widest, seed, say, None if out is None else tiles)
     units: dict[str, DescribedUnit] = {}
     means: dict[str, Tensor] = {}
     layers: dict[str, _Layer] = {}
@@ -418,7 +440,7 @@ def describe_units(
     for key in means:
         units[key] = replace(units[key], like=tuple(search.like(key)[:LISTED]))
     usual = {name: one.random.clarity for name, one in layers.items()}
-    return UnitWords(
+    made = UnitWords(
         model.name,
         None if pair is None else pair.name,
         own.layer,
@@ -430,7 +452,44 @@ def describe_units(
         template,
         {name: value for name, value in usual.items() if value is not None},
         search,
+        None if out is None else Path(out),
     )
+    if out is not None:
+        _write_page(made, Path(out), tiles, icons)
+    return made
+
+
+def _write_page(found: UnitWords, out: Path, tiles: dict[tuple[str, Box], Image.Image], icons: Icons) -> None:
+    files: dict[str, bytes] = {}
+    units = []
+    for told, unit in zip(found.to_json()["units"], found.units.values(), strict=True):
+        layer, _, row = unit.target.rpartition(":")
+        place = f"{safe_name(layer)}/{int(row):04d}.webp"
+        cut = [tiles[one.image, one.box] for one in unit.patches[:SHOWN]]
+        icon = icons.get(layer, {}).get(int(row))
+        told |= {"strip": None, "strip_width": 0, "shown": len(cut), "picture": None}
+        if cut:
+            strip = Image.new("RGBA", (len(cut) * (TILE + _GAP) - _GAP, TILE))
+            for number, one in enumerate(cut):
+                strip.paste(one, (number * (TILE + _GAP), 0))
+            told |= {"strip": f"patches/{place}", "strip_width": strip.width}
+            files[f"patches/{place}"] = _webp(strip)
+        if icon is not None:
+            told["picture"] = f"pictures/{place}"
+            files[f"pictures/{place}"] = _webp(icon.resize((TILE, TILE), _SMOOTH))
+        units.append(told)
+    about = {"featvis": __version__, **found.to_json(), "units": units}
+    files |= {name: text.encode() for name, text in make_described_pages(about).items()}
+    files[ABOUT] = (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()
+    for name, content in files.items():
+        check_inside(out / name, out)
+        write_whole(out / name, content, sync=False)
+
+
+def _webp(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=82, method=4)
+    return buffer.getvalue()
 
 
 class _Work:
@@ -444,8 +503,9 @@ class _Work:
         widest: float,
         seed: int,
         say: Callable[[str], None] | None,
+        tiles: dict[tuple[str, Box], Image.Image] | None,
     ) -> None:
-        self._model, self._embedder = model, embedder
+        self._model, self._embedder, self._tiles = model, embedder, tiles
         self._folder, self._names = listing.folder, listing.names
         self._widest, self._seed, self._say = widest, seed, say
         self._sizes: dict[str, Size | None] = {}
@@ -482,7 +542,13 @@ class _Work:
         if self._say is not None:
             self._say(f"{name}: embedding what {len(speaking):,} units see")
         every = [patch for patches in speaking.values() for patch in patches]
-        vectors = self._embedder.patches(self._folder, every, say=self._say)
+        shown = {(one.image, one.box) for patches in speaking.values() for one in patches[:SHOWN]}
+
+        def look(patch: Patch, cut: Image.Image) -> None:
+            if self._tiles is not None and (patch.image, patch.box) in shown:
+                self._tiles[patch.image, patch.box] = cut.convert("RGB").resize((TILE, TILE), _SMOOTH)
+
+        vectors = self._embedder.patches(self._folder, every, look=look, say=self._say)
         parts = torch.split(vectors, [len(patches) for patches in speaking.values()])
         of = dict(zip(speaking, parts, strict=True))
         layers[name] = self._random(name, every, max(map(len, speaking.values())))
@@ -557,7 +623,7 @@ def read_words(vocabulary: Sequence[str] | str | Path | None) -> tuple[str, ...]
     return words
 
 
-def _units(model: ModelHandle, targets: Sequence[str] | str) -> dict[str, list[int]]:
+def units_by_name(model: ModelHandle, targets: Sequence[str] | str) -> dict[str, list[int]]:
     """Return the units that addresses name, by layer, or by LAYER@FILE of a dictionary."""
     network = model.at(model.input_size)
     found: dict[str, dict[int, None]] = {}
@@ -584,16 +650,13 @@ def _units(model: ModelHandle, targets: Sequence[str] | str) -> dict[str, list[i
     return {name: list(rows) for name, rows in found.items()}
 
 
-Icons = dict[str, dict[int, Image.Image]]
-
-
 def _pictures(model: ModelHandle, gallery: Path, targets: Sequence[str] | str | None) -> Icons:
     manifest = read_folder(gallery)
     own_network(gallery, manifest, model)
     if targets is None:
         names = list(dict.fromkeys(str(one.get("layer")) for one in manifest["pictures"] if one.get("layer")))
     else:
-        names = [name for name in _units(model, targets) if "@" not in name]
+        names = [name for name in units_by_name(model, targets) if "@" not in name]
     icons: Icons = {}
     for name in names:
         with suppress(OutputError):

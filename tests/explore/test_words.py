@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import torch
 from PIL import Image
 
 import featvis as fv
+from featvis.cli import main
 from featvis.explore.patches import Cutter, Embedder, Patch, feature_layer, size_of, square
 from featvis.models.layers.measure import LayerInfo
 from tests.explore.planted_words import (
@@ -19,6 +23,7 @@ from tests.explore.planted_words import (
     WORDS,
     loaded,
     planted,
+    tokenize,
     train_pair,
     write_photographs,
 )
@@ -255,6 +260,120 @@ def test_mistakes_are_said(pair, photos, tmp_path):
     Image.new("RGB", (48, 48), "red").save(tmp_path / "one" / "red.png")
     with pytest.raises(fv.UserError, match="holds one photograph"):
         fv.describe_units(model, "seen:0", tmp_path / "one", pair, vocabulary=WORDS)
+
+
+NET = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from tests.explore import planted_words
+def net():
+    return planted_words.planted()
+def pair():
+    return planted_words.loaded(planted_words.train_pair(steps=40))
+"""
+
+
+@pytest.fixture(scope="module")
+def typed(tmp_path_factory):
+    """The options that name the planted network and its pair."""
+    place = tmp_path_factory.mktemp("typed")
+    (place / "net.py").write_text(NET)
+    (place / "words.txt").write_text("\n".join(WORDS))
+    pair = ["--pair", f"file:{place / 'net.py'}:pair", "--vocabulary", str(place / "words.txt")]
+    return ["--model", f"file:{place / 'net.py'}:net"], pair
+
+
+def test_the_command_lists_words_and_finds_units(typed, photos, tmp_path, capsys):
+    network, pair = typed
+    place = ",".join(map(str, place_of("blue", photos)))
+    asked = ["words", "seen:0:5", str(photos), *network, *pair, "--count", "6", "--template", "a {}"]
+    asked += ["--find", "blue thing", "--like", "seen:3", "--at", f"{photos / '0-blue.png'}:{place}"]
+    asked += ["--widest", "0.4", "--seed", "2", "--out", str(tmp_path / "out")]
+    assert main([*asked]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["unit", "words", "chance", "clarity", "polysemantic", "redundant"]
+    assert [line.split()[1] for line in lines[1:5]] == ["red", "green", "blue", "stripes"]
+    for title in ("units for 'blue thing':", f"units for {photos / '0-blue.png'} at {place}:"):
+        assert lines[lines.index(title) + 1].split()[0] == "seen:2"
+        assert lines[lines.index(title) + 1].split()[2] == "blue"
+    assert "units like seen:3:" in lines
+    assert lines[-1] == str(tmp_path / "out" / "index.html")
+    assert main([*asked, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["searches"]["units for 'blue thing'"][0]["target"] == "seen:2"
+    kept = json.loads((tmp_path / "out" / "words.json").read_text("utf-8"))
+    assert [unit["words"] for unit in kept["units"]] == [unit["words"] for unit in told["units"]]
+    assert (tmp_path / "out" / kept["units"][2]["strip"]).is_file()
+
+
+def test_the_command_takes_a_gallery_and_needs_no_pair(typed, photos, tmp_path, capsys):
+    network, _ = typed
+    out = tmp_path / "gallery"
+    fv.render(planted(), "seen:0:3", size=16, steps=1, lanes=3, out=out, recipe="fast")
+    assert main(["words", str(out), str(photos), *network, "--out", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    assert "most like it" in text.splitlines()[0]
+    kept = json.loads((tmp_path / "out" / "words.json").read_text("utf-8"))
+    assert [unit["target"] for unit in kept["units"]] == ["seen:0", "seen:1", "seen:2"]
+    assert all((tmp_path / "out" / unit["picture"]).is_file() for unit in kept["units"])
+    assert kept["count"] == 7
+    assert main(["words", str(out), "seen:0", str(photos), *network]) == 2
+    assert "is a gallery, and is given alone" in capsys.readouterr().err
+    # What the folder names runs code: it must be typed.
+    manifest = json.loads((out / "manifest.json").read_text("utf-8"))
+    (out / "manifest.json").write_text(json.dumps({**manifest, "model": network[1]}))
+    assert main(["words", str(out), str(photos), "--out", str(tmp_path / "other")]) == 2
+    assert "to have that loaded" in capsys.readouterr().err
+
+
+def test_a_pair_of_open_clip_is_named(typed, photos, tmp_path, capsys, monkeypatch):
+    network, (_, _, *vocabulary) = typed
+    made = train_pair(steps=1)
+    made.visual = SimpleNamespace(image_size=16, image_mean=(0.5,) * 3, image_std=(0.5,) * 3)
+    asked = []
+
+    def create(name, pretrained):
+        asked.append((name, pretrained))
+        return made, None, None
+
+    fake = SimpleNamespace(create_model_and_transforms=create, get_tokenizer=lambda name: tokenize)
+    monkeypatch.setitem(sys.modules, "open_clip", fake)
+    words = ["words", "seen:0", str(photos), *network, *vocabulary, "--out", str(tmp_path)]
+    assert main([*words, "--pair", "open_clip:ViT-B-32/openai", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pair"] == "open_clip:ViT-B-32/openai"
+    assert asked == [("ViT-B-32", "openai")]
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    assert main([*words, "--pair", "open_clip:ViT-B-32"]) == 2
+    assert "pip install 'featvis[clip]'" in capsys.readouterr().err
+
+
+def test_mistakes_at_the_command_line_are_one_line(typed, photos, tmp_path, capsys):
+    network, pair = typed
+    start = ["words", "blocks.4:3", str(photos)]
+    for more, said in (
+        (["--pair", "clip"], "--pair 'clip' is no pair's name; write open_clip:NAME/TAG"),
+        (["--find", "dog"], "--find is of words, which need an image-text pair: give --pair"),
+        (["--vocabulary", "w.txt"], "--vocabulary is of words"),
+        (["--template", "x {}"], "--template is of words"),
+        ([*pair, "--template", "x"], "--template holds one {}"),
+        ([pair[0], pair[1], "--vocabulary", "none.txt"], "no file of words 'none.txt'"),
+        (["--widest", "0"], "--widest lies above 0"),
+        (["--count", "1"], "--count is at least 2"),
+        (["--at", "cat.jpg"], "--at is PHOTO:ROW,COLUMN"),
+        (["--at", "none.jpg:3,4"], "no photograph 'none.jpg'"),
+    ):
+        assert main([*start, *more]) == 2, more
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("featvis: ")]
+        assert said in line
+    assert main(["words", "blocks.4:400", str(photos)]) == 2
+    assert "out of range" in capsys.readouterr().err
+    assert main(["words", "blocks.4:4", str(tmp_path / "none")]) == 2
+    assert "no folder of photographs" in capsys.readouterr().err
+    assert main(["words", "seen:0", str(photos), *network, "--like", "seen:1"]) == 2
+    assert "unknown unit for --like 'seen:1'; did you mean 'seen:0'?" in capsys.readouterr().err
+    (tmp_path / "net.py").write_text(NET.replace("def pair", "def other").replace("def net", "def pair"))
+    assert main(["words", "seen:0", str(photos), *network, "--pair", f"file:{tmp_path / 'net.py'}:pair"]) == 2
+    assert "the function returns an image-text pair" in capsys.readouterr().err
 
 
 def test_mistakes_of_a_search_are_said(found, own, photos):
