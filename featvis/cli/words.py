@@ -13,7 +13,7 @@ import typer
 from featvis.cli.checks import check_at_least, check_folder, check_photo
 from featvis.cli.completion import complete_targets
 from featvis.cli.network import Network
-from featvis.cli.options import AsJson, ModelOfTargets, OutOfCommand, Seed
+from featvis.cli.options import AsJson, ModelOfTargets, OutOfTargets, Seed
 from featvis.cli.output import is_quiet, note, note_code, print_json, results_folder
 from featvis.errors import ModelError, OutputError, RecipeError, TargetError, unknown
 
@@ -75,7 +75,7 @@ def words(
     *,
     about: Vocabulary,
     seed: Seed = 0,
-    out: OutOfCommand = None,
+    out: OutOfTargets = None,
     as_json: AsJson = False,
     network: NetworkOfTargets,
 ) -> int:
@@ -102,7 +102,7 @@ def words(
     _check(about)
     check_at_least(0, seed=seed)
     places = [_place(text) for text in about.at or ()]
-    folder: Path = out or results_folder() / "words"
+    folder: Path = out or results_folder() / "words" / _folder_name(targets, about.pair)
     check_folder(folder)
 
     handle = _network(galleries, network)
@@ -169,6 +169,14 @@ def _check(about: Vocabulary) -> None:
     if not 0 < about.widest <= 1:
         raise RecipeError(f"--widest lies above 0 and up to 1, got {about.widest:g}")
     check_at_least(2, count=about.count)
+
+
+def _folder_name(targets: Sequence[str], pair: str | None) -> str:
+    """Return a name of a folder, another one for other units and another pair."""
+    from featvis.results.store import safe_name
+
+    told = [Path(one).name if Path(one).is_dir() else one for one in targets]
+    return safe_name("-".join([*told, *([pair] if pair else [])]).replace(":", "-").replace("/", "-"))
 
 
 def _place(text: str) -> tuple[Path, float, float]:

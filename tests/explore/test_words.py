@@ -326,6 +326,19 @@ def test_the_command_takes_a_gallery_and_needs_no_pair(typed, photos, tmp_path, 
     assert "to have that loaded" in capsys.readouterr().err
 
 
+def test_each_description_has_a_folder_of_its_own(typed, photos, tmp_path, capsys, monkeypatch):
+    network, pair = typed
+    monkeypatch.chdir(tmp_path)
+    pages = []
+    for asked in (["seen:0:2"], ["seen:1,2"], ["seen:0:2", *pair]):
+        words = [word for word in asked if word.startswith("seen")]
+        assert main(["words", *words, str(photos), *network, *asked[1:], "--count", "2"]) == 0
+        pages.append(Path(capsys.readouterr().out.splitlines()[-1]))
+    assert len(set(pages)) == 3
+    assert all(page.is_file() and page.parts[:2] == ("gallery", "words") for page in pages)
+    assert pages[0].parts[2] == "seen-0-2"
+
+
 def test_a_pair_of_open_clip_is_named(typed, photos, tmp_path, capsys, monkeypatch):
     network, (_, _, *vocabulary) = typed
     made = train_pair(steps=1)
