@@ -81,6 +81,8 @@ def words(
 ) -> int:
     """Find words for units, from photographs. Says how sure a word is, and how often chance is as sure.
 
+    A gallery's own pages show its units' words, too.
+
     Example: featvis words blocks.4:0:16 photos/ --pair open_clip:ViT-B-32/openai --find "dog snout"
 
     Args:
@@ -107,7 +109,7 @@ def words(
 
     handle = _network(galleries, network)
     pair = None if about.pair is None else _load_pair(about.pair, network.device)
-    from featvis.explore.words import describe_units, units_by_name
+    from featvis.explore.words import describe_units, tell_gallery, units_by_name
 
     if about.like and not galleries:
         described = {f"{name}:{row}" for name, rows in units_by_name(handle, targets).items() for row in rows}
@@ -135,6 +137,8 @@ def words(
             for photo, row, column in places
         },
     }
+    if galleries and pair is not None:
+        tell_gallery(found, galleries[0])
     if as_json:
         searches = {name: [_tell(one) for one in matches] for name, matches in looked.items()}
         print_json({**found.to_json(), "searches": searches, "page": str(found.page)})

@@ -39,11 +39,14 @@ from featvis.models.sources.imagenet import imagenet_labels
 from featvis.notebook import plain, table
 from featvis.objectives.dictionary import load_dictionary
 from featvis.pages.described import make_described_pages
+from featvis.pages.folder import LIST, WORDS, write_pages
 from featvis.photographs.framing import Size
 from featvis.photographs.photos import Listing, list_files, read_photo
 from featvis.photographs.record import key_of
 from featvis.photographs.search import find_examples
 from featvis.read import TOML_BYTES, read_file
+from featvis.results.lock import FolderLock
+from featvis.results.manifest import MANIFEST
 from featvis.results.store import safe_name
 from featvis.spec.target import Request, expand, parse_request, parse_vectors
 from featvis.trust.panel import own_network
@@ -57,7 +60,7 @@ LISTED = 8
 """Words that are kept of each unit, and units most like it."""
 _RANDOM = 128
 """Random patches of each layer."""
-ABOUT = "words.json"
+ABOUT = WORDS
 SHOWN, TILE, _GAP = 6, 128, 7
 """How many patches of each unit the page shows, of how many pixels, and so many between them."""
 _SMOOTH = Image.Resampling.LANCZOS
@@ -172,6 +175,8 @@ class UnitWords:
     _search: _Search | None = field(default=None, compare=False)
     folder: Path | None = field(default=None, compare=False)
     """Where the page lies; None where none was made."""
+    weights: str = ""
+    """The fingerprint of the network's weights."""
 
     def search(self, text: str, count: int = 10) -> list[Match]:
         """Return the units that fit words best, such as ``"dog snout"``, the best first.
@@ -213,7 +218,17 @@ class UnitWords:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but what a search needs, ready for JSON."""
-        names = ("model", "pair", "layer", "photographs", "skipped", "count", "vocabulary", "template")
+        names = (
+            "model",
+            "weights",
+            "pair",
+            "layer",
+            "photographs",
+            "skipped",
+            "count",
+            "vocabulary",
+            "template",
+        )
         return {
             **{name: getattr(self, name) for name in names},
             "usual_clarity": {name: _number(value) for name, value in self.usual_clarity.items()},
@@ -407,6 +422,8 @@ def describe_units(
         raise RecipeError(f"a template holds one {{}}, where the word goes; got {template!r}")
     if not 0 < widest <= 1:
         raise RecipeError(f"a patch is above 0 and up to 1 of a photograph's side wide, got {widest:g}")
+    if out is not None and (Path(out) / MANIFEST).is_file():
+        raise OutputError(f"{out} is a gallery, whose pages would be overwritten; choose another folder")
     words = read_words(vocabulary) if pair is not None else ()
     folder = Path(photographs)
     icons = {} if pictures is None else _pictures(model, Path(pictures), targets)
@@ -453,6 +470,7 @@ def describe_units(
         {name: value for name, value in usual.items() if value is not None},
         search,
         None if out is None else Path(out),
+        model.fingerprint(),
     )
     if out is not None:
         _write_page(made, Path(out), tiles, icons)
@@ -484,6 +502,15 @@ def _write_page(found: UnitWords, out: Path, tiles: dict[tuple[str, Box], Image.
     for name, content in files.items():
         check_inside(out / name, out)
         write_whole(out / name, content, sync=False)
+
+
+def tell_gallery(found: UnitWords, gallery: Path) -> None:
+    """Write what was found into a gallery, as ``words.json``, and its pages anew if it has any."""
+    with FolderLock(gallery):
+        content = json.dumps({"featvis": __version__, **found.to_json()}, indent=1, ensure_ascii=False) + "\n"
+        write_whole(gallery / WORDS, content.encode())
+        if (gallery / LIST).is_file():
+            write_pages(gallery)
 
 
 def _webp(image: Image.Image) -> bytes:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from featvis.pages.compose import SCRIPT, STYLE, linker, read_asset, template
+from featvis.pages.said import LEAST, say_share
 from featvis.pages.words import say_count
 from featvis.version import __version__
 
 ASSETS = ("site/described.css", "site/described.js")
 SORTS = ("certainty", "clarity", "polysemanticity", "redundancy")
 """What units are sorted by, beside their addresses."""
-
-_LEAST = 0.01
 
 
 def make_described_pages(about: dict[str, Any]) -> dict[str, str]:
@@ -49,7 +48,7 @@ def make_described_pages(about: dict[str, Any]) -> dict[str, str]:
         model=about["model"],
         version=__version__,
         count=say_count,
-        percent=_percent,
+        percent=say_share,
         cosine=_cosine,
         link=linker("index.html"),
         assets=ASSETS,
@@ -60,7 +59,7 @@ def make_described_pages(about: dict[str, Any]) -> dict[str, str]:
 
 def _shown(words: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     """Return the words that say something: the first one, and others that are at least 1 % sure."""
-    return [word for place, word in enumerate(words[:most]) if place == 0 or word["certainty"] >= _LEAST]
+    return [word for place, word in enumerate(words[:most]) if place == 0 or word["certainty"] >= LEAST]
 
 
 def _cosine(value: float) -> str:
@@ -70,12 +69,3 @@ def _cosine(value: float) -> str:
     '−0.09'
     """
     return f"{value:.2f}".replace("-", "−")
-
-
-def _percent(share: float) -> str:
-    """Write a share in percent, and what is next to nothing as that.
-
-    >>> [_percent(share) for share in (0.414, 1.0, 0.004, 0.0)]
-    ['41 %', '100 %', '< 1 %', '< 1 %']
-    """
-    return "< 1 %" if share < _LEAST else f"{share:.0%}".replace("%", " %")

@@ -15,7 +15,7 @@ from featvis.read import read_json
 from featvis.results.manifest import MANIFEST, read_manifest
 from featvis.results.store import remove_empty
 
-EXAMPLES = "examples.json"
+EXAMPLES, WORDS = "examples.json", "words.json"
 LIST = "site/pages.json"  # What write_pages wrote, and may therefore remove
 _GENERATOR = b'<meta name="generator" content="featvis">'
 _SUFFIXES = (".html", ".css", ".js", ".webp")
@@ -25,8 +25,8 @@ def write_pages(folder: Path) -> list[Path]:
     """Write the pages of a folder of pictures, and small versions of the pictures; needs no torch.
 
     A file that would not change is not touched, a page whose unit is gone is removed. What was written is
-    returned, ``index.html`` first. OutputError if there are no pictures, ``examples.json`` is damaged, or a
-    page would replace a file that is not ours or lie outside the folder.
+    returned, ``index.html`` first. OutputError if there are no pictures, what tells of photographs or words
+    is damaged, or a page would replace a file that is not ours or lie outside the folder.
     """
     if not folder.is_dir():
         raise OutputError(f"no folder {str(folder)!r}" if not folder.exists() else f"{folder} is a file")
@@ -36,7 +36,8 @@ def write_pages(folder: Path) -> list[Path]:
     root, before = folder.resolve(), _read_list(folder)
     thumbnails: dict[str, bytes | None] = {}  # None: as it lies there
     present = {**manifest, "pictures": [_look(raw, folder, root, thumbnails) for raw in manifest["pictures"]]}
-    texts = make_pages(present, _present(_read_examples(folder), root))
+    examples = _present(_read_table(folder / EXAMPLES), root)
+    texts = make_pages(present, examples, _read_table(folder / WORDS))
     contents = {**{name: text.encode() for name, text in texts.items()}, **thumbnails}
     for name in contents:
         _check_place(folder / name, root, ours=name in before)
@@ -75,15 +76,16 @@ def _look(
     return {**raw, "file": None, "reason": "its file is damaged; the same command as before renders it again"}
 
 
-def _read_examples(folder: Path) -> dict[str, Any] | None:
+def _read_table(path: Path) -> dict[str, Any] | None:
+    """Return the table in a file that need not be there; an OutputError if it is damaged."""
     try:
-        loaded = read_json(folder / EXAMPLES)
+        loaded = read_json(path)
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise OutputError(f"{folder / EXAMPLES} does not read: {error}; delete it or make it anew") from None
+        raise OutputError(f"{path} does not read: {error}; delete it or make it anew") from None
     if not isinstance(loaded, dict):
-        raise OutputError(f"{folder / EXAMPLES} holds no table; delete it or make it anew")
+        raise OutputError(f"{path} holds no table; delete it or make it anew")
     return loaded
 
 

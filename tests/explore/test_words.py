@@ -326,6 +326,23 @@ def test_the_command_takes_a_gallery_and_needs_no_pair(typed, photos, tmp_path, 
     assert "to have that loaded" in capsys.readouterr().err
 
 
+def test_a_gallerys_own_pages_tell_the_words_of_its_units(typed, photos, tmp_path, capsys):
+    network, pair = typed
+    gallery, out = tmp_path / "gallery", ["--out", str(tmp_path / "out"), "--count", "6"]
+    fv.render(planted(), "seen:0:3", size=16, steps=1, lanes=3, out=gallery, recipe="fast")
+    assert main(["gallery", "pages", str(gallery)]) == 0
+    assert main(["words", str(gallery), str(photos), *network, *out]) == 0
+    assert not (gallery / "words.json").exists()
+    assert main(["words", str(gallery), str(photos), *network, *pair, *out]) == 0
+    assert "calls what it responds to in photographs: green" in (gallery / "seen" / "0001.html").read_text()
+    capsys.readouterr()
+    assert main(["words", str(gallery), str(photos), *network, "--out", str(gallery)]) == 2
+    assert "is a gallery, whose pages would be overwritten" in capsys.readouterr().err
+    (gallery / "words.json").write_text("[]")
+    assert main(["gallery", "pages", str(gallery)]) == 2
+    assert "words.json holds no table" in capsys.readouterr().err
+
+
 def test_each_description_has_a_folder_of_its_own(typed, photos, tmp_path, capsys, monkeypatch):
     network, pair = typed
     monkeypatch.chdir(tmp_path)
