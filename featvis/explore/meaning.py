@@ -103,12 +103,17 @@ def _splits(count: int) -> Tensor:
 class RandomSets:
     """What sets of random patches are: as many as a unit has, each of another photograph."""
 
-    mean: Tensor
+    patch: Tensor
     """The mean embedding of a random patch, ``(D,)``."""
     sets: Tensor
     """The mean embedding of each set, at length 1, ``(SETS, D)``."""
     clarity: float | None
     """The mean clarity of the sets."""
+
+    @property
+    def middle(self) -> Tensor:
+        """The mean of the sets, ``(D,)``: longer than that of single patches, which lie farther apart."""
+        return self.sets.mean(0)
 
 
 def draw_sets(vectors: Tensor, count: int, chance: torch.Generator, sets: int = SETS) -> RandomSets:

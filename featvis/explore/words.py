@@ -188,7 +188,7 @@ class UnitWords:
 
     def like(self, target: str, count: int = 10) -> list[Match]:
         """Return the units most like one: by the cosine of what sets their patches apart from random ones."""
-        return self._searched.like(target)[:count]
+        return self._searched.like(target, count)
 
     def at(
         self, photograph: str | Path, row: float, column: float, share: float | None = None, count: int = 10
@@ -291,7 +291,7 @@ class _Search:
         self._means = torch.stack(list(means.values())) if means else torch.zeros((0, 1))
         # What all patches share is no likeness.
         self._apart = unit_length(
-            torch.stack([means[one] - layers[_layer_of(one)].random.mean for one in means])
+            torch.stack([means[one] - layers[_layer_of(one)].random.middle for one in means])
             if means
             else self._means
         )
@@ -316,11 +316,11 @@ class _Search:
             found.append(Match(target, (cosine - mean) / deviation))
         return sorted(found, key=lambda one: -one.strength)
 
-    def like(self, target: str) -> list[Match]:
+    def like(self, target: str, count: int) -> list[Match]:
         if target not in self._targets:
             raise TargetError(f"{target!r} is none of the units that were described, or a silent one")
         alike = self._apart @ self._apart[self._targets.index(target)]
-        return [one for one in self._ranked(alike) if one.target != target]
+        return [one for one in self._ranked(alike, count + 1) if one.target != target][:count]
 
     def at(self, photograph: Path, place: tuple[float, float], share: float | None) -> list[Match]:
         photo = read_photo(photograph, self._embedder.model.channels)
@@ -338,12 +338,12 @@ class _Search:
         alike = torch.zeros(len(self._targets))
         for number, target in enumerate(self._targets):
             name = _layer_of(target)
-            apart = unit_length(shown[name] - self._layers[name].random.mean)
+            apart = unit_length(shown[name] - self._layers[name].random.patch)
             alike[number] = self._apart[number] @ apart
-        return self._ranked(alike)
+        return self._ranked(alike, len(alike))
 
-    def _ranked(self, alike: Tensor) -> list[Match]:
-        order = alike.argsort(descending=True, stable=True).tolist()
+    def _ranked(self, alike: Tensor, count: int) -> list[Match]:
+        order = alike.argsort(descending=True, stable=True)[:count].tolist()
         return [Match(self._targets[place], float(alike[place])) for place in order]
 
 
@@ -455,7 +455,7 @@ def describe_units(
                 _name_pictures(units, icons.get(name, {}), name, own, texts, sure, words, pair.scale)
     search = _Search(own, means, layers, pair, template)
     for key in means:
-        units[key] = replace(units[key], like=tuple(search.like(key)[:LISTED]))
+        units[key] = replace(units[key], like=tuple(search.like(key, LISTED)))
     usual = {name: one.random.clarity for name, one in layers.items()}
     made = UnitWords(
         model.name,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 import featvis as fv
+from featvis.explore.words import tell_gallery
+from featvis.pages.folder import write_pages
 from tests.explore.planted_words import EACH, WORDS, loaded, planted, train_pair, write_photographs
 from tests.pages.browsing import find_axe
 
@@ -21,7 +23,9 @@ def gallery(tmp_path_factory):
     photos = write_photographs(folder / "photos")
     options = {"vocabulary": [*WORDS[:5], "light grey"], "count": EACH, "pictures": folder / "gallery"}
     out = folder / "my words #1"
-    fv.describe_units(model, ["seen:all", "fc:all"], photos, loaded(train_pair()), out=out, **options)
+    write_pages(folder / "gallery")
+    found = fv.describe_units(model, ["seen:all", "fc:all"], photos, loaded(train_pair()), out=out, **options)
+    tell_gallery(found, folder / "gallery")
     return out
 
 
@@ -123,6 +127,18 @@ def test_it_is_whole_at_any_width_and_axe_finds_nothing_serious(visit, scheme, w
     told = page.evaluate("axe.run(document, {preload: false})")
     assert len(told["passes"]) > 15
     assert [f"{one['help']}: {one['nodes'][0]['html']}" for one in told["violations"]] == []
+
+
+def test_a_gallerys_own_pages_are_searched_by_the_words_of_its_units(visit, expect, gallery):
+    page = visit(gallery.parent / "gallery").open("index.html")
+    page.locator("#search").fill("green")
+    found = page.locator("#found a[href]")
+    expect(found).to_have_count(1)
+    found.click()
+    expect(page.locator(".told .beside")).to_contain_text("calls what it responds to in photographs: green")
+    page.get_by_role("navigation", name="Breadcrumb").get_by_role("link", name="seen").click()
+    page.locator("#filter").fill("blue")
+    expect(page.locator("#cards > li:visible")).to_have_count(1)
 
 
 def test_without_a_script_everything_is_shown(visit, expect):

@@ -60,7 +60,8 @@ def test_sets_are_of_different_photographs_and_as_drawn(chance):
     assert drawn.sets.shape == (50, 4)
     assert ((drawn.sets > 0).sum(1) == 2).all()
     assert drawn.clarity == pytest.approx(0)
-    assert drawn.mean == pytest.approx(torch.full((4,), 0.25))
+    assert drawn.patch == pytest.approx(torch.full((4,), 0.25))
+    assert drawn.middle == pytest.approx(drawn.sets.mean(0))
     again = draw_sets(photographs, 9, torch.Generator().manual_seed(1), sets=2)
     assert (again.sets > 0).all()
 
