@@ -265,22 +265,27 @@ def test_mistakes_are_said(pair, photos, tmp_path):
 NET = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+import torch
 from tests.explore import planted_words
 def net():
     return planted_words.planted()
 def pair():
-    return planted_words.loaded(planted_words.train_pair(steps=40))
+    made = planted_words.Pair()
+    made.load_state_dict(torch.load(Path(__file__).with_name("pair.pt"), weights_only=True))
+    return planted_words.loaded(made.eval())
 """
 
 
 @pytest.fixture(scope="module")
-def typed(tmp_path_factory):
+def typed(tmp_path_factory, pair):
     """The options that name the planted network and its pair."""
     place = tmp_path_factory.mktemp("typed")
+    torch.save(pair.pair.state_dict(), place / "pair.pt")
     (place / "net.py").write_text(NET)
     (place / "words.txt").write_text("\n".join(WORDS))
-    pair = ["--pair", f"file:{place / 'net.py'}:pair", "--vocabulary", str(place / "words.txt")]
-    return ["--model", f"file:{place / 'net.py'}:net"], pair
+    words = ["--pair", f"file:{place / 'net.py'}:pair", "--vocabulary", str(place / "words.txt")]
+    return ["--model", f"file:{place / 'net.py'}:net"], words
 
 
 def test_the_command_lists_words_and_finds_units(typed, photos, tmp_path, capsys):
