@@ -95,6 +95,10 @@ def words(
         from featvis.spec.target import parse_request, parse_vectors
 
         for address in targets:
+            if "/" in address and ":" not in address:
+                raise OutputError(
+                    f"no folder {address!r}; TARGETS are units, LAYER:UNITS, or a gallery's folder"
+                )
             if parse_vectors(address) is None:
                 parse_request(address)
         network = replace(network, model=network.model or os.environ.get("FEATVIS_MODEL") or _DEFAULT)

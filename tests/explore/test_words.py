@@ -400,6 +400,8 @@ def test_mistakes_at_the_command_line_are_one_line(typed, photos, tmp_path, caps
         assert main([*start, *more]) == 2, more
         (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("featvis: ")]
         assert said in line
+    assert main(["words", "gallery/smal", str(photos)]) == 2
+    assert "no folder 'gallery/smal'; TARGETS are units" in capsys.readouterr().err
     assert main(["words", "blocks.4:400", str(photos)]) == 2
     assert "out of range" in capsys.readouterr().err
     assert main(["words", "blocks.4:4", str(tmp_path / "none")]) == 2
