@@ -96,9 +96,7 @@ def words(
 
         for address in targets:
             if "/" in address and ":" not in address:
-                raise OutputError(
-                    f"no folder {address!r}; TARGETS are units, LAYER:UNITS, or a gallery's folder"
-                )
+                raise OutputError(f"no folder {address!r}; TARGETS are units, LAYER:UNITS, or a gallery")
             if parse_vectors(address) is None:
                 parse_request(address)
         network = replace(network, model=network.model or os.environ.get("FEATVIS_MODEL") or _DEFAULT)
