@@ -32,6 +32,8 @@ from .explore.distortions import eigendistortions as eigendistortions
 from .explore.walk import CircuitWalk as CircuitWalk
 from .explore.walk import walk_circuit as walk_circuit
 from .explore.without import without as without
+from .explore.words import UnitWords as UnitWords
+from .explore.words import describe_units as describe_units
 from .galleries.door import build_gallery as build_gallery
 from .galleries.merge import merge_gallery as merge_gallery
 from .images.alpha import AlphaImage as AlphaImage

@@ -43,7 +43,7 @@ def exists(by):
 
 def test_every_feature_is_told_of_in_order_and_once():
     expected = [f"{group}{number}" for group, count in GROUPS.items() for number in range(1, count + 1)]
-    assert [one.id for one in FEATURES] == [*expected, "S12"]
+    assert [one.id for one in FEATURES] == [*expected, "Q2", "S12"]
     assert len({one.feature for one in FEATURES}) == len(FEATURES)
 
 

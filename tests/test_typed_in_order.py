@@ -35,8 +35,9 @@ NOT_HERE = {
     "evaluate gallery/tour": "evaluate gallery/small",
     # The layers of the same names have eight channels.
     "features.7:12": "features.7:2",
-    # Needs a package more.
+    # Need a package more.
     "--layout umap": "--layout pca",
+    "--pair open_clip:ViT-B-32/openai": "--pair file:pair.py:make",
 }
 NOT_TYPED = {
     "bench": "measures time and writes nothing",
@@ -112,6 +113,8 @@ def quick(words):
     if "--grid" in words and words[0] == "blocks":
         put("--groups", "2")
         put("--size", str(3 * SIDE))
+    if words[0] == "words":
+        put("--count", "2")
     if words[0] in ("components", "quiz", "circuit"):
         put("--count", str(UNITS) if words[0] == "components" else "2")
     if words[0] in ("evaluate", "compare") and "--answers" not in words:
@@ -153,6 +156,27 @@ def make():
 """
 
 
+PAIR = """
+import featvis as fv
+import torch
+from torch import nn
+
+class Pair(nn.Module):
+    def encode_image(self, images):
+        return images.mean((2, 3))
+
+    def encode_text(self, tokens):
+        return tokens
+
+def tokenize(texts):
+    sums = [sum(map(ord, text)) for text in texts]
+    return torch.tensor([[1.0 + one % number for number in (7, 11, 13)] for one in sums])
+
+def make():
+    return fv.load_paired(Pair(), tokenize, input_size=16)
+"""
+
+
 def write_config(path, there):
     """One of our galleries, made quick."""
     told = tomllib.loads(path.read_text("utf-8"))
@@ -181,6 +205,8 @@ def desk(tmp_path_factory):
     write_classes(place / "old", 12)
     (place / "net.py").write_text(NETWORKS)
     (place / "vgg.py").write_text(VGG)
+    (place / "pair.py").write_text(PAIR)
+    (place / "words.txt").write_text("dog\ncat\nfur\nsnout\n")
     space: dict = {}
     exec(NETWORKS, space)
     weights = space["make"]()[0].state_dict()

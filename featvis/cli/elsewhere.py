@@ -13,7 +13,7 @@ from featvis.results.elsewhere import is_address
 if TYPE_CHECKING:
     from typing import TextIO
 
-WRITERS = {("gallery", "merge"), ("gallery", "pages"), ("evaluate",)}
+WRITERS = {("gallery", "merge"), ("gallery", "pages"), ("evaluate",), ("words",)}
 """The commands that write to a folder that is named without an option."""
 _TO_WRITE = ("--out", "-o", "--zip")
 _TO_READ = ("--examples", "--start")

@@ -124,6 +124,7 @@ ModelOfFile = Annotated[str | None, _shared("--model", "the one that the file na
 ModelOfFolder = Annotated[
     str | None, _shared("--model", "the one that the folder's pictures are of", **_MODELS)
 ]
+ModelOfTargets = Annotated[str | None, _shared("--model", "the gallery's, or efficientnet_lite0", **_MODELS)]
 ModelArgument = Annotated[str | None, _shared("network", envvar="FEATVIS_MODEL", **_MODELS)]
 Weights = Annotated[str | None, _shared("--weights", "the network's own")]
 WeightsOrNone = Annotated[str | None, _shared("--weights")]
@@ -191,6 +192,7 @@ Start = Annotated[Path | None, _shared("--start")]
 Out = Annotated[Path | None, _shared("--out", "gallery/MODEL")]
 OutOfCommand = Annotated[Path | None, _shared("--out", "gallery/COMMAND")]
 OutOfPhoto = Annotated[Path | None, _shared("--out", "gallery/attribution/PHOTO-TARGET")]
+OutOfTargets = Annotated[Path | None, _shared("--out", "gallery/words/TARGETS-PAIR")]
 OutOfConfig = Annotated[Path | None, _shared("--out", "gallery/NAME of the config")]
 OutOrNothing = Annotated[Path | None, _shared("--out", "nothing is kept")]
 OutOfSite = Annotated[Path | None, _shared("--out", "a ZIP file instead")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ EMBEDDING = "embedding"
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 """Of OpenAI's CLIP (arXiv 2103.00020)."""
+_CLIP_SCALE = 100.0
+"""The largest that CLIP's logits are scaled by, which its training ends at."""
 
 
 class ImageTower(nn.Module):
@@ -51,21 +54,39 @@ class PairedHandle(ModelHandle):
         super()._forget()
         self._texts: dict[str, Tensor] = {}
 
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied by before a softmax over texts: exp of ``logit_scale``, else 100."""
+        told = getattr(self.pair, "logit_scale", None)
+        if not isinstance(told, Tensor) or told.numel() != 1 or not bool(told.isfinite().all()):
+            return _CLIP_SCALE
+        return min(math.exp(min(told.detach().item(), 50.0)), _CLIP_SCALE)
+
     def embed(self, prompt: str) -> Tensor:
         """Return the unit vector ``(D,)`` of a text, float32 on the CPU; computed once for each text."""
-        if prompt not in self._texts:
-            with borrowed(self.pair), torch.no_grad():
-                tokens = self._tokenize([prompt])
-                tokens = tokens.to(self.device) if isinstance(tokens, Tensor) else tokens
-                embedded = self.pair.encode_text(tokens)
-            if not isinstance(embedded, Tensor) or embedded.dim() != 2 or embedded.shape[0] != 1:
-                came = tuple(embedded.shape) if isinstance(embedded, Tensor) else type(embedded).__name__
-                raise ModelError(f"{self.name}: encode_text gives (1, D) for one text, it gave {came}")
-            vector = embedded[0].detach().float().cpu()
-            if not bool(vector.isfinite().all()) or not bool(vector.any()):
-                raise ModelError(f"{self.name}: the embedding of {prompt!r} has no direction")
-            self._texts[prompt] = vector / vector.norm()
-        return self._texts[prompt]
+        return self.embed_all([prompt])[0]
+
+    def embed_all(self, prompts: Sequence[str], batch: int = 64) -> Tensor:
+        """Return the unit vectors ``(N, D)`` of texts, as :meth:`embed` does of one, many at once."""
+        fresh = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._texts))
+        for start in range(0, len(fresh), batch):
+            some = fresh[start : start + batch]
+            for prompt, vector in zip(some, self._embedded(some), strict=True):
+                if not bool(vector.isfinite().all()) or not bool(vector.any()):
+                    raise ModelError(f"{self.name}: the embedding of {prompt!r} has no direction")
+                self._texts[prompt] = vector / vector.norm()
+        return torch.stack([self._texts[prompt] for prompt in prompts])
+
+    def _embedded(self, prompts: list[str]) -> Tensor:
+        with borrowed(self.pair), torch.no_grad():
+            tokens = self._tokenize(prompts)
+            tokens = tokens.to(self.device) if isinstance(tokens, Tensor) else tokens
+            embedded = self.pair.encode_text(tokens)
+        count, texts = len(prompts), "one text" if len(prompts) == 1 else f"{len(prompts)} texts"
+        if not isinstance(embedded, Tensor) or embedded.dim() != 2 or embedded.shape[0] != count:
+            came = tuple(embedded.shape) if isinstance(embedded, Tensor) else type(embedded).__name__
+            raise ModelError(f"{self.name}: encode_text gives ({count}, D) for {texts}, it gave {came}")
+        return embedded.detach().float().cpu()
 
 
 def load_paired(

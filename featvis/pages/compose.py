@@ -20,6 +20,7 @@ from featvis.pages.examples import read_examples
 from featvis.pages.legend import STATUSES, TERMS, VERDICTS, find_word
 from featvis.pages.naming import name_recipe
 from featvis.pages.outline import Layer, Outline, Unit, make_outline
+from featvis.pages.said import read_said
 from featvis.pages.search import UNITS, make_units
 from featvis.pages.trace import make_trace
 from featvis.pages.words import MEANING, kind_of, say_count, say_number
@@ -38,17 +39,18 @@ def make_pages(
     manifest: dict[str, Any],
     examples: dict[str, Any] | None = None,
     ablations: dict[str, Any] | None = None,
+    words: dict[str, Any] | None = None,
 ) -> dict[str, str]:
     """Make the text of every page of a gallery, and of its stylesheet and scripts, by relative path.
 
-    Nothing is read but what ``manifest.json``, ``examples.json`` and ``ablations.json`` hold, so the same
-    manifest gives the same pages. Values of the wrong type count as missing, a path that would leave the
-    folder is not followed, all text is escaped.
+    Nothing is read but what ``manifest.json``, ``examples.json``, ``ablations.json`` and ``words.json`` hold,
+    so the same manifest gives the same pages. Values of the wrong type count as missing, a path that would
+    leave the folder is not followed, all text is escaped.
     """
     outline = make_outline(manifest)
     site = _Site(manifest, outline)
-    pages = read_assets()
-    pages[UNITS] = make_units(site.shared["title"], site.model, site.recipes, site.names, outline)
+    pages, said = read_assets(), read_said(words, read_text(manifest.get("weights")))
+    pages[UNITS] = make_units(site.shared["title"], site.model, site.recipes, site.names, outline, said)
     index: dict[str, Any] = {"sections": outline.sections, "strip_length": _strip_length(outline)}
     pages["index.html"] = site.page("index.html", "index.html", **index)
     pages[LEGEND] = site.page(LEGEND, "legend.html")
@@ -57,7 +59,9 @@ def make_pages(
     switched_off = read_ablations(ablations, outline, site.shared["weights"])
     for place, layer in enumerate(layers):
         around = _around(layers, place)
-        pages[layer.page] = site.page(layer.page, "layer.html", layer=layer, order=_order(layer), **around)
+        pages[layer.page] = site.page(
+            layer.page, "layer.html", layer=layer, order=_order(layer), called=said, **around
+        )
         for at, unit in enumerate(layer.units):
             pages[unit.page] = site.page(
                 unit.page,
@@ -67,6 +71,8 @@ def make_pages(
                 trace=_trace(unit),
                 photographs=photographs.of(unit),
                 ablation=switched_off.of(unit),
+                called=said.of(unit),
+                pair=said.pair,
                 caption=site.caption(unit),
                 subtracts=bool(read_table(site.recipes.get(unit.lead.recipe)).get("penalties")),
                 recipes=site.recipes_of(unit),

@@ -15,7 +15,7 @@ from featvis.read import read_json
 from featvis.results.manifest import MANIFEST, read_manifest
 from featvis.results.store import remove_empty
 
-EXAMPLES, ABLATIONS = "examples.json", "ablations.json"
+EXAMPLES, ABLATIONS, WORDS = "examples.json", "ablations.json", "words.json"
 LIST = "site/pages.json"  # What write_pages wrote, and may therefore remove
 _GENERATOR = b'<meta name="generator" content="featvis">'
 _SUFFIXES = (".html", ".css", ".js", ".webp")
@@ -25,8 +25,8 @@ def write_pages(folder: Path) -> list[Path]:
     """Write the pages of a folder of pictures, and small versions of the pictures; needs no torch.
 
     A file that would not change is not touched, a page whose unit is gone is removed. What was written is
-    returned, ``index.html`` first. OutputError if there are no pictures, ``examples.json`` or
-    ``ablations.json`` is damaged, or a page would replace a file that is not ours or lie outside the folder.
+    returned, ``index.html`` first. OutputError if there are no pictures, what tells of photographs, ablations
+    or words is damaged, or a page would replace a file that is not ours or lie outside the folder.
     """
     if not folder.is_dir():
         raise OutputError(f"no folder {str(folder)!r}" if not folder.exists() else f"{folder} is a file")
@@ -36,8 +36,9 @@ def write_pages(folder: Path) -> list[Path]:
     root, before = folder.resolve(), _read_list(folder)
     thumbnails: dict[str, bytes | None] = {}  # None: as it lies there
     present = {**manifest, "pictures": [_look(raw, folder, root, thumbnails) for raw in manifest["pictures"]]}
-    examples = _present(_read_table_of(folder / EXAMPLES), root)
-    texts = make_pages(present, examples, _read_table_of(folder / ABLATIONS))
+    examples = _present(_read_table(folder / EXAMPLES), root)
+    ablations, words = (_read_table(folder / name) for name in (ABLATIONS, WORDS))
+    texts = make_pages(present, examples, ablations, words)
     contents = {**{name: text.encode() for name, text in texts.items()}, **thumbnails}
     for name in contents:
         _check_place(folder / name, root, ours=name in before)
@@ -76,7 +77,8 @@ def _look(
     return {**raw, "file": None, "reason": "its file is damaged; the same command as before renders it again"}
 
 
-def _read_table_of(path: Path) -> dict[str, Any] | None:
+def _read_table(path: Path) -> dict[str, Any] | None:
+    """Return the table in a file that need not be there; an OutputError if it is damaged."""
     try:
         loaded = read_json(path)
     except FileNotFoundError:

@@ -7,12 +7,20 @@ from typing import Any
 
 from featvis.pages.entries import Entry, read_table
 from featvis.pages.outline import Outline, Unit
+from featvis.pages.said import Said, SaidOfUnits
 
 UNITS = "site/units.js"
+NOTHING = SaidOfUnits()
+"""Where no words were found for any unit."""
 
 
 def make_units(
-    title: str, model: str, recipes: dict[str, Any], names: dict[str, str], outline: Outline
+    title: str,
+    model: str,
+    recipes: dict[str, Any],
+    names: dict[str, str],
+    outline: Outline,
+    said: SaidOfUnits = NOTHING,
 ) -> str:
     """Return the script that hands the units of a gallery to whatever page asks for them.
 
@@ -33,7 +41,7 @@ def make_units(
                 "page": layer.page,
                 "named": layer.is_named,
                 "objectives": layer.name == "",
-                "units": [_unit(unit, used) for unit in layer.units],
+                "units": [_unit(unit, used, said.of(unit)) for unit in layer.units],
             }
             for layer in outline.layers
         ],
@@ -41,8 +49,12 @@ def make_units(
     return f"featvisGallery({json.dumps(table, separators=(',', ':'))});\n"
 
 
-def _unit(unit: Unit, recipes: list[str]) -> list[Any]:
-    """Return a unit as a row: number, name, label, page, status, marks, verdicts without fault, pictures."""
+def _unit(unit: Unit, recipes: list[str], said: Said) -> list[Any]:
+    """Return a unit as a row: number, name, label, page, status, marks, verdicts without fault, pictures.
+
+    One for which words were found has these at its end.
+    """
+    words = [[text for text, _ in said.words]] if said.words else []
     return [
         unit.number,
         unit.name,
@@ -52,6 +64,7 @@ def _unit(unit: Unit, recipes: list[str]) -> list[Any]:
         [words for _, words in unit.faults],
         [words for kind, words in unit.marks if kind == "praise"],
         [_picture(entry, recipes) for entry in unit.entries if entry.file is not None],
+        *words,
     ]
 
 

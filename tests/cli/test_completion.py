@@ -10,6 +10,7 @@ from tests.without_torch import answers
 
 OFFERED = {
     "featvis render blocks.6": ["blocks.6", "blocks.6.0"],
+    "featvis words classifier:tabb": ["classifier:tabby", "classifier:tabby cat"],
     "featvis dream x.png --layer conv_s": ["conv_stem"],
     "featvis render classifier:pemb": ["classifier:pembroke", "classifier:pembroke Welsh corgi"],
     "featvis render classifier : pemb": ["pembroke", "pembroke Welsh corgi"],

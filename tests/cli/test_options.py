@@ -38,6 +38,7 @@ COMMANDS = {
     "attribute": ["photos/photo.png", "-t", "norm:1", "--method", "grad-cam", *SIZE, "--out", "OUT"],
     "blocks": ["photos/photo.png", "-t", "fc:1", "-l", "norm", *SIZE, "--out", "OUT"],
     "ablate": ["norm:1", "photos", "--out", "OUT.json"],
+    "words": ["norm:1", "two", "--count", "2", "--out", "OUT"],
     "circuit": ["norm:1", *SHORT, "--levels", "1", "--depth", "1", "--count", "1", "--out", "OUT"],
     "atlas": [
         *("photos", "--layer", "norm", "--beside", "conv1", "--count", "30", "--grids", "2", "--least", "1"),
@@ -78,6 +79,9 @@ def place(tmp_path_factory):
     levels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     (folder / "photos").mkdir()
     Image.fromarray(levels).save(folder / "photos/photo.png")
+    (folder / "two").mkdir()
+    for name, shown in {"one": levels, "other": levels[::-1]}.items():
+        Image.fromarray(shown).save(folder / "two" / f"{name}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         model = fv.load_model(NETWORK, weights=WEIGHTS, **TOLD)

@@ -42,6 +42,7 @@ COMMANDS = {
     "atlas": ["atlas", "{seeds}/photos", "--layer", "blocks.1", "--count", "40", "--grids", "2", "--least", "1",
               "--layout", "pca", "--cell", "32", "--steps", "1", "--out", "{out}"],
     "circuit": ["circuit", "blocks.3:1", "--levels", "1", "--count", "1", *SMALL, "--out", "{out}"],
+    "words": ["words", "blocks.1:0:2", "{seeds}/photos", "--count", "2", "--like", "blocks.1:0", "--out", "{out}"],
     "gallery merge": ["gallery", "merge", "{seeds}/built"],
     "gallery build": ["gallery", "build", "{seeds}/gallery.toml", "--out", "{out}"],
     "gallery status": ["gallery", "status", "{seeds}/built"],

@@ -68,6 +68,27 @@ def test_a_text_is_embedded_once_and_the_pair_is_left_as_it_was():
     torch.testing.assert_close(first.vectors, torch.tensor([[1.0, 0.0, 0.0]]))
 
 
+def test_many_texts_are_embedded_at_once_and_each_once():
+    model = loaded()
+    vectors = model.embed_all(["blue", "red", "blue"])
+    assert vectors.argmax(1).tolist() == [2, 0, 2]
+    assert torch.equal(model.embed("red"), vectors[1])
+    assert model.embed_all(["red", "green", "blue"], batch=1).argmax(1).tolist() == [0, 1, 2]
+    assert model.pair.asked == 2
+    model.pair.encode_text = lambda tokens: torch.eye(3)[:1]
+    with pytest.raises(fv.ModelError, match=r"gives \(2, D\) for 2 texts, it gave \(1, 3\)"):
+        model.embed_all(["a", "b"])
+
+
+def test_a_pair_says_what_its_cosines_are_scaled_by():
+    model = loaded()
+    assert model.scale == 100
+    model.pair.logit_scale = nn.Parameter(torch.tensor(2.0))
+    assert model.scale == pytest.approx(7.389, abs=1e-3)
+    model.pair.logit_scale.data.fill_(900.0)
+    assert model.scale == 100
+
+
 def test_prompts_of_one_batch_are_each_their_own():
     model = loaded()
     pictures = fv.render(model, [fv.text(model, word) for word in WORDS], size=(15, 22), steps=20, lanes=3)

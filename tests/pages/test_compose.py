@@ -53,6 +53,52 @@ def test_there_is_a_page_for_the_index_every_layer_and_every_unit():
     )
 
 
+SAID = {
+    "pair": "clip <1>",
+    "weights": "f" * 64,
+    "units": [
+        {
+            "target": "blocks.3:0",
+            "chance": 0.004,
+            "words": [
+                {"text": text, "certainty": sure}
+                for text, sure in (("dog <b>snout</b>", 0.41), ("fur", 0.002))
+            ],
+        },
+        {
+            "target": "blocks.3:1",
+            "words": [{"text": "a", "certainty": "b"}, 3, {"text": "faint", "certainty": 0.003}],
+        },
+        {"target": "blocks.3:2", "words": "none", "chance": []},
+        {"target": 7, "words": None},
+        3,
+    ],
+}
+
+
+def test_words_of_units_are_told_searched_and_are_no_markup():
+    told, examples = rich()
+    told["weights"] = SAID["weights"]
+    before, pages = make_pages(told, examples), make_pages(told, examples, words=SAID)
+    assert {name for name in pages if pages[name] != before[name]} == {
+        *("site/units.js", "blocks.3/index.html", "blocks.3/0000.html", "blocks.3/0001.html")
+    }
+    shown = html.unescape(pages["blocks.3/0000.html"])
+    told_of = (
+        "clip <1> calls what it responds to in photographs: dog <b>snout</b> 41 % (as sure by chance: < 1 %)"
+    )
+    assert told_of in shown
+    assert "<b>snout" not in pages["blocks.3/0000.html"]
+    assert "faint < 1 %" in html.unescape(pages["blocks.3/0001.html"])
+    table = json.loads(pages["site/units.js"].removeprefix("featvisGallery(").removesuffix(");\n"))
+    rows = next(layer["units"] for layer in table["layers"] if layer["name"] == "blocks.3")
+    assert [row[8:] for row in rows[:3]] == [[["dog <b>snout</b>"]], [["faint"]], []]
+    found = [card.get("data-find") for card in cards(Page(pages["blocks.3/index.html"]))]
+    assert "dog <b>snout</b>" in found[0]
+    for other in ({**SAID, "weights": "0" * 64}, {}, {"weights": SAID["weights"], "units": {}}):
+        assert make_pages(told, examples, words=other) == before
+
+
 def test_the_same_manifest_gives_the_same_pages_and_is_left_as_it_was():
     told, examples = rich()
     before = copy.deepcopy((told, examples))

@@ -61,13 +61,13 @@
     for (const { name, page, named, objectives, units } of told.layers) {
       const layer = { name, page: address(page), named, objectives, gallery, units: [] };
       gallery.layers.push(layer);
-      for (const [number, title, label, path, status, faults, praise, rows] of units) {
+      for (const [number, title, label, path, status, faults, praise, rows, said = []] of units) {
         const unit = {
           layer, number, label, status, faults, praise,
           name: title,
           short: label ? label.split(",")[0].trim() : number === null ? title : String(number),
           get page() { return address(path); },
-          get text() { return (this.words ??= plain([name, title, label, ...faults, ...praise].join(" "))); },
+          get text() { return (this.words ??= plain([name, title, label, ...faults, ...praise, ...said].join(" "))); },
           get names() { return (this.synonyms ??= label ? plain(label).split(",").map((one) => one.trim()) : []); },
         };
         unit.pictures = rows.map(([file, height, width, score, what, recipe, seed]) => ({
