@@ -44,7 +44,7 @@ def make_described_pages(about: dict[str, Any]) -> dict[str, str]:
         layers=layers,
         has_words=has_words,
         sorts=[name for name in SORTS if has_words or name != "certainty"],
-        title=f"{'Words for units' if has_words else 'Units and what is like them'} of {about['model']}",
+        title=f"{'Words for' if has_words else 'What is like'} the units of {about['model']}",
         model=about["model"],
         version=__version__,
         count=say_count,

@@ -44,7 +44,7 @@ def shown(page):
 
 def test_a_card_shows_what_is_said_of_its_unit(visit, expect):
     page = visit().open("index.html")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Words for units of Planted")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Words for the units of Planted")
     expect(page.locator("#shown")).to_have_text("10 units")
     card = page.locator("#u1")
     expect(card.locator(".said li").first).to_contain_text("green")
@@ -105,7 +105,7 @@ def test_keys_and_links_lead_from_unit_to_unit(visit, expect):
 
 def test_without_a_pair_units_lead_to_those_like_them(visit, expect, alike):
     page = visit(alike).open("index.html")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Units and what is like them of Planted")
+    expect(page.get_by_role("heading", level=1)).to_have_text("What is like the units of Planted")
     assert page.locator("#sort option").all_text_contents()[1] == "clarity"
     link = page.locator("#u0 .told a").first
     expect(link).to_have_text("seen:5")
