@@ -397,21 +397,22 @@ def describe_units(
 
     >>> import featvis as fv, tempfile, torch
     >>> from PIL import Image
+    >>> colours = ["red", "lime", "blue"]
     >>> class Pair(torch.nn.Module):
     ...     def encode_image(self, images):
     ...         return images.mean((2, 3))
-    ...     def encode_text(self, colours):
-    ...         return torch.eye(3)[["red", "green", "blue"].index(colours[0])][None].repeat(len(colours), 1)
-    >>> network = torch.nn.Conv2d(3, 3, 1)
-    >>> network.weight.data = torch.eye(3)[:, :, None, None]
-    >>> model = fv.load_model(torch.nn.Sequential(network), mean=(0,) * 3, std=(1,) * 3, input_size=8)
+    ...     def encode_text(self, texts):
+    ...         return torch.eye(3)[[colours.index(text.split()[-1]) for text in texts]]
+    >>> pair = fv.load_paired(Pair(), list, mean=(0,) * 3, std=(1,) * 3, input_size=8)
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1))
+    >>> network[0].weight.data = torch.eye(3)[:, :, None, None]
+    >>> model = fv.load_model(network, mean=(0,) * 3, std=(1,) * 3, input_size=8)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for number in range(6):
-    ...         colour = ["red", "lime", "blue"][number % 3]
-    ...         Image.new("RGB", (8, 8), colour).save(f"{folder}/{number}.png")
-    ...     found = fv.describeunits_by_name(model, "0:all", folder, count=2)
-    >>> [unit.clarity for unit in found.units.values()]
-    [1.0, 1.0, 1.0]
+    ...         Image.new("RGB", (8, 8), colours[number % 3]).save(f"{folder}/{number}.png")
+    ...     found = fv.describe_units(model, "0:all", folder, pair, vocabulary=colours, count=2)
+    >>> [unit.words[0].text for unit in found.units.values()]
+    ['red', 'lime', 'blue']
     """
     if pair is not None and not isinstance(pair, PairedHandle):
         raise ModelError(
