@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +12,24 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import ExifTags, Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from featvis.errors import ModelError, OutputError
 from featvis.explore.meaning import unit_length
+from featvis.files import write_whole
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.measure import LayerInfo
 from featvis.photographs.framing import Frame, Size, frame_middle, frame_whole
 from featvis.photographs.photos import quiet_decoders, read_ahead, read_photo, resampling
 from featvis.photographs.responses import GRIDDED
-from featvis.read import open_image
+from featvis.read import open_image, parse_json
 
 Box = tuple[int, int, int, int]
 """Top, left, height and width in the upright photograph."""
+Key = tuple[str, Box]
+"""A photograph, and a square of it."""
 WIDEST = 0.5
 """A patch is at most this share of its photograph's shorter side wide. What a deep unit can see is often the
 whole photograph; what it does look at lies in the middle of that (Luo et al. 2016)."""
@@ -39,6 +45,11 @@ class Patch:
     box: Box
     value: float | None = None
     """The unit's activation there."""
+
+    @property
+    def key(self) -> Key:
+        """What it is of which photograph."""
+        return self.image, self.box
 
     def to_json(self) -> dict[str, Any]:
         """Return it, ready for JSON."""
@@ -134,6 +145,18 @@ class Embedder:
         self._info, self._batch = model.layer(layer), batch
         self._how = resampling(model.interpolation)
 
+    @property
+    def about(self) -> str:
+        """What an embedding depends on, beside the image, as text."""
+        model = self.model
+        shown = [model.input_size, model.mean, model.std, model.interpolation]
+        return json.dumps([model.fingerprint(), self.layer, *shown])
+
+    @property
+    def width(self) -> int:
+        """How many numbers an embedding has."""
+        return self._info.units
+
     def images(self, images: Iterable[Image.Image]) -> Tensor:
         """Return the embeddings ``(N, D)`` of images, each resized to the network's canvas."""
         height, width = self.model.input_size
@@ -155,28 +178,39 @@ class Embedder:
         folder: Path,
         patches: Sequence[Patch],
         *,
-        look: Callable[[Patch, Image.Image], None] | None = None,
+        known: dict[Key, Tensor] | None = None,
+        look: Mapping[Key, Callable[[Image.Image], None]] | None = None,
         say: Callable[[str], None] | None = None,
     ) -> Tensor:
-        """Return the embeddings ``(N, D)`` of patches, each square once; every photograph is read once.
+        """Return the embeddings ``(N, D)`` of patches, each square once; a photograph is read once for all.
 
-        ``look`` is shown what was cut out.
+        Args:
+            folder: the photographs.
+            patches: what is cut out of them.
+            known: embeddings from before, to which the others are added.
+            look: of some patches, what is shown them when they are cut out.
+            say: is told how far it is.
         """
-        places = {key: place for place, key in enumerate(sorted({(one.image, one.box) for one in patches}))}
-        first = {(one.image, one.box): one for one in reversed(patches)}
-        vectors = self.images(self._cut(folder, [first[key] for key in places], look, say))
-        return vectors[[places[one.image, one.box] for one in patches]]
+        known, look = {} if known is None else known, look or {}
+        wanted = sorted({one.key for one in patches})
+        fresh = [key for key in wanted if key not in known]
+        found = self.images(self._cut(folder, fresh, look, say))
+        known |= dict(zip(fresh, found, strict=True))
+        lacking = set(fresh)
+        for _ in self._cut(folder, [key for key in wanted if key in look and key not in lacking], look, None):
+            pass  # cut out to be looked at
+        return torch.stack([known[one.key] for one in patches])
 
     def _cut(
         self,
         folder: Path,
-        patches: Sequence[Patch],
-        look: Callable[[Patch, Image.Image], None] | None,
+        keys: Sequence[Key],
+        look: Mapping[Key, Callable[[Image.Image], None]],
         say: Callable[[str], None] | None,
     ) -> Iterator[Image.Image]:
-        boxes: dict[str, list[Patch]] = {}
-        for one in patches:
-            boxes.setdefault(one.image, []).append(one)
+        boxes: dict[str, list[Box]] = {}
+        for image, box in keys:
+            boxes.setdefault(image, []).append(box)
         names = list(boxes)
 
         def read(name: str) -> Image.Image | None:
@@ -187,15 +221,15 @@ class Embedder:
             for name, photo in zip(names, read_ahead(read, names, 2), strict=True):
                 if photo is None:
                     raise gone(folder / name)
-                for one in boxes[name]:
-                    top, left, height, width = one.box
+                for box in boxes[name]:
+                    top, left, height, width = box
                     seen = photo.crop((left, top, left + width, top + height))
-                    if look is not None:
-                        look(one, seen)
+                    if (name, box) in look:
+                        look[name, box](seen)
                     yield seen
                     cut += 1
                     if say is not None and cut % 500 == 0:
-                        say(f"{cut:,} of {len(patches):,} patches")
+                        say(f"{cut:,} of {len(keys):,} patches")
 
     def _pooled(self, activation: Tensor) -> Tensor:
         moved = activation.movedim(self._info.axis, 1)
@@ -203,6 +237,32 @@ class Embedder:
             return moved
         pooled: Tensor = moved.flatten(2)[:, :, self._info.prefix :].mean(2)
         return pooled
+
+
+def recall(path: Path, about: str, width: int) -> dict[Key, Tensor]:
+    """Return the embeddings that :func:`remember` kept of this ``about``; none where they are damaged."""
+    try:
+        with safe_open(str(path), "pt") as opened:
+            told = opened.metadata() or {}
+            if told.get("about") != about:
+                return {}
+            vectors = opened.get_tensor("vectors").float()
+        keys: list[Key] = []
+        for image, top, left, height, side in parse_json(told["keys"]):
+            keys.append((str(image), (int(top), int(left), int(height), int(side))))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, OutputError):
+        return {}
+    if tuple(vectors.shape) != (len(keys), width) or not bool(vectors.isfinite().all()):
+        return {}
+    return dict(zip(keys, vectors, strict=True))
+
+
+def remember(path: Path, about: str, known: Mapping[Key, Tensor]) -> None:
+    """Keep embeddings in a file, with what they depend on."""
+    if known:
+        keys = json.dumps([[image, *box] for image, box in known])
+        told = {"about": about, "keys": keys}
+        write_whole(path, to_safetensors({"vectors": torch.stack(list(known.values()))}, told), sync=False)
 
 
 def feature_layer(model: ModelHandle) -> str:

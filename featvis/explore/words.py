@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +31,19 @@ from featvis.explore.meaning import (
     redundancy,
     unit_length,
 )
-from featvis.explore.patches import WIDEST, Box, Cutter, Embedder, Patch, feature_layer, gone, size_of, square
+from featvis.explore.patches import (
+    WIDEST,
+    Cutter,
+    Embedder,
+    Key,
+    Patch,
+    feature_layer,
+    gone,
+    recall,
+    remember,
+    size_of,
+    square,
+)
 from featvis.files import check_inside, write_whole
 from featvis.models.handle import ModelHandle
 from featvis.models.paired import EMBEDDING, PairedHandle
@@ -60,7 +72,7 @@ LISTED = 8
 """Words that are kept of each unit, and units most like it."""
 _RANDOM = 128
 """Random patches of each layer."""
-ABOUT = WORDS
+ABOUT, EMBEDDED = WORDS, "embeddings.safetensors"
 SHOWN, TILE, _GAP = 6, 128, 7
 """How many patches of each unit the page shows, of how many pixels, and so many between them."""
 _SMOOTH = Image.Resampling.LANCZOS
@@ -68,6 +80,7 @@ _ENOUGH = 8
 """Pictures of a layer from which on their own mean is what a picture is compared with."""
 
 
+Look = Mapping[Key, Callable[[Image.Image], None]]
 Icons = dict[str, dict[int, Image.Image]]
 """Rendered pictures, by layer and unit."""
 
@@ -382,8 +395,8 @@ def describe_units(
         count: how many patches of each unit, each of another photograph; by default 16, or a quarter of
             fewer photographs, at least 4.
         widest: a patch is at most this share of its photograph's shorter side wide.
-        out: a folder for ``words.json``, the page ``index.html`` and what :func:`featvis.find_examples`
-            keeps there, so that a search is not made twice.
+        out: a folder for ``words.json``, the page ``index.html``, and what is kept so that nothing is
+            searched or embedded twice.
         batch: how many images the networks see at once.
         seed: of random patches.
         say: is told how far it is, a line at a time.
@@ -438,8 +451,10 @@ def describe_units(
     found = find_examples(model, folder, wanted, out=out, count=patches_of, batch=batch, say=say)
     if found["images"] < 2:
         raise UserError(f"{folder} holds one photograph; what sets a unit apart needs several")
-    tiles: dict[tuple[str, Box], Image.Image] = {}
-    work = _Work(model, listing, own, widest, seed, say, None if out is None else tiles)
+    tiles: dict[Key, Image.Image] = {}
+    about = f"{listing.fingerprint} {own.about}"
+    known = {} if out is None else recall(Path(out) / EMBEDDED, about, own.width)
+    work = _Work(model, listing, own, widest, seed, say, None if out is None else tiles, known)
     units: dict[str, DescribedUnit] = {}
     means: dict[str, Tensor] = {}
     layers: dict[str, _Layer] = {}
@@ -474,17 +489,18 @@ def describe_units(
         model.fingerprint(),
     )
     if out is not None:
+        remember(Path(out) / EMBEDDED, about, work.used)
         _write_page(made, Path(out), tiles, icons)
     return made
 
 
-def _write_page(found: UnitWords, out: Path, tiles: dict[tuple[str, Box], Image.Image], icons: Icons) -> None:
+def _write_page(found: UnitWords, out: Path, tiles: dict[Key, Image.Image], icons: Icons) -> None:
     files: dict[str, bytes] = {}
     units = []
     for told, unit in zip(found.to_json()["units"], found.units.values(), strict=True):
         layer, _, row = unit.target.rpartition(":")
         place = f"{safe_name(layer)}/{int(row):04d}.webp"
-        cut = [tiles[one.image, one.box] for one in unit.patches[:SHOWN]]
+        cut = [tiles[one.key] for one in unit.patches[:SHOWN]]
         icon = icons.get(layer, {}).get(int(row))
         told |= {"strip": None, "strip_width": 0, "shown": len(cut), "picture": None}
         if cut:
@@ -531,12 +547,14 @@ class _Work:
         widest: float,
         seed: int,
         say: Callable[[str], None] | None,
-        tiles: dict[tuple[str, Box], Image.Image] | None,
+        tiles: dict[Key, Image.Image] | None,
+        known: dict[Key, Tensor],
     ) -> None:
         self._model, self._embedder, self._tiles = model, embedder, tiles
         self._folder, self._names = listing.folder, listing.names
         self._widest, self._seed, self._say = widest, seed, say
         self._sizes: dict[str, Size | None] = {}
+        self._known, self.used = known, dict[Key, Tensor]()
 
     def size(self, name: str) -> Size | None:
         if name not in self._sizes:
@@ -570,13 +588,9 @@ class _Work:
         if self._say is not None:
             self._say(f"{name}: embedding what {len(speaking):,} units see")
         every = [patch for patches in speaking.values() for patch in patches]
-        shown = {(one.image, one.box) for patches in speaking.values() for one in patches[:SHOWN]}
-
-        def look(patch: Patch, cut: Image.Image) -> None:
-            if self._tiles is not None and (patch.image, patch.box) in shown:
-                self._tiles[patch.image, patch.box] = cut.convert("RGB").resize((TILE, TILE), _SMOOTH)
-
-        vectors = self._embedder.patches(self._folder, every, look=look, say=self._say)
+        shown = {one.key for patches in speaking.values() for one in patches[:SHOWN]}
+        look = {} if self._tiles is None else {key: self._keep(key) for key in shown}
+        vectors = self._embed(every, look)
         parts = torch.split(vectors, [len(patches) for patches in speaking.values()])
         of = dict(zip(speaking, parts, strict=True))
         layers[name] = self._random(name, every, max(map(len, speaking.values())))
@@ -590,6 +604,18 @@ class _Work:
                 redundancy=largest.get(key),
                 twin=twins.get(key),
             )
+
+    def _embed(self, patches: Sequence[Patch], look: Look) -> Tensor:
+        vectors = self._embedder.patches(self._folder, patches, known=self._known, look=look, say=self._say)
+        self.used |= {one.key: self._known[one.key] for one in patches}
+        return vectors
+
+    def _keep(self, key: Key) -> Callable[[Image.Image], None]:
+        def keep(cut: Image.Image) -> None:
+            if self._tiles is not None:
+                self._tiles[key] = cut.convert("RGB").resize((TILE, TILE), _SMOOTH)
+
+        return keep
 
     def _patches(self, cutter: Cutter, examples: Sequence[dict[str, Any]]) -> list[Patch]:
         patches = []
@@ -621,7 +647,7 @@ class _Work:
                     side / 2 + at * (most - side) for at, most in zip((down, across), size, strict=True)
                 ]
                 drawn.append(Patch(image, square((middle[0], middle[1]), side, size)))
-        vectors = self._embedder.patches(self._folder, drawn)
+        vectors = self._embed(drawn, {})
         sets = draw_sets(vectors.reshape(len(chosen), each, -1), count, chance)
         return _Layer(sets, statistics.median(shares))
 

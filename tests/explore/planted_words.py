@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import featvis as fv
-from tests.networks import handle
+from tests.networks import handle, seeded
 
 WORDS = ("red", "green", "blue", "stripes", "checks", "grey")
 SIDE, PLACE, EACH = 48, 20, 6
@@ -76,8 +76,7 @@ class Planted(nn.Module):
 
 def planted(**told):
     """The network, which takes levels as they are."""
-    torch.manual_seed(1)
-    return handle(Planted(), (SIDE, SIDE), **{"mean": (0.0,) * 3, "std": (1.0,) * 3, **told})
+    return handle(seeded(Planted), (SIDE, SIDE), **{"mean": (0.0,) * 3, "std": (1.0,) * 3, **told})
 
 
 class Pair(nn.Module):

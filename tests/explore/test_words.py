@@ -216,9 +216,9 @@ def test_patches_are_embedded_once_each_and_in_their_order(photos, pair):
     names = [f"{number}-red.png" for number in (3, 0, 3)]
     patches = [Patch(name, (4, 6, 20, 20)) for name in names] + [Patch("0-red.png", (0, 0, 8, 8))]
     seen = []
-    vectors = embedder.patches(
-        photos, patches, look=lambda patch, image: seen.append((patch.image, image.size))
-    )
+    look = {one.key: lambda cut, name=one.image: seen.append((name, cut.size)) for one in patches}
+    known = {}
+    vectors = embedder.patches(photos, patches, known=known, look=look)
     assert seen == [("0-red.png", (8, 8)), ("0-red.png", (20, 20)), ("3-red.png", (20, 20))]
     assert torch.equal(vectors[0], vectors[2])
     assert vectors.norm(dim=1) == pytest.approx(torch.ones(4), abs=1e-5)
@@ -227,6 +227,43 @@ def test_patches_are_embedded_once_each_and_in_their_order(photos, pair):
     with torch.no_grad():
         expected = torch.nn.functional.normalize(pair.pair.encode_image(image), dim=1)[0]
     assert vectors[0] == pytest.approx(expected, abs=1e-3)
+    # What is known is not embedded again, and still shown to those who look.
+    known[patches[0].key] = torch.full((8,), 3.0)
+    again = embedder.patches(photos, patches, known=known, look={patches[1].key: look[patches[1].key]})
+    assert again[0].tolist() == [3.0] * 8
+    assert torch.equal(again[1], vectors[1])
+    assert seen[3:] == [("0-red.png", (20, 20))]
+
+
+def test_nothing_is_embedded_twice_into_one_folder(pair, photos, tmp_path):
+    shown = []
+    hook = pair.pair.look.register_forward_hook(lambda _m, given, _o: shown.append(len(given[0])))
+    try:
+        options = {"vocabulary": WORDS, "count": EACH, "out": tmp_path}
+
+        def describe(model=pair, **more):
+            shown.clear()
+            return fv.describe_units(planted(), "seen:all", photos, model, **{**options, **more})
+
+        first, times = describe(), len(shown)
+        assert times > 10
+        strip = (tmp_path / "patches/seen/0000.webp").read_bytes()
+        (tmp_path / "patches/seen/0000.webp").unlink()
+        assert describe() == first
+        assert shown == []
+        assert (tmp_path / "patches/seen/0000.webp").read_bytes() == strip
+        # Another pair, other photographs or a damaged file begin anew.
+        file = tmp_path / "embeddings.safetensors"
+        kept = file.read_bytes()
+        for content in (b"", kept[:-9], kept.replace(b"about", b"abouu", 1)):
+            file.write_bytes(content)
+            assert describe() == first
+            assert len(shown) == times
+        describe(loaded(train_pair(steps=1)))
+        assert describe() == first
+        assert len(shown) == times
+    finally:
+        hook.remove()
 
 
 def test_the_networks_own_features_are_those_before_its_classes():
