@@ -17,7 +17,7 @@ from featvis.results.manifest import read_manifest
 from featvis.results.store import remove_empty, safe_name
 
 _PACKED = (".png", ".webp", ".jpg", ".jpeg")
-_SUFFIXES = (*_PACKED, ".html", ".css", ".js", ".json", ".toml")
+_SUFFIXES = (*_PACKED, ".wav", ".html", ".css", ".js", ".json", ".toml")
 _LIST = "site/export.json"
 """What an export wrote, and the next one may therefore replace or remove."""
 _PLAIN = (".nojekyll", "README.md")

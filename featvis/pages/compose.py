@@ -109,6 +109,7 @@ class _Site:
                 "stale": sum(entry.stale and entry.file is not None for entry in entries),
             },
             "above": False,
+            "media": any(entry.sound for entry in entries),
             "reproduce": self.reproduce,
             "render": self.render,
             "script_for": self.script_for,

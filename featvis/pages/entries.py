@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PICTURE_SUFFIXES = (".png",)
+SOUND_SUFFIXES = (".wav",)
 CROP_SUFFIXES = (".webp", ".png", ".jpg", ".jpeg")
 _VARIANTS = ("picture", "negative", "diverse")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -40,7 +41,16 @@ class Entry:
     trace: tuple[float, ...] = ()  # Scores over the run
     stale: bool = False  # Made by an earlier recipe of the gallery's config
     file: str | None = None  # Where the PNG lies below the folder; None if there is none to show
-    size: tuple[int, int] | None = None  # (height, width) in pixels, where known
+    size: tuple[int, int] | None = None  # (height, width) in pixels of what is shown, where known
+    view: str | None = None  # What is shown of a picture that no screen shows as it is saved
+    film: tuple[int, int, int] | None = None
+    """Of a video or volume (frames, height, width); the view is a sheet of its frames, a pixel apart."""
+    sound: str | None = None  # A signal as a file that can be heard
+
+    @property
+    def image(self) -> str | None:
+        """What is shown of it: its view, or the picture itself."""
+        return self.view or self.file
 
     @property
     def where(self) -> str:
@@ -114,7 +124,17 @@ def read_entry(raw: dict[str, Any], recipes: dict[str, Any]) -> Entry:
         stale=raw.get("stale") is True,
         file=file,
         size=size,
+        view=read_path(raw.get("view"), PICTURE_SUFFIXES) if file else None,
+        film=_read_film(raw.get("film")) if file else None,
+        sound=read_path(raw.get("sound"), SOUND_SUFFIXES) if file else None,
     )
+
+
+def _read_film(value: Any) -> tuple[int, int, int] | None:
+    numbers = [read_whole(one) or 0 for one in read_list(value)]
+    if len(numbers) != 3 or not all(0 < one < 1 << 20 for one in numbers):
+        return None
+    return numbers[0], numbers[1], numbers[2]
 
 
 def read_text(value: Any) -> str:

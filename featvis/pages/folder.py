@@ -10,9 +10,9 @@ from featvis.errors import OutputError
 from featvis.files import clear_leftovers, write_whole
 from featvis.pages.compose import make_pages, thumbnail_size
 from featvis.pages.entries import CROP_SUFFIXES, PICTURE_SUFFIXES, Entry, read_list, read_path, read_table
-from featvis.pages.thumbnails import is_outdated, make_thumbnail, read_picture_size
+from featvis.pages.thumbnails import is_outdated, make_thumbnail, read_picture_size, read_shape
 from featvis.read import read_json
-from featvis.results.manifest import MANIFEST, read_manifest
+from featvis.results.manifest import MANIFEST, VIEW, read_manifest
 from featvis.results.store import remove_empty
 
 EXAMPLES, ABLATIONS, WORDS = "examples.json", "ablations.json", "words.json"
@@ -66,15 +66,41 @@ def _look(
         return {**raw, "file": None, "reason": "its file lies outside this folder"}
     if not path.is_file():
         return {**raw, "file": None}
-    size, content = read_picture_size(path), None
+    shown, beside = path, _beside(path, folder, root)
+    if beside:
+        shown = folder / beside["view"]
+    size, content = read_picture_size(shown), None
     small = str(Entry("", 0, file=name).thumbnail)
-    is_old = is_outdated(folder / small, path)
+    is_old = is_outdated(folder / small, shown)
     if size is not None and is_old:
-        content = make_thumbnail(path, thumbnail_size(size))
+        content = make_thumbnail(shown, thumbnail_size(size))
     if size is not None and (content is not None or not is_old):
         thumbnails[small] = content
-        return {**raw, "size": list(size)}
+        return {**raw, "size": list(size), **beside}
     return {**raw, "file": None, "reason": "its file is damaged; the same command as before renders it again"}
+
+
+def _beside(path: Path, folder: Path, root: Path) -> dict[str, Any]:
+    """Return what lies beside a picture to be looked at or heard; nothing where it is shown as it is saved.
+
+    What the network takes, in the ``.npy``, tells how many frames there are.
+    """
+    view, values, sound = (path.with_suffix(kind) for kind in (VIEW, ".npy", ".wav"))
+    size = read_picture_size(path)
+    if size is None or not all(
+        one.is_file() and one.resolve().is_relative_to(root) for one in (view, values)
+    ):
+        return {}
+    shape = read_shape(values)
+    # Of another picture that had this name, where its own size is not that of the values.
+    if len(shape) < 2 or shape[-1] != size[1] or read_picture_size(view) is None:
+        return {}
+    told: dict[str, Any] = {"view": view.relative_to(folder).as_posix()}
+    if len(shape) == 4:
+        told["film"] = [shape[1], shape[2], shape[3]]
+    if sound.is_file() and sound.resolve().is_relative_to(root):
+        told["sound"] = sound.relative_to(folder).as_posix()
+    return told
 
 
 def _read_table(path: Path) -> dict[str, Any] | None:

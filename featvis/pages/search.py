@@ -69,9 +69,10 @@ def _unit(unit: Unit, recipes: list[str], said: Said) -> list[Any]:
 
 
 def _picture(entry: Entry, recipes: list[str]) -> list[Any]:
-    """Return a picture as a row: file, height, width, score, what it is, recipe, seed."""
+    """Return a picture as a row: file, height, width, score, what it is, recipe, seed, a view of its own."""
     height, width = entry.size or (0, 0)
-    return [entry.file, height, width, entry.score, entry.what, recipes.index(entry.recipe), entry.seed]
+    row = [entry.file, height, width, entry.score, entry.what, recipes.index(entry.recipe), entry.seed]
+    return row if entry.view is None else [*row, entry.view]
 
 
 def _finite(value: Any) -> Any:

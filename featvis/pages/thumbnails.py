@@ -20,6 +20,20 @@ def read_picture_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of an ``.npy`` file's numbers from its head; empty if it does not read as one."""
+    from numpy.lib import format as npy
+
+    try:
+        with path.open("rb") as file:
+            major, _ = npy.read_magic(file)
+            reader = npy.read_array_header_1_0 if major == 1 else npy.read_array_header_2_0
+            shape, _, _ = reader(file)
+    except (OSError, ValueError):
+        return ()
+    return tuple(int(side) for side in shape)
+
+
 def make_thumbnail(path: Path, size: tuple[int, int]) -> bytes | None:
     """Make a WebP of (height, width) ``size``; None if the file does not read as a picture."""
     try:

@@ -556,6 +556,7 @@ def test_no_path_leaves_the_folder(path):
     for one in told["pictures"]:
         if one["file"]:
             one["file"] = path
+        one["view"] = one["sound"] = path
     for crop in examples["units"]["blocks.3:12"]["examples"]:
         crop["file"] = path
     texts = make_pages(told, examples)
@@ -576,7 +577,7 @@ def test_values_of_the_wrong_type_break_nothing(odd):
     told["pictures"] = [one for one in told["pictures"] if one["unit"] in (12, 13, None)][::2] + told[
         "pictures"
     ][-1:]
-    fields = [*entry(), "variant", "trace", "stale", "reason", "size"]
+    fields = [*entry(), "variant", "trace", "stale", "reason", "size", "view", "film", "sound"]
     for name in fields:
         pictures = [{**one, name: odd} for one in told["pictures"]]
         for path, page in parsed({**told, "pictures": pictures}, examples).items():

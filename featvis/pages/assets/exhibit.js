@@ -70,10 +70,10 @@
           get text() { return (this.words ??= plain([name, title, label, ...faults, ...praise, ...said].join(" "))); },
           get names() { return (this.synonyms ??= label ? plain(label).split(",").map((one) => one.trim()) : []); },
         };
-        unit.pictures = rows.map(([file, height, width, score, what, recipe, seed]) => ({
+        unit.pictures = rows.map(([file, height, width, score, what, recipe, seed, view]) => ({
           unit, file, height, width, score, what, seed,
           recipe: told.recipes[recipe],
-          get url() { return address(file); },
+          get url() { return address(view ?? file); },
           get thumbnail() { return address(file.replace(/([^/]*)\.[^./]*$/, "thumbs/$1.webp")); },
         }));
         layer.units.push(unit);
@@ -475,6 +475,48 @@
     byId("save-figure").addEventListener("click", () => saveFigure(image, byId("caption").textContent));
   };
 
+  // A video or volume: one frame at a time, cut out of the sheet of all, stepped through or played.
+  const FRAMES_A_SECOND = 8;
+  const startFilm = () => {
+    const sheet = document.querySelector("img[data-frames]");
+    if (!sheet) return;
+    const [frames, high, wide] = ["frames", "frameHeight", "frameWidth"].map((name) => Number(sheet.dataset[name]));
+    const columns = Math.ceil(Math.sqrt(frames));
+    const rows = Math.ceil(frames / columns);
+    const percent = (value) => `${(100 * value).toFixed(4)}%`;
+    const image = h("img", { src: sheet.src, alt: "", class: Math.max(high, wide) < 512 ? "coarse" : null });
+    Object.assign(image.style, { width: percent((columns * (wide + 1) - 1) / wide), height: percent((rows * (high + 1) - 1) / high) });
+    const box = h("div", { class: "frame", role: "img" }, image);
+    Object.assign(box.style, { width: `${wide * Math.max(1, Math.floor(448 / Math.max(high, wide)))}px`, aspectRatio: `${wide} / ${high}` });
+    const told = h("output", { for: "frame" });
+    const range = h("input", { type: "range", id: "frame", min: 1, max: frames, value: 1, "aria-label": "Frame" });
+    const show = () => {
+      const place = Number(range.value) - 1;
+      Object.assign(image.style, {
+        left: percent(-(place % columns) * (wide + 1) / wide), top: percent(-Math.floor(place / columns) * (high + 1) / high),
+      });
+      told.textContent = `${place + 1} of ${frames}`;
+      box.setAttribute("aria-label", `Frame ${place + 1} of ${frames}`);
+    };
+    let timer;
+    const stop = () => {
+      clearInterval(timer);
+      timer = undefined;
+      play.textContent = "Play";
+    };
+    const play = h("button", { type: "button", on: { click: () => {
+      if (timer !== undefined) { stop(); return; }
+      play.textContent = "Pause";
+      timer = setInterval(() => {
+        range.value = String(Number(range.value) % frames + 1);
+        show();
+      }, 1000 / FRAMES_A_SECOND);
+    } } }, "Play");
+    range.addEventListener("input", () => { stop(); show(); });
+    show();
+    byId("figure").prepend(h("div", { class: "film" }, box, h("div", { class: "film-controls" }, play, range, told)));
+  };
+
   const offer = (content, name) => {
     const link = h("a", { href: URL.createObjectURL(content), download: name });
     document.body.append(link);
@@ -766,6 +808,7 @@
     startSearch();
     startCards();
     startLarge();
+    startFilm();
     startCopies();
     startCompare();
   });
