@@ -42,7 +42,7 @@ from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
 from featvis.galleries.request import BuildRequest, make_request
 from featvis.models.borrow.loan import with_gradients
 from featvis.plan.wanted import bundles
-from featvis.results.journal import Journals, read_agreed
+from featvis.results.journal import JOURNAL, Journals, Told, read_agreed
 from featvis.results.lock import (
     DRIVER,
     PRIVATE,
@@ -53,12 +53,15 @@ from featvis.results.lock import (
     hold_beside,
     members,
 )
+from featvis.results.manifest import Inside
 from featvis.results.store import check_writable, remove_empty
 from featvis.version import __version__
 
 _TASK = re.compile(r"task-\d+-of-\d+-([0-9a-f]{8})")
 _PATIENCE = 180.0
 """Seconds that a task waits for its share, which the machine may still hold where it began before."""
+_TRIES = 10
+"""How often a task may begin without finishing a picture in between, preempted or at its time limit."""
 _SAY = 15.0
 """Seconds between two lines of progress."""
 
@@ -149,8 +152,21 @@ class Task:
             model = load_network(request, self.device)
             plan = join_shards(request, model, _log, allow_unlike=self.allow_unlike)
             items = [plan.pictures[name] for name in self.pictures if name in plan.pictures]
+            self._check_progress()
             render_part(request, lock, plan, self.name, items, allow_unlike=self.allow_unlike, say=_log)
             return note_end(request.folder, self.array, self.number)  # seen by who waits until nobody writes
+
+    def _check_progress(self) -> None:
+        """Raise an OutputError if it began again and again and finished nothing: it would for ever."""
+        told = Told(self._folder / PRIVATE / f"{self.name}{JOURNAL}", self.name)
+        told.update(Inside(self._folder))
+        if told.in_vain >= _TRIES:
+            problem = (
+                f"a job has begun {told.in_vain} times without finishing a picture; give the jobs more time"
+            )
+            raise OutputError(
+                f"{problem}: executor_options={{'time': '4:00:00'}}", typed=f"{problem}: --slurm time=4:00:00"
+            )
 
     def _merge(self) -> None:
         """Make the manifest and pages of what there is, unless another has."""

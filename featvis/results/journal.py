@@ -180,6 +180,8 @@ class Told:
     """When the writer began last."""
     wanted: int = 0
     """How many pictures are its."""
+    in_vain: int = 0
+    """How often it began since it wrote a picture last."""
     _read: int = 0
 
     def update(self, is_inside: Inside) -> set[str]:
@@ -217,10 +219,12 @@ class Told:
         at = float(when) if isinstance(when, int | float) and is_number(when) else 0.0
         if is_count(told.get("wanted")):
             self.began, self.wanted = at, told["wanted"]
+            self.in_vain += 1
         entry = sound_entry(told.get("entry"), is_inside)
         if entry is None:
             return None
         name = picture_name(entry)
+        self.in_vain = 0
         self.noted[name] = Noted(at, entry.get("status") == "failed", where)
         self.layers.add(str(entry.get("layer")))
         if is_table(told.get("recipe")):

@@ -19,6 +19,7 @@ import featvis as fv
 from featvis.cli import main
 from featvis.errors import OutputError, RecipeError
 from featvis.galleries import arrays, cluster
+from featvis.galleries import build as building
 from featvis.galleries.arrays import Settings, read_array, read_settings
 from featvis.results.lock import members
 from featvis.run.executors.register import choose_executor
@@ -275,6 +276,45 @@ def test_tasks_make_no_pages_where_one_was_lost_or_somebody_waits(tmp_path, subm
 
 
 @pytest.mark.slow
+def test_a_task_that_never_finishes_a_picture_ends(tmp_path, submitted, monkeypatch):
+    """Else a time limit that is too short for one lets it begin a thousand times."""
+    config, out = write_config(tmp_path, section(["conv1:6:8"]), BRIEF), tmp_path / "out"
+    detached(config, out, workers=1)
+    ((task,),) = submitted
+    monkeypatch.setattr(cluster, "_TRIES", 3)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(building, "compute", stop)
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                task()
+    said = task()
+    assert said == (
+        "a job has begun 3 times without finishing a picture; give the jobs more time: --slurm time=4:00:00"
+    )
+    assert pngs(out) == {}
+    # One that finishes a picture now and then may begin as often as it likes.
+    detached(config, out, workers=1)
+    task = submitted[1][0]
+    real = building.compute
+
+    def stop_after_one(wanted, *args, **told):
+        yield next(real(wanted, *args, **told))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        for compute in [stop] * 2 + [stop_after_one] + [stop] * 2:
+            patched.setattr(building, "compute", compute)
+            with pytest.raises(KeyboardInterrupt):
+                task()
+    assert task() == ""
+    assert len(pngs(out)) == 2
+
+
+@pytest.mark.slow
 def test_a_task_that_cannot_begin_has_ended_too(tmp_path, submitted):
     config, out = write_config(tmp_path, FEW, BRIEF), tmp_path / "out"
     detached(config, out)
@@ -473,6 +513,30 @@ def test_an_array_on_slurm(config, whole, tmp_path, slurm):
     log = slurm.place / "slurmctld.log"
     assert "Requeuing JobId" in log.read_text(errors="replace")
     assert same(out, whole)
+
+
+@pytest.mark.cluster
+def test_a_time_limit_on_slurm_where_nobody_waits(tmp_path, slurm):
+    """Jobs of a minute, for work of two: each begins again by itself, and the last one makes the pages."""
+    place, out = tmp_path / "napping", tmp_path / "napping" / "out"
+    config = write_config(place, section(["conv1:6:14"]), RECIPE.replace("steps = 3", "steps = 20"))
+    network, nap = place / "net.py", "        time.sleep(float(os.environ.get('NAP', 0)))\n"
+    text = network.read_text().replace("import torch\n", "import os\nimport time\n\nimport torch\n", 1)
+    network.write_text(text.replace("        maps = self.conv2", f"{nap}        maps = self.conv2"))
+    fv.build_gallery(config, out=place / "whole")
+    environment = {**slurm.environment, **ENVIRONMENT, "PATH": slurm.environment["PATH"], "NAP": "0.4"}
+    typed = ("--workers", "1", "--slurm", "time=1", "--detach")
+    Driver(config, out, *typed, environment=environment).end()
+
+    def logs(kind):
+        return "".join(path.read_text() for path in out.glob(f".featvis/jobs/*.{kind}"))
+
+    end = time.monotonic() + PATIENCE
+    while "the pages of 8 pictures are made" not in logs("out"):
+        assert time.monotonic() < end, logs("out") + logs("err") + slurm.ask("squeue") + str(pngs(out).keys())
+        time.sleep(0.5)
+    assert "Caught signal SIGUSR2" in logs("err")
+    assert same_but_for_logs(out, place / "whole")
 
 
 def guide(title):
