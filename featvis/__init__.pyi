@@ -38,6 +38,7 @@ from .galleries.door import build_gallery as build_gallery
 from .galleries.merge import merge_gallery as merge_gallery
 from .images.alpha import AlphaImage as AlphaImage
 from .images.base import ImageSpace as ImageSpace
+from .images.clipped import ClippedImage as ClippedImage
 from .images.cppn import CPPNImage as CPPNImage
 from .images.deep import DeepImage as DeepImage
 from .images.filtered_pyramid import FilteredPyramidImage as FilteredPyramidImage

@@ -10,6 +10,7 @@ from featvis.spec import register
 TESTS = Path(__file__).parent.parent
 PROVED = {
     "images/alpha": ("images/test_alpha.py", "test_only_what_the_unit_looks_at_is_opaque"),
+    "images/clipped": ("images/test_clipped.py", "test_the_faintest_pixels_are_grey"),
     "images/cppn": ("images/test_cppn.py", "test_t33_every_pixel_is_its_pictures_own_network"),
     "images/deep": ("images/test_deep.py", "test_it_takes_to_shapes_and_not_to_noise"),
     "images/filtered_pyramid": ("images/test_pyramid.py", "test_a_run_of_sgd_gives_the_same_pictures"),
