@@ -19,7 +19,7 @@ class Confidence(Rivals):
     odds of 1 to 8; ascent goes on to 20, and what it adds then is stronger than nature has it. Subtracted
     with a weight w, the class logit counts 1 - w of what it did once the network is that sure: what is left
     of the run is the other penalties'. Reads the layer of the target, ``(B, classes)`` or a map of one
-    position; where no class is climbed it is 0.
+    position; where no class is climbed, t is the one that the network is surest of.
     """
 
     limit: float = 5.0
@@ -28,9 +28,8 @@ class Confidence(Rivals):
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         logits = activations[self.layers[0]].flatten(1)
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        if not self._units:
-            return logits.new_zeros(len(logits))
-        at = self._own(len(logits), logits.device)
+        known = bool(self._units)
+        at = self._own(len(logits), logits.device) if known else logits.argmax(1, keepdim=True)
         rest = logits.scatter(1, at, -torch.inf).logsumexp(1).detach()
         return (logits.gather(1, at)[:, 0] - rest - self.limit).clamp(min=0)
 

@@ -5,7 +5,6 @@ No torch in here.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from featvis.errors import OutputError
+from featvis.read import parse_json
 from featvis.results.manifest import as_line
 
 ROOM = 1 << 18
@@ -44,7 +44,7 @@ class Entries(MutableMapping[str, Mapping[str, Any]]):
         self.update(entries or {})
 
     def __getitem__(self, name: str) -> dict[str, Any]:
-        entry: dict[str, Any] = json.loads(self.line(name))
+        entry: dict[str, Any] = parse_json(self.line(name))
         return entry
 
     def line(self, name: str) -> str:

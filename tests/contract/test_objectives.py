@@ -19,8 +19,12 @@ def model():
     return small()
 
 
+OPTIONS = {"confidence": {"limit": -50.0}}
+"""Where a measure is 0 for a network of random weights unless it is asked for more."""
+
+
 def made(name):
-    return register.make("objectives", {"name": name}).beside(("fc",))
+    return register.make("objectives", {"name": name, **OPTIONS.get(name, {})}).beside(("fc",))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,7 +72,7 @@ def test_its_description_names_it_and_differs_from_the_others(name):
     assert name in made(name).describe()
 
 
-OTHERS = {"layer": "conv1", "relative": True, "every": 2, "width": 3, "pooled": 3}
+OTHERS = {"confidence limit": -50.0, "layer": "conv1", "relative": True, "every": 2, "width": 3, "pooled": 3}
 """Other values of options than their defaults, where a number cannot just be another one."""
 
 
@@ -77,11 +81,13 @@ def test_t43_every_option_changes_the_score(name, chance):
     model = handle(TwoNorms(), SIZE)
     images = torch.rand((3, 3, *SIZE), generator=chance)
     for option, field in register.scan("objectives")[name].model_fields.items():
-        other = OTHERS.get(option) or (
+        other = OTHERS.get(f"{name} {option}", OTHERS.get(option)) or (
             field.default + 1 if isinstance(field.default, int) else field.default / 2
         )
         scores = [
-            scores_of(model, register.make("objectives", {"name": name, **given}).beside(("last",)), images)
+            scores_of(
+                model, register.make("objectives", {"name": name, **given}).beside(("classes",)), images
+            )
             for given in ({}, {option: other})
         ]
         assert (scores[0] != scores[1]).all(), option
@@ -94,7 +100,7 @@ class TwoNorms(nn.Module):
         super().__init__()
         self.conv1, self.norm1 = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
         self.conv2, self.norm2 = nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5)
-        self.last = nn.Conv2d(5, 2, 1)
+        self.last, self.classes = nn.Conv2d(5, 2, 1), nn.Linear(2, 3)
 
     def forward(self, images):
-        return self.last(self.norm2(self.conv2(self.norm1(self.conv1(images)))))
+        return self.classes(self.last(self.norm2(self.conv2(self.norm1(self.conv1(images))))).mean((2, 3)))
