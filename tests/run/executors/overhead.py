@@ -60,13 +60,14 @@ def render(name: str, options: dict[str, float], first: int, count: int, steps: 
     run = choose_executor(name, options).find()
     given = choose_executor(name, options).options
     skipped, made = max(1, count // 4), 0
-    before, began = dict[int, float](), 0.0
+    before, began, cpu, wall = dict[int, float](), 0.0, 0.0, 0.0
     for picture in run(plan.wanted, plan.model, plan.weights, **given):
         assert picture.status == "ok"
         made += 1
         if made == skipped:
             before, began = processor_times(), time.monotonic()
-    cpu, wall = time_since(before), time.monotonic() - began
+        elif made == count:  # while all workers are there
+            cpu, wall = time_since(before), time.monotonic() - began
     print(json.dumps({"cpu": cpu / (made - skipped), "rate": (made - skipped) / wall}))
 
 
