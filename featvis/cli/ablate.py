@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from featvis.cli.checks import check_at_least
-from featvis.cli.network import Network
+from featvis.cli.network import Network, NetworkOfTargets
 from featvis.cli.options import AsJson, OutFileOrNothing
 from featvis.cli.output import is_quiet, note, print_json, write_json
 from featvis.errors import OutputError, RecipeError, unknown
-
-_USUAL = "efficientnet_lite0"
 
 
 def ablate(
@@ -26,7 +22,7 @@ def ablate(
     out: OutFileOrNothing = None,
     as_json: AsJson = False,
     *,
-    network: Network,
+    network: NetworkOfTargets,
 ) -> int:
     """Switch units off and tell how every class changes. The mean over photographs, with 95 % intervals.
 
@@ -47,6 +43,7 @@ def ablate(
 
     gallery = Path(units[0]) if len(units) == 1 and Path(units[0]).is_dir() else None
     if gallery is None:
+        network = network.usual()
         for address in units:
             parse_request(address)
         network.check(units)
@@ -110,9 +107,8 @@ def _ablate_gallery(
         raise OutputError(f"{gallery} holds no pictures that featvis made; it is no gallery")
     from featvis.models.sources.register import check_read_name
 
-    model = None if network.model == (os.environ.get("FEATVIS_MODEL") or _USUAL) else network.model
-    if replace(network, model=model).is_named:
-        handle = network.load(model or check_read_name(str(manifest.get("model")), gallery))
+    if network.is_named:
+        handle = network.load(network.model or check_read_name(str(manifest.get("model")), gallery))
     else:
         from featvis.trust.panel import load_network_of
 

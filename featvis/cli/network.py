@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,6 +133,17 @@ class NetworkOfFile(Network):
     """The network of one picture."""
 
     model: options.ModelOfFile = None
+
+
+@dataclass
+class NetworkOfTargets(Network):
+    """The network of units, or of a gallery."""
+
+    model: options.ModelOfTargets = None
+
+    def usual(self) -> NetworkOfTargets:
+        """Return it for units, whose network need not be named."""
+        return replace(self, model=self.model or os.environ.get("FEATVIS_MODEL") or "efficientnet_lite0")
 
 
 @dataclass

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +11,8 @@ import typer
 
 from featvis.cli.checks import check_at_least, check_folder, check_photo
 from featvis.cli.completion import complete_targets
-from featvis.cli.network import Network
-from featvis.cli.options import AsJson, ModelOfTargets, OutOfTargets, Seed
+from featvis.cli.network import Network, NetworkOfTargets
+from featvis.cli.options import AsJson, OutOfTargets, Seed
 from featvis.cli.output import is_quiet, note, note_code, print_json, results_folder
 from featvis.errors import ModelError, OutputError, RecipeError, TargetError, unknown
 
@@ -33,13 +32,6 @@ Units = Annotated[
         autocompletion=complete_targets,
     ),
 ]
-
-
-@dataclass
-class NetworkOfTargets(Network):
-    """The network of units, or of a gallery."""
-
-    model: ModelOfTargets = None
 
 
 @dataclass
@@ -99,7 +91,7 @@ def words(
                 raise OutputError(f"no folder {address!r}; TARGETS are units, LAYER:UNITS, or a gallery")
             if parse_vectors(address) is None:
                 parse_request(address)
-        network = replace(network, model=network.model or os.environ.get("FEATVIS_MODEL") or _DEFAULT)
+        network = network.usual()
         network.check([one for one in targets if parse_vectors(one) is None])
     if not photos.is_dir():
         raise OutputError(f"no folder of photographs {str(photos)!r}")
@@ -147,9 +139,6 @@ def words(
         return 0
     _print(found, looked)
     return 0
-
-
-_DEFAULT = "efficientnet_lite0"
 
 
 def _check(about: Vocabulary) -> None:

@@ -218,6 +218,10 @@ def test_a_gallery_on_the_command_line(images, tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert main(["ablate", "made", "photos"]) == 2
     assert "give --model file:net.py:make" in capsys.readouterr().err
+    assert main(["ablate", "made", "photos", "--model", "efficientnet_lite0"]) == 2
+    assert "give --model" not in capsys.readouterr().err, (
+        "a network that was named is taken, also the usual one"
+    )
     assert main(["ablate", "made", "photos", *network, "--count", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("0:0: another class first for ")
