@@ -89,6 +89,7 @@ from .objectives.penalties import contrast as contrast
 from .objectives.penalties import l1 as l1
 from .objectives.penalties import l2 as l2
 from .objectives.penalties import linf as linf
+from .objectives.penalties import local_contrast as local_contrast
 from .objectives.penalties import lp as lp
 from .objectives.penalties import total_variation as total_variation
 from .objectives.style import style as style

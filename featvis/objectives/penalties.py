@@ -98,6 +98,29 @@ class Contrast(Penalty):
         return ((spread + 1e-6).sqrt() / self.limit - 1).clamp(min=0)
 
 
+@part("local_contrast")
+class LocalContrast(Penalty):
+    """How far contrasts c within an image's blocks exceed a photograph's: mean of max(0, c / ``limit`` - 1).
+
+    c = √(1e-6 + var(g)) of each block of ``size`` x ``size`` pixels, g the mean of the channels; blocks lie
+    half a block apart. Ascent puts its contrast into glowing outlines and leaves the rest grey: of blocks of
+    16 pixels one in twenty has more than .21 in photographs of 224, more than .25 in pictures. Held to less,
+    contrast goes into larger shapes, which :class:`Contrast` leaves free.
+    """
+
+    limit: Positive = 0.2
+    """In units of the image's range."""
+    size: AtLeastTwo = 16
+
+    def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
+        gray = images.mean(1, keepdim=True)
+        height, width = (min(self.size, side) for side in gray.shape[2:])
+        apart = max(1, height // 2), max(1, width // 2)
+        mean, square = (functional.avg_pool2d(one, (height, width), apart) for one in (gray, gray.square()))
+        contrasts = ((square - mean.square()).clamp(min=0) + 1e-6).sqrt()
+        return (contrasts / self.limit - 1).clamp(min=0).mean((1, 2, 3))
+
+
 @part("colorfulness")
 class Colorfulness(Penalty):
     """How far an image's colours c exceed a photograph's: max(0, c / ``limit`` - 1).
@@ -235,6 +258,23 @@ def contrast(limit: float = 0.2) -> Objective:
     tensor([True])
     """
     return Contrast(limit=limit)  # type: ignore[call-arg]
+
+
+def local_contrast(limit: float = 0.2, size: int = 16) -> Objective:
+    """Contrasts within blocks beyond ``limit``, to be subtracted: the mean of max(0, c / limit - 1).
+
+    Args:
+        limit: above 0; the root mean square deviation of a block's grey values, of images in [0, 1].
+        size: of a block's sides, in pixels, at least 2; at most the image's.
+
+    Raises:
+        RecipeError: a limit that is not above 0, a size below 2.
+
+    >>> import featvis as fv, torch
+    >>> fv.local_contrast(0.1).score({}, torch.rand(1, 3, 24, 33)) > 0
+    tensor([True])
+    """
+    return LocalContrast(limit=limit, size=size)  # type: ignore[call-arg]
 
 
 def colorfulness(limit: float = 0.16) -> Objective:

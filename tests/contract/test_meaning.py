@@ -60,6 +60,7 @@ PROVED = {
     "objectives/batchnorm": ("objectives/test_penalties.py", "test_batchnorm_distance_follows_its_formula"),
     "objectives/blur": ("objectives/test_borders.py", "test_d4_blur_is_half_the_distance_from_the_blurred"),
     "objectives/boundary": ("objectives/test_borders.py", "test_d5_the_boundary_is_the_border_alone"),
+    "objectives/local_contrast": ("objectives/test_penalties.py", "test_a_penalty_follows_its_formula"),
     "objectives/colorfulness": ("objectives/test_penalties.py", "test_a_penalty_follows_its_formula"),
     "objectives/confidence": ("objectives/test_confidence.py", "test_it_follows_its_formula"),
     "objectives/contrast": ("objectives/test_penalties.py", "test_a_penalty_follows_its_formula"),

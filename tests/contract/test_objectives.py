@@ -19,7 +19,7 @@ def model():
     return small()
 
 
-OPTIONS = {"confidence": {"limit": -50.0}}
+OPTIONS = {"confidence": {"limit": -50.0}, "local_contrast": {"limit": 0.05}}
 """Where a measure is 0 for a network of random weights unless it is asked for more."""
 
 

@@ -40,6 +40,16 @@ def slow_contrast(image, limit=0.2):
     return max(0.0, math.sqrt(1e-6 + sum(squares) / 120) / limit - 1)
 
 
+def slow_local_contrast(image, limit=0.2, size=16):
+    """By blocks of at most ``size``, half a block apart, that lie within the picture."""
+    gray = np.array(image).mean(0)
+    high, wide = min(size, gray.shape[0]), min(size, gray.shape[1])
+    tops = range(0, gray.shape[0] - high + 1, max(1, high // 2))
+    lefts = range(0, gray.shape[1] - wide + 1, max(1, wide // 2))
+    blocks = [gray[top : top + high, left : left + wide] for top in tops for left in lefts]
+    return sum(max(0.0, math.sqrt(1e-6 + block.var()) / limit - 1) for block in blocks) / len(blocks)
+
+
 def slow_colorfulness(image, limit=0.16):
     red, green, blue = (np.array(one) for one in image)
     apart = red - green, (red + green) / 2 - blue
@@ -50,6 +60,7 @@ def slow_colorfulness(image, limit=0.16):
 SLOW = {
     "colorfulness": slow_colorfulness,
     "contrast": slow_contrast,
+    "local_contrast": slow_local_contrast,
     "total_variation": slow_total_variation,
     "l1": lambda image: sum(abs(v - 0.5) for one in image for row in one for v in row) / 120,
     "l2": lambda image: math.sqrt(
@@ -74,6 +85,23 @@ def test_contrast_leaves_a_picture_below_its_limit_alone(images):
     assert harder == pytest.approx([slow_contrast(one, 0.01) for one in soft.tolist()], rel=1e-4)
     with pytest.raises(fv.RecipeError, match="limit"):
         fv.contrast(0)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 16])
+def test_local_contrast_is_measured_in_blocks(size, chance):
+    images = torch.rand((2, 3, 11, 14), generator=chance)
+    found = fv.local_contrast(0.05, size)({}, images)
+    assert found.tolist() == pytest.approx(
+        [slow_local_contrast(one, 0.05, size) for one in images.tolist()], rel=1e-5
+    )
+    halves = torch.zeros(1, 3, 24, 32)
+    halves[..., 16:] = 1  # of the greatest contrast, but within a block only where it meets the edge
+    assert fv.contrast(0.2)({}, halves).item() == pytest.approx(1.5, rel=1e-4)
+    assert fv.local_contrast(0.2, 4)({}, halves).item() == pytest.approx(1.5 / 15, rel=1e-4)
+    with pytest.raises(fv.RecipeError, match="limit"):
+        fv.local_contrast(0)
+    with pytest.raises(fv.RecipeError, match="size"):
+        fv.local_contrast(0.2, 1)
 
 
 def test_what_has_no_colours_is_not_colorful(images):
