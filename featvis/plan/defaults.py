@@ -109,8 +109,9 @@ def fit_penalties(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recip
     the weights are less by the square of that, or the penalties alone would be climbed: a trained network's
     score rises by many times its range, another's by one.
     """
-    known = any(penalty["name"] == "batchnorm" for penalty in recipe.penalties)
-    if known and not network.has_statistics(bound.layers):
+    known = [penalty for penalty in recipe.penalties if penalty["name"] == "batchnorm"]
+    told = any("statistics" in penalty for penalty in known)  # those of photographs do as well
+    if known and not told and not network.has_statistics(bound.layers):
         return recipe.but(penalties=[])
     kept = recipe.to_json()["penalties"]
     if not _is_class(network, bound):
