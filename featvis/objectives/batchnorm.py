@@ -119,7 +119,7 @@ class BatchNormStatistics(Objective):
             options += [f"statistics={self.statistics.rpartition(PIN)[2]}"]
         return f"batchnorm({', '.join(options)})"
 
-    constants: ClassVar[tuple[str, ...]] = ("_trained",)  # type: ignore[misc]
+    constants = ("_trained",)
     _trained: ClassVar[Tensor] = torch.zeros(3, 0)
     _until: ClassVar[tuple[str, ...]] = ()
     _moments: ClassVar[tuple[str, ...]] = ()
