@@ -25,7 +25,11 @@ FORMAT = "activation statistics 1"  # Another number where the same photographs 
 Numbers = NDArray[np.float64]
 
 LEAST_SHARE = 1e-6
-"""A channel's variance is at least this share of its mean square, or float32 cannot tell it from rounding."""
+"""A channel's variance is above this share of its mean square, or float32 cannot tell it from rounding."""
+LEAST_OF_LAYER, LEAST = 1e-10, 1e-30
+"""And above this share of the layer's largest, and this: training lets weights of idle channels fade away."""
+MOST = 1e12
+"""A mean or variance beyond it is of no network; its square hardly fits into float32."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -164,8 +168,8 @@ def _checked(path: str | Path, layers: dict[str, Numbers]) -> dict[str, Numbers]
     for name, values in layers.items():
         if values.ndim != 2 or len(values) != 2 or not values.size:
             raise OutputError(f"{path} is damaged: the statistics of {name!r} have the shape {values.shape}")
-        if not np.isfinite(values).all() or values[1].min() < 0:
-            raise OutputError(f"{path} is damaged: the statistics of {name!r} are not finite, or negative")
+        if not (np.abs(values) < MOST).all() or values[1].min() < 0:
+            raise OutputError(f"{path} is damaged: the statistics of {name!r} are out of range")
     return layers
 
 
@@ -178,9 +182,10 @@ def pinned_statistics(pinned: str) -> ActivationStatistics:
 def varying(values: Numbers) -> NDArray[np.bool_]:
     """Return which channels of a layer's ``(2, C)`` vary so that a distance from them can be told.
 
-    >>> varying(np.array([[0.0, 0.0, 1000.0], [1.0, 0.0, 0.5]])).tolist()
-    [True, False, False]
+    >>> varying(np.array([[0.0, 0.0, 1000.0, 0.0], [1.0, 0.0, 0.5, 1e-20]])).tolist()
+    [True, False, False, False]
     """
     mean, variance = values
-    found: NDArray[np.bool_] = variance > LEAST_SHARE * (mean**2 + variance)
+    least = max(LEAST, LEAST_OF_LAYER * float(variance.max()))
+    found: NDArray[np.bool_] = variance > np.maximum(least, LEAST_SHARE * (mean**2 + variance))
     return found

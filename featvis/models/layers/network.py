@@ -153,6 +153,13 @@ class NetworkAt:
         mixing = [
             layer
             for layer in self.layers.values()
-            if layer.order <= until and any(one.dim() > 1 for one in modules[layer.name].parameters(False))
+            if layer.order <= until and _mixes_units(modules[layer.name])
         ]
         return max(mixing, key=lambda layer: layer.order).name if mixing else None
+
+
+def _mixes_units(module: nn.Module) -> bool:
+    """Whether a module has weights from many units to many; a container that has some besides is none."""
+    if isinstance(module, nn.modules.conv._ConvNd | nn.Linear | nn.MultiheadAttention):
+        return True
+    return not module._modules and any(one.dim() > 1 for one in module.parameters(recurse=False))
