@@ -6,9 +6,9 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -370,6 +370,21 @@ class ModelHandle:
     def run_once(self, images: Tensor) -> None:
         """Run the whole network on images ``(B, C, H, W)`` in [0, 1] for what its own hooks note."""
         with borrowed(self.module, writes=True), torch.no_grad():
+            self._plain(images.cpu())
+
+    def tell_each(self, images: Tensor, hear: Mapping[str, Callable[[Tensor], None]]) -> None:
+        """Run the whole network on images ``(B, C, H, W)`` in [0, 1] and tell each named layer's output.
+
+        It is the network's own, before anything behind writes into it, and is not held any longer.
+        """
+        with borrowed(self.module), kept_chance(self.device), torch.no_grad(), ExitStack() as hooks:
+            modules = dict(self.module.named_modules())
+            for name, hearer in hear.items():
+
+                def heard(_: nn.Module, __: object, output: Tensor, hearer: Any = hearer) -> None:
+                    hearer(output)
+
+                hooks.callback(modules[name].register_forward_hook(heard).remove)
             self._plain(images.cpu())
 
     def fingerprint(self) -> str:

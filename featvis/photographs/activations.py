@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -145,14 +143,14 @@ def _measure(
 ) -> dict[str, Tensor]:
     """Return mean and variance ``(2, C)`` of each layer, in float64 on the CPU."""
     network = model.at(canvases.size)
-    modules = dict(model.module.named_modules())
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
 
-    def add(name: str, axis: int, _: nn.Module, __: Any, output: Tensor) -> None:
+    def add(name: str, output: Tensor) -> None:
         # Sums are float64 without a copy of the map in it; one device has no such numbers.
-        given = output.detach().cpu() if output.device.type == "mps" else output.detach()
-        over = [place for place in range(given.dim()) if place != axis % given.dim()]
+        given = output.cpu() if output.device.type == "mps" else output
+        axis = network.layers[name].axis % given.dim()
+        over = [place for place in range(given.dim()) if place != axis]
         first = given.sum(over, dtype=torch.float64)
         second = torch.linalg.vector_norm(given, dim=over, dtype=torch.float64).square()
         both = torch.stack((first, second)).cpu()
@@ -160,11 +158,7 @@ def _measure(
         counts[name] = counts.get(name, 0) + given.numel() // len(first)
 
     for images in canvases.spoken(say):
-        with ExitStack() as hooks:
-            for name in names:
-                axis = network.layers[name].axis
-                hooks.callback(modules[name].register_forward_hook(partial(add, name, axis)).remove)
-            model.run_once(images)
+        model.tell_each(images, {name: partial(add, name) for name in names})
         if not all(bool(values.isfinite().all()) for values in sums.values()):
             raise ModelError(f"{model.name} gives numbers that are not finite for some photograph")
     found = {}

@@ -174,10 +174,8 @@ def test_of_a_transformer_they_are_those_of_its_layernorms(folder):
 
 def test_the_same_call_reads_its_file_and_another_leaves_it(model, folder, tmp_path, monkeypatch):
     out, shows = tmp_path / "mine.safetensors", []
-    real = type(model).run_once
-    monkeypatch.setattr(
-        type(model), "run_once", lambda self, images: (shows.append(1), real(self, images))[1]
-    )
+    real = type(model).tell_each
+    monkeypatch.setattr(type(model), "tell_each", lambda *given: (shows.append(1), real(*given))[1])
     first = fv.activation_statistics(model, folder, out=out)
     assert shows
     before = out.read_bytes()
@@ -229,7 +227,7 @@ def test_images_in_memory_are_photographs_too(model, folder, tmp_path):
 def test_mistakes_are_told_before_anything_is_measured(given, message, model, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text").write_text("precious")
-    monkeypatch.setattr(type(model), "run_once", lambda self, images: pytest.fail("measured"))
+    monkeypatch.setattr(type(model), "tell_each", lambda *given: pytest.fail("measured"))
     with pytest.raises(fv.UserError, match=message):
         fv.activation_statistics(model, **{"photographs": folder, **given})
     assert (tmp_path / "text").read_text() == "precious"
@@ -248,14 +246,40 @@ def test_numbers_that_are_not_finite_are_no_statistics(model, folder):
         fv.activation_statistics(model, folder)
 
 
+class Counting(Plain):
+    """Counts its calls, and draws random numbers for nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, images):
+        self.calls += 1
+        torch.rand(3)
+        return super().forward(images)
+
+
 def test_the_network_is_given_back_as_it_was(folder):
-    model = small()
+    model = handle(seeded(Counting), SIZE)
     model.module.train()
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    state = torch.get_rng_state()
     fv.activation_statistics(model, folder)
     assert all(torch.equal(value, before[name]) for name, value in model.module.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
     assert model.module.training
     assert not any(inner._forward_hooks for inner in model.module.modules())
+
+
+def test_it_may_be_measured_while_it_is_lent(folder):
+    """Within another borrowing, which has folded and laid it out for itself."""
+    model = small()
+    plain = fv.activation_statistics(model, folder)
+    with model.tap(["fc"]) as activations:
+        found = fv.activation_statistics(model, folder)
+        assert activations(torch.rand(1, 3, *SIZE))["fc"].shape == (1, 5)
+    for name, values in plain.layers.items():
+        np.testing.assert_array_equal(found.layers[name], values)
 
 
 @pytest.mark.parametrize(
