@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import featvis as fv
+from featvis.galleries.config import load_gallery
 from featvis.models.borrow.moments import MOMENTS_FROM
 from featvis.plan.defaults import fit_penalties
 from featvis.spec import register
@@ -347,3 +348,27 @@ def test_a_recipe_beside_its_file_and_again_from_the_picture(tmp_path):
     assert again.key == picture.key
     plain = fv.render(model, "last:1", recipe=fv.Recipe.load(file).but(penalties=[]), lanes=1)[0]
     assert (plain.levels != picture.levels).any()
+
+
+def test_a_gallerys_config_finds_them_from_its_folder(tmp_path):
+    _, out = made(Plain, tmp_path)
+    penalties = f"penalties = ['l2', {{ name = 'batchnorm', statistics = '{out.name}' }}]"
+    config = tmp_path / "gallery.toml"
+    config.write_text(
+        f"model = 'x'\n[recipe]\n{penalties}\n[[sections]]\ntargets = ['a:0']\n"
+        f"[[sections]]\ntargets = ['a:1']\n[sections.recipe]\nsteps = 3\n{penalties}\n"
+    )
+    gallery = load_gallery(config)
+    for section in gallery.sections:
+        _, changes = gallery.recipe_of(section)
+        assert fv.Recipe(**changes).penalties[1]["statistics"].startswith(str(out))
+
+
+def test_in_bfloat16_and_with_patience_too(tmp_path):
+    model, out = made(Plain, tmp_path)
+    penalties = [{"name": "batchnorm", "statistics": str(out), "weight": 2.0}]
+    for changes in ({"precision": "bfloat16"}, {"patience": 1, "steps": 9}, {"stages": [[[15, 20], 0.5]]}):
+        options = {**SHORT, **changes}
+        held, free = (fv.render(model, "last:1", penalties=some, **options)[0] for some in (penalties, []))
+        assert np.isfinite(held.score), changes
+        assert (held.levels != free.levels).any(), changes
