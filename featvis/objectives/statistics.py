@@ -74,9 +74,13 @@ class ActivationStatistics:
 
     def save(self, path: str | Path) -> Path:
         """Write a safetensors file, to be a penalty's ``statistics``; it appears whole or not at all."""
-        arrays = {name: np.ascontiguousarray(values) for name, values in self.layers.items()}
+        arrays = {_OF + name: np.ascontiguousarray(values) for name, values in self.layers.items()}
         # One entry, for safetensors writes several in any order.
-        told = {"format": FORMAT, "layers": list(arrays), **{name: getattr(self, name) for name in _TOLD}}
+        told = {
+            "format": FORMAT,
+            "layers": list(self.layers),
+            **{name: getattr(self, name) for name in _TOLD},
+        }
         return write_whole(Path(path), save(arrays, {"featvis": json.dumps(told)}))
 
     def answers(self, fingerprint: str, size: tuple[int, int], weights: str) -> bool:
@@ -112,6 +116,8 @@ class ActivationStatistics:
         return sorted(names, key=lambda name: network.layers[name].order)
 
 
+_OF = "layers."
+"""Before a layer's name in the file: a module may be called as nothing in such a file may."""
 _TOLD = ("model", "kind", "size", "photographs", "skipped", "weights", "fingerprint")
 
 
@@ -141,7 +147,7 @@ def load_activation_statistics(path: str | Path) -> ActivationStatistics:
                 raise OutputError(
                     f"{path} holds no activation statistics of this version of featvis{instead}"
                 )
-            layers = {str(name): opened.get_tensor(name).astype(np.float64) for name in about["layers"]}
+            layers = {str(name): opened.get_tensor(_OF + name).astype(np.float64) for name in about["layers"]}
         counts: dict[str, Any] = {name: int(about[name]) for name in ("photographs", "skipped")}
         texts: dict[str, Any] = {
             name: str(about[name]) for name in ("model", "kind", "weights", "fingerprint")

@@ -291,9 +291,9 @@ def test_it_may_be_measured_while_it_is_lent(folder):
         lambda told, arrays: told.update(size=[3]),
         lambda told, arrays: told.update(photographs="many"),
         lambda told, arrays: told.update(format="activation statistics 0"),
-        lambda told, arrays: arrays.update(one=np.zeros((3, 4))),
-        lambda told, arrays: arrays.update(one=np.full((2, 4), np.nan)),
-        lambda told, arrays: arrays.update(one=np.full((2, 4), -1.0)),
+        lambda told, arrays: arrays.update({"layers.one": np.zeros((3, 4))}),
+        lambda told, arrays: arrays.update({"layers.one": np.full((2, 4), np.nan)}),
+        lambda told, arrays: arrays.update({"layers.one": np.full((2, 4), -1.0)}),
     ],
 )
 def test_a_damaged_file_is_told_in_one_line(change, model, folder, tmp_path):
@@ -310,6 +310,15 @@ def test_a_damaged_file_is_told_in_one_line(change, model, folder, tmp_path):
     with pytest.raises(fv.OutputError, match=r"activation statistics|damaged") as caught:
         fv.load_activation_statistics(out)
     assert "\n" not in str(caught.value)
+
+
+def test_a_layer_may_have_any_name(folder, tmp_path):
+    net = nn.Sequential()
+    names = ["__metadata__", "é", "a b"]
+    for place, name in enumerate(names):
+        net.add_module(name, nn.Conv2d(3 + place, 4 + place, 3))
+    fv.activation_statistics(handle(net, SIZE), folder, out=tmp_path / "mine.safetensors")
+    assert list(fv.load_activation_statistics(tmp_path / "mine.safetensors").layers) == names
 
 
 def test_statistics_of_images_are_told_from_these(model, folder, tmp_path):
