@@ -104,6 +104,8 @@ def _times(pixels: Any, share: float) -> Any:
 def fit_penalties(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recipe:
     """Leave out our penalties where no BatchNorm runs before the target, and those of classes if it is none.
 
+    Where the penalty names statistics of photographs, it needs no BatchNorm, and they stay.
+
     The weights of the penalties belong together; they were found for classes of networks with BatchNorm,
     whose values move by units. Where they hardly move (a regression to 0.1, a network that nobody trained),
     the weights are less by the square of that, or the penalties alone would be climbed: a trained network's
