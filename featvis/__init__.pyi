@@ -92,12 +92,15 @@ from .objectives.penalties import linf as linf
 from .objectives.penalties import local_contrast as local_contrast
 from .objectives.penalties import lp as lp
 from .objectives.penalties import total_variation as total_variation
+from .objectives.statistics import ActivationStatistics as ActivationStatistics
+from .objectives.statistics import load_activation_statistics as load_activation_statistics
 from .objectives.style import style as style
 from .objectives.text import text as text
 from .objectives.unit import channel as channel
 from .objectives.unit import logit as logit
 from .objectives.unit import neuron as neuron
 from .objectives.vectors import vectors as vectors
+from .photographs.activations import activation_statistics as activation_statistics
 from .photographs.search import find_examples as find_examples
 from .photographs.statistics import image_statistics as image_statistics
 from .results.films import morph as morph

@@ -149,5 +149,5 @@ def on_meta(model, *sizes, windows=()):
         def read(layers, images, network=network):
             return {name: value.to("meta") for name, value in network.read(layers, images).items()}
 
-        other._networks[size] = network.of(other.module, read)
+        other._networks[size] = network.of(other.module, read, model.fingerprint)
     return other

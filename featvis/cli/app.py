@@ -16,7 +16,7 @@ from featvis.version import __version__
 COMMANDS = (
     *("render", "attribute", "blocks", "components", "dream", "accentuate", "invert", "caricature", "style"),
     *("weights", "layers", "models", "recipes", "parts", "compare", "bench", "evaluate", "quiz", "reproduce"),
-    *("ablate", "atlas", "circuit", "words", "serve"),
+    *("ablate", "atlas", "circuit", "words", "statistics", "serve"),
 )
 """Those that stand by themselves; ``gallery`` has some of its own."""
 

@@ -6,9 +6,9 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from featvis.errors import CanvasError, ModelError
 from featvis.models.borrow.fold import Pair, foldable
 from featvis.models.borrow.gather import can_gather
 from featvis.models.borrow.loan import at_rest
-from featvis.models.borrow.moments import MOMENTS_OF
+from featvis.models.borrow.moments import MOMENTS_FROM, MOMENTS_OF, layer_of
 from featvis.models.borrow.tap import Tap, borrowed
 from featvis.models.form import IMAGES, Form, find_form, forms_of
 from featvis.models.forward import Seen
@@ -183,6 +183,7 @@ class ModelHandle:
                 partial(self._read, size),
                 found.others,
                 found.output,
+                self.fingerprint,
             )
         return self._networks[size]
 
@@ -252,7 +253,8 @@ class ModelHandle:
         activations. The forward pass ends when the last of ``layers`` has run.
 
         Args:
-            layers: names, or ``moments of NAME`` for the mean and mean square of what comes into it.
+            layers: names, or ``moments of NAME`` for the mean and mean square of what comes into it,
+                ``moments from NAME`` for those of what it gives.
             size: the canvas that will be shown, by default the network's own.
             precision: ``float32``, or ``bfloat16`` for autocast.
             cheaper: run modules in cheaper forms that give the same activations; the bench's bare pass
@@ -261,17 +263,19 @@ class ModelHandle:
             lanes: how many images will be shown at once.
         """
         network = self.at(size or self.input_size)
-        calls, axes, owners = {}, dict[str, int](), []
+        calls, axes, along, owners = {}, dict[str, int](), dict[str, int](), []
         with at_rest(self.module):  # another borrowing may have folded it already
             names = {id(inner): name for name, inner in self.module.named_modules()}
             modules = dict(self.module.named_modules(remove_duplicate=False))
             for name in layers:
-                layer = name.removeprefix(MOMENTS_OF)
+                layer = layer_of(name)
                 calls[name] = network.find(layer).calls
                 if layer == name:
                     axes[name] = len(network.find(layer).shape)
+                elif name.startswith(MOMENTS_FROM):
+                    along[name] = network.find(layer).axis
                 owner = names[id(modules[layer if layer in modules else layer.rpartition("#")[0]])]
-                owners.append(MOMENTS_OF + owner if layer != name else owner)
+                owners.append(MOMENTS_OF + owner if name.startswith(MOMENTS_OF) else owner)
             fold = foldable(self._trusted_pairs(), self.module, owners)
         asked = (tuple(layers), size or self.input_size)
         laid = (lanes > 1 or asked not in self._plainly) and self._is_laid(calls, asked[1], fold)
@@ -290,6 +294,7 @@ class ModelHandle:
                 fold,
                 name=self.name,
                 axes=axes,
+                along=along,
                 form=self.form,
                 channels_last=laid,
                 loan=loan,
@@ -302,7 +307,7 @@ class ModelHandle:
         """
         network = self.at(size)
         info = network.find(layer)
-        others = [network.find(name.removeprefix(MOMENTS_OF)).order for name in layers if name != layer]
+        others = [network.find(layer_of(name)).order for name in layers if name != layer]
         last = info.calls == 1 and info.order > max(others, default=-1)
         with at_rest(self.module):
             return last and can_gather(dict(self.module.named_modules()).get(layer))
@@ -345,7 +350,9 @@ class ModelHandle:
             other._lays, other._laid, other._reached = self._lays, dict(self._laid), set(self._reached)
             other._plainly = set(self._plainly)
             for size, network in self._networks.items():
-                other._networks[size] = network.of(other.module, partial(other._read, size))
+                other._networks[size] = network.of(
+                    other.module, partial(other._read, size), other.fingerprint
+                )
         return other
 
     def _forget(self) -> None:
@@ -363,6 +370,21 @@ class ModelHandle:
     def run_once(self, images: Tensor) -> None:
         """Run the whole network on images ``(B, C, H, W)`` in [0, 1] for what its own hooks note."""
         with borrowed(self.module, writes=True), torch.no_grad():
+            self._plain(images.cpu())
+
+    def tell_each(self, images: Tensor, hear: Mapping[str, Callable[[Tensor], None]]) -> None:
+        """Run the whole network on images ``(B, C, H, W)`` in [0, 1] and tell each named layer's output.
+
+        It is the network's own, before anything behind writes into it, and is not held any longer.
+        """
+        with borrowed(self.module), kept_chance(self.device), torch.no_grad(), ExitStack() as hooks:
+            modules = dict(self.module.named_modules())
+            for name, hearer in hear.items():
+
+                def heard(_: nn.Module, __: object, output: Tensor, hearer: Any = hearer) -> None:
+                    hearer(output)
+
+                hooks.callback(modules[name].register_forward_hook(heard).remove)
             self._plain(images.cpu())
 
     def fingerprint(self) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from featvis.errors import TargetError, UserError
-from featvis.models.borrow.moments import MOMENTS_OF
+from featvis.models.borrow.moments import layer_of
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Composite, Objective, copy_with, number, spread_over
@@ -39,7 +39,7 @@ class Facet(Composite):
         infos = {name: network.layer(name) for name in self.probes}
         if not target.layers:
             raise TargetError(f"facet: {target.describe()} reads no layer of {network.name}")
-        deepest = max(network.find(name.removeprefix(MOMENTS_OF)).order for name in target.layers)
+        deepest = max(network.find(layer_of(name)).order for name in target.layers)
         for name, weights in self.probes.items():
             if infos[name].units != weights.numel():
                 raise TargetError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -38,22 +39,34 @@ class Canvases:
         ``size`` is another canvas than the network's own.
         """
         self._model, self._batch = model, batch
-        self._size = model.input_size if size is None else size
+        self.size = model.input_size if size is None else size
         self._images: Sequence[Tensor] = ()
         self.folder: Path | None = None
         self.names: tuple[str, ...] = ()
         """The files of a folder, by relative path."""
+        self._listed = ""
         self.shown = self.skipped = 0
         """How many photographs have been given, and how many files were none."""
         if isinstance(photographs, str | Path):
             if model.channels not in (1, 3) or model.signal:
                 raise ModelError(f"a photograph has 1 or 3 channels, {model.name} takes {model.channels}")
             self.folder = Path(photographs)
-            self.names = list_files(self.folder).names
+            listing = list_files(self.folder)
+            self.names, self._listed = listing.names, listing.fingerprint
         else:
             self._images = [self._checked(image) for image in photographs]
             if not self._images:
                 raise UserError("no photograph was given")
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells these photographs from others: of a folder its listing's, of images their values'."""
+        if self.folder is not None:
+            return self._listed
+        digest = hashlib.sha256()
+        for image in self._images:
+            digest.update(image.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def __iter__(self) -> Iterator[Tensor]:
         """Give batches ``(B, C, H, W)`` in [0, 1], on the CPU."""
@@ -85,7 +98,7 @@ class Canvases:
             photo = read_photo(folder / name, self._model.channels)
             if photo is None:
                 return None
-            frame = frame_middle((photo.height, photo.width), self._size)
+            frame = frame_middle((photo.height, photo.width), self.size)
             return torch.from_numpy(frame.lay(photo, how)).float() / 255
 
         with quiet_decoders():
@@ -101,7 +114,7 @@ class Canvases:
         if not bool(((image >= 0) & (image <= 1)).all()):
             raise OutputError("a photograph's values lie in [0, 1]")
         height, width = image.shape[1:]
-        canvas = self._size
+        canvas = self.size
         if (height, width) == canvas:
             return image.detach().float().cpu()
         frame = frame_middle((height, width), canvas)

@@ -104,13 +104,16 @@ def _times(pixels: Any, share: float) -> Any:
 def fit_penalties(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recipe:
     """Leave out our penalties where no BatchNorm runs before the target, and those of classes if it is none.
 
+    Where the penalty names statistics of photographs, it needs no BatchNorm, and they stay.
+
     The weights of the penalties belong together; they were found for classes of networks with BatchNorm,
     whose values move by units. Where they hardly move (a regression to 0.1, a network that nobody trained),
     the weights are less by the square of that, or the penalties alone would be climbed: a trained network's
     score rises by many times its range, another's by one.
     """
-    known = any(penalty["name"] == "batchnorm" for penalty in recipe.penalties)
-    if known and not network.has_statistics(bound.layers):
+    known = [penalty for penalty in recipe.penalties if penalty["name"] == "batchnorm"]
+    told = any("statistics" in penalty for penalty in known)  # those of photographs do as well
+    if known and not told and not network.has_statistics(bound.layers):
         return recipe.but(penalties=[])
     kept = recipe.to_json()["penalties"]
     if not _is_class(network, bound):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from featvis.errors import CanvasError, ModelError, RecipeError, TargetError, unknown
 from featvis.images.base import ImageSpace
-from featvis.models.borrow.moments import MOMENTS_OF
+from featvis.models.borrow.moments import layer_of
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective
@@ -119,7 +119,7 @@ def make_plan(
         shared = shared_by(used.space)
         pooled = pooled_by(used) if shared is None and not bound.coupled else None
         coupled = coupled_by(bound, used) if shared is None and pooled is None else None
-        if any(network.find(layer.removeprefix(MOMENTS_OF)).mixes for layer in bound.layers):
+        if any(network.find(layer_of(layer)).mixes for layer in bound.layers):
             if any(why is not None for why in (coupled, shared, pooled)):
                 raise ModelError(
                     f"{model.name} mixes the pictures of a batch (BatchNorm without running statistics?), so "

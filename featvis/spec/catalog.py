@@ -27,13 +27,17 @@ _VALUES = {
     "AnyRange": "a number from 0 up, or [least, greatest], or [start, end] of such pairs",
     "Inner": "an image space: its name, or a table with its name and options",
     "Statistics": "a file that fv.image_statistics wrote",
+    "LayerStatistics": "a file that fv.activation_statistics wrote",
     "Options": "a table",
     "bool": "true or false",
     "Switch": "true or false",
     "str": "a text",
 }
 """What the types of options say to somebody who writes a recipe."""
-_MAKERS = {"images": ("featvis.photographs.statistics",)}
+_MAKERS = {
+    "images": ("featvis.photographs.statistics",),
+    "objectives": ("featvis.photographs.activations",),
+}
 """Modules outside a family's folder that make something for it."""
 TITLES = {"images": "Image spaces", "transforms": "Transforms", "objectives": "Objectives and penalties"}
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -105,7 +106,7 @@ def files_inside(folder: Path) -> Iterator[None]:
         _FOLDER.reset(before)
 
 
-def _pin(value: str) -> str:
+def _pin(value: str, made: str = "fv.image_statistics(folder, out=...)") -> str:
     """Tie a file's path to what the file holds, so that another content makes another recipe."""
     path, _, pinned = value.partition(PIN)
     folder = _FOLDER.get()
@@ -117,7 +118,7 @@ def _pin(value: str) -> str:
         with place.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()[:32]
     except (OSError, RuntimeError, OutputError) as error:  # RuntimeError: links in a circle
-        hint = "fv.image_statistics(folder, out=...) makes such a file"
+        hint = f"{made} makes such a file"
         raise ValueError(f"{path!r} cannot be read ({reason_of(error)}); {hint}") from None
     if pinned and pinned != digest:
         raise ValueError(f"{path!r} holds other statistics than those the recipe was made with")
@@ -126,6 +127,10 @@ def _pin(value: str) -> str:
 
 Statistics = Annotated[str, AfterValidator(_pin)]
 """A file that :func:`featvis.image_statistics` wrote; kept as ``PATH#sha256:DIGEST``."""
+
+_MEASURED = "featvis statistics, or fv.activation_statistics(model, photographs, out=...),"
+LayerStatistics = Annotated[str, AfterValidator(partial(_pin, made=_MEASURED))]
+"""A file that :func:`featvis.activation_statistics` wrote; kept likewise."""
 
 
 def _as_ranges(value: Any) -> Any:

@@ -247,9 +247,10 @@ class Recipe(_Checked):
             weights: the fingerprint of the network's weights.
         """
         recipe = self.to_json()
-        statistics = recipe["space"].get("statistics")
-        if isinstance(statistics, str):  # what the file holds counts, not where it lies
-            recipe["space"]["statistics"] = statistics.rpartition(PIN)[2]
+        for part in (recipe["space"], *recipe["penalties"]):
+            statistics = part.get("statistics")
+            if isinstance(statistics, str):  # what the file holds counts, not where it lies
+                part["statistics"] = statistics.rpartition(PIN)[2]
         parts = {
             "recipe": recipe,
             "target": target,
@@ -334,11 +335,16 @@ def _shortly(value: Any) -> str:
 
 
 def place_statistics(table: dict[str, Any], folder: Path) -> None:
-    """Let the file of statistics that a recipe's image space names be found from a folder."""
-    space = table.get("space")
-    named = space.get("statistics") if isinstance(space, dict) else None
-    if isinstance(space, dict) and isinstance(named, str):
-        table["space"] = {**space, "statistics": str(folder / expand(named))}
+    """Let the files of statistics that a recipe's image space and penalties name be found from a folder."""
+
+    def placed(part: Any) -> Any:
+        named = part.get("statistics") if isinstance(part, dict) else None
+        return {**part, "statistics": str(folder / expand(named))} if isinstance(named, str) else part
+
+    if "space" in table:
+        table["space"] = placed(table["space"])
+    if isinstance(table.get("penalties"), list):
+        table["penalties"] = [placed(penalty) for penalty in table["penalties"]]
 
 
 def recipe_files() -> dict[str, Path]:

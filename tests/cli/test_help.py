@@ -34,6 +34,7 @@ NAMES = {
     ),
     "circuit": ("--from --levels --depth --count --examples --recipe -r --size --steps --out -o NETWORK"),
     "words": "--pair --vocabulary --template --find --like --at --count --widest --seed --out -o NETWORK",
+    "statistics": "--size --out -o NETWORK",
     "serve": "--gallery --photos --port --show MODEL",
     "components": "--method --count --seed --size --out -o NETWORK",
     "dream": "--set --layer -l --octaves --octave-scale --recipe -r --size --steps --seed --out -o NETWORK",

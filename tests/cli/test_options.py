@@ -39,6 +39,7 @@ COMMANDS = {
     "blocks": ["photos/photo.png", "-t", "fc:1", "-l", "norm", *SIZE, "--out", "OUT"],
     "ablate": ["norm:1", "photos", "--out", "OUT.json"],
     "words": ["norm:1", "two", "--count", "2", "--out", "OUT"],
+    "statistics": ["photos", *SIZE, "--out", "OUT.safetensors"],
     "circuit": ["norm:1", *SHORT, "--levels", "1", "--depth", "1", "--count", "1", "--out", "OUT"],
     "atlas": [
         *("photos", "--layer", "norm", "--beside", "conv1", "--count", "30", "--grids", "2", "--least", "1"),

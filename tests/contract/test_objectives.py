@@ -77,13 +77,18 @@ OTHERS = {"confidence limit": -50.0, "layer": "conv1", "relative": True, "every"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_t43_every_option_changes_the_score(name, chance):
+def test_t43_every_option_changes_the_score(name, chance, tmp_path):
     model = handle(TwoNorms(), SIZE)
     images = torch.rand((3, 3, *SIZE), generator=chance)
+    measured = tmp_path / "statistics.safetensors"
     for option, field in register.scan("objectives")[name].model_fields.items():
-        other = OTHERS.get(f"{name} {option}", OTHERS.get(option)) or (
-            field.default + 1 if isinstance(field.default, int) else field.default / 2
-        )
+        if option == "statistics":
+            fv.activation_statistics(model, list(images), out=measured)
+            other = str(measured)
+        else:
+            other = OTHERS.get(f"{name} {option}", OTHERS.get(option)) or (
+                field.default + 1 if isinstance(field.default, int) else field.default / 2
+            )
         scores = [
             scores_of(
                 model, register.make("objectives", {"name": name, **given}).beside(("classes",)), images

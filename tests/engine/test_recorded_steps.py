@@ -121,6 +121,8 @@ def brightest(activations):
 
 
 ELSEWHERE = {
+    "activation_statistics": "below: what a penalty reads",
+    "load_activation_statistics": "likewise",
     "attention_head": "with the transformers, below",
     "attention_score": "with the transformers, below",
     "ensemble": "below: its other network stands on the device, too",
@@ -166,6 +168,13 @@ def test_so_are_units_of_a_sparse_autoencoder(monkeypatch, network, tmp_path):
     save_file({name: value.contiguous() for name, value in tensors.items()}, tmp_path / "sae.safetensors")
     (first, *_) = fv.vectors(f"norm@{tmp_path}/sae.safetensors:0:2")
     assert trace(monkeypatch, network, first)
+
+
+def test_so_is_a_penalty_by_statistics_of_photographs(monkeypatch, network, tmp_path):
+    images = [PHOTOGRAPH, 1 - PHOTOGRAPH]
+    fv.activation_statistics(small(), images, out=tmp_path / "mine.safetensors")
+    told = {"name": "batchnorm", "statistics": str(tmp_path / "mine.safetensors")}
+    assert trace(monkeypatch, network, fv.logit(1) - register.make("objectives", told).beside(("fc",)))
 
 
 def test_so_is_an_ensemble(monkeypatch, network):

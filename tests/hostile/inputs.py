@@ -149,6 +149,12 @@ PICTURES: dict[str, Callable[[bytes], bytes]] = {
     "statistics within": _recipe_changed(
         space={"name": "mask", "inner": {"name": "pixel", "statistics": "/dev/zero"}}
     ),
+    "statistics of a penalty elsewhere": _recipe_changed(
+        penalties=[{"name": "batchnorm", "statistics": "/etc/passwd"}]
+    ),
+    "statistics of a penalty by /dev/zero": _recipe_changed(
+        penalties=[{"name": "batchnorm", "statistics": "/dev/zero"}]
+    ),
     "statistics with a NUL": _recipe_changed(space={"name": "pixel", "statistics": "a\0b"}),
     "a network of code": _told(model="file:{in}/code.py:build"),
     "a network of the hub": _told(model="hf:somebody/network"),
@@ -428,6 +434,8 @@ RECIPES = {
     "statistics of a pipe": "space = {name = 'pixel', statistics = 'pipe'}",
     "statistics of /dev/zero": "space = {name = 'pixel', statistics = '/dev/zero'}",
     "statistics of a folder": "space = {name = 'pixel', statistics = '.'}",
+    "a penalty by a pipe": "penalties = [{name = 'batchnorm', statistics = 'pipe'}]",
+    "a penalty by numbers": "penalties = [{name = 'batchnorm', statistics = [1]}, 7]",
     "statistics of nobody": "space = {name = 'pixel', statistics = '~nobody-there/x'}",
     "a NUL": "steps = 2\n\0",
 }
@@ -558,6 +566,10 @@ TENSOR_READERS = {
     ],
     "statistics": [*ONE, "--set", "space={{name='pixel', statistics='{in}/x.safetensors'}}"],
     "weights": [*ONE, "--weights", "{in}/x.safetensors"],
+    "penalty": [
+        *("render", "classifier:3", "--size", "32", "--steps", "1", "--lanes", "1", "--out", "{out}"),
+        *("--recipe", "portrait", "--set", "penalties.batchnorm.statistics={in}/x.safetensors"),
+    ],
 }
 
 
@@ -571,7 +583,7 @@ def tensors() -> Iterator[Input]:
         yield Input(
             "safetensors", f"{name} ({chosen})", TENSOR_READERS[chosen], _written("x.safetensors", content)
         )
-    for reader in ("vectors", "directions", "statistics"):
+    for reader in ("vectors", "directions", "statistics", "penalty"):
         typed = [word.replace("x.safetensors", "pipe.safetensors") for word in TENSOR_READERS[reader]]
 
         def pipe(seeds: Path, inputs: Path, out: Path) -> None:
@@ -957,6 +969,7 @@ CHANGED: dict[str, Changed] = {
     "safetensors, vectors": Changed("sae.safetensors", changes.change_safetensors, TENSOR_READERS["vectors"], "x.safetensors"),
     "safetensors, directions": Changed("directions.safetensors", changes.change_safetensors, TENSOR_READERS["directions"], "x.safetensors"),
     "safetensors, statistics": Changed("statistics.safetensors", changes.change_safetensors, TENSOR_READERS["statistics"], "x.safetensors"),
+    "safetensors, penalty": Changed("activations.safetensors", changes.change_safetensors, TENSOR_READERS["penalty"], "x.safetensors"),
     "safetensors, weights": Changed("weights.safetensors", changes.change_safetensors, TENSOR_READERS["weights"], "x.safetensors"),
     "checkpoint": Changed("net.pth", changes.change_zip, [*ONE, "--weights", "{in}/x.pth"], "x.pth"),
     "array": Changed("arrays/a.npy", changes.change_bytes, ["py:image_statistics", "{in}/arrays"], "arrays/x.npy"),

@@ -64,6 +64,8 @@ def make_seeds(place: Path) -> Path:
         place / "directions.safetensors"
     )
     fv.image_statistics(place / "photos", out=place / "statistics.safetensors", size=24)
+    model = fv.load_model("efficientnet_lite0")
+    fv.activation_statistics(model, place / "photos", out=place / "activations.safetensors", size=32)
     tensors = {"conv_stem.weight": torch.randn(32, 3, 3, 3), "bn1.weight": torch.ones(32)}
     save_file(tensors, place / "weights.safetensors")
     torch.save({"state_dict": tensors, "epoch": 3}, place / "net.pth")

@@ -43,6 +43,7 @@ COMMANDS = {
               "--layout", "pca", "--cell", "32", "--steps", "1", "--out", "{out}"],
     "circuit": ["circuit", "blocks.3:1", "--levels", "1", "--count", "1", *SMALL, "--out", "{out}"],
     "words": ["words", "blocks.1:0:2", "{seeds}/photos", "--count", "2", "--like", "blocks.1:0", "--out", "{out}"],
+    "statistics": ["statistics", "{seeds}/photos", "--size", "32", "--out", "{out}/s.safetensors"],
     "gallery merge": ["gallery", "merge", "{seeds}/built"],
     "gallery build": ["gallery", "build", "{seeds}/gallery.toml", "--out", "{out}"],
     "gallery status": ["gallery", "status", "{seeds}/built"],

@@ -16,7 +16,7 @@ from featvis.models.borrow.fold import Pair, Rest, fold_in, scale_and_offset, se
 from featvis.models.borrow.gather import gather
 from featvis.models.borrow.loan import Loan, lent
 from featvis.models.borrow.long_ways import in_a_network
-from featvis.models.borrow.moments import MOMENTS_OF, Moments
+from featvis.models.borrow.moments import MOMENTS_FROM, MOMENTS_OF, Moments, MomentsFrom
 from featvis.models.borrow.shortcuts import take_shortcuts
 from featvis.models.form import IMAGES, Form
 from featvis.models.plain import as_written, is_compiled
@@ -107,6 +107,7 @@ class Tap:
         *,
         name: str = "the network",
         axes: Mapping[str, int] | None = None,
+        along: Mapping[str, int] | None = None,
         form: Form = IMAGES,
         channels_last: bool = True,
         loan: Loan | None = None,
@@ -114,6 +115,7 @@ class Tap:
         self._module, self._form, self._channels_last = module, form, channels_last
         self._loan, self._name = loan, name
         self._axes = dict(axes or {})  # how many axes each layer has, where that is known
+        self._along = dict(along or {})  # the units' axis of what modules give whose moments are read
         self._as_written = partial(as_written, module) if is_compiled(module) else nullcontext
         norms: dict[str, Any] = {pair.norm: module.get_submodule(pair.norm) for pair in fold}
         # Moments are float32 whatever the network's type.
@@ -206,6 +208,19 @@ class Tap:
                 return output.clone()
 
             return self._modules[base].register_forward_hook(after)
+
+        if name.startswith(MOMENTS_FROM):
+            inner = self._modules[name.removeprefix(MOMENTS_FROM)]
+
+            def beside(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+                # What a convolution gives is kept by nobody, unless it is another kind or somebody looks on.
+                alone = type(inner).forward is nn.Conv2d.forward and len(inner._forward_hooks) == 1
+                owned = alone and "forward" not in inner.__dict__ and not output._is_view()
+                passed, moments = MomentsFrom.apply(output, self._along.get(name, 1), owned)
+                note(moments)
+                return passed  # type: ignore[no-any-return]
+
+            return inner.register_forward_hook(beside)
 
         norm = name.removeprefix(MOMENTS_OF)
         plain = name not in self._folded

@@ -25,6 +25,7 @@ class NetworkAt:
         read: Callable[[Sequence[str], Tensor], dict[str, Tensor]] | None = None,
         others: dict[str, LayerInfo] | None = None,
         output: Output | None = None,
+        fingerprint: Callable[[], str] | None = None,
     ) -> None:
         self.others = others or {}
         """Layers by further names: a module's second one, ``NAME#1`` for an earlier call."""
@@ -32,11 +33,22 @@ class NetworkAt:
         self.name, self.module, self.size, self.layers = name, module, size, layers
         self._missing = missing  # names of parameters that have no weights
         self._read = read
+        self._fingerprint = fingerprint
 
-    def of(self, module: nn.Module, read: Callable[[Sequence[str], Tensor], dict[str, Tensor]]) -> NetworkAt:
+    def of(
+        self,
+        module: nn.Module,
+        read: Callable[[Sequence[str], Tensor], dict[str, Tensor]],
+        fingerprint: Callable[[], str],
+    ) -> NetworkAt:
         """Return the same of a copy of the network: what was measured are names and numbers."""
         layers, others = dict(self.layers), dict(self.others)
-        return NetworkAt(self.name, module, self.size, layers, self._missing, read, others, self._output)
+        of_copy = (self.name, module, self.size, layers, self._missing, read, others, self._output)
+        return NetworkAt(*of_copy, fingerprint)
+
+    def has_weights(self, fingerprint: str) -> bool:
+        """Whether its weights are those of a :meth:`~featvis.models.handle.ModelHandle.fingerprint`."""
+        return self._fingerprint is not None and self._fingerprint() == fingerprint
 
     @property
     def output_layer(self) -> str:
@@ -130,3 +142,24 @@ class NetworkAt:
             if isinstance(modules[layer.name], nn.BatchNorm2d) and layer.order <= deepest and layer.calls == 1
         ]
         return [layer.name for layer in sorted(norms, key=lambda layer: layer.order)]
+
+    def source_of(self, name: str) -> str | None:
+        """Return the layer whose units another one shows: the last that has weights from many to many.
+
+        Behind it there are activations, norms and pools only, up to what the layer ``name`` gives.
+        """
+        until = self.find(name).order
+        modules = dict(self.module.named_modules())
+        mixing = [
+            layer
+            for layer in self.layers.values()
+            if layer.order <= until and _mixes_units(modules[layer.name])
+        ]
+        return max(mixing, key=lambda layer: layer.order).name if mixing else None
+
+
+def _mixes_units(module: nn.Module) -> bool:
+    """Whether a module has weights from many units to many; a container that has some besides is none."""
+    if isinstance(module, nn.modules.conv._ConvNd | nn.Linear | nn.MultiheadAttention):
+        return True
+    return not module._modules and any(one.dim() > 1 for one in module.parameters(recurse=False))
