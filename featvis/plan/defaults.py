@@ -23,6 +23,8 @@ LIVELY = 1.0
 
 In trained networks of ImageNet it is 1.3 to 2.5.
 """
+DEEP = 3
+"""So many layers with weights, at least, run up to a target that can see objects."""
 OF_CLASSES = ("rivals", "confidence")
 """Penalties that are values of the class layer themselves: they shrink with the score."""
 DIVERSITY: dict[str, Any] = {"name": "diversity", "relative": True, "weight": 3.0}
@@ -102,20 +104,24 @@ def _times(pixels: Any, share: float) -> Any:
 
 
 def fit_penalties(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recipe:
-    """Leave out our penalties where no BatchNorm runs before the target, and those of classes if it is none.
+    """Leave out BatchNorm's penalty where none runs before the target, and those of classes if it is none.
 
-    Where the penalty names statistics of photographs, it needs no BatchNorm, and they stay.
+    With statistics of photographs that penalty needs no BatchNorm, and stays. The others do without it: of
+    SqueezeNet's classes another network knew more with them than with none, and tone was photographs'. None
+    stays where so few layers run before the target that it can see no objects.
 
-    The weights of the penalties belong together; they were found for classes of networks with BatchNorm,
-    whose values move by units. Where they hardly move (a regression to 0.1, a network that nobody trained),
-    the weights are less by the square of that, or the penalties alone would be climbed: a trained network's
-    score rises by many times its range, another's by one.
+    The weights of the penalties were found for classes whose values move by units. Where they hardly move (a
+    regression to 0.1, a network that nobody trained), the weights are less by the square of that, or the
+    penalties alone would be climbed: a trained network's score rises by many times its range, another's by
+    one.
     """
     known = [penalty for penalty in recipe.penalties if penalty["name"] == "batchnorm"]
     told = any("statistics" in penalty for penalty in known)  # those of photographs do as well
-    if known and not told and not network.has_statistics(bound.layers):
-        return recipe.but(penalties=[])
     kept = recipe.to_json()["penalties"]
+    if known and not told and not network.has_statistics(bound.layers):
+        if max((len(network.mixing(name)) for name in bound.layers), default=0) < DEEP:
+            return recipe.but(penalties=[])
+        kept = [penalty for penalty in kept if penalty["name"] != "batchnorm"]
     if not _is_class(network, bound):
         kept = [penalty for penalty in kept if penalty["name"] not in OF_CLASSES]
     found = network.find(bound.layer).range if isinstance(bound, Unit) else None

@@ -99,4 +99,12 @@ def test_portrait_leaves_it_out_where_no_class_is_climbed():
     assert kept(model, "fc:1") == ["batchnorm", "rivals", "contrast", "colorfulness"]
     for other in ("norm:1", "flat:1", fv.margin(1), -1 * fv.logit(1)):
         assert kept(model, other) == ["batchnorm", "contrast", "colorfulness"]
-    assert kept(handle(seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(17 * 24 * 3, 4)))), "1:2") == []
+
+
+@pytest.mark.parametrize(("hidden", "names"), [(0, []), (1, []), (2, ["rivals", "contrast", "colorfulness"])])
+def test_portrait_without_batchnorm(hidden, names):
+    def network():
+        pairs = [nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU()) for _ in range(hidden)]
+        return nn.Sequential(*pairs, nn.Flatten(), nn.Linear(17 * 24 * 3, 4))
+
+    assert kept(handle(seeded(network)), f"{hidden + 1}:2") == names

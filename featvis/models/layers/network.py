@@ -148,6 +148,11 @@ class NetworkAt:
 
         Behind it there are activations, norms and pools only, up to what the layer ``name`` gives.
         """
+        mixing = self.mixing(name)
+        return mixing[-1].name if mixing else None
+
+    def mixing(self, name: str) -> list[LayerInfo]:
+        """Return the layers that have weights from many units to many, up to the layer ``name``, in order."""
         until = self.find(name).order
         modules = dict(self.module.named_modules())
         mixing = [
@@ -155,7 +160,7 @@ class NetworkAt:
             for layer in self.layers.values()
             if layer.order <= until and _mixes_units(modules[layer.name])
         ]
-        return max(mixing, key=lambda layer: layer.order).name if mixing else None
+        return sorted(mixing, key=lambda layer: layer.order)
 
 
 def _mixes_units(module: nn.Module) -> bool:
