@@ -73,7 +73,7 @@ def test_the_file_is_a_penaltys(capsys):
     assert main([*render, "plain"]) == 0
     assert main([*render, "out", *given]) == 0
     plain, held = (fv.load_picture(next(Path(out).rglob("0001.png"))) for out in ("plain", "out"))
-    assert plain.recipe["penalties"] == [], "nothing to hold it to"
+    assert "batchnorm" not in [one["name"] for one in plain.recipe["penalties"]], "nothing to hold it to"
     assert held.recipe["penalties"][0]["statistics"].startswith("mine.safetensors#sha256:")
     assert (plain.levels != held.levels).any()
     again = ["reproduce", str(next(Path("out").rglob("0001.png"))), *NETWORK, "--unbounded"]
