@@ -78,7 +78,7 @@ def with_tone(
         if any(one["name"] == name for one in changed):
             continue
         if recipe is not None and name in tone_of(recipe):
-            reason = "no BatchNorm runs before this unit, whose statistics it goes with"
+            reason = "no BatchNorm runs before this unit, and few layers at all"
             raise RecipeError(f"the limit of {name} is left out of {recipe} here: {reason}")
         having = " and ".join(one for one in recipes() if name in tone_of(one))
         called = recipe or "the recipe that the layer chooses"
