@@ -143,7 +143,7 @@ def test_it_names_photographs_and_no_code_of_its_package_runs():
 @pytest.mark.slow
 def test_a_class_of_it_can_be_climbed():
     model = fv.load_model("squeezenet1_1", device="cpu")
-    (picture,) = fv.render(model, "classifier:933", size=64, steps=8, lanes=1)
+    (picture,) = fv.render(model, "classifier:933", size=64, steps=16, lanes=1)
     assert picture.status == "ok"
     assert picture.label == "cheeseburger"
     assert picture.score > picture.start_score + 1
