@@ -31,6 +31,8 @@ DEPTH = 64
 """How deep lists and tables may be nested."""
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 """Formats whose decoders only decode: an EPS file, for one, would be run by Ghostscript."""
+DAMAGED = (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""What a file whose content is not what it should be may raise while that is taken apart."""
 
 
 def expand(name: str) -> Path:

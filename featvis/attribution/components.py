@@ -20,7 +20,7 @@ from featvis.errors import OutputError, RecipeError, TargetError, unknown
 from featvis.files import write_whole
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
-from featvis.read import check_file, parse_json
+from featvis.read import DAMAGED, check_file, parse_json
 
 METHODS = ("nmf", "pca")
 NAME = "directions"
@@ -137,7 +137,7 @@ def load_direction(path: str | Path, row: int = 0) -> tuple[str, Tensor]:
         with safe_open(str(path), "pt") as opened:
             layer = str(parse_json((opened.metadata() or {})["featvis"])["layer"])
             rows = opened.get_tensor(NAME)
-    except (SafetensorError, OSError, LookupError, ValueError, TypeError, AttributeError):
+    except (SafetensorError, *DAMAGED):
         raise OutputError(f"{path} is no file of directions; `featvis components` writes such") from None
     if rows.dim() != 2 or not rows.is_floating_point():
         raise OutputError(f"{path} holds no directions (rows, units): {tuple(rows.shape)}, {rows.dtype}")

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from featvis.errors import OutputError, RecipeError
 from featvis.files import write_whole
-from featvis.read import check_file, expand, parse_json, reason_of
+from featvis.read import DAMAGED, check_file, expand, parse_json, reason_of
 from featvis.spec.options import PIN, STATISTICS_BYTES
 
 FORMAT = "image statistics 1"  # Another number where the same photographs would give other values
@@ -108,15 +108,7 @@ def load_statistics(path: str | Path) -> ImageStatistics:
         channels, (rows, columns) = statistics.channels, statistics.size
     except OutputError:
         raise
-    except (
-        SafetensorError,
-        OSError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-    ) as error:
+    except (SafetensorError, *DAMAGED) as error:
         raise OutputError(f"{path} holds no image statistics: {reason_of(error)}") from None
     shapes = statistics.covariance.shape, statistics.mean.shape, statistics.magnitudes.shape
     if shapes != ((channels, channels), (channels,), (channels, rows, columns // 2 + 1)):

@@ -18,7 +18,7 @@ from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective, copy_with, digest_of, spread_over
 from featvis.objectives.shown import Activations
-from featvis.read import check_file, parse_json, read_json, reason_of
+from featvis.read import DAMAGED, check_file, parse_json, read_json, reason_of
 
 _ROLES = {
     "encoder": ("W_enc", "encoder.weight", "enc.weight"),
@@ -298,7 +298,7 @@ def read_tensors(path: Path, only: str | None = None) -> tuple[dict[str, Tensor]
         raise UserError(f"{path} cannot be read: {error}") from None
     except UserError:
         raise
-    except (SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (SafetensorError, *DAMAGED) as error:
         raise UserError(f"{path} cannot be read: {reason_of(error)}") from None
 
 

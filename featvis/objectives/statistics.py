@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from featvis.errors import OutputError, RecipeError, count_of
 from featvis.files import write_whole
 from featvis.models.layers.network import NetworkAt
-from featvis.read import check_file, expand, parse_json, reason_of
+from featvis.read import DAMAGED, check_file, expand, parse_json, reason_of
 from featvis.spec.options import PIN, STATISTICS_BYTES
 
 FORMAT = "activation statistics 1"  # Another number where the same photographs would give other values
@@ -156,15 +156,7 @@ def load_activation_statistics(path: str | Path) -> ActivationStatistics:
         return ActivationStatistics(_checked(path, layers), size=size, **counts, **texts)
     except OutputError:
         raise
-    except (
-        SafetensorError,
-        OSError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-    ) as error:
+    except (SafetensorError, *DAMAGED) as error:
         raise OutputError(f"{path} holds no activation statistics: {reason_of(error)}") from None
 
 
