@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -121,6 +122,21 @@ def generator_image(
     about: dict[str, Any] = {"low": low, "high": high, "deviation": deviation, "size": size or shape[1:]}
     space: GeneratorImage = GeneratorImage(generator=digest, latent=list(latent), channels=shape[0], **about)
     return space
+
+
+def kept_generators(texts: Iterable[str]) -> dict[str, Any]:
+    """Return the generators that recipes name, for another process; see :func:`take_generators`."""
+    found = {}
+    for digest in set(texts) & _KEPT.keys():
+        module, shape = _KEPT[digest]
+        found[digest] = copy.deepcopy(module).cpu(), shape
+    return found
+
+
+def take_generators(generators: Mapping[str, Any]) -> None:
+    """Keep the generators of another process."""
+    for digest, kept in generators.items():
+        _KEPT.setdefault(digest, kept)
 
 
 def _digest(module: nn.Module) -> str:

@@ -15,8 +15,8 @@ from safetensors.numpy import save
 
 from featvis.errors import OutputError, RecipeError
 from featvis.files import write_whole
-from featvis.read import DAMAGED, check_file, expand, parse_json, reason_of
-from featvis.spec.options import PIN, STATISTICS_BYTES
+from featvis.read import DAMAGED, check_file, parse_json, reason_of
+from featvis.spec.pinned import PIN, STATISTICS_BYTES, opened
 
 FORMAT = "image statistics 1"  # Another number where the same photographs would give other values
 
@@ -123,9 +123,9 @@ def load_statistics(path: str | Path) -> ImageStatistics:
 @lru_cache(maxsize=8)
 def statistics_of(pinned: str, channels: int) -> ImageStatistics:
     """Return the statistics that a recipe names as ``PATH#sha256:DIGEST``, which was checked with it."""
-    path = pinned.rpartition(PIN)[0]
-    statistics = load_statistics(expand(path))
+    with opened(pinned) as place:
+        statistics = load_statistics(place)
     if statistics.channels != channels:
-        own = statistics.channels
+        path, own = pinned.rpartition(PIN)[0], statistics.channels
         raise RecipeError(f"{path} is of images of {own} channels, these images have {channels}")
     return statistics

@@ -15,7 +15,8 @@ from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective, copy_with
 from featvis.objectives.shown import Activations
 from featvis.objectives.statistics import Numbers, pinned_statistics, varying
-from featvis.spec.options import PIN, AtLeastOne, AtLeastTwo, LayerStatistics, Switch
+from featvis.spec.options import AtLeastOne, AtLeastTwo, LayerStatistics, Switch
+from featvis.spec.pinned import PIN
 from featvis.spec.register import part
 
 

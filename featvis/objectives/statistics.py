@@ -17,8 +17,8 @@ from safetensors.numpy import save
 from featvis.errors import OutputError, RecipeError, count_of
 from featvis.files import write_whole
 from featvis.models.layers.network import NetworkAt
-from featvis.read import DAMAGED, check_file, expand, parse_json, reason_of
-from featvis.spec.options import PIN, STATISTICS_BYTES
+from featvis.read import DAMAGED, check_file, parse_json, reason_of
+from featvis.spec.pinned import STATISTICS_BYTES, opened
 
 FORMAT = "activation statistics 1"  # Another number where the same photographs would give other values
 
@@ -174,7 +174,8 @@ def _checked(path: str | Path, layers: dict[str, Numbers]) -> dict[str, Numbers]
 @lru_cache(maxsize=8)
 def pinned_statistics(pinned: str) -> ActivationStatistics:
     """Return the statistics that a recipe names as ``PATH#sha256:DIGEST``, which was checked with it."""
-    return load_activation_statistics(expand(pinned.rpartition(PIN)[0]))
+    with opened(pinned) as place:
+        return load_activation_statistics(place)
 
 
 def varying(values: Numbers) -> NDArray[np.bool_]:

@@ -107,8 +107,8 @@ def find_examples(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     Image.new("RGB", (24, 16), "red").save(f"{folder}/red.png")
     ...     result = fv.find_examples(model, folder, {"0": [1]})
-    >>> [(example["image"], example["box"]) for example in result["units"]["0:1"]["examples"]]
-    [('red.png', [0, 0, 3, 3])]
+    >>> [(example["image"], example["box"][2:]) for example in result["units"]["0:1"]["examples"]]
+    [('red.png', [3, 3])]
     """
     plan = plan_search(model, folder, targets, out=out, count=count, size=size, batch=batch)
     photographs, before = plan.listing.folder, plan.before

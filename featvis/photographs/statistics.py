@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from featvis.errors import FeatvisWarning, OutputError, RecipeError, UserError
 from featvis.images.statistics import ImageStatistics, load_statistics, root_of
+from featvis.photographs.canvases import Photographs
 from featvis.photographs.framing import frame_middle
-from featvis.photographs.photos import Listing, list_files, quiet_decoders, read_ahead, read_photo
+from featvis.photographs.photos import list_files, quiet_decoders, read_ahead, read_photo
 
 Canvas = NDArray[np.float64]
 
@@ -22,14 +26,14 @@ _VALUES = 1 << 26  # The most numbers of an array that is read as an image: 4,70
 
 
 def image_statistics(
-    folder: str | Path,
+    folder: Photographs,
     *,
     out: str | Path | None = None,
     size: int | tuple[int, int] = 224,
     channels: int = 3,
     say: Callable[[str], None] | None = None,
 ) -> ImageStatistics:
-    """Measure the colour covariance and the mean magnitude spectrum of a folder of images.
+    """Measure the colour covariance and the mean magnitude spectrum of images.
 
     Of each image the largest middle region of the canvas' proportions is resized to it (bicubic,
     antialiased). Two passes in bounded memory: the covariance of each image's pixels about their own mean,
@@ -39,7 +43,8 @@ def image_statistics(
     to 1.
 
     Args:
-        folder: images, flat or in sub-folders; files that are none are skipped and counted.
+        folder: images, flat or in sub-folders; files that are none are skipped and counted. Or the images
+            themselves, each ``(C, H, W)`` in [0, 1].
         out: the safetensors file to write, named in recipes as ``statistics``. If it holds the statistics of
             the same files (by path, size and time of change), size and channels, it is read instead.
         size: (height, width) to bring images to, or one number for a square; the image space ``phase``
@@ -48,7 +53,8 @@ def image_statistics(
         say: is told how far it is, a line at a time.
 
     Raises:
-        UserError: no such folder, no image of so many channels in it, ``out`` cannot be written.
+        UserError: no such folder, no image of so many channels in it, an image that is none, ``out`` cannot
+            be written.
 
     >>> import featvis as fv, tempfile
     >>> noise = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
@@ -61,65 +67,102 @@ def image_statistics(
     canvas = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     if min(canvas) < 1 or isinstance(channels, bool) or channels < 1:
         raise RecipeError(f"size and channels are at least 1, got {size} and {channels}")
-    listing = list_files(Path(folder))
+    shown = _Shown(folder, canvas, channels, say or (lambda line: None))
     out = None if out is None else Path(out)
-    if out is not None and out.resolve().is_relative_to(Path(folder).resolve()):
+    if out is not None and shown.folder is not None and out.resolve().is_relative_to(shown.folder.resolve()):
         raise OutputError(f"{out} would lie among the photographs that it is about; name a place outside")
     if out is not None and out.exists():
         try:
             before = load_statistics(out)
         except OutputError as error:
             raise OutputError(f"{error}; it is not written over") from None
-        if (before.fingerprint, before.size, before.channels) == (listing.fingerprint, canvas, channels):
+        if (before.fingerprint, before.size, before.channels) == (shown.fingerprint, canvas, channels):
             return before
     with quiet_decoders():
-        measured = _measure(listing, canvas, channels, say or (lambda line: None))
+        measured = _measure(shown, canvas, channels)
     if out is not None:
         measured.save(out)
     return measured
 
 
-def _measure(
-    listing: Listing, size: tuple[int, int], channels: int, say: Callable[[str], None]
-) -> ImageStatistics:
+def _measure(shown: _Shown, size: tuple[int, int], channels: int) -> ImageStatistics:
     covariance, mean = np.zeros((channels, channels)), np.zeros(channels)
     images = 0
-    for canvas in _canvases(listing, size, channels, say, "colours"):
+    for canvas in shown.canvases("colours"):
         pixels = canvas.reshape(channels, -1)
         own = pixels.mean(1)
         centred = pixels - own[:, None]
         covariance += centred @ centred.T / centred.shape[1]
         mean += own
         images += 1
-    skipped = len(listing.names) - images
+    skipped = shown.count - images
     if not images:
         what = f"no image of {channels} channels that can be read ({skipped:,} files were skipped)"
-        raise UserError(f"{listing.folder} holds {what}")
+        raise UserError(f"{shown.name} holds {what}")
     covariance, mean = covariance / images, mean / images
     root = root_of(covariance)
     if np.linalg.matrix_rank(root) < channels or np.linalg.cond(root) > 1e4:
         what = "some channels hardly vary on their own; their decorrelated magnitudes are mostly rounding"
-        warnings.warn(f"{listing.folder}: {what}", FeatvisWarning, stacklevel=3)
+        warnings.warn(f"{shown.name}: {what}", FeatvisWarning, stacklevel=3)
     back = np.linalg.pinv(root)
     magnitudes = np.zeros((channels, size[0], size[1] // 2 + 1))
-    for canvas in _canvases(listing, size, channels, say, "magnitudes"):
+    for canvas in shown.canvases("magnitudes"):
         raw = np.einsum("ij,jhw->ihw", back, canvas)
         magnitudes += np.abs(np.fft.rfft2(raw, norm="ortho"))
-    say(f"{images:,} images, {skipped:,} files skipped")
-    return ImageStatistics(covariance, mean, magnitudes / images, size, images, skipped, listing.fingerprint)
+    shown.say(f"{images:,} images, {skipped:,} files skipped")
+    return ImageStatistics(covariance, mean, magnitudes / images, size, images, skipped, shown.fingerprint)
 
 
-def _canvases(
-    listing: Listing, size: tuple[int, int], channels: int, say: Callable[[str], None], what: str
-) -> Iterator[Canvas]:
-    total, spoken = len(listing.names), 0
-    read = read_ahead(lambda name: _canvas(listing.folder / name, size, channels), listing.names, AHEAD)
-    for number, canvas in enumerate(read, 1):
-        if number >= spoken + max(1, total // 10):
-            say(f"{what}: {number:,} of {total:,} files")
-            spoken = number
-        if canvas is not None:
-            yield canvas
+class _Shown:
+    """The images that are measured, on the canvas, as often as they are asked for."""
+
+    def __init__(
+        self, images: Photographs, size: tuple[int, int], channels: int, say: Callable[[str], None]
+    ) -> None:
+        self._size, self._channels, self.say = size, channels, say
+        self.folder: Path | None = None
+        if isinstance(images, str | Path):
+            self.folder = Path(images)
+            listing = list_files(self.folder)
+            self._names, self.fingerprint, self.name = listing.names, listing.fingerprint, str(listing.folder)
+            self.count = len(self._names)
+            return
+        self._images = [_checked(image, channels) for image in images]
+        self.count, self.name = len(self._images), "the list of images"
+        digest = hashlib.sha256()
+        for image in self._images:
+            digest.update(f"{image.shape}\n".encode() + image.tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    def canvases(self, what: str) -> Iterator[Canvas]:
+        spoken = 0
+        for number, canvas in enumerate(self._each(), 1):
+            if number >= spoken + max(1, self.count // 10):
+                self.say(f"{what}: {number:,} of {self.count:,} files")
+                spoken = number
+            if canvas is not None:
+                yield canvas
+
+    def _each(self) -> Iterator[Canvas | None]:
+        if self.folder is None:
+            yield from (_lay(image, self._size) for image in self._images)
+            return
+        folder = self.folder
+        yield from read_ahead(
+            lambda name: _canvas(folder / name, self._size, self._channels), self._names, AHEAD
+        )
+
+
+def _checked(image: Any, channels: int) -> NDArray[np.float32]:
+    try:
+        values = torch.as_tensor(image).detach().float().cpu().contiguous().numpy()
+    except (TypeError, ValueError, RuntimeError):
+        raise OutputError(f"an image is a tensor ({channels}, H, W), got {type(image).__name__}") from None
+    if values.ndim != 3 or len(values) != channels or 0 in values.shape:
+        raise OutputError(f"an image is ({channels}, H, W), got {values.shape}")
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+        raise OutputError("an image's values lie in [0, 1]")
+    return values
 
 
 def _canvas(path: Path, size: tuple[int, int], channels: int) -> Canvas | None:
@@ -150,6 +193,10 @@ def _array_canvas(path: Path, size: tuple[int, int], channels: int) -> Canvas | 
     values = array.astype(np.float32) / (255 if whole else 1)
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
         return None
+    return _lay(values, size)
+
+
+def _lay(values: NDArray[Any], size: tuple[int, int]) -> Canvas:
     frame = frame_middle((values.shape[1], values.shape[2]), size)
     images = [Image.fromarray(np.ascontiguousarray(layer)) for layer in values]
     layers = [frame.lay(image, Image.Resampling.BICUBIC) for image in images]

@@ -88,8 +88,8 @@ class LayerSearch:
     ...     Image.new("RGB", (24, 16), "red").save(f"{folder}/red.png")
     ...     search = LayerSearch(model, list_files(Path(folder)), "0")
     ...     search.go_on(lambda read: False)
-    ...     search.is_over, [one["box"] for one in search.entry(1)["examples"]]
-    (True, [[0, 0, 3, 3]])
+    ...     search.is_over, [one["box"][2:] for one in search.entry(1)["examples"]]
+    (True, [[3, 3]])
     """
 
     def __init__(self, model: ModelHandle, listing: Listing, layer: str, *, count: int = 9) -> None:

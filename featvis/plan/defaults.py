@@ -134,6 +134,17 @@ def fit_penalties(network: NetworkAt, recipe: Recipe, bound: Objective) -> Recip
     return recipe if kept == recipe.to_json()["penalties"] else recipe.but(penalties=kept)
 
 
+def what_would_help(network: NetworkAt, asked: Recipe, fitted: Recipe, bound: Objective) -> str:
+    """Return a line where a class is climbed without BatchNorm's penalty, which says what takes its place."""
+    lacks = {one["name"] for one in asked.penalties} - {one["name"] for one in fitted.penalties}
+    if "batchnorm" not in lacks or not fitted.penalties or not _is_class(network, bound):
+        return ""
+    return (
+        f"{network.name} keeps no statistics of its training (no BatchNorm) to hold pictures of classes to; "
+        "those of your photographs can take their place: featvis statistics, or fv.activation_statistics"
+    )
+
+
 def _is_class(network: NetworkAt, bound: Objective) -> bool:
     """Whether a class is climbed: one of several units of the network's output ``(B, classes)``."""
     if not isinstance(bound, Unit) or bound.layer != network.output_layer:

@@ -27,6 +27,7 @@ from featvis.plan.defaults import (
     fit_input,
     fit_penalties,
     fit_signal,
+    what_would_help,
     with_diversity,
 )
 from featvis.plan.sets import align, coupled_by, for_set, pool, pooled_by, shared_by, wanted_of
@@ -114,7 +115,9 @@ def make_plan(
         used = fit_frames(model, fit_input(model, used), ours=our_space)
         network = network_for(model, used)
         bound = objective.bind(network)
-        used = fit_penalties(network, used, bound) if ours else used
+        fitted = fit_penalties(network, used, bound) if ours else used
+        notes |= dict.fromkeys(filter(None, [what_would_help(network, used, fitted, bound)]))
+        used = fitted
         used = with_diversity(used) if diverse else used
         shared = shared_by(used.space)
         pooled = pooled_by(used) if shared is None and not bound.coupled else None
@@ -298,7 +301,7 @@ def _with_parts(
     elif space is not None:
         changes["space"] = register.describe(space)
         if space.size is not None:
-            if changes.get("size") not in (None, space.size):
+            if changes.get("size") is not None and Recipe(size=changes["size"]).size != space.size:
                 raise CanvasError(f"two canvases: size={changes['size']} and the image space's {space.size}")
             changes["size"] = space.size
     if transforms is not None:

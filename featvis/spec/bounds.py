@@ -14,7 +14,7 @@ from typing import Any
 
 from featvis.errors import BoundsError, RecipeError
 from featvis.read import check_depth
-from featvis.spec.options import files_inside
+from featvis.spec.pinned import files_inside
 from featvis.spec.recipe import Recipe
 
 MOST: dict[str, int] = {

@@ -6,20 +6,14 @@ A part's constructor is its config schema: its fields use these names and no oth
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
-from featvis.errors import BoundsError, OutputError
-from featvis.read import check_file, expand, reason_of
+from featvis.spec.pinned import pin
 
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
@@ -87,49 +81,11 @@ Band = Annotated[Schedule, AfterValidator(_as_band)]
 """A score, or (low, high): where a score is wanted."""
 
 
-PIN = "#sha256:"
-"""Between a file's path and the digest of its content."""
-
-
-STATISTICS_BYTES = 512 << 20
-"""The largest file of statistics: magnitudes of 8,192 x 8,192 pixels take 400 MB."""
-_FOLDER: ContextVar[Path | None] = ContextVar("_FOLDER", default=None)
-
-
-@contextmanager
-def files_inside(folder: Path) -> Iterator[None]:
-    """Within it a recipe that names a file outside the folder is refused: it was read, not typed."""
-    before = _FOLDER.set(folder)
-    try:
-        yield
-    finally:
-        _FOLDER.reset(before)
-
-
-def _pin(value: str, made: str = "fv.image_statistics(folder, out=...)") -> str:
-    """Tie a file's path to what the file holds, so that another content makes another recipe."""
-    path, _, pinned = value.partition(PIN)
-    folder = _FOLDER.get()
-    try:
-        place = expand(path)
-        if folder is not None and not place.resolve().is_relative_to(folder.resolve()):
-            raise BoundsError(f"{path!r}, a file outside {str(folder)!r}")
-        check_file(place, STATISTICS_BYTES, "file of statistics")
-        with place.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()[:32]
-    except (OSError, RuntimeError, OutputError) as error:  # RuntimeError: links in a circle
-        hint = f"{made} makes such a file"
-        raise ValueError(f"{path!r} cannot be read ({reason_of(error)}); {hint}") from None
-    if pinned and pinned != digest:
-        raise ValueError(f"{path!r} holds other statistics than those the recipe was made with")
-    return f"{path}{PIN}{digest}"
-
-
-Statistics = Annotated[str, AfterValidator(_pin)]
+Statistics = Annotated[str, AfterValidator(pin)]
 """A file that :func:`featvis.image_statistics` wrote; kept as ``PATH#sha256:DIGEST``."""
 
 _MEASURED = "featvis statistics, or fv.activation_statistics(model, photographs, out=...),"
-LayerStatistics = Annotated[str, AfterValidator(partial(_pin, made=_MEASURED))]
+LayerStatistics = Annotated[str, AfterValidator(partial(pin, made=_MEASURED))]
 """A file that :func:`featvis.activation_statistics` wrote; kept likewise."""
 
 

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 from featvis.errors import OutputError, RecipeError, unknown
 from featvis.read import expand, read_toml
 from featvis.spec import register
-from featvis.spec.options import PIN, AtLeastOne, Band, Count, Fraction, Positive, Size
+from featvis.spec.options import AtLeastOne, Band, Count, Fraction, Positive, Size
+from featvis.spec.pinned import unpinned
 
 PICTURE_VERSION = 4
 """Raised whenever the same recipe would give other bytes; it is part of every picture's key."""
@@ -246,13 +247,8 @@ class Recipe(_Checked):
             seed: the picture's seed.
             weights: the fingerprint of the network's weights.
         """
-        recipe = self.to_json()
-        for part in (recipe["space"], *recipe["penalties"]):
-            statistics = part.get("statistics")
-            if isinstance(statistics, str):  # what the file holds counts, not where it lies
-                part["statistics"] = statistics.rpartition(PIN)[2]
         parts = {
-            "recipe": recipe,
+            "recipe": unpinned(self.to_json()),
             "target": target,
             "seed": seed,
             "weights": weights,
@@ -338,7 +334,10 @@ def place_statistics(table: dict[str, Any], folder: Path) -> None:
     """Let the files of statistics that a recipe's image space and penalties name be found from a folder."""
 
     def placed(part: Any) -> Any:
-        named = part.get("statistics") if isinstance(part, dict) else None
+        if not isinstance(part, dict):
+            return part
+        part = {name: placed(value) for name, value in part.items()}  # an image space may hold another
+        named = part.get("statistics")
         return {**part, "statistics": str(folder / expand(named))} if isinstance(named, str) else part
 
     if "space" in table:

@@ -100,6 +100,25 @@ def test_arrays_of_any_number_of_channels(channels, tmp_path):
     np.testing.assert_allclose(inside / inside[0, 0], np.eye(channels), atol=1e-6)
 
 
+def test_images_in_memory_are_measured_as_the_same_in_files(tmp_path):
+    images = [
+        torch.rand((3, 20 + number, 30), generator=torch.Generator().manual_seed(number))
+        for number in range(3)
+    ]
+    (tmp_path / "files").mkdir()
+    for number, image in enumerate(images):
+        np.save(tmp_path / "files" / f"{number}.npy", image.numpy())
+    there = fv.image_statistics(tmp_path / "files", size=SIZE)
+    here = fv.image_statistics([images[0], images[1].numpy(), images[2]], size=SIZE, out=tmp_path / "kept")
+    for name in ("covariance", "mean", "magnitudes"):
+        assert np.array_equal(getattr(here, name), getattr(there, name))
+    assert (here.images, here.skipped) == (3, 0)
+    before = (tmp_path / "kept").stat().st_mtime_ns
+    fv.image_statistics(images, size=SIZE, out=tmp_path / "kept")
+    assert (tmp_path / "kept").stat().st_mtime_ns == before
+    assert fv.image_statistics(images[:2], size=SIZE, out=tmp_path / "kept").images == 2
+
+
 @pytest.mark.parametrize("mixed", [False, True], ids=["independent", "mixed"])
 def test_t10_white_noise_has_a_flat_spectrum_and_independent_channels_a_diagonal(mixed, tmp_path):
     chance = np.random.default_rng(1)
@@ -176,6 +195,10 @@ def test_mistakes_are_told(folder, tmp_path):
         ({"folder": tmp_path / "bare"}, "no image of 3 channels"),
         ({"folder": folder, "channels": 5}, "no image of 5 channels"),
         ({"folder": folder, "size": 0}, "at least 1"),
+        ({"folder": []}, "the list of images holds no image of 3 channels"),
+        ({"folder": [torch.rand(4, 5)]}, r"an image is \(3, H, W\), got \(4, 5\)"),
+        ({"folder": [torch.full((3, 4, 5), 255.0)]}, r"values lie in \[0, 1\]"),
+        ({"folder": ["a.png"]}, "an image is a tensor .* got str"),
         ({"folder": folder, "out": folder / "a.safetensors"}, "outside"),
         ({"folder": folder, "out": tmp_path / "text"}, "not written over"),
     ]:

@@ -13,6 +13,7 @@ import featvis as fv
 from featvis.galleries.config import load_gallery
 from featvis.models.borrow.moments import MOMENTS_FROM
 from featvis.plan.defaults import fit_penalties
+from featvis.plan.make import make_plan
 from featvis.spec import register
 from tests.networks import activations_of, handle, scores_of, seeded, small
 
@@ -295,6 +296,28 @@ def test_our_own_recipes_keep_batchnorm_where_they_have_statistics_and_the_rest_
     told = fv.Recipe(penalties=[{"name": "batchnorm", "statistics": str(out)}, "contrast"])
     kept = fit_penalties(network, told, bound).penalties
     assert [one["name"] for one in kept] == ["batchnorm", "contrast"]
+
+
+def test_where_a_class_lacks_them_a_line_says_what_takes_their_place(tmp_path):
+    class Classes(Plain):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 4)
+
+        def forward(self, images):
+            return self.fc(super().forward(images))
+
+    model, out = made(Classes, tmp_path)
+
+    def notes(target, **fields):
+        return [one for one in make_plan(model, target, size=SIZE, **fields).notes if "BatchNorm" in one]
+
+    (line,) = notes(["fc:0", "fc:1", "last:0"])
+    assert "featvis statistics, or fv.activation_statistics" in line
+    told = [{"name": "batchnorm", "weight": 1.0, "statistics": str(out)}]
+    assert not notes("last:0")
+    assert not notes("fc:0", penalties=told)
+    assert not notes("fc:0", penalties=["contrast"]), "who names penalties gets those"
 
 
 def test_a_network_with_batchnorm_takes_them_too(tmp_path, chance):

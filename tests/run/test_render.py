@@ -103,6 +103,9 @@ def test_a_space_that_has_a_size_sets_the_canvas(model):
     assert picture.recipe["space"]["name"] == "pixel"
     with pytest.raises(fv.CanvasError, match="two canvases"):
         fv.render(model, "norm:1", space=fv.PixelImage(size=(20, 30)), size=(17, 24), steps=1)
+    for same in ("20x30", [20, 30]):  # it may be said twice
+        (picture,) = fv.render(model, "norm:1", space=fv.PixelImage(size=(20, 30)), size=same, steps=1)
+        assert picture.size == (20, 30)
 
 
 def test_a_space_may_be_named(model):

@@ -10,7 +10,7 @@ import io
 import pickle
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -19,11 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from featvis.errors import ModelError, UserError
+from featvis.images.generator import kept_generators, take_generators
 from featvis.models.borrow.loan import at_rest
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.network import NetworkAt
 from featvis.plan.wanted import Job, Wanted
 from featvis.spec import register
+from featvis.spec.pinned import contents_of, take_contents, texts_in
+from featvis.spec.recipe import Recipe
 
 PROTOCOL = 5
 _HERE = Path(register.__file__).resolve().parents[1]
@@ -45,12 +48,13 @@ class Packer:
     installed, featvis included, is installed on the workers, too.
     """
 
-    def __init__(self, model: ModelHandle, pickling: ModuleType) -> None:
-        """Begin with the network that is climbed; ``pickling`` is a cloudpickle."""
+    def __init__(self, model: ModelHandle, pickling: ModuleType, recipes: Iterable[Recipe] = ()) -> None:
+        """Begin with the network that is climbed and its jobs' recipes; ``pickling`` is a cloudpickle."""
         self.networks: list[ModelHandle] = []
         self._pickling = pickling
         self._known: dict[int, tuple[str, int, Any]] = {}
         self._own_code = _own_modules()
+        self._carried = self._carry(recipes)
         self._enter(model)
 
     def network(self, number: int) -> bytes:
@@ -59,7 +63,8 @@ class Packer:
         try:
             with at_rest(handle.module):
                 sent = handle if handle.device.type == "cpu" else handle.copy(device="cpu")
-                return self._dump((register.brought(), sent), named=False)
+                carried = self._carried if number == 0 else None
+                return self._dump((register.brought(), carried, sent), named=False)
         except Exception as error:
             name, why = self._find_fault(handle.module, error)
             raise ModelError(f"{handle.name} cannot be sent to other processes: {name} {why}") from None
@@ -71,6 +76,18 @@ class Packer:
         except Exception as error:
             name = job.wanted[0].name
             raise UserError(f"{name} cannot be sent to other processes: {_reason(error)}") from None
+
+    def _carry(self, recipes: Iterable[Recipe]) -> bytes:
+        """Return what recipes name and this process has: what files hold, generators."""
+        kinds = {recipe.model_dump_json(): recipe for recipe in recipes}
+        told = [recipe.to_json() for recipe in kinds.values()]
+        generators = kept_generators(texts_in(told))
+        try:
+            return self._dump((contents_of(told), generators), named=False)
+        except UserError:
+            raise
+        except Exception as error:
+            raise ModelError(f"the generator cannot be sent to other processes: {_reason(error)}") from None
 
     def _enter(self, handle: ModelHandle) -> int:
         """Number a network that is met for the first time, and note the names of all that is in it."""
@@ -157,8 +174,12 @@ class Unpacker:
     def network(self, number: int) -> ModelHandle:
         """Return a network, read when it is first needed."""
         if number not in self._networks:
-            parts, handle = pickle.loads(self._fetch(number))
+            parts, carried, handle = pickle.loads(self._fetch(number))
             register.take_brought(parts)
+            if carried is not None:
+                contents, generators = pickle.loads(carried)
+                take_contents(contents)
+                take_generators(generators)
             if self._device.type != "cpu":
                 handle.module.to(self._device)
             handle.spreads = False

@@ -88,7 +88,7 @@ def ray(
         if say is not None:
             say(f"{count_of(count, 'worker')} of a Ray cluster of {count_of(nodes, 'machine')}")
         pickling = importlib.import_module("ray.cloudpickle")
-        packer = Packer(model, pickling)
+        packer = Packer(model, pickling, (item.recipe for item in wanted))
         cluster = _RayCluster(packer, device, cpus, gpus)
         pack = partial(packer.job, weights=weights, goes_on=failed is not None)
         yield from share_out(jobs, cluster, pack, count, say=say, failed=failed, crew=crew)

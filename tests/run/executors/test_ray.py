@@ -251,10 +251,10 @@ class Mine(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(1)
-        self.conv = nn.Conv2d(3, 4, 3)
+        self.first, self.conv = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
 
     def forward(self, images):
-        return self.conv(images)
+        return self.conv(self.first(images))
 
 
 @fv.part("darker")
@@ -284,12 +284,30 @@ if __name__ == "__main__":
     here = fv.render(model, [brightest, "conv:all"], executor="local", **same)
     assert len(there) == 5
     assert [one.png() for one in there] == [one.png() for one in here]
+
+    # Files by paths that are no workers' own, and a module that no recipe can hold.
+    photographs = [torch.rand(3, 16, 24) for _ in range(4)]
+    fv.image_statistics(photographs, size=16, out="colours.safetensors")
+    fv.activation_statistics(model, photographs, out="layers.safetensors")
+    made = fv.generator_image(nn.Sequential(nn.ConvTranspose2d(4, 3, 16), nn.Sigmoid()), (4, 1, 1))
+    recipes = [
+        {
+            "space": {"name": "clipped", "inner": {"name": "fourier", "statistics": "colours.safetensors"}},
+            "penalties": [{"name": "batchnorm", "weight": 1.0, "statistics": "layers.safetensors"}],
+        },
+        {"space": made},
+    ]
+    for fields in recipes:
+        told = {"size": 16, "steps": 2, "threads": 1, "transforms": [], **fields}
+        there = fv.render(model, "conv:0", executor="ray:address=ADDRESS,workers=1", **told)
+        here = fv.render(model, "conv:0", executor="local", **told)
+        assert there[0].png() == here[0].png()
     print("the same")
 """
 
 
-def test_objectives_networks_and_parts_of_a_script(cluster, tmp_path):
-    """In a folder that the workers cannot import from."""
+def test_what_a_script_has_and_the_workers_have_not(cluster, tmp_path):
+    """In a folder that the workers neither run in nor can import from."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.replace("ADDRESS", cluster.address))
     ran = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, timeout=300)
