@@ -33,7 +33,7 @@ class AgainstOthers(Objective):
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         info = network.layer(self.layers[0] if self.layers else network.logits_layer)
-        if len(info.shape) != 2 or info.units < 2:
+        if not info.is_one_each or info.units < 2:
             raise TargetError(
                 f"{self._word}: {info.name!r} gives {info.shape}, not (B, classes) with two classes or more; "
                 "name a classifier layer"
@@ -48,7 +48,7 @@ class AgainstOthers(Objective):
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         self._bound(self.units or None)
-        logits = activations[self.layers[0]]
+        logits = activations[self.layers[0]].flatten(1)  # of a fully convolutional network one position
         logits = logits if logits.dtype == torch.float64 else logits.float()
         lanes = logits.shape[0]
         if self._where is None or len(self._where) != lanes or self._where.device != logits.device:
@@ -86,7 +86,8 @@ def margin(wanted: int | str, layer: str | None = None, *, others: str = "best")
 
     Args:
         wanted: the class, by number or name.
-        layer: the ``(B, classes)`` layer, before any softmax; by default the network's last.
+        layer: the layer of the classes, ``(B, classes)`` or a map of one position, before any softmax; by
+            default the network's last.
         others: ``best`` for the strongest other class, ``logsumexp`` for all others together.
 
     Raises:

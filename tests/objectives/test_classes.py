@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 import featvis as fv
 from featvis.objectives.base import stack
-from tests.networks import PLAIN, activations_of, scores_of, small
+from tests.networks import PLAIN, activations_of, handle, scores_of, seeded, small
 
 
 def slow(logits, unit, kind):
@@ -39,6 +40,38 @@ def test_it_follows_its_formula(kind, unit, chance):
     images = torch.rand((3, 3, 17, 24), generator=chance)
     expected = slow(activations_of(model, "fc", images), unit, kind)
     torch.testing.assert_close(scores_of(model, MADE[kind](unit), images), expected, atol=1e-5, rtol=1e-4)
+
+
+class Convolutional(nn.Module):
+    """Its classes are a map of one position, with the channels first or last."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 4, 3), last
+
+    def forward(self, images):
+        pooled = self.conv(images).mean((2, 3), keepdim=True)
+        return pooled.permute(0, 2, 3, 1) if self.last else pooled
+
+
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("last", [False, True])
+def test_classes_may_be_a_map_of_one_position(kind, last, chance):
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.classes = Convolutional(last)
+
+        def forward(self, images):
+            return self.classes(images)
+
+    model = handle(seeded(Network), (17, 24), **({"unit_axis": {"classes": 3}} if last else {}))
+    images = torch.rand((3, 3, 17, 24), generator=chance)
+    logits = activations_of(model, "classes", images).flatten(1)
+    expected = slow(logits, 2, kind)
+    torch.testing.assert_close(scores_of(model, MADE[kind](2), images), expected, atol=1e-5, rtol=1e-4)
+    (picture,) = fv.render(model, MADE[kind](2), size=(17, 24), steps=2, **PLAIN)
+    assert picture.recipe["steps"] == 2
 
 
 def test_logits_of_a_thousand_do_not_overflow():
