@@ -19,7 +19,8 @@ class _Guided(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return clamp_gradient(ctx, gradients[0]).clamp(min=0), None, None
+        (inputs,) = ctx.saved_tensors
+        return clamp_gradient(ctx, inputs, gradients[0]).clamp(min=0), None, None
 
 
 class GuidedReLU(RectifierMode):

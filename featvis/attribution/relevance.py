@@ -22,9 +22,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import CheckpointError
 
 from featvis.attribution.register import Outcome, method
 from featvis.attribution.scoring import Score
+from featvis.errors import ModelError
 from featvis.models.borrow.rectifiers import rectifier_of
 
 GAMMA = 0.25
@@ -52,7 +54,13 @@ def relevance(
     one = torch.ones((), device=images.device, dtype=shown.dtype, requires_grad=True)
     with Relevance(leaves, one, gamma, epsilon):
         scores = score.of_prepared(leaves[0], images)
-    *gradients, kept = torch.autograd.grad(scores.sum(), [*leaves, one], allow_unused=True)
+    try:
+        *gradients, kept = torch.autograd.grad(scores.sum(), [*leaves, one], allow_unused=True)
+    except CheckpointError:
+        raise ModelError(
+            f"{score.model.name} computes a part anew in the backward pass (torch.utils.checkpoint), which "
+            "LRP cannot follow; switch that off for it"
+        ) from None
     pixels = sum(
         (
             leaf.detach() * gradient

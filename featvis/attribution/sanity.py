@@ -81,7 +81,7 @@ def _measure_statistics(
     with ExitStack() as hooks:
         for norm in norms:
             hooks.callback(norm.register_forward_pre_hook(measure).remove)
-        model.run_once(torch.cat(flips))
+        model.run_once(torch.cat(flips), writes=True)
 
 
 _WEIGHTED = nn.modules.conv._ConvNd | nn.Linear

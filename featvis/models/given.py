@@ -24,6 +24,12 @@ def as_module(given: Any) -> tuple[nn.Module, tuple[str, ...]]:
             "a TorchScript module shows no layers: give the Python module that it was made from, with its "
             "weights (module.load_state_dict(scripted.state_dict()))"
         )
+    for name, part in given.named_modules() if isinstance(given, nn.Module) else ():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise ModelError(
+                f"its part {name!r} is a TorchScript module, which cannot be borrowed: put the Python module "
+                "there that it was made from, with its weights (load_state_dict(scripted.state_dict()))"
+            )
     if isinstance(given, nn.Module) and isinstance(given._modules.get("_orig_mod"), nn.Module):
         while isinstance(inner := given._modules.get("_orig_mod"), nn.Module):
             given = inner

@@ -17,7 +17,7 @@ from featvis.devices import full_precision, repeatable
 from featvis.errors import CanvasError, ModelError
 from featvis.models.borrow.fold import Pair, foldable
 from featvis.models.borrow.gather import can_gather
-from featvis.models.borrow.loan import at_rest
+from featvis.models.borrow.loan import at_rest, own_types
 from featvis.models.borrow.moments import MOMENTS_FROM, MOMENTS_OF, layer_of
 from featvis.models.borrow.tap import Tap, borrowed
 from featvis.models.form import IMAGES, Form, find_form, forms_of
@@ -280,6 +280,7 @@ class ModelHandle:
         asked = (tuple(layers), size or self.input_size)
         laid = (lanes > 1 or asked not in self._plainly) and self._is_laid(calls, asked[1], fold)
         with (
+            own_types(self.device.type),
             repeatable(self.device),
             borrowed(
                 self.module, channels_last=laid, fold=fold, cheaper=cheaper, only=only, precision=precision
@@ -298,6 +299,7 @@ class ModelHandle:
                 form=self.form,
                 channels_last=laid,
                 loan=loan,
+                one_by_one=any(network.find(layer_of(name)).mixes for name in layers),
             )
 
     def can_gather(self, layer: str, layers: Sequence[str], size: Size) -> bool:
@@ -334,7 +336,11 @@ class ModelHandle:
         """
         other = copy.copy(self)
         with at_rest(self.module):  # whoever has it now: a copy is of what its user gave
-            other.module = copy.deepcopy(self.module) if module is None else module
+            try:
+                other.module = copy.deepcopy(self.module) if module is None else module
+            except Exception as error:  # a part refuses in whatever way it likes
+                problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                raise ModelError(f"{self.name} cannot be copied, which this needs: {problem}") from None
         if device is not None:
             other.module.to(device)
         other.unit_axes = dict(self.unit_axes)
@@ -367,9 +373,12 @@ class ModelHandle:
         self._plainly: set[tuple[tuple[str, ...], Size]] = set()
         self._windows: dict[tuple[str, tuple[int, int], Size], Window | None] = {}
 
-    def run_once(self, images: Tensor) -> None:
-        """Run the whole network on images ``(B, C, H, W)`` in [0, 1] for what its own hooks note."""
-        with borrowed(self.module, writes=True), torch.no_grad():
+    def run_once(self, images: Tensor, *, writes: bool = False) -> None:
+        """Run the whole network on images ``(B, C, H, W)`` in [0, 1] for what its own hooks note.
+
+        With ``writes`` its buffers keep what it, or a hook, writes into them.
+        """
+        with borrowed(self.module, writes=writes), torch.no_grad():
             self._plain(images.cpu())
 
     def tell_each(self, images: Tensor, hear: Mapping[str, Callable[[Tensor], None]]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from featvis.models.borrow.loan import own_types
 from featvis.models.form import IMAGES, Form
 
 
@@ -77,7 +78,7 @@ class PlainRun:
 
     def run(self, shown: Tensor) -> Any:
         """Return whatever the network returns for what it takes."""
-        with as_written(self.module):
+        with own_types(self.device.type), as_written(self.module):
             return self.module(shown.to(device=self.device, dtype=self.dtype))
 
     def numbers(self, images: Tensor, *, channels_last: bool = False) -> Tensor:

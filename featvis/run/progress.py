@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 from featvis.errors import count_of
 from featvis.notebook import Area, figure, image_tag, is_notebook, is_watched, plain, side_by_side
+
+_chance = random.getstate()
+from rich.console import Console  # noqa: E402
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: E402
+
+random.setstate(_chance)  # rich draws numbers while it is imported; the user's go on as they were
 
 # Durations are also said of what needs no torch.
 if TYPE_CHECKING:

@@ -89,6 +89,22 @@ def test_another_size_and_count(folder, model, size):
     compare(result, *by_force(model, folder, {"norm": [1]}, min(size)), count=4)
 
 
+def test_the_batch_changes_nothing_where_a_batchnorm_looks_at_the_batch(folder):
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 3)
+            self.norm = nn.BatchNorm2d(6, track_running_stats=False)
+
+        def forward(self, images):
+            return self.two(self.norm(self.one(images)).relu())
+
+    model = handle(seeded(Network), (24, 24))
+    alone = fv.find_examples(model, folder, {"two": [0, 1]}, batch=1)
+    together = fv.find_examples(model, folder, {"two": [0, 1]}, batch=8)
+    assert together["units"] == alone["units"]
+
+
 def test_the_batch_changes_nothing(folder, model):
     first = fv.find_examples(model, folder, TARGETS)
     for batch in (1, 3, 60):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
@@ -148,9 +148,8 @@ class _State:
         # A network may write into its buffers while it runs. What is there is kept, once for each change.
         self.buffers = buffers if buffers is not None else {}
         for buffer in module.buffers() if buffers is not None else ():
-            version = _version(buffer)
-            if version is not None and self.buffers.get(id(buffer), (None,))[0] != version:
-                self.buffers[id(buffer)] = (version, buffer.detach().clone())
+            if not buffer.is_inference() and not _is_as(buffer, self.buffers.get(id(buffer))):
+                self.buffers[id(buffer)] = (buffer._version, buffer.detach().clone())
 
     def put_back(self, module: nn.Module, now: _State) -> None:
         """Make the network what it was at this moment; ``now`` is what it is."""
@@ -177,11 +176,11 @@ class _State:
                 parameter.requires_grad_(learns)
         if self.buffers:
             for buffer in module.buffers():
-                version, value = self.buffers.get(id(buffer), (None, None))
-                if value is not None and _version(buffer) != version:
+                kept_value = self.buffers.get(id(buffer))
+                if kept_value is not None and not buffer.is_inference() and not _is_as(buffer, kept_value):
                     with torch.no_grad():
-                        buffer.copy_(value)
-                    self.buffers[id(buffer)] = (_version(buffer) or 0, value)
+                        buffer.copy_(kept_value[1])
+                    self.buffers[id(buffer)] = (buffer._version, kept_value[1])
 
 
 def _own(inner: nn.Module) -> tuple[bool, dict[str, Any], dict[str, Any], object]:
@@ -189,8 +188,14 @@ def _own(inner: nn.Module) -> tuple[bool, dict[str, Any], dict[str, Any], object
     return inner.training, dict(inner._parameters), dict(inner._buffers), forward
 
 
-def _version(buffer: Tensor) -> int | None:
-    return None if buffer.is_inference() else buffer._version
+def _is_as(buffer: Tensor, kept: tuple[int, Tensor] | None) -> bool:
+    """Whether a buffer is as it was when it was kept, with its version then.
+
+    The values are looked at as well: BatchNorm in training mode writes without counting the version up.
+    """
+    if kept is None or buffer.is_inference() or buffer._version != kept[0]:
+        return False
+    return buffer.is_meta or buffer.layout != torch.strided or torch.equal(buffer, kept[1])
 
 
 @contextmanager
@@ -222,8 +227,8 @@ def stepwise(
 ) -> Callable[_Asked, Generator[_Value, None, None]]:
     """Let a generator that borrows networks give them back whenever it yields.
 
-    Between two steps its caller may do with the network what it likes. Gradients are on within a step,
-    whatever the caller has set.
+    Between two steps its caller may do with the network what it likes. Gradients are on within a step, and
+    autocast is off, whatever the caller has set.
     """
 
     @functools.wraps(function)
@@ -234,7 +239,7 @@ def stepwise(
             while True:
                 asked = _sessions.set(session)
                 try:
-                    with torch.inference_mode(False), torch.enable_grad():
+                    with climbing():
                         for loan in list(session):
                             loan.resume()
                         value = next(steps)
@@ -252,11 +257,29 @@ def stepwise(
 
 
 def with_gradients(function: Callable[_Asked, _Value]) -> Callable[_Asked, _Value]:
-    """Let a function climb or attribute whatever its caller has set: ``no_grad``, ``inference_mode``."""
+    """Let a function climb or attribute whatever its caller has set: ``no_grad``, ``autocast`` and such."""
 
     @functools.wraps(function)
     def run(*args: _Asked.args, **kwargs: _Asked.kwargs) -> _Value:
-        with torch.inference_mode(False), torch.enable_grad():
+        with climbing():
             return function(*args, **kwargs)
 
     return run
+
+
+@contextmanager
+def climbing() -> Iterator[None]:
+    """Compute gradients, in the numbers' own types, whatever a caller has set."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda", "mps", "xpu"):
+            stack.enter_context(own_types(kind))
+        yield
+
+
+def own_types(kind: str) -> AbstractContextManager[Any]:
+    """Compute in the numbers' own types on a kind of device, whatever ``torch.autocast`` a caller is in."""
+    if torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()

@@ -80,7 +80,9 @@ def clamp(ctx: Any, inputs: Tensor, ceiling: float, in_place: bool) -> Tensor:
     return inputs.clamp_(0.0, ceiling)
 
 
-def clamp_gradient(ctx: Any, gradient: Tensor) -> Tensor:
-    """Return the usual gradient of :func:`clamp`."""
-    (inputs,) = ctx.saved_tensors
+def clamp_gradient(ctx: Any, inputs: Tensor, gradient: Tensor) -> Tensor:
+    """Return the usual gradient of :func:`clamp`; its ``inputs`` are what it saved.
+
+    They are handed over, for what was saved can be unpacked once only within a checkpoint.
+    """
     return torch.ops.aten.hardtanh_backward(gradient, inputs, 0.0, ctx.ceiling)  # type: ignore[no-any-return]

@@ -111,8 +111,10 @@ class Tap:
         form: Form = IMAGES,
         channels_last: bool = True,
         loan: Loan | None = None,
+        one_by_one: bool = False,
     ) -> None:
         self._module, self._form, self._channels_last = module, form, channels_last
+        self._one_by_one = one_by_one  # what the network gives for an image depends on its batch
         self._loan, self._name = loan, name
         self._axes = dict(axes or {})  # how many axes each layer has, where that is known
         self._along = dict(along or {})  # the units' axis of what modules give whose moments are read
@@ -147,6 +149,9 @@ class Tap:
 
     def read(self, shown: Tensor) -> dict[str, Tensor]:
         """Return the activations for prepared images."""
+        if self._one_by_one and len(shown) > 1:
+            each = [self.read(one) for one in torch.split(shown, 1)]
+            return {name: torch.cat([given[name] for given in each]) for name in each[0]}
         if self._loan is not None:
             self._loan.resume()
         activations: dict[str, Tensor] = {}

@@ -22,7 +22,7 @@ class _Redirected(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (inputs,) = ctx.saved_tensors
         (gradient,) = gradients
-        plain = clamp_gradient(ctx, gradient)
+        plain = clamp_gradient(ctx, inputs, gradient)
         alive = plain.flatten(1).any(1)
         if ctx.lanes is not None:
             alive = alive | ~ctx.lanes

@@ -223,3 +223,84 @@ def test_a_network_made_in_inference_mode():
         inside = small()
     assert fv.render(inside, "fc:1", **OPTIONS)[0].png() == fv.render(small(), "fc:1", **OPTIONS)[0].png()
     assert inside.module.conv1.weight.is_inference()
+
+
+class Trains(nn.Module):
+    """Its BatchNorm is in training mode whatever the network's mode; torch writes its statistics silently."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3)
+        self.how = how
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+
+    def forward(self, images):
+        self.seen += 1
+        given = self.first(images)
+        if self.how == "module":
+            self.norm.train()
+            return self.last(self.norm(given))
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        return self.last(nn.functional.batch_norm(given, mean, variance, training=True))
+
+
+DOORS = {
+    "render": lambda model: fv.render(model, "first:1", size=(17, 24), steps=2, lanes=1),
+    "behind it": lambda model: fv.render(model, "last:1", size=(17, 24), steps=2, lanes=1),
+    "attribute": lambda model: fv.attribute(model, torch.rand(3, 17, 24), "last:1", "saliency"),
+    "circuit": lambda model: fv.circuit(model, "last:1", depth=1),
+    "weights": lambda model: fv.weights_image(model, "first"),
+    "without": lambda model: fv.without(model, "first:1"),
+    "plan": lambda model: model.at((17, 24)),
+}
+
+
+@pytest.mark.parametrize("how", ["module", "function"])
+@pytest.mark.parametrize("door", DOORS)
+def test_statistics_that_batchnorm_writes_in_a_forward_are_put_back(door, how):
+    module = seeded(lambda: Trains(how))
+    weights = weights_of(module)
+    DOORS[door](handle(module))
+    assert same(weights_of(module), weights)
+
+
+def test_statistics_that_the_user_trains_between_two_steps_stay():
+    module = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3)))
+    model = handle(module)
+    steps = fv.ascend(model, fv.channel("2", 1), fv.PixelImage(size=(17, 24)), steps=3)
+    next(steps)
+    module.train()(torch.rand(2, 3, 17, 24))
+    trained = weights_of(module)
+    for _ in steps:
+        assert same(weights_of(module), trained)
+    assert same(weights_of(module), trained)
+
+
+def test_autocast_round_the_call_changes_nothing():
+    target = fv.channel("norm", 1)
+    plain = fv.render(small(), target, **OPTIONS)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = fv.render(small(), target, **OPTIONS)[0]
+        steps = list(fv.ascend(small(), target, fv.PixelImage(size=(17, 24)), steps=2))
+        read = fv.attribute(small(), torch.full((3, 17, 24), 0.25), "fc:1", "saliency")
+        assert torch.is_autocast_enabled("cpu")
+    assert (inside.png(), inside.score) == (plain.png(), plain.score)
+    outside = list(fv.ascend(small(), target, fv.PixelImage(size=(17, 24)), steps=2))
+    assert torch.equal(steps[-1].images, outside[-1].images)
+    assert read.score == fv.attribute(small(), torch.full((3, 17, 24), 0.25), "fc:1", "saliency").score
+
+
+def test_a_network_that_cannot_be_copied_renders_and_what_needs_a_copy_says_so():
+    module = seeded(Small)
+    module.lock = threading.Lock()
+    model = handle(module)
+    assert fv.render(model, "norm:1", **OPTIONS)
+    with pytest.raises(fv.ModelError, match="cannot be copied, which this needs: TypeError: cannot pickle"):
+        fv.without(model, "norm:1")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated")
+def test_a_part_in_torchscript_is_refused_by_its_name():
+    part = torch.jit.trace(nn.Conv2d(3, 4, 3), torch.rand(1, 3, 17, 24))
+    with pytest.raises(fv.ModelError, match="its part '0' is a TorchScript module"):
+        handle(nn.Sequential(part, nn.Conv2d(4, 4, 3)))

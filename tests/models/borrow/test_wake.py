@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 import featvis as fv
 from featvis.models.borrow.wake import RedirectedReLU
@@ -224,3 +225,41 @@ def test_the_redirection_ends_after_redirect_steps():
         images = [step.images for step in climb]
         moved.append([not torch.equal(one, other) for one, other in itertools.pairwise(images)])
     assert moved == [[False] * 5, [True, True, False, False, False]]
+
+
+@pytest.mark.parametrize("method", ["saliency", "guided-backprop", "grad-cam"])
+def test_within_a_checkpoint_what_was_saved_is_unpacked_once(method):
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU6())
+            self.last, self.saves = nn.Conv2d(8, 4, 3), True
+
+        def forward(self, images):
+            if self.saves:
+                return self.last(checkpoint(self.block, images, use_reentrant=False))
+            return self.last(self.block(images))
+
+    torch.manual_seed(0)
+    model = handle(Network())
+    options = {"size": (17, 24), "steps": 3, "lanes": 1}
+    saving = fv.render(model, "last:1", **options)[0]
+    photograph = torch.rand(3, 17, 24)
+    seen = fv.attribute(model, photograph, "last:1", method)
+    model.module.saves = False
+    plain = handle(model.module)
+    assert fv.render(plain, "last:1", **options)[0].png() == saving.png()
+    assert (fv.attribute(plain, photograph, "last:1", method).values == seen.values).all()
+
+
+def test_lrp_says_that_it_cannot_follow_a_checkpoint():
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block, self.last = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), nn.Conv2d(8, 4, 3)
+
+        def forward(self, images):
+            return self.last(checkpoint(self.block, images, use_reentrant=False))
+
+    with pytest.raises(fv.ModelError, match=r"torch\.utils\.checkpoint.*LRP cannot follow"):
+        fv.attribute(handle(Network()), torch.rand(3, 17, 24), "last:1", "lrp")
