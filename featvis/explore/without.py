@@ -67,6 +67,11 @@ def without(
         raise UserError("photographs are for mode='mean'")
     chosen = units_by_layer(model, units)
     network = model.at(model.input_size)
+    if network.own_output is not None and network.own_output[0] in chosen:
+        raise TargetError(
+            f"{network.own_output[0]!r} is what forward itself returns; the units of a layer before it, which a "
+            "module gives, can be switched off"
+        )
     changes = [
         _Change(network.find(layer), rows, network.find(_run_of(model.module, layer)[0]).calls)
         for layer, rows in chosen.items()

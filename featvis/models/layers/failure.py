@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from featvis.devices import is_out_of_memory
 from featvis.errors import CanvasError, ModelError, UserError
+from featvis.models.layers.answer import is_folded
 from featvis.models.layers.measure import next_canvas
-from featvis.models.layers.returned import is_folded
 from featvis.models.plain import PlainRun
 from featvis.models.reason import reason_of
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from featvis.errors import ModelError
+from featvis.models.layers.answer import is_folded, modules_of, tensors_of
 from featvis.models.layers.chance import chance_now
 from featvis.models.layers.observe import Observation, Run, observe
-from featvis.models.layers.returned import Output, is_folded, output_of, tensors_of
+from featvis.models.layers.returned import Output, output_of
 
 _OFTEN = 16
 """How often a network that draws random numbers is run: few units may well drop the same of them twice."""
@@ -130,6 +131,16 @@ def measure(
     faults, mixing = _faults(module, run, images, observed)
     layers: dict[str, LayerInfo] = {}
     others: dict[str, LayerInfo] = {}
+    backwards = sorted(first, key=lambda name: -first[name].order)
+
+    def again(_: Any) -> Any:
+        return run(images.requires_grad_())
+
+    output = output_of(observed, backwards, again, module)
+    if output.own and observed.own is not None:
+        first[output.own] = observed.own
+        if second.own is not None:
+            second.layers[output.own] = second.own
     for found, grown, into in ((first, second.layers, layers), (observed.earlier, second.earlier, others)):
         for name, observation in found.items():
             kind, axis = _kind(name, observation, grown.get(name), axes.get(name, axes.get("")))
@@ -164,14 +175,7 @@ def measure(
         own = layers.get(canonical[id(inner)])
         if own is not None and name not in layers:
             others[name] = replace(own, name=name, depth=name.count("."))
-    backwards = sorted(layers, key=lambda name: -layers[name].order)
-    if not backwards:
-        return Measured(layers, others, Output(""))
-
-    def again(_: Any) -> Any:
-        return run(images.requires_grad_())
-
-    return Measured(layers, others, output_of(observed, backwards, again, module))
+    return Measured(layers, others, output)
 
 
 class Folded(Exception):
@@ -218,7 +222,7 @@ def _faults_by_layer(
     twice, *again, single = shown
     faults: dict[str, str] = {}
     mixing: set[str] = set()
-    modules = dict(module.named_modules())
+    modules = modules_of(module)
 
     def differs(name: str) -> bool:
         return not all(_alike(twice[name], other.get(name)) for other in again)

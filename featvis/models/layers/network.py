@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from featvis.errors import TargetError
 from featvis.models.known import unknown_layer
+from featvis.models.layers.answer import modules_of
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.returned import Output
 
@@ -52,10 +53,16 @@ class NetworkAt:
 
     @property
     def output_layer(self) -> str:
-        """The last layer that what the network returns depends on."""
+        """The layer that is what the network returns, unit for unit."""
         if self._output is not None and self._output.layer:
             return self._output.layer
         return max(self.layers.values(), key=lambda layer: layer.order).name
+
+    @property
+    def own_output(self) -> tuple[str, int] | None:
+        """The layer that is what forward returns, if no module gives that; and where it stands in there."""
+        output = self._output
+        return (output.own, output.place) if output is not None and output.own else None
 
     @property
     def logits_layer(self) -> str:
@@ -135,7 +142,7 @@ class NetworkAt:
     def batch_norms(self, until: Sequence[str]) -> list[str]:
         """Return the names of the BatchNorm modules that run up to the deepest of ``until``, in order."""
         deepest = max((self.find(name).order for name in until), default=0)
-        modules = dict(self.module.named_modules())
+        modules = modules_of(self.module)
         norms = [
             layer
             for layer in self.layers.values()
@@ -154,7 +161,7 @@ class NetworkAt:
     def mixing(self, name: str) -> list[LayerInfo]:
         """Return the layers that have weights from many units to many, up to the layer ``name``, in order."""
         until = self.find(name).order
-        modules = dict(self.module.named_modules())
+        modules = modules_of(self.module)
         mixing = [
             layer
             for layer in self.layers.values()

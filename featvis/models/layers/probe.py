@@ -16,6 +16,7 @@ from featvis.models.borrow.tap import borrowed
 from featvis.models.layers.chance import kept_chance
 from featvis.models.layers.failure import explain, runs_at
 from featvis.models.layers.measure import Folded, LayerInfo, Measured, measure
+from featvis.models.layers.returned import Output
 from featvis.models.plain import PlainRun
 
 Size = tuple[int, int]
@@ -47,8 +48,8 @@ def measure_layers(
         raise ModelError(f"{name}: {_no_layer(run.module)}")
     order = {key: place for place, (key, _) in enumerate(run.module.named_modules())}
     named = {
-        key: _with_labels(measured.layers[key], tuple(labels), measured.output.layer)
-        for key in sorted(measured.layers, key=order.__getitem__)
+        key: _with_labels(measured.layers[key], tuple(labels), measured.output)
+        for key in sorted(measured.layers, key=lambda key: order.get(key, len(order)))
     }
     return replace(measured, layers=named)
 
@@ -114,6 +115,9 @@ def _no_layer(module: nn.Module) -> str:
     return "no layer gives a tensor with a batch axis"
 
 
-def _with_labels(layer: LayerInfo, labels: tuple[str, ...], output: str) -> LayerInfo:
-    of_classes = layer.kind == "vector" or (layer.name == output and layer.is_clear)
+def _with_labels(layer: LayerInfo, labels: tuple[str, ...], output: Output) -> LayerInfo:
+    if output.own:  # as many units as there are classes may be features
+        of_classes = layer.is_clear and (layer.name == output.own or layer.name in output.alike)
+    else:
+        of_classes = layer.kind == "vector" or (layer.name == output.layer and layer.is_clear)
     return replace(layer, labels=labels) if of_classes and layer.units == len(labels) else layer
