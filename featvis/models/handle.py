@@ -185,6 +185,7 @@ class ModelHandle:
                 found.others,
                 found.output,
                 self.fingerprint,
+                found.unread,
             )
         return self._networks[size]
 

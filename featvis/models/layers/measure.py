@@ -88,6 +88,8 @@ class Measured:
     others: dict[str, LayerInfo]
     """Further names: a module's second name, and ``NAME#1`` for an earlier call of one that runs twice."""
     output: Output
+    unread: dict[str, str]
+    """Why the modules that ran besides are no layers, in words."""
 
 
 def measure(
@@ -143,7 +145,7 @@ def measure(
             second.layers[output.own] = second.own
     for found, grown, into in ((first, second.layers, layers), (observed.earlier, second.earlier, others)):
         for name, observation in found.items():
-            kind, axis = _kind(name, observation, grown.get(name), axes.get(name, axes.get("")))
+            kind, axis = _kind(name, observation, grown.get(name), _settled(name, observation, axes))
             if not axis and _is_plain_video(run, observation, grown.get(name)):
                 kind, axis = "video", 1
             stride = None
@@ -175,7 +177,12 @@ def measure(
         own = layers.get(canonical[id(inner)])
         if own is not None and name not in layers:
             others[name] = replace(own, name=name, depth=name.count("."))
-    return Measured(layers, others, output)
+    unread = {
+        name: observed.unread[canonical[id(inner)]]
+        for name, inner in module.named_modules(remove_duplicate=False)
+        if canonical[id(inner)] in observed.unread
+    }
+    return Measured(layers, others, output, unread)
 
 
 class Folded(Exception):
@@ -410,10 +417,7 @@ def _kind(
     if shape[0] != 2:
         return "unclear: its first axis is not the batch (windows or heads are folded into it)", 0
     if settled is not None:
-        axis = settled % dims
-        if axis == 0:
-            raise ModelError(f"{name}: the units' axis cannot be 0, that is the batch; shape {shape}")
-        return _name_of(dims, axis), axis
+        return _name_of(dims, settled), settled
     if dims == 2:
         return "vector", 1
     if dims > 5:
@@ -440,6 +444,25 @@ def _kind(
         f"unclear: shape {(1, *shape[1:])} does not tell which axis holds the units; say so with --unit-axis",
         0,
     )
+
+
+def _settled(name: str, observation: Observation, axes: dict[str, int]) -> int | None:
+    """Return the units' axis of a layer as its user settled it, counted from 0; None if nobody did.
+
+    One that was given for every layer is of those that have it.
+    """
+    dims, shape = len(observation.shape), (1, *observation.shape[1:])
+    axis = axes.get(name, axes.get(""))
+    if axis is None:
+        return None
+    if axis == 0 or (axis == -dims and name in axes):
+        raise ModelError(f"{name}: the units' axis cannot be 0, that is the batch; shape {shape}")
+    if -dims < axis < dims:
+        return axis % dims
+    if name not in axes:
+        return None
+    last = f"1 to {dims - 1}" if dims > 2 else "1"
+    raise ModelError(f"{name}: the units' axis is {last}, or counted from the end, not {axis}; shape {shape}")
 
 
 def _is_plain_video(run: Any, observation: Observation, larger: Observation | None) -> bool:

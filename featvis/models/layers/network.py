@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -11,6 +11,7 @@ from featvis.models.known import unknown_layer
 from featvis.models.layers.answer import modules_of
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.returned import Output
+from featvis.spec.target import Request, parse_request
 
 
 class NetworkAt:
@@ -27,10 +28,12 @@ class NetworkAt:
         others: dict[str, LayerInfo] | None = None,
         output: Output | None = None,
         fingerprint: Callable[[], str] | None = None,
+        unread: Mapping[str, str] | None = None,
     ) -> None:
         self.others = others or {}
         """Layers by further names: a module's second one, ``NAME#1`` for an earlier call."""
         self._output = output
+        self._unread = unread or {}  # why the other modules that run are no layers, in words
         self.name, self.module, self.size, self.layers = name, module, size, layers
         self._missing = missing  # names of parameters that have no weights
         self._read = read
@@ -45,7 +48,7 @@ class NetworkAt:
         """Return the same of a copy of the network: what was measured are names and numbers."""
         layers, others = dict(self.layers), dict(self.others)
         of_copy = (self.name, module, self.size, layers, self._missing, read, others, self._output)
-        return NetworkAt(*of_copy, fingerprint)
+        return NetworkAt(*of_copy, fingerprint, self._unread)
 
     def has_weights(self, fingerprint: str) -> bool:
         """Whether its weights are those of a :meth:`~featvis.models.handle.ModelHandle.fingerprint`."""
@@ -98,11 +101,16 @@ class NetworkAt:
             often = "once in a pass" if calls == 1 else f"{calls} times in a pass, {base}#1 to {base}#{calls}"
             raise TargetError(f"layer {base!r} runs {often}; there is no {name!r}")
         if name in dict(self.module.named_modules(remove_duplicate=False)):
-            raise TargetError(
-                f"layer {name!r} gives no single tensor in a plain forward pass; nothing to climb"
+            why = self._unread.get(
+                name, "gives no single tensor in a plain forward pass, for it does not run in it"
             )
+            raise TargetError(f"layer {name!r} {why}; nothing to climb")
         where = self.logits_layer
         raise unknown_layer(name, self.name, list(self.layers), where, self.layers[where].labels)
+
+    def request(self, address: str) -> Request:
+        """Read an address; of several layers that it may begin with, the longest name is meant."""
+        return parse_request(address, (*self.layers, *self.others))
 
     def layer(self, name: str) -> LayerInfo:
         """Return the layer called ``name``; a TargetError says why its units cannot be climbed."""

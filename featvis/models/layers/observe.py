@@ -39,6 +39,8 @@ class Run:
     """The calls of those that run several times, ``NAME#1`` the first."""
     vectors: dict[str, Tensor] = field(default_factory=dict)
     """What layers gave of two axes, none of them large."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """What modules gave that are no layer, in words, by name."""
     single: dict[str, Tensor] = field(default_factory=dict)
     """What layers gave that give one number for each unit, ``(B, units)``."""
     last: Tensor | None = None
@@ -86,6 +88,7 @@ def observe(module: nn.Module, run: Any, images: Tensor, look: Any = None) -> Ru
         if not isinstance(output, Tensor) or not output.is_floating_point() or output.dim() < 2:
             if isinstance(output, Tensor) and output.is_quantized:
                 found.quantized = found.quantized or name
+            found.unread[name] = _in_words(output)
             return
         hint = _hint(inner, output)
         if hint is not None:
@@ -145,6 +148,16 @@ def _is_same(first: Tensor, second: Tensor) -> bool:
         return True
     alike = first.shape == second.shape and second.layout == torch.strided
     return alike and first.stride() == second.stride() and first.data_ptr() == second.data_ptr() != 0
+
+
+def _in_words(output: Any) -> str:
+    """Say why what a module gave is no layer."""
+    if not isinstance(output, Tensor):
+        return f"gives no single tensor in a plain forward pass, but {type(output).__name__}"
+    if not output.is_floating_point():
+        return f"gives numbers of type {str(output.dtype).removeprefix('torch.')}, which have no gradient"
+    shape = "(B,)" if output.dim() else "()"
+    return f"gives a tensor of shape {shape}, which has no axis of units"
 
 
 def _hint(module: nn.Module, output: Tensor) -> int | None:

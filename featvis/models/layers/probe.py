@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from featvis.errors import ModelError
+from featvis.errors import ModelError, unknown
 from featvis.models.borrow.fold import Pair, find_pairs, foldable
 from featvis.models.borrow.tap import borrowed
 from featvis.models.layers.chance import kept_chance
@@ -34,6 +34,12 @@ def measure_layers(
     """
     if any(isinstance(part, UninitializedParameter | UninitializedBuffer) for part in _parts(run.module)):
         raise ModelError(f"{name} has lazy layers that are not made yet; run it once on a batch of images")
+    empty = [key for key, part in run.module.state_dict().items() if _is_empty(part)]
+    if empty:
+        raise ModelError(
+            f"{name} has no weights: {empty[0]!r} is on the device meta; load them first, for instance by "
+            "net.to_empty(device='cpu') and net.load_state_dict(...)"
+        )
     with borrowed(run.module), kept_chance(run.device):
         try:
             measured = measure(run.module, run.channels, size, axes=axes, run=run)
@@ -46,6 +52,16 @@ def measure_layers(
     log.debug("measured %d layers of %s on a canvas of %dx%d", len(measured.layers), name, *size)
     if not measured.layers:
         raise ModelError(f"{name}: {_no_layer(run.module)}")
+    known = {*measured.layers, *measured.others, *dict(run.module.named_modules(remove_duplicate=False))}
+    for strange in [key for key in axes if key not in known]:
+        told = "unit_axis gives axes by layer name"
+        raise ModelError(unknown("layer", strange, list(measured.layers), told))
+    most = max(len(layer.shape) for layer in measured.layers.values())
+    if not -most < axes.get("", 1) < most:
+        given = axes[""]
+        raise ModelError(
+            f"unit_axis is 1 to {most - 1}, or counted from the end, not {given}; no layer has it"
+        )
     order = {key: place for place, (key, _) in enumerate(run.module.named_modules())}
     named = {
         key: _with_labels(measured.layers[key], tuple(labels), measured.output)
@@ -102,6 +118,10 @@ def _alike(numbers: Tensor, plain: Tensor) -> bool:
         return False
     near = 1e-3 * float(plain[finite].abs().max())
     return torch.allclose(numbers[finite], plain[finite], atol=near)
+
+
+def _is_empty(part: object) -> bool:
+    return isinstance(part, Tensor) and part.is_meta
 
 
 def _parts(module: nn.Module) -> list[Tensor]:
