@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from featvis.models.handle import ModelHandle
+from featvis.models.layers.answer import modules_of
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def layers_from_top(
     model: ModelHandle, until: Sequence[str], size: tuple[int, int], wanted: Callable[[nn.Module], bool]
 ) -> list[str]:
     """Return the layers that run up to the deepest of ``until`` and whose module is wanted, topmost first."""
-    network, modules = model.at(size), dict(model.module.named_modules())
+    network, modules = model.at(size), modules_of(model.module)
     deepest = max(network.find(name).order for name in until)
     layers = [
         layer for layer in network.layers.values() if layer.order <= deepest and wanted(modules[layer.name])
@@ -45,7 +46,7 @@ def cascade(
     seed: int = 0,
 ) -> Iterator[Randomized]:
     """Randomize layers of a copy of a network in their order, and give it wherever so many are done."""
-    modules = dict(changed.module.named_modules())
+    modules = modules_of(changed.module)
     generator = torch.Generator().manual_seed(seed)
     for done, name in enumerate(layers, 1):
         randomize(modules[name], generator)

@@ -16,6 +16,7 @@ from featvis.attribution.colours import balance
 from featvis.errors import TargetError, UserError
 from featvis.models.forward import Seen
 from featvis.models.handle import ModelHandle
+from featvis.models.layers.answer import modules_of, name_of_output
 from featvis.results.sheets import make_sheet
 
 CELL = 64
@@ -32,7 +33,7 @@ def pixel_weights(model: ModelHandle, layer: str) -> Tensor:
     flattened; else a TargetError is raised.
     """
     model.layer(layer)
-    modules = dict(model.module.named_modules())
+    modules = modules_of(model.module)
     module = modules[layer]
     if not isinstance(module, _KINDS):
         raise TargetError(
@@ -126,6 +127,7 @@ def _readers(model: ModelHandle) -> list[str]:
     with ExitStack() as hooks:
         for name, module in model.module.named_modules():
             if isinstance(module, _KINDS):
+                name = name or name_of_output(model.module)
                 hooks.callback(module.register_forward_pre_hook(watch(name)).remove)  # type: ignore[arg-type]
         model.run_once(images)
     return [name for name, reads in reads_pixels.items() if reads]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from featvis.attribution.cascade import Randomized, cascade, layers_from_top
 from featvis.models.handle import ModelHandle
+from featvis.models.layers.answer import modules_of
 
 
 def weighted_layers(model: ModelHandle, until: Sequence[str], size: tuple[int, int]) -> list[str]:
@@ -40,7 +41,7 @@ def randomized(
     network = model.at(size)
     changed = model.copy()
     changed.module.eval()
-    modules = dict(changed.module.named_modules())
+    modules = modules_of(changed.module)
     for stage in cascade(changed, layers, counts, _randomize, seed):
         first = min(network.find(name).order for name in stage.layers)
         above = [

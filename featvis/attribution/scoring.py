@@ -16,7 +16,7 @@ from featvis.objectives.base import Objective, Sum
 from featvis.objectives.unit import of_target
 from featvis.objectives.vectors import read_vectors
 from featvis.plan.make import AnyTarget
-from featvis.spec.target import Target, expand, parse_request, parse_vectors
+from featvis.spec.target import Target, expand, parse_vectors
 
 
 class Score:
@@ -59,7 +59,7 @@ def find_target(model: ModelHandle, target: AnyTarget, size: tuple[int, int]) ->
             raise TargetError(f"{target!r} names {len(found)} directions; an attribution is of one")
         target = found[0]
     if isinstance(target, str):
-        request = parse_request(target)
+        request = network.request(target)
         info = network.layer(request.layer)
         targets = expand(request, info.units, info.labels)
         if len(targets) != 1:

@@ -126,7 +126,8 @@ def render(
         raise TargetError("nothing to render: give addresses such as blocks.3:0:8, or --layer and --units")
     for address in addresses:
         if parse_vectors(address) is None:
-            parse_request(address)
+            # A layer's name of its own may hold any sign; its network reads it.
+            parse_request(address, [] if layer is None else [layer])
     network.check(addresses)
     chosen = fields.choose(recipe, network.input_size)
     # A start image is brought to the canvas that was asked for, or sets it.

@@ -33,7 +33,7 @@ from featvis.objectives.unit import check_position
 from featvis.photographs.canvases import Canvases, Photographs
 from featvis.results.sheets import make_sheet
 from featvis.run.render import render
-from featvis.spec.target import Target, expand, parse_request, parse_vectors
+from featvis.spec.target import Target, expand, parse_vectors
 
 _KINDS = ("map", "map_last", "vector")
 _NEAR = 1e-3
@@ -240,7 +240,7 @@ def find_unit(model: ModelHandle, target: str | Target, canvas: tuple[int, int])
     if isinstance(target, str):
         if parse_vectors(target) is not None:
             raise TargetError(f"{target!r} is a direction; a circuit is of a unit")
-        request = parse_request(target)
+        request = network.request(target)
         info = network.layer(request.layer)
         targets = expand(request, info.units, info.labels)
         if len(targets) != 1:

@@ -67,6 +67,11 @@ def without(
         raise UserError("photographs are for mode='mean'")
     chosen = units_by_layer(model, units)
     network = model.at(model.input_size)
+    if network.own_output is not None and network.own_output[0] in chosen:
+        raise TargetError(
+            f"{network.own_output[0]!r} is what forward itself returns, which no module gives; units of a "
+            "layer before it can be switched off"
+        )
     changes = [
         _Change(network.find(layer), rows, network.find(_run_of(model.module, layer)[0]).calls)
         for layer, rows in chosen.items()
@@ -105,7 +110,7 @@ def units_by_layer(model: ModelHandle, units: Units) -> dict[str, list[int]]:
         elif parse_vectors(address) is not None:
             raise TargetError(f"{address!r} names directions; units of a layer are switched off")
         else:
-            request = parse_request(address)
+            request = network.request(address)
         if request.position is not None:
             row, column = request.position
             raise TargetError(f"{address}: a unit is switched off everywhere; leave out @{row},{column}")

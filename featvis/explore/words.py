@@ -60,7 +60,7 @@ from featvis.read import TOML_BYTES, read_file
 from featvis.results.lock import FolderLock
 from featvis.results.manifest import MANIFEST
 from featvis.results.store import safe_name
-from featvis.spec.target import Request, expand, parse_request, parse_vectors
+from featvis.spec.target import Request, expand, parse_vectors
 from featvis.trust.panel import own_network
 from featvis.trust.subjects import read_folder
 from featvis.version import __version__
@@ -691,7 +691,7 @@ def units_by_name(model: ModelHandle, targets: Sequence[str] | str) -> dict[str,
             chosen = expand(Request(name, vectors.rows), width)
             found.setdefault(name, {}).update(dict.fromkeys(one.unit for one in chosen))
             continue
-        request = parse_request(address)
+        request = network.request(address)
         if request.position is not None:
             row, column = request.position
             raise TargetError(f"{address}: words are for a unit wherever it fires; leave out @{row},{column}")

@@ -19,7 +19,7 @@ from featvis.plan.wanted import Wanted
 from featvis.results.manifest import picture_name
 from featvis.run.prepare import settle
 from featvis.run.threads import settle_threads
-from featvis.spec.target import parse_request, parse_vectors
+from featvis.spec.target import parse_vectors
 
 _PATTERN = re.compile(r"[*?]")
 _PARTS = re.compile(r"\*{2,}|.", re.DOTALL)
@@ -200,7 +200,7 @@ def expand_layers(model: ModelHandle, address: str) -> list[str]:
     """
     if parse_vectors(address) is not None:
         return [address]
-    layers = parse_request(address).layer
+    layers = model.at(model.input_size).request(address).layer
     rest = address.strip()[len(layers) :]
     return [layer + rest for pattern in layers.split(",") for layer in _fitting(model, pattern.strip())]
 

@@ -22,6 +22,7 @@ from featvis.models.borrow.moments import MOMENTS_FROM, MOMENTS_OF, layer_of
 from featvis.models.borrow.tap import Tap, borrowed
 from featvis.models.form import IMAGES, Form, find_form, forms_of
 from featvis.models.forward import Seen
+from featvis.models.layers.answer import answer_of
 from featvis.models.layers.chance import kept_chance
 from featvis.models.layers.failure import find_size, runs_at
 from featvis.models.layers.gradient import lacks_gradient
@@ -184,6 +185,7 @@ class ModelHandle:
                 found.others,
                 found.output,
                 self.fingerprint,
+                found.unread,
             )
         return self._networks[size]
 
@@ -274,6 +276,8 @@ class ModelHandle:
                     axes[name] = len(network.find(layer).shape)
                 elif name.startswith(MOMENTS_FROM):
                     along[name] = network.find(layer).axis
+                if network.own_output is not None and layer == network.own_output[0]:
+                    continue
                 owner = names[id(modules[layer if layer in modules else layer.rpartition("#")[0]])]
                 owners.append(MOMENTS_OF + owner if name.startswith(MOMENTS_OF) else owner)
             fold = foldable(self._trusted_pairs(), self.module, owners)
@@ -300,6 +304,7 @@ class ModelHandle:
                 channels_last=laid,
                 loan=loan,
                 one_by_one=any(network.find(layer_of(name)).mixes for name in layers),
+                own=network.own_output,
             )
 
     def can_gather(self, layer: str, layers: Sequence[str], size: Size) -> bool:
@@ -387,14 +392,19 @@ class ModelHandle:
         It is the network's own, before anything behind writes into it, and is not held any longer.
         """
         with borrowed(self.module), kept_chance(self.device), torch.no_grad(), ExitStack() as hooks:
-            modules = dict(self.module.named_modules())
+            modules, own = dict(self.module.named_modules()), self.at(self.input_size).own_output
             for name, hearer in hear.items():
+                if own is not None and name == own[0]:
+                    continue
 
                 def heard(_: nn.Module, __: object, output: Tensor, hearer: Any = hearer) -> None:
                     hearer(output)
 
                 hooks.callback(modules[name].register_forward_hook(heard).remove)
-            self._plain(images.cpu())
+            returned = self._plain(images.cpu())
+            answer = answer_of(returned, len(images)) if own is not None and own[0] in hear else None
+            if own is not None and answer is not None:
+                hear[own[0]](answer)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the weights that were loaded, the network's class and the preprocessing."""
@@ -460,7 +470,8 @@ class ModelHandle:
                 torch.no_grad(),
                 kept_chance(self.device),
             ):
-                tap = Tap(self.module, calls, self.mean, self.std, "float32", fold, loan=loan)
+                own = self.at(size).own_output
+                tap = Tap(self.module, calls, self.mean, self.std, "float32", fold, loan=loan, own=own)
                 try:
                     tap(grey)
                     self._laid[asked] = True

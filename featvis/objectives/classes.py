@@ -12,7 +12,7 @@ from featvis.errors import TargetError
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective, copy_with
 from featvis.objectives.shown import Activations
-from featvis.spec.target import expand, parse_request
+from featvis.spec.target import expand
 
 Others = Literal["best", "logsumexp", "all"]
 
@@ -40,7 +40,7 @@ class AgainstOthers(Objective):
             )
         units = self.units
         if not units:
-            targets = expand(parse_request(f"{info.name}:{self.wanted}"), info.units, info.labels)
+            targets = expand(network.request(f"{info.name}:{self.wanted}"), info.units, info.labels)
             if len(targets) != 1:
                 raise TargetError(f"{self._word}: one class is asked for, got {self.wanted!r}")
             units = (targets[0].unit,)

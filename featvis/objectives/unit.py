@@ -13,7 +13,7 @@ from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective, copy_with
 from featvis.objectives.shown import Activations
-from featvis.spec.target import Request, Target, expand, parse_request
+from featvis.spec.target import Request, Target, expand
 
 
 class Unit(Objective):
@@ -162,7 +162,7 @@ class Logit(Objective):
         info = network.layer(name)
         if len(info.shape) != 2 and name != network.output_layer:
             raise TargetError(f"logit: {name!r} gives a map, not (B, classes); name a classifier layer")
-        target = expand(parse_request(f"{name}:{self.wanted}"), info.units, info.labels)[0]
+        target = expand(network.request(f"{name}:{self.wanted}"), info.units, info.labels)[0]
         return of_target(target).bind(network)
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102

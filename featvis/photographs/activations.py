@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from featvis.errors import ModelError, OutputError, RecipeError
 from featvis.models.handle import ModelHandle
+from featvis.models.layers.answer import modules_of
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.statistics import ActivationStatistics, load_activation_statistics
 from featvis.photographs.canvases import Canvases, Photographs
@@ -125,7 +126,7 @@ def _layers_of(network: NetworkAt) -> tuple[str, list[str]]:
 
 
 def _named(network: NetworkAt, kinds: tuple[type[nn.Module], ...], layouts: tuple[str, ...]) -> list[str]:
-    modules = dict(network.module.named_modules())
+    modules = modules_of(network.module)
     found = [
         layer
         for layer in network.layers.values()

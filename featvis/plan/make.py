@@ -36,7 +36,7 @@ from featvis.results.picture import to_levels
 from featvis.spec import register
 from featvis.spec.recipe import Recipe, recipe_files
 from featvis.spec.stages import plan_stages
-from featvis.spec.target import Target, expand, name_set, parse_request, parse_vectors
+from featvis.spec.target import Target, expand, name_set, parse_vectors
 from featvis.transforms.base import Transform
 from featvis.transforms.chain import check_transforms
 
@@ -184,10 +184,10 @@ def _objectives(
             for objective in read_vectors(replace(rows, layers=(layer,)), width):
                 yield objective, None
     elif isinstance(target, str):
-        request = parse_request(target)
+        # Units and names do not depend on the canvas, so the network's own will do.
+        network = model.at(model.input_size)
+        request = network.request(target)
         for layer in request.layers:
-            # Units and names do not depend on the canvas, so the network's own will do.
-            network = model.at(model.input_size)
             info = network.layer(layer)
             logits = network.logits_of(layer)
             if logits is not None:

@@ -17,7 +17,7 @@ from featvis.objectives.unit import Unit, of_target
 from featvis.plan.wanted import Wanted
 from featvis.spec import register
 from featvis.spec.recipe import Recipe
-from featvis.spec.target import Target, name_set, parse_request
+from featvis.spec.target import Target, name_set, read_target
 
 
 def coupled_by(bound: Objective, recipe: Recipe) -> str | None:
@@ -190,8 +190,7 @@ def restore_set(wanted: Wanted, names: list[str], network: Any) -> Wanted:
         return wanted
     among = []
     for name in names:
-        request = parse_request(name)
-        target = Target(request.layer, int(request.units), request.position)
+        target = read_target(name)
         full = name_set(name, *wanted.mates, names)
         among.append(
             wanted_of(of_target(target).bind(network), full, wanted.recipe, wanted.seed, None, wanted.mates)

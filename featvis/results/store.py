@@ -32,7 +32,7 @@ from featvis.results.manifest import (
 )
 from featvis.spec.bounds import read_recipe
 from featvis.spec.recipe import Recipe, recipe_id
-from featvis.spec.target import parse_request, read_among, read_set
+from featvis.spec.target import read_among, read_set, read_target
 from featvis.version import __version__
 
 # Pictures come with torch, which a sound manifest is read without: imported where a picture is needed.
@@ -254,7 +254,7 @@ def file_name(picture: Place) -> str:
         return f"objectives/{safe_name(picture.target)[:60]}-{picture.key[:8]}.png"
     name = f"{picture.unit:04d}"
     mates, own = read_set(picture.target)
-    position = parse_request(own).position
+    position = read_target(own).position
     if position is not None:
         name += f"@{position[0]},{position[1]}"
     if picture.variant != "picture":

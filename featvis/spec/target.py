@@ -16,8 +16,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from featvis.errors import TargetError, unknown
 
@@ -59,10 +59,14 @@ class Request:
     layer: str
     units: str
     position: tuple[int, int] | None = None
+    is_one: bool = field(default=False, repr=False)
+    """Whether the layer is one, by its very name, whatever signs that holds."""
 
     @property
     def layers(self) -> list[str]:
         """The layers that are named, separated by commas; most often one."""
+        if self.is_one:
+            return [self.layer]
         return [layer.strip() for layer in self.layer.split(",") if layer.strip()]
 
     @property
@@ -108,15 +112,23 @@ def read_among(name: str) -> list[str]:
     return match[3].split(_AND) if match is not None and match[3] else []
 
 
-def parse_request(text: str) -> Request:
+def parse_request(text: str, layers: Iterable[str] = ()) -> Request:
     """Read an address; numbers are checked against the layer later, by :func:`expand`.
+
+    Where the network's ``layers`` are known, a name of one that holds signs of the grammar is that layer.
 
     >>> parse_request("features.28:0:64")
     Request(layer='features.28', units='0:64', position=None)
     >>> parse_request("conv1")
     Request(layer='conv1', units='all', position=None)
+    >>> parse_request("a:b:1", ["a:b"])
+    Request(layer='a:b', units='1', position=None)
     """
     address = text.strip()
+    odd = [name for name in layers if _SIGNS & {*name} and _begins_with(address, name)]
+    if odd:
+        layer = max(odd, key=len)
+        return replace(parse_request("x" + address[len(layer) :]), layer=layer, is_one=True)
     position: tuple[int, int] | None = None
     if "@" in address:
         address, where = address.rsplit("@", 1)
@@ -141,6 +153,26 @@ def parse_request(text: str) -> Request:
         for part in request.units.split(","):
             _check_slice(text, part.strip())
     return request
+
+
+_SIGNS = {*":@,"}
+
+
+def _begins_with(address: str, name: str) -> bool:
+    return address == name or address.startswith((f"{name}:", f"{name}@"))
+
+
+def read_target(name: str) -> Target:
+    """Read what a :class:`Target` is as text, whatever signs its layer's name holds.
+
+    >>> read_target("features.28:7@4,6") == Target("features.28", 7, (4, 6)), read_target("a:b@c:1").layer
+    (True, 'a:b@c')
+    """
+    layer, _, unit = name.rpartition(":")
+    request = parse_request(f"x:{unit}")
+    if not layer or not request.units.isdecimal():
+        raise TargetError(f"{name!r} is not LAYER:UNIT or LAYER:UNIT@ROW,COLUMN")
+    return Target(layer, int(request.units), request.position)
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def class_number(claimed: Claimed, judge: ModelHandle) -> int:
     try:
         if not label.isdigit() and not names:
             raise TargetError(f"{judge.name} knows its classes by number, and {label!r} is a name")
-        targets = expand(parse_request(f"{layer.name}:{label}"), layer.units, names)
+        targets = expand(parse_request(f"{layer.name}:{label}", [layer.name]), layer.units, names)
         if len(targets) != 1:
             raise TargetError(f"{label!r} is not one class of {judge.name}")
     except TargetError as error:

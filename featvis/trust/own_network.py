@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from featvis.models.handle import ModelHandle
+from featvis.models.layers.answer import modules_of
 from featvis.trust.controls import responses_in_random_networks
 from featvis.trust.evidence import Noise, OtherPictures, OwnResponse
 from featvis.trust.judging import fit
@@ -164,7 +165,7 @@ def measure_random_weights(
 
 def ceiling(model: ModelHandle, layer: str) -> float | None:
     """Return the largest value that a layer's activation can give, or None where there is none."""
-    module = dict(model.module.named_modules())[layer]
+    module = modules_of(model.module)[layer]
     # timm's BatchNormAct2d holds its activation.
     inner = getattr(module, "act", None)
     return _most(inner if isinstance(inner, nn.Module) else module)

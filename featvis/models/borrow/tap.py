@@ -19,6 +19,7 @@ from featvis.models.borrow.long_ways import in_a_network
 from featvis.models.borrow.moments import MOMENTS_FROM, MOMENTS_OF, Moments, MomentsFrom
 from featvis.models.borrow.shortcuts import take_shortcuts
 from featvis.models.form import IMAGES, Form
+from featvis.models.layers.answer import answer_at
 from featvis.models.plain import as_written, is_compiled
 from featvis.models.reason import is_resource, reason_of
 
@@ -112,10 +113,13 @@ class Tap:
         channels_last: bool = True,
         loan: Loan | None = None,
         one_by_one: bool = False,
+        own: tuple[str, int] | None = None,
     ) -> None:
         self._module, self._form, self._channels_last = module, form, channels_last
         self._one_by_one = one_by_one  # what the network gives for an image depends on its batch
         self._loan, self._name = loan, name
+        # What forward returns as a layer, and its place among the tensors returned.
+        self._own = own if own is not None and own[0] in calls else None
         self._axes = dict(axes or {})  # how many axes each layer has, where that is known
         self._along = dict(along or {})  # the units' axis of what modules give whose moments are read
         self._as_written = partial(as_written, module) if is_compiled(module) else nullcontext
@@ -164,9 +168,14 @@ class Tap:
         watched = has_torch_function((shown,))
         try:
             for name in self._calls:
+                if self._own is not None and name == self._own[0]:
+                    continue
                 handles.append(self._hook(name, activations, left, len(shown), watched))
             with autocast, self._as_written(), in_a_network():
-                self._module(shown)
+                returned = self._module(shown)
+            if self._own is not None:
+                activations[self._own[0]] = self._answer(returned, len(shown))
+                left[self._own[0]] = 0
         except _Finished:
             pass
         except FeatvisError:
@@ -184,6 +193,17 @@ class Tap:
         if self._folded_by is not None:
             activations |= _unfolded({name: activations[name] for name in self._folded}, self._folded_by)
         return activations
+
+    def _answer(self, returned: Any, images: int) -> Tensor:
+        """Return the tensor that is the network's answer, with an axis for the images and one for units."""
+        name, place = self._own or ("", 0)
+        answer = answer_at(returned, place)
+        if answer is None:
+            raise ModelError(f"layer {name!r}: forward does not return now what it did at first")
+        lacking = self._axes.get(name, answer.dim()) - answer.dim()
+        if lacking > 0:  # (B,) is one unit; squeeze() takes away the axis of a batch of one
+            answer = answer.reshape((1,) * lacking + answer.shape) if images == 1 else answer[:, None]
+        return answer
 
     def _hook(
         self, name: str, activations: dict[str, Tensor], left: dict[str, int], images: int, watched: bool

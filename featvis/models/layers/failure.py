@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 
 from featvis.devices import is_out_of_memory
 from featvis.errors import CanvasError, ModelError, UserError
+from featvis.models.layers.answer import is_folded
 from featvis.models.layers.measure import next_canvas
-from featvis.models.layers.returned import is_folded
 from featvis.models.plain import PlainRun
 from featvis.models.reason import reason_of
 
@@ -62,6 +63,11 @@ def explain(run: PlainRun, size: Size, name: str, input_size: Size, error: Excep
     canvas = f"{size[0]}x{size[1]}"
     if error is not None and (is_out_of_memory(error) or "size calculation overflowed" in str(error)):
         return CanvasError(f"{name} has no room in memory at images of {canvas}: {reason_of(error)}")
+    if isinstance(error, RecursionError):
+        return ModelError(
+            f"{name} nests its modules deeper than Python's limit allows ({reason_of(error)}); raise it "
+            f"before: sys.setrecursionlimit({10 * sys.getrecursionlimit()})"
+        )
     if size != input_size and runs_at(run, input_size):
         side = next_canvas(
             lambda side: runs_at(run, (1 if run.signal else side, side)), size[1] if run.signal else min(size)

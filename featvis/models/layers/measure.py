@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from featvis.errors import ModelError
+from featvis.models.layers.answer import is_folded, modules_of, tensors_of
 from featvis.models.layers.chance import chance_now
 from featvis.models.layers.observe import Observation, Run, observe
-from featvis.models.layers.returned import Output, is_folded, output_of, tensors_of
+from featvis.models.layers.returned import Output, output_of
 
 _OFTEN = 16
 """How often a network that draws random numbers is run: few units may well drop the same of them twice."""
@@ -87,6 +88,8 @@ class Measured:
     others: dict[str, LayerInfo]
     """Further names: a module's second name, and ``NAME#1`` for an earlier call of one that runs twice."""
     output: Output
+    unread: dict[str, str]
+    """Why the modules that ran besides are no layers, in words."""
 
 
 def measure(
@@ -130,9 +133,19 @@ def measure(
     faults, mixing = _faults(module, run, images, observed)
     layers: dict[str, LayerInfo] = {}
     others: dict[str, LayerInfo] = {}
+    backwards = sorted(first, key=lambda name: -first[name].order)
+
+    def again(_: Any) -> Any:
+        return run(images.requires_grad_())
+
+    output = output_of(observed, backwards, again, module)
+    if output.own and observed.own is not None:
+        first[output.own] = observed.own
+        if second.own is not None:
+            second.layers[output.own] = second.own
     for found, grown, into in ((first, second.layers, layers), (observed.earlier, second.earlier, others)):
         for name, observation in found.items():
-            kind, axis = _kind(name, observation, grown.get(name), axes.get(name, axes.get("")))
+            kind, axis = _kind(name, observation, grown.get(name), _settled(name, observation, axes))
             if not axis and _is_plain_video(run, observation, grown.get(name)):
                 kind, axis = "video", 1
             stride = None
@@ -164,14 +177,12 @@ def measure(
         own = layers.get(canonical[id(inner)])
         if own is not None and name not in layers:
             others[name] = replace(own, name=name, depth=name.count("."))
-    backwards = sorted(layers, key=lambda name: -layers[name].order)
-    if not backwards:
-        return Measured(layers, others, Output(""))
-
-    def again(_: Any) -> Any:
-        return run(images.requires_grad_())
-
-    return Measured(layers, others, output_of(observed, backwards, again, module))
+    unread = {
+        name: observed.unread[canonical[id(inner)]]
+        for name, inner in module.named_modules(remove_duplicate=False)
+        if canonical[id(inner)] in observed.unread
+    }
+    return Measured(layers, others, output, unread)
 
 
 class Folded(Exception):
@@ -218,7 +229,7 @@ def _faults_by_layer(
     twice, *again, single = shown
     faults: dict[str, str] = {}
     mixing: set[str] = set()
-    modules = dict(module.named_modules())
+    modules = modules_of(module)
 
     def differs(name: str) -> bool:
         return not all(_alike(twice[name], other.get(name)) for other in again)
@@ -406,10 +417,7 @@ def _kind(
     if shape[0] != 2:
         return "unclear: its first axis is not the batch (windows or heads are folded into it)", 0
     if settled is not None:
-        axis = settled % dims
-        if axis == 0:
-            raise ModelError(f"{name}: the units' axis cannot be 0, that is the batch; shape {shape}")
-        return _name_of(dims, axis), axis
+        return _name_of(dims, settled), settled
     if dims == 2:
         return "vector", 1
     if dims > 5:
@@ -436,6 +444,25 @@ def _kind(
         f"unclear: shape {(1, *shape[1:])} does not tell which axis holds the units; say so with --unit-axis",
         0,
     )
+
+
+def _settled(name: str, observation: Observation, axes: dict[str, int]) -> int | None:
+    """Return the units' axis of a layer as its user settled it, counted from 0; None if nobody did.
+
+    One that was given for every layer is of those that have it.
+    """
+    dims, shape = len(observation.shape), (1, *observation.shape[1:])
+    axis = axes.get(name, axes.get(""))
+    if axis is None:
+        return None
+    if axis == 0 or (axis == -dims and name in axes):
+        raise ModelError(f"{name}: the units' axis cannot be 0, that is the batch; shape {shape}")
+    if -dims < axis < dims:
+        return axis % dims
+    if name not in axes:
+        return None
+    last = f"1 to {dims - 1}" if dims > 2 else "1"
+    raise ModelError(f"{name}: the units' axis is {last}, or counted from the end, not {axis}; shape {shape}")
 
 
 def _is_plain_video(run: Any, observation: Observation, larger: Observation | None) -> bool:

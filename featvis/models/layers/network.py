@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from torch import Tensor, nn
 
 from featvis.errors import TargetError
 from featvis.models.known import unknown_layer
+from featvis.models.layers.answer import modules_of
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.returned import Output
+from featvis.spec.target import Request, parse_request
 
 
 class NetworkAt:
@@ -26,10 +28,12 @@ class NetworkAt:
         others: dict[str, LayerInfo] | None = None,
         output: Output | None = None,
         fingerprint: Callable[[], str] | None = None,
+        unread: Mapping[str, str] | None = None,
     ) -> None:
         self.others = others or {}
         """Layers by further names: a module's second one, ``NAME#1`` for an earlier call."""
         self._output = output
+        self._unread = unread or {}  # why the other modules that run are no layers, in words
         self.name, self.module, self.size, self.layers = name, module, size, layers
         self._missing = missing  # names of parameters that have no weights
         self._read = read
@@ -44,7 +48,7 @@ class NetworkAt:
         """Return the same of a copy of the network: what was measured are names and numbers."""
         layers, others = dict(self.layers), dict(self.others)
         of_copy = (self.name, module, self.size, layers, self._missing, read, others, self._output)
-        return NetworkAt(*of_copy, fingerprint)
+        return NetworkAt(*of_copy, fingerprint, self._unread)
 
     def has_weights(self, fingerprint: str) -> bool:
         """Whether its weights are those of a :meth:`~featvis.models.handle.ModelHandle.fingerprint`."""
@@ -52,10 +56,16 @@ class NetworkAt:
 
     @property
     def output_layer(self) -> str:
-        """The last layer that what the network returns depends on."""
+        """The layer that is what the network returns, unit for unit."""
         if self._output is not None and self._output.layer:
             return self._output.layer
         return max(self.layers.values(), key=lambda layer: layer.order).name
+
+    @property
+    def own_output(self) -> tuple[str, int] | None:
+        """The layer that is what forward returns, if no module gives that; and where it stands in there."""
+        output = self._output
+        return (output.own, output.place) if output is not None and output.own else None
 
     @property
     def logits_layer(self) -> str:
@@ -91,11 +101,16 @@ class NetworkAt:
             often = "once in a pass" if calls == 1 else f"{calls} times in a pass, {base}#1 to {base}#{calls}"
             raise TargetError(f"layer {base!r} runs {often}; there is no {name!r}")
         if name in dict(self.module.named_modules(remove_duplicate=False)):
-            raise TargetError(
-                f"layer {name!r} gives no single tensor in a plain forward pass; nothing to climb"
+            why = self._unread.get(
+                name, "gives no single tensor in a plain forward pass, for it does not run in it"
             )
+            raise TargetError(f"layer {name!r} {why}; nothing to climb")
         where = self.logits_layer
         raise unknown_layer(name, self.name, list(self.layers), where, self.layers[where].labels)
+
+    def request(self, address: str) -> Request:
+        """Read an address; of several layers that it may begin with, the longest name is meant."""
+        return parse_request(address, (*self.layers, *self.others))
 
     def layer(self, name: str) -> LayerInfo:
         """Return the layer called ``name``; a TargetError says why its units cannot be climbed."""
@@ -135,7 +150,7 @@ class NetworkAt:
     def batch_norms(self, until: Sequence[str]) -> list[str]:
         """Return the names of the BatchNorm modules that run up to the deepest of ``until``, in order."""
         deepest = max((self.find(name).order for name in until), default=0)
-        modules = dict(self.module.named_modules())
+        modules = modules_of(self.module)
         norms = [
             layer
             for layer in self.layers.values()
@@ -154,7 +169,7 @@ class NetworkAt:
     def mixing(self, name: str) -> list[LayerInfo]:
         """Return the layers that have weights from many units to many, up to the layer ``name``, in order."""
         until = self.find(name).order
-        modules = dict(self.module.named_modules())
+        modules = modules_of(self.module)
         mixing = [
             layer
             for layer in self.layers.values()

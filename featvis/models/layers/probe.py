@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from featvis.errors import ModelError
+from featvis.errors import ModelError, unknown
 from featvis.models.borrow.fold import Pair, find_pairs, foldable
 from featvis.models.borrow.tap import borrowed
 from featvis.models.layers.chance import kept_chance
 from featvis.models.layers.failure import explain, runs_at
 from featvis.models.layers.measure import Folded, LayerInfo, Measured, measure
+from featvis.models.layers.returned import Output
 from featvis.models.plain import PlainRun
 
 Size = tuple[int, int]
@@ -33,6 +34,12 @@ def measure_layers(
     """
     if any(isinstance(part, UninitializedParameter | UninitializedBuffer) for part in _parts(run.module)):
         raise ModelError(f"{name} has lazy layers that are not made yet; run it once on a batch of images")
+    empty = [key for key, part in run.module.state_dict().items() if _is_empty(part)]
+    if empty:
+        raise ModelError(
+            f"{name} has no weights: {empty[0]!r} is on the device meta; load them first, for instance by "
+            "net.to_empty(device='cpu') and net.load_state_dict(...)"
+        )
     with borrowed(run.module), kept_chance(run.device):
         try:
             measured = measure(run.module, run.channels, size, axes=axes, run=run)
@@ -45,10 +52,20 @@ def measure_layers(
     log.debug("measured %d layers of %s on a canvas of %dx%d", len(measured.layers), name, *size)
     if not measured.layers:
         raise ModelError(f"{name}: {_no_layer(run.module)}")
+    known = {*measured.layers, *measured.others, *dict(run.module.named_modules(remove_duplicate=False))}
+    for strange in [key for key in axes if key not in known]:
+        told = "unit_axis gives axes by layer name"
+        raise ModelError(unknown("layer", strange, list(measured.layers), told))
+    most = max(len(layer.shape) for layer in measured.layers.values())
+    if not -most < axes.get("", 1) < most:
+        given = axes[""]
+        raise ModelError(
+            f"unit_axis is 1 to {most - 1}, or counted from the end, not {given}; no layer has it"
+        )
     order = {key: place for place, (key, _) in enumerate(run.module.named_modules())}
     named = {
-        key: _with_labels(measured.layers[key], tuple(labels), measured.output.layer)
-        for key in sorted(measured.layers, key=order.__getitem__)
+        key: _with_labels(measured.layers[key], tuple(labels), measured.output)
+        for key in sorted(measured.layers, key=lambda key: order.get(key, len(order)))
     }
     return replace(measured, layers=named)
 
@@ -103,6 +120,10 @@ def _alike(numbers: Tensor, plain: Tensor) -> bool:
     return torch.allclose(numbers[finite], plain[finite], atol=near)
 
 
+def _is_empty(part: object) -> bool:
+    return isinstance(part, Tensor) and part.is_meta
+
+
 def _parts(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
@@ -114,6 +135,9 @@ def _no_layer(module: nn.Module) -> str:
     return "no layer gives a tensor with a batch axis"
 
 
-def _with_labels(layer: LayerInfo, labels: tuple[str, ...], output: str) -> LayerInfo:
-    of_classes = layer.kind == "vector" or (layer.name == output and layer.is_clear)
+def _with_labels(layer: LayerInfo, labels: tuple[str, ...], output: Output) -> LayerInfo:
+    if output.own:  # as many units as there are classes may be features
+        of_classes = layer.is_clear and (layer.name == output.own or layer.name in output.alike)
+    else:
+        of_classes = layer.kind == "vector" or (layer.name == output.layer and layer.is_clear)
     return replace(layer, labels=labels) if of_classes and layer.units == len(labels) else layer
