@@ -184,6 +184,7 @@ class ModelHandle:
                 found.others,
                 found.output,
                 self.fingerprint,
+                self.channels,
             )
         return self._networks[size]
 

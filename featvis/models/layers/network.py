@@ -26,11 +26,14 @@ class NetworkAt:
         others: dict[str, LayerInfo] | None = None,
         output: Output | None = None,
         fingerprint: Callable[[], str] | None = None,
+        channels: int | None = None,
     ) -> None:
         self.others = others or {}
         """Layers by further names: a module's second one, ``NAME#1`` for an earlier call."""
         self._output = output
         self.name, self.module, self.size, self.layers = name, module, size, layers
+        self.channels = channels
+        """How many its images have; None if that is not known."""
         self._missing = missing  # names of parameters that have no weights
         self._read = read
         self._fingerprint = fingerprint
@@ -44,7 +47,7 @@ class NetworkAt:
         """Return the same of a copy of the network: what was measured are names and numbers."""
         layers, others = dict(self.layers), dict(self.others)
         of_copy = (self.name, module, self.size, layers, self._missing, read, others, self._output)
-        return NetworkAt(*of_copy, fingerprint)
+        return NetworkAt(*of_copy, fingerprint, self.channels)
 
     def has_weights(self, fingerprint: str) -> bool:
         """Whether its weights are those of a :meth:`~featvis.models.handle.ModelHandle.fingerprint`."""
