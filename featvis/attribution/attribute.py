@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from featvis.attribution.by_captum import baseline_of
@@ -22,9 +24,10 @@ from featvis.attribution.scoring import find_target, scored
 from featvis.errors import CanvasError, FeatvisWarning, OutputError, TargetError
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
+from featvis.models.photograph import Photograph, Photographs, each, is_picture, read_photograph, read_picture
 from featvis.objectives.base import Objective
 from featvis.photographs.framing import frame_middle, frame_whole
-from featvis.photographs.photos import describe_photograph, read_photo, resampling
+from featvis.photographs.photos import describe_photograph, list_files, resampling
 from featvis.plan.make import AnyTarget
 from featvis.results.picture import to_levels
 
@@ -32,7 +35,7 @@ from featvis.results.picture import to_levels
 @with_gradients
 def attribute(
     model: ModelHandle,
-    photo: str | Path | Tensor,
+    photo: Photograph,
     target: AnyTarget,
     method: str = "saliency",
     *,
@@ -45,12 +48,12 @@ def attribute(
 
     Args:
         model: from :func:`featvis.load_model`.
-        photo: a file, or an image ``(C, H, W)`` in [0, 1], taken at its own size.
+        photo: a file or a PIL image; or a tensor or array ``(C, H, W)`` in [0, 1], taken at its own size.
         target: an address of one unit (``blocks.3:5``, ``blocks.3:5@4,6``, ``classifier:tabby``) or an
             objective (``fv.direction("blocks.3", vector)``, a sum).
         method: its name; ``featvis attribute --help`` lists those that there are.
-        size: the canvas, a side or (height, width), filled from the photograph's middle; by default the
-            whole photograph, its shorter side as the network's input.
+        size: the canvas of a file or PIL image, a side or (height, width), filled from the photograph's
+            middle; by default the whole photograph, its shorter side as the network's input.
         curves: measure deletion and insertion too (Petsiuk et al. 2018).
         sanity: compare the map with those of networks with randomized layers (Adebayo et al. 2018).
         options: the method's own: the keyword parameters of its function.
@@ -61,6 +64,7 @@ def attribute(
     Raises:
         RecipeError: an unknown method or option, or a value out of range.
         TargetError: the target names no unit, or more than one.
+        CanvasError: the photograph has other channels, or values beyond [0, 1].
         OutputError: the photograph cannot be read.
         ModelError: a package that the method needs is not installed.
 
@@ -99,7 +103,7 @@ def attribute(
         outcome.numbers,
         signed=entry.signed,
         full_scale=entry.full_scale,
-        about={} if isinstance(photo, Tensor) else describe_photograph(Path(photo)),
+        about=describe_photograph(Path(photo)) if isinstance(photo, str | Path) else {},
     )
     if sanity:
         for stage in randomized(model, objective.layers, image):
@@ -116,23 +120,21 @@ def attribute(
 
 
 def photo_levels(
-    model: ModelHandle, photo: str | Path | Tensor, size: int | tuple[int, int] | None
+    model: ModelHandle, photo: Photograph, size: int | tuple[int, int] | None
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return what the network will be shown of a photograph, ``(C, H, W)``."""
-    if isinstance(photo, Tensor):
-        if photo.dim() != 3 or photo.shape[0] != model.channels:
-            raise OutputError(f"a photograph is ({model.channels}, H, W), got shape {tuple(photo.shape)}")
+    if not is_picture(photo):
+        image = read_photograph(photo, model.channels)
         if size is not None:
             raise OutputError("size is for photographs from files; a tensor is taken as it is")
-        if not bool(((photo >= 0) & (photo <= 1)).all()):
-            raise OutputError("a photograph's values lie in [0, 1]")
-        return to_levels(photo)
-    path = Path(photo)
-    if not path.is_file():
+        return to_levels(image)
+    if isinstance(photo, str | Path) and not Path(photo).is_file():
         raise OutputError(f"no photograph {str(photo)!r}")
-    read = read_photo(path, model.channels, say=True)
-    if read is None:
-        raise OutputError(f"{path} is no readable photograph")
+    try:
+        read = read_picture(photo, model.channels)
+    except OutputError:
+        what = "the PIL image" if isinstance(photo, Image.Image) else photo
+        raise OutputError(f"{what} is no readable photograph") from None
     how = resampling(model.interpolation)
     whole_size = (read.height, read.width)
     if size is not None:
@@ -145,6 +147,35 @@ def photo_levels(
     except CanvasError:
         return frame_middle(whole_size, model.input_size).lay(read, how)
     return whole.lay(read, how)
+
+
+def photo_images(
+    model: ModelHandle, photographs: Photographs, size: int | tuple[int, int] | None
+) -> list[Tensor]:
+    """Return photographs as the network will be shown them, ``(C, H, W)`` in [0, 1].
+
+    Raises:
+        OutputError: a folder that is not there, or nothing in it that can be read.
+    """
+    if isinstance(photographs, str | Path):
+        folder = Path(photographs)
+        if not folder.is_dir():
+            raise OutputError(f"no folder of photographs {str(folder)!r}")
+        images = []
+        for name in list_files(folder).names:
+            with suppress(OutputError):  # no photograph
+                images.append(torch.from_numpy(photo_levels(model, folder / name, size)).float() / 255)
+    else:
+        images = [
+            torch.from_numpy(photo_levels(model, one, size)).float() / 255
+            if is_picture(one)
+            else read_photograph(one, model.channels)
+            for one in each(photographs)
+        ]
+    if not images:
+        where = f"in {photographs}" if isinstance(photographs, str | Path) else "was given"
+        raise OutputError(f"no photograph {where}")
+    return images
 
 
 def _run(

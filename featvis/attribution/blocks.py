@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from featvis.attribution.attribute import photo_levels
 from featvis.attribution.result import Attribution, png
@@ -25,6 +24,7 @@ from featvis.attribution.scoring import find_target, scored
 from featvis.errors import OutputError, TargetError
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
+from featvis.models.photograph import Photograph
 from featvis.plan.make import AnyTarget
 from featvis.read import open_image
 from featvis.results.manifest import read_manifest
@@ -147,7 +147,7 @@ class Blocks:
 @with_gradients
 def find_blocks(
     model: ModelHandle,
-    photo: str | Path | Tensor,
+    photo: Photograph,
     target: AnyTarget,
     layer: str,
     *,

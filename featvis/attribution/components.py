@@ -7,7 +7,6 @@ matrix factorization; each factor is a direction that can be rendered or attribu
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from featvis.attribution.attribute import photo_images
 from featvis.errors import OutputError, RecipeError, TargetError, unknown
 from featvis.files import write_whole
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
+from featvis.models.photograph import Photographs
 from featvis.read import DAMAGED, check_file, parse_json
 
 METHODS = ("nmf", "pca")
@@ -58,7 +59,7 @@ class Components:
 def find_components(
     model: ModelHandle,
     layer: str,
-    images: Sequence[Tensor],
+    images: Photographs,
     method: str = "nmf",
     count: int = 8,
     *,
@@ -70,7 +71,8 @@ def find_components(
     Args:
         model: from :func:`featvis.load_model`.
         layer: one that gives a map.
-        images: photographs ``(C, H, W)`` in [0, 1], of any sizes; each position of each map is a sample.
+        images: photographs: a folder; or a list of files, PIL images, or tensors or arrays ``(C, H, W)`` in
+            [0, 1], of any sizes. Each position of each map is a sample.
         method: ``nmf`` (of the activations above 0) or ``pca`` (of the centred activations).
         count: how many directions.
         steps, seed: of NMF's updates, and of its start.
@@ -79,6 +81,8 @@ def find_components(
         The directions ``(count, units)``, how much every place holds of each, and the share they explain.
 
     Raises:
+        CanvasError: a photograph with other channels, or values beyond [0, 1].
+        OutputError: no photograph.
         TargetError: the layer gives no map.
         RecipeError: an unknown method, or more directions than units or samples.
 
@@ -92,7 +96,7 @@ def find_components(
     if method not in METHODS:
         raise RecipeError(unknown("method", method, METHODS, "methods: nmf, pca"))
     maps = []
-    for image in images:
+    for image in photo_images(model, images, None):
         size = (image.shape[1], image.shape[2])
         info = model.at(size).layer(layer)
         if info.kind not in ("map", "map_last"):

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from featvis.attribution.attribute import photo_levels
-from featvis.errors import OutputError, TargetError
+from featvis.attribution.attribute import photo_images
+from featvis.errors import TargetError
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
+from featvis.models.photograph import Photographs
 from featvis.objectives.base import spread_over
-from featvis.photographs.photos import list_files
 
 
 @with_gradients
 def fit_facet(
     model: ModelHandle,
-    wanted: str | Path | Sequence[Tensor],
-    others: str | Path | Sequence[Tensor],
+    wanted: Photographs,
+    others: Photographs,
     layers: Sequence[str],
     *,
     size: int | tuple[int, int] | None = None,
@@ -31,16 +30,18 @@ def fit_facet(
 
     Args:
         model: from :func:`featvis.load_model`.
-        wanted: a folder of photographs of the facet, or images ``(C, H, W)`` in [0, 1].
+        wanted: photographs of the facet: a folder; or a list of files, PIL images, or tensors or arrays
+            ``(C, H, W)`` in [0, 1].
         others: the same of anything else.
         layers: that run before the unit whose facet is wanted.
-        size: the canvas of photographs from a folder; by default the network's input.
+        size: the canvas of photographs from files; by default the network's input.
         decay: weight of the squared weights, on centred activations of mean square 1.
 
     Returns:
         By layer, the probe's weights ``(units,)``, of length 1; they point to ``wanted``.
 
     Raises:
+        CanvasError: a photograph with other channels, or values beyond [0, 1].
         OutputError: a folder that is not there or holds no photograph.
         TargetError: no layers, an unknown one, or one that answers alike to all.
 
@@ -85,25 +86,11 @@ def _probe(layer: str, samples: Tensor, truth: Tensor, decay: float) -> Tensor:
 
 def _means(
     model: ModelHandle,
-    photographs: str | Path | Sequence[Tensor],
+    photographs: Photographs,
     layers: Sequence[str],
     size: int | tuple[int, int] | None,
 ) -> dict[str, Tensor]:
-    if isinstance(photographs, str | Path):
-        folder = Path(photographs)
-        if not folder.is_dir():
-            raise OutputError(f"no folder of photographs {str(folder)!r}")
-        images = []
-        for name in list_files(folder).names:
-            try:
-                levels = photo_levels(model, folder / name, size or model.input_size)
-            except OutputError:
-                continue  # no photograph
-            images.append(torch.from_numpy(levels).float() / 255)
-    else:
-        images = list(photographs)
-    if not images:
-        raise OutputError(f"no photograph in {photographs}")
+    images = photo_images(model, photographs, size or model.input_size)
     means: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     for image in images:
         canvas = (image.shape[1], image.shape[2])

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from featvis import draws
-from featvis.engine.lanes import Step, climb
+from featvis.engine.lanes import Step, climb, stack_parameters
 from featvis.errors import RecipeError, unknown
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.borrow.loan import stepwise
 from featvis.models.handle import ModelHandle
+from featvis.models.photograph import Photograph, read_photograph
 from featvis.objectives.base import Objective
+from featvis.objectives.reference import fitted
 from featvis.spec.recipe import Recipe
+from featvis.spec.stages import plan_stages
 from featvis.transforms.base import Transform
 
 FIELDS = (
@@ -48,7 +51,7 @@ def ascend(
     steps: int,
     transforms: Sequence[Transform] = (),
     seed: int = 0,
-    start: Parameters | None = None,
+    start: Photograph | Parameters | None = None,
     streams: Sequence[Callable[[str], torch.Generator]] | None = None,
     **fields: Any,
 ) -> Generator[Step, None, None]:
@@ -61,8 +64,9 @@ def ascend(
         steps: how many steps, at least 1.
         transforms: applied to the images before the network sees them.
         seed: of the first lane; lane b is drawn from seed ``seed + b``.
-        start: the parameters to start from, with the lanes as first axis, on the first stage's canvas; by
-            default drawn.
+        start: an image to start from: a file or PIL image, which is resized to the canvas, or a tensor or
+            array ``(C, H, W)`` in [0, 1]; or parameters, with the lanes as first axis, on the first stage's
+            canvas. By default drawn.
         streams: for each lane its random numbers, a function from a purpose to a ``torch.Generator``,
             instead of ``seed``.
         **fields: of the recipe (:class:`featvis.Recipe` says what they mean): ``lanes``, the pictures that
@@ -73,7 +77,7 @@ def ascend(
 
     Raises:
         RecipeError: an unknown field, or one out of range.
-        CanvasError: the image space does not fit the network.
+        CanvasError: the image space does not fit the network or the start image, or cannot start from one.
 
     >>> import featvis as fv, torch
     >>> module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
@@ -91,6 +95,13 @@ def ascend(
     if streams is None:
         name = objective.bind(model.at(recipe.shown_size)).describe()
         streams = [_stream(seed + lane, name) for lane in range(recipe.lanes)]
+    if start is not None and not isinstance(start, Mapping):
+        read = read_photograph(start, space.image_channels, size=space.canvas, what="a start image")
+        # An image is known by its 8-bit levels, so the run starts from these, as a picture's does.
+        image = (space.check_image(read) * 255).round() / 255
+        first = space.resized(plan_stages(recipe.stages, recipe.size, recipe.steps)[0].size)
+        shown = fitted(image[None], first.canvas)[0]
+        start = stack_parameters([first.begin(shown, stream("start")) for stream in streams])
     yield from climb(model, objective, space, recipe, streams, transforms=transforms, start=start)
 
 

@@ -18,8 +18,9 @@ from featvis.explore.without import Units, name_units, units_by_layer, without
 from featvis.models.borrow.tap import Tap
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.measure import LayerInfo
+from featvis.models.photograph import Photographs, settle
 from featvis.notebook import plain, side_by_side, table
-from featvis.photographs.canvases import Canvases, Photographs
+from featvis.photographs.canvases import Canvases
 from featvis.trust.intervals import StreamedMeans, wilson
 from featvis.trust.judging import units_of
 
@@ -157,7 +158,8 @@ def ablate(
     Args:
         model: from :func:`featvis.load_model`.
         units: their addresses, as for :func:`featvis.without`; all are off at once.
-        over: a folder of photographs, of each its middle at the network's size; or images ``(C, H, W)``.
+        over: a folder of photographs, of each its middle at the network's size; or a list
+            of files, PIL images, or tensors or arrays ``(C, H, W)`` in [0, 1].
         mode: ``zero`` or ``mean``, as for :func:`featvis.without`.
         factor: scales the units instead.
         mean_of: the photographs whose mean ``mode="mean"`` takes; by default those of ``over``.
@@ -169,6 +171,7 @@ def ablate(
         For every class the mean change of its logit and of its probability, with 95 % intervals.
 
     Raises:
+        CanvasError: a photograph with other channels, or values beyond [0, 1].
         UserError: no such layer or unit, no photograph, or a network whose output is not finite.
 
     >>> import featvis as fv, torch
@@ -198,6 +201,8 @@ def ablate_each(
     say: Callable[[str], None] | None = None,
 ) -> list[Ablation]:
     """Measure several sets of units, each off by itself, in one pass over photographs; see :func:`ablate`."""
+    over = settle(over)
+    mean_of = None if mean_of is None else settle(mean_of)
     taken = None if mode != "mean" else over if mean_of is None else mean_of
     others = [without(model, units, mode, factor=factor, photographs=taken) for units in sets]
     canvases = Canvases(model, over, batch)

@@ -32,6 +32,7 @@ from featvis.files import check_inside, write_anew, write_whole
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
+from featvis.models.photograph import Photograph
 from featvis.objectives.direction import direction
 from featvis.objectives.vectors import read_vectors
 from featvis.pages.blocks import PHOTOGRAPH, make_blocks_pages
@@ -107,7 +108,7 @@ class BuildingBlocks:
 @with_gradients
 def building_blocks(
     model: ModelHandle | str,
-    photo: str | Path,
+    photo: Photograph,
     targets: AnyTarget | Sequence[AnyTarget],
     layers: str | Sequence[str],
     out: str | Path,
@@ -132,7 +133,7 @@ def building_blocks(
 
     Args:
         model: from :func:`featvis.load_model`, or a name that it takes.
-        photo: a file.
+        photo: as for :func:`featvis.attribute`.
         targets: one or more addresses of one unit each, or objectives; the first against the others.
         layers: those that give a map and run before the targets.
         out: the folder; its ``index.html`` needs no server.
@@ -206,7 +207,7 @@ def building_blocks(
                 ),
             )
             lock.check()
-            _write_page(result, handle, levels, Path(photo), held, size)
+            _write_page(result, handle, levels, _name(photo), held, size)
     return result
 
 
@@ -317,7 +318,7 @@ def _write_page(
     result: BuildingBlocks,
     model: ModelHandle,
     levels: NDArray[np.uint8],
-    photo: Path,
+    photo: str,
     icons: dict[str, dict[int, Image.Image]],
     size: int,
 ) -> None:
@@ -342,7 +343,7 @@ def _write_page(
         "featvis": __version__,
         "model": model.name,
         "weights": model.fingerprint(),
-        "photograph": photo.name,
+        "photograph": photo,
         "height": int(levels.shape[1]),
         "width": int(levels.shape[2]),
         "targets": list(result.targets),
@@ -354,6 +355,12 @@ def _write_page(
     for name, content in files.items():
         check_inside(result.folder / name, result.folder)
         write_whole(result.folder / name, content, sync=False)
+
+
+def _name(photo: Photograph) -> str:
+    """Return what a photograph is called: its file's name, if it has one."""
+    file = photo if isinstance(photo, str | Path) else getattr(photo, "filename", None)
+    return Path(file).name if isinstance(file, str | Path) and file else "photograph"
 
 
 def _called(model: ModelHandle, target: str) -> str:

@@ -28,9 +28,10 @@ from featvis.models.borrow.loan import with_gradients
 from featvis.models.borrow.tap import Tap
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.measure import LayerInfo
+from featvis.models.photograph import Photograph, Photographs, read_photograph, settle
 from featvis.objectives.reference import fitted
 from featvis.objectives.unit import check_position
-from featvis.photographs.canvases import Canvases, Photographs
+from featvis.photographs.canvases import Canvases
 from featvis.results.sheets import make_sheet
 from featvis.run.render import render
 from featvis.spec.target import Target, expand, parse_vectors
@@ -161,7 +162,7 @@ def circuit(
     *,
     depth: int = 2,
     photographs: Photographs | None = None,
-    picture: Tensor | None = None,
+    picture: Photograph | None = None,
     size: int | tuple[int, int] | None = None,
 ) -> Circuit:
     """Find what feeds a unit: for each unit of earlier layers a kernel, of weights or of attribution.
@@ -176,12 +177,13 @@ def circuit(
         sources: the layers whose units may feed it. By default the ``depth`` layers with weights before it,
             of its own depth of names where there are any; of each what its activation function gives.
         depth: how many layers back.
-        photographs: a folder, or images ``(C, H, W)``, for paths that are not linear; by default the unit's
-            own picture.
-        picture: that picture ``(C, H, W)``; without it one is rendered by the recipe ``fast``.
+        photographs: for paths that are not linear: a folder, or a list of files, PIL images, or tensors or
+            arrays ``(C, H, W)`` in [0, 1]; by default the unit's own picture.
+        picture: that picture, in any of these forms; without it one is rendered by the recipe ``fast``.
         size: the canvas, by default the network's own.
 
     Raises:
+        CanvasError: a photograph with other channels, or values beyond [0, 1].
         TargetError: no such layer or unit, several units, or a layer that gives neither map nor vector, or
             does not lead to the unit.
 
@@ -199,6 +201,7 @@ def circuit(
     info, unit = find_unit(model, target, canvas)
     named = [sources] if isinstance(sources, str) else list(sources)
     wanted = [(name, name) for name in named] or _before(model, info, canvas, depth)
+    photographs = None if photographs is None else settle(photographs)
     images: list[Tensor] | None = None
     shown = "its own picture"
     paths = []
@@ -227,10 +230,10 @@ def circuit(
 
 
 def _picture_of(
-    model: ModelHandle, target: Target, canvas: tuple[int, int], picture: Tensor | None
+    model: ModelHandle, target: Target, canvas: tuple[int, int], picture: Photograph | None
 ) -> Tensor:
     if picture is not None:
-        return fitted(picture[None].float(), canvas)[0]
+        return fitted(read_photograph(picture, model.channels, what="a picture")[None], canvas)[0]
     return render(model, target, recipe="fast", size=canvas, lanes=1, progress=False)[0].image
 
 

@@ -8,7 +8,6 @@ driven, less its part along the slope of the score that is held; then back to th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from featvis.attribution.scoring import Score, find_target, scored
 from featvis.errors import ModelError, RecipeError
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
+from featvis.models.photograph import Photograph
 from featvis.plan.make import AnyTarget
 from featvis.results.picture import to_levels
 from featvis.results.sheets import make_sheet
@@ -94,7 +94,7 @@ def differentiate(
     target: AnyTarget,
     driven_target: AnyTarget | None = None,
     *,
-    start: str | Path | Tensor,
+    start: Photograph,
     steps: int = 64,
     rate: float = 0.5,
     size: int | tuple[int, int] | None = None,
@@ -109,10 +109,10 @@ def differentiate(
         driven: the network whose score is driven; it must take the same images.
         target: what is held: an address of one unit, or an objective, of ``held``.
         driven_target: what is driven, of ``driven``; by default the same address.
-        start: a photograph, or an image ``(C, H, W)`` in [0, 1].
+        start: a file, a PIL image, or a tensor or array ``(C, H, W)`` in [0, 1].
         steps: how many steps, in each direction.
         rate: the length of a step, root of the sum of squares over all pixels in [0, 1].
-        size: the canvas for a file, as for :func:`featvis.attribute`.
+        size: the canvas for a file or PIL image, as for :func:`featvis.attribute`.
 
     Returns:
         Both images with their scores on the way. The last scores are those of the 8-bit images.

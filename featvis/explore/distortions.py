@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from featvis.attribution.result import png
 from featvis.errors import ModelError, RecipeError, TargetError
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
+from featvis.models.photograph import Photograph
 from featvis.models.reason import is_resource, reason_of
 from featvis.results.picture import to_levels
 from featvis.results.sheets import make_sheet
@@ -97,7 +97,7 @@ class Eigendistortions:
 def eigendistortions(
     model: ModelHandle,
     layer: str,
-    photograph: str | Path | Tensor,
+    photograph: Photograph,
     *,
     count: int = 1,
     steps: int = 60,
@@ -111,7 +111,7 @@ def eigendistortions(
     Args:
         model: from :func:`featvis.load_model`.
         layer: whose whole answer is looked at.
-        photograph: a file, or an image ``(C, H, W)`` in [0, 1], taken at its own size.
+        photograph: a file or PIL image; or a tensor or array ``(C, H, W)`` in [0, 1], taken at its own size.
         count: how many changes at either end.
         steps: of Lanczos' method, each a pass back through the network and one forth; the ends settle first.
         size: the canvas for a file, as for :func:`featvis.attribute`.

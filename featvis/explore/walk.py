@@ -15,10 +15,10 @@ from featvis.explore.circuits import Circuit, circuit, find_unit
 from featvis.files import write_whole
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
+from featvis.models.photograph import Photographs, settle
 from featvis.notebook import data_uri
 from featvis.pages.compose import read_asset, template
 from featvis.pages.quiz import hash_of
-from featvis.photographs.canvases import Photographs
 from featvis.results.picture import Picture
 from featvis.run.render import render
 from featvis.spec.recipe import Recipe
@@ -142,7 +142,8 @@ def walk_circuit(
         levels: how often the inputs of inputs are looked for: 1 for the unit's own alone.
         depth: how many layers back each time, where they are found.
         count: how many inputs of each layer.
-        photographs: what attributions are averaged over; by default each unit's own picture.
+        photographs: what attributions are averaged over, as for :func:`featvis.circuit`; by
+            default each unit's own picture.
         recipe: of the pictures.
         size: the canvas of the pictures and circuits, by default the recipe's.
         out: a folder for the pictures, those that are there already are not rendered again; and for the page,
@@ -173,6 +174,7 @@ def walk_circuit(
             f"a walk of up to {units} units; with fewer levels, depth or count, at most {_MOST}"
         )
     canvas = _canvas(model, recipe, size)
+    photographs = None if photographs is None else settle(photographs)
     circuits: dict[str, Circuit] = {}
     pictures: dict[str, Picture] = {}
     info, first = find_unit(model, target, canvas)

@@ -14,7 +14,8 @@ from featvis.errors import ModelError, TargetError, UserError, count_of, unknown
 from featvis.models.borrow.fold import find_pairs
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.measure import LayerInfo
-from featvis.photographs.canvases import Canvases, Photographs
+from featvis.models.photograph import Photographs
+from featvis.photographs.canvases import Canvases
 from featvis.spec.target import Target, expand, parse_request, parse_vectors
 
 MODES = ("zero", "mean")
@@ -45,10 +46,12 @@ def without(
         mode: ``zero``, or ``mean``: each unit gives its mean over photographs and positions, whatever is
             shown.
         factor: scales the units instead: 0.5 halves them, -1 turns them round.
-        photographs: for ``mean``: a folder, or images ``(C, H, W)`` in [0, 1]. Without any, the mean that
-            the network's BatchNorm has learnt, where it has one of these very units.
+        photographs: for ``mean``: a folder, or a list of files, PIL images, or tensors or arrays
+            ``(C, H, W)`` in [0, 1]. Without any, the mean that the network's BatchNorm has learnt, where it
+            has one of these very units.
 
     Raises:
+        CanvasError: a photograph with other channels, or values beyond [0, 1].
         TargetError: no such layer or unit.
         UserError: an unknown mode, a factor that is no number, or no mean without photographs.
 

@@ -186,6 +186,7 @@ class ModelHandle:
                 found.output,
                 self.fingerprint,
                 found.unread,
+                self.channels,
             )
         return self._networks[size]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
+from featvis.models.photograph import Photograph, check_channels, read_photograph
 from featvis.objectives.base import Composite, Objective, copy_with, digest_of, number, spread_over
 from featvis.objectives.resize import Resize
 from featvis.objectives.shown import Activations, Shown, require_shown
@@ -35,6 +36,7 @@ class Accentuation(Composite):
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         info = network.layer(self.layer) if self.layer else None
+        check_channels(self.photograph, network.channels, "accentuation: a photograph")
         return copy_with(super().bind(network), _info=info, _resized=self.photograph[None])
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
@@ -69,7 +71,7 @@ class Accentuation(Composite):
 
 
 def accentuation(
-    objective: Objective, photograph: Tensor, *, weight: float = 1.0, layer: str | None = None
+    objective: Objective, photograph: Photograph, *, weight: float = 1.0, layer: str | None = None
 ) -> Accentuation:
     """Accentuate in a photograph what an objective looks for (Hamblin et al. 2024, arXiv 2402.10039).
 
@@ -77,12 +79,14 @@ def accentuation(
 
     Args:
         objective: what is climbed.
-        photograph: ``(C, H, W)`` in [0, 1]; resized to the canvas.
+        photograph: a file, a PIL image, or a tensor or array ``(C, H, W)`` in [0, 1]; resized to the canvas.
         weight: λ, from 0 up; 1 lets the photograph pull as hard as the objective, 0 lets it not pull.
         layer: where the distance is measured, best an early layer; by default what the network is shown.
 
     Raises:
-        TargetError: the photograph has another shape or range, the weight is negative.
+        CanvasError: no image, one beyond [0, 1], or (at the network) one of other channels.
+        OutputError: a file that is no readable image.
+        TargetError: no objective, or a negative weight.
 
     >>> import featvis as fv, torch
     >>> fv.accentuation(fv.logit(263), torch.zeros(3, 8, 8), weight=0.5, layer="conv")
@@ -90,12 +94,10 @@ def accentuation(
     """
     if not isinstance(objective, Objective):
         raise TargetError(f"accentuation climbs an objective, got {type(objective).__name__}")
-    if photograph.dim() != 3 or not bool(((photograph >= 0) & (photograph <= 1)).all()):
-        shape = tuple(photograph.shape)
-        raise TargetError(f"accentuation: a photograph is (C, H, W) in [0, 1], got shape {shape}")
     if not math.isfinite(weight) or weight < 0:
         raise TargetError(f"accentuation: weight is a number from 0 up, got {weight}")
-    levels = (photograph.detach().float() * 255).round() / 255  # an image is known by its 8-bit levels
+    image = read_photograph(photograph, what="accentuation: a photograph")
+    levels = (image * 255).round() / 255  # an image is known by its 8-bit levels
     return Accentuation(objective, levels, float(weight), layer)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
+from featvis.models.photograph import Photograph
 from featvis.objectives.base import number
 from featvis.objectives.pattern import dot_times_cosine
 from featvis.objectives.reference import Compared, check_photograph
@@ -32,16 +33,17 @@ class Caricature(Compared):
         return f"caricature({', '.join(self.layers)}, {self._digest}{power})"
 
 
-def caricature(layers: str | Sequence[str], photograph: Tensor, power: float = 0.0) -> Caricature:
+def caricature(layers: str | Sequence[str], photograph: Photograph, power: float = 0.0) -> Caricature:
     """Exaggerate what layers see in a photograph, which itself scores 1 for each (Lucid, normalized).
 
     Args:
         layers: whose activations are exaggerated, a name or several.
-        photograph: ``(C, H, W)`` in [0, 1]; brought to the canvas.
+        photograph: a file, a PIL image, or a tensor or array ``(C, H, W)`` in [0, 1]; brought to the canvas.
         power: of the cosine, from 0 up; the larger, the more faithful and the less strong.
 
     Raises:
-        CanvasError: no image.
+        CanvasError: no image, one beyond [0, 1], or (at the network) one of other channels.
+        OutputError: a file that is no readable image.
         TargetError: no layer, or a negative power.
 
     >>> import featvis as fv, torch

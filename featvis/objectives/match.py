@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from featvis.models.layers.measure import LayerInfo
+from featvis.models.photograph import Photograph
 from featvis.objectives.reference import Compared, check_photograph
 
 
@@ -18,15 +19,16 @@ class Match(Compared):
         return -(own - reference).square().flatten(1).sum(1) / size
 
 
-def match(layers: str | Sequence[str], photograph: Tensor) -> Match:
+def match(layers: str | Sequence[str], photograph: Photograph) -> Match:
     """Invert a representation: an image whose activations are a photograph's (Mahendran & Vedaldi 2015).
 
     Args:
         layers: whose activations are matched, a name or several; a perfect match scores 0, others less.
-        photograph: ``(C, H, W)`` in [0, 1]; brought to the canvas.
+        photograph: a file, a PIL image, or a tensor or array ``(C, H, W)`` in [0, 1]; brought to the canvas.
 
     Raises:
-        CanvasError: no image.
+        CanvasError: no image, one beyond [0, 1], or (at the network) one of other channels.
+        OutputError: a file that is no readable image.
         TargetError: no layer.
 
     >>> import featvis as fv, torch

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from featvis.errors import CanvasError, TargetError
+from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
+from featvis.models.photograph import Photograph, check_channels, read_photograph
 from featvis.objectives.base import Objective, copy_with
 from featvis.objectives.shown import Activations, under_reference
 
@@ -39,6 +40,7 @@ class Compared(Objective):
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         infos = {name: network.layer(name) for name in self.layers}
+        check_channels(self.photograph, network.channels, f"{type(self).__name__.lower()}: a photograph")
         read = network.read(self.layers, fitted(self.photograph, network.size))
         return copy_with(
             self,
@@ -91,19 +93,13 @@ class References:
 
 
 def check_photograph(
-    what: str, photograph: Tensor, layers: str | Sequence[str]
+    what: str, photograph: Photograph, layers: str | Sequence[str]
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """Return a photograph ``(C, H, W)`` in [0, 1] as ``(1, C, H, W)`` and the layers as names."""
+    """Return a photograph as ``(1, C, H, W)`` in [0, 1] and the layers as names."""
     names = (layers,) if isinstance(layers, str) else tuple(layers)
     if not names:
         raise TargetError(f"{what}: name at least one layer")
-    if not isinstance(photograph, Tensor) or photograph.dim() != 3 or not photograph.numel():
-        came = tuple(photograph.shape) if isinstance(photograph, Tensor) else type(photograph).__name__
-        raise CanvasError(f"{what}: a photograph is a tensor (C, H, W) as fv.load_image gives it, got {came}")
-    values = photograph.detach().float().cpu().clone()
-    if not bool(torch.isfinite(values).all()) or float(values.min()) < 0 or float(values.max()) > 1:
-        raise CanvasError(f"{what}: a photograph's values lie in [0, 1]")
-    return values[None], names
+    return read_photograph(photograph, what=f"{what}: a photograph")[None].clone(), names
 
 
 def fitted(photograph: Tensor, size: tuple[int, int]) -> Tensor:

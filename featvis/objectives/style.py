@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from featvis.models.layers.measure import LayerInfo
+from featvis.models.photograph import Photograph
 from featvis.objectives.base import spread_over
 from featvis.objectives.reference import Compared, check_photograph
 
@@ -31,17 +32,18 @@ def _gram(activation: Tensor, layer: LayerInfo) -> Tensor:
     return spread @ spread.mT / spread.shape[2]
 
 
-def style(layers: str | Sequence[str], photograph: Tensor) -> Style:
+def style(layers: str | Sequence[str], photograph: Photograph) -> Style:
     """Climb towards a photograph's style (Gatys et al. 2016, with L1 distances); at most 0.
 
     With :func:`featvis.match` of a deep layer, this is style transfer.
 
     Args:
         layers: whose Gram matrices are compared, early ones for fine texture.
-        photograph: ``(C, H, W)`` in [0, 1]; brought to the canvas.
+        photograph: a file, a PIL image, or a tensor or array ``(C, H, W)`` in [0, 1]; brought to the canvas.
 
     Raises:
-        CanvasError: no image.
+        CanvasError: no image, one beyond [0, 1], or (at the network) one of other channels.
+        OutputError: a file that is no readable image.
         TargetError: no layer.
 
     >>> import featvis as fv, torch

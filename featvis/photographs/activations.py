@@ -14,8 +14,9 @@ from featvis.errors import ModelError, OutputError, RecipeError
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.answer import modules_of
 from featvis.models.layers.network import NetworkAt
+from featvis.models.photograph import Photographs
 from featvis.objectives.statistics import ActivationStatistics, load_activation_statistics
-from featvis.photographs.canvases import Canvases, Photographs
+from featvis.photographs.canvases import Canvases
 
 ENOUGH = 3
 """A network of fewer convolutions is a transformer, or hardly a network; its LayerNorms tell more."""
@@ -40,7 +41,8 @@ def activation_statistics(
 
     Args:
         model: from :func:`featvis.load_model`; borrowed.
-        photographs: a folder, flat or with sub-folders; or images ``(C, H, W)`` in [0, 1].
+        photographs: a folder, flat or with sub-folders; or a list of files, PIL images, or tensors or
+            arrays ``(C, H, W)`` in [0, 1].
         out: the safetensors file to write, a penalty's ``statistics``. If it holds those of the same files
             (by path, size and time of change), weights and size, it is read instead. No other is written
             over.
@@ -50,6 +52,7 @@ def activation_statistics(
         say: is told how far it is, a line at a time.
 
     Raises:
+        CanvasError: a photograph with other channels, or values beyond [0, 1].
         UserError: no photograph, no such layer in the network, ``out`` cannot be written.
 
     >>> import featvis as fv, torch

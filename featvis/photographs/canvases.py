@@ -8,16 +8,22 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from featvis.errors import ModelError, OutputError, UserError, count_of
+from featvis.errors import ModelError, UserError, count_of
 from featvis.models.handle import ModelHandle
+from featvis.models.photograph import (
+    Photograph,
+    Photographs,
+    each,
+    is_picture,
+    read_photograph,
+    read_picture,
+)
 from featvis.objectives.reference import fitted
 from featvis.photographs.framing import frame_middle
 from featvis.photographs.photos import list_files, quiet_decoders, read_ahead, read_photo, resampling
-
-Photographs = str | Path | Sequence[Tensor]
-"""A folder, or images ``(C, H, W)`` in [0, 1]."""
 
 
 class Canvases:
@@ -54,7 +60,7 @@ class Canvases:
             listing = list_files(self.folder)
             self.names, self._listed = listing.names, listing.fingerprint
         else:
-            self._images = [self._checked(image) for image in photographs]
+            self._images = [self._laid(photo) for photo in each(photographs)]
             if not self._images:
                 raise UserError("no photograph was given")
 
@@ -96,10 +102,7 @@ class Canvases:
 
         def read(name: str) -> Tensor | None:
             photo = read_photo(folder / name, self._model.channels)
-            if photo is None:
-                return None
-            frame = frame_middle((photo.height, photo.width), self.size)
-            return torch.from_numpy(frame.lay(photo, how)).float() / 255
+            return None if photo is None else self._framed(photo, how)
 
         with quiet_decoders():
             for image in read_ahead(read, self.names, 2 * self._batch):
@@ -108,17 +111,21 @@ class Canvases:
                 else:
                     yield image
 
-    def _checked(self, image: Tensor) -> Tensor:
-        if image.dim() != 3 or image.shape[0] != self._model.channels:
-            raise OutputError(f"a photograph is ({self._model.channels}, H, W), got {tuple(image.shape)}")
-        if not bool(((image >= 0) & (image <= 1)).all()):
-            raise OutputError("a photograph's values lie in [0, 1]")
+    def _framed(self, photo: Image.Image, how: Image.Resampling) -> Tensor:
+        frame = frame_middle((photo.height, photo.width), self.size)
+        return torch.from_numpy(frame.lay(photo, how)).float() / 255
+
+    def _laid(self, photo: Photograph) -> Tensor:
+        if is_picture(photo):  # as one of a folder
+            picture = read_picture(photo, self._model.channels)
+            return self._framed(picture, resampling(self._model.interpolation))
+        image = read_photograph(photo, self._model.channels)
         height, width = image.shape[1:]
         canvas = self.size
         if (height, width) == canvas:
-            return image.detach().float().cpu()
+            return image
         frame = frame_middle((height, width), canvas)
         top, left = round(frame.top), round(frame.left)
         rows, columns = max(1, round(frame.height)), max(1, round(frame.width))
-        middle = image.detach().float().cpu()[:, top : top + rows, left : left + columns]
+        middle = image[:, top : top + rows, left : left + columns]
         return fitted(middle[None], canvas)[0].clamp(0, 1)

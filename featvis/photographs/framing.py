@@ -36,7 +36,8 @@ class Frame:
         else:
             shown = photo.resize((self.canvas[1], self.canvas[0]), how, box=region)
         levels = np.asarray(shown)
-        return np.ascontiguousarray(levels[None] if levels.ndim == 2 else levels.transpose(2, 0, 1))
+        # Copied, for what Pillow shares is read-only, which torch does not take.
+        return np.array(levels[None] if levels.ndim == 2 else levels.transpose(2, 0, 1), order="C")
 
     def box(self, rows: Interval | None, columns: Interval | None) -> tuple[int, int, int, int]:
         """Return (top, left, height, width) in the photograph of rows and columns of the canvas.

@@ -17,7 +17,7 @@ from typing import TypeVar
 from PIL import Image
 
 from featvis.errors import OutputError, UserError
-from featvis.results.image_file import read_image
+from featvis.models.image_file import read_image
 
 Read = TypeVar("Read")
 
@@ -89,7 +89,7 @@ def quiet_decoders() -> Iterator[None]:
 
 
 def read_photo(path: Path, channels: int, *, say: bool = False) -> Image.Image | None:
-    """Read a photograph as :func:`featvis.results.image_file.read_image` does; None if it cannot be read."""
+    """Read a photograph as :func:`featvis.models.image_file.read_image` does; None if it cannot be read."""
     try:
         return read_image(path, channels, say=say)
     except OutputError:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from featvis.errors import FeatvisWarning, OutputError, RecipeError, UserError
 from featvis.images.statistics import ImageStatistics, load_statistics, root_of
-from featvis.photographs.canvases import Photographs
+from featvis.models.photograph import Photograph, Photographs, each, is_picture, read_photograph, read_picture
 from featvis.photographs.framing import frame_middle
 from featvis.photographs.photos import list_files, quiet_decoders, read_ahead, read_photo
 
@@ -43,8 +42,8 @@ def image_statistics(
     to 1.
 
     Args:
-        folder: images, flat or in sub-folders; files that are none are skipped and counted. Or the images
-            themselves, each ``(C, H, W)`` in [0, 1].
+        folder: images, flat or in sub-folders; files that are none are skipped and counted. Or a list of
+            images, each a file, a PIL image, or a tensor or array ``(C, H, W)`` in [0, 1].
         out: the safetensors file to write, named in recipes as ``statistics``. If it holds the statistics of
             the same files (by path, size and time of change), size and channels, it is read instead.
         size: (height, width) to bring images to, or one number for a square; the image space ``phase``
@@ -53,6 +52,7 @@ def image_statistics(
         say: is told how far it is, a line at a time.
 
     Raises:
+        CanvasError: an image of the list with other channels or beyond [0, 1].
         UserError: no such folder, no image of so many channels in it, an image that is none, ``out`` cannot
             be written.
 
@@ -127,7 +127,7 @@ class _Shown:
             self._names, self.fingerprint, self.name = listing.names, listing.fingerprint, str(listing.folder)
             self.count = len(self._names)
             return
-        self._images = [_checked(image, channels) for image in images]
+        self._images = [_values(image, size, channels) for image in each(images, what="an image")]
         self.count, self.name = len(self._images), "the list of images"
         digest = hashlib.sha256()
         for image in self._images:
@@ -153,16 +153,16 @@ class _Shown:
         )
 
 
-def _checked(image: Any, channels: int) -> NDArray[np.float32]:
-    try:
-        values = torch.as_tensor(image).detach().float().cpu().contiguous().numpy()
-    except (TypeError, ValueError, RuntimeError):
-        raise OutputError(f"an image is a tensor ({channels}, H, W), got {type(image).__name__}") from None
-    if values.ndim != 3 or len(values) != channels or 0 in values.shape:
-        raise OutputError(f"an image is ({channels}, H, W), got {values.shape}")
-    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-        raise OutputError("an image's values lie in [0, 1]")
-    return values
+def _values(image: Photograph, size: tuple[int, int], channels: int) -> NDArray[np.float32]:
+    if not is_picture(image):
+        values: NDArray[np.float32] = read_photograph(image, channels, what="an image").numpy()
+        return values
+    if isinstance(image, str | Path) and Path(image).suffix == ".npy":
+        canvas = _array_canvas(Path(image), size, channels)
+        if canvas is None:
+            raise OutputError(f"{image} is no array ({channels}, H, W) of uint8, or of floats in [0, 1]")
+        return canvas.astype(np.float32)
+    return _framed(read_picture(image, channels, what="an image"), size).astype(np.float32)
 
 
 def _canvas(path: Path, size: tuple[int, int], channels: int) -> Canvas | None:
@@ -172,8 +172,10 @@ def _canvas(path: Path, size: tuple[int, int], channels: int) -> Canvas | None:
     if channels not in (1, 3):
         return None
     photo = read_photo(path, channels)
-    if photo is None:
-        return None
+    return None if photo is None else _framed(photo, size)
+
+
+def _framed(photo: Image.Image, size: tuple[int, int]) -> Canvas:
     frame = frame_middle((photo.height, photo.width), size)
     return frame.lay(photo, Image.Resampling.BICUBIC).astype(np.float64) / 255
 

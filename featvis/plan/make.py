@@ -16,6 +16,7 @@ from featvis.images.base import ImageSpace
 from featvis.models.borrow.moments import layer_of
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.network import NetworkAt
+from featvis.models.photograph import Photograph, read_photograph
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import Logit, Unit, of_target, units_of
 from featvis.objectives.vectors import read_vectors
@@ -62,7 +63,7 @@ def make_plan(
     recipe: Recipe | str | None = None,
     seed: int = 0,
     seeds: int = 1,
-    start: Tensor | None = None,
+    start: Photograph | None = None,
     space: ImageSpace | str | dict[str, Any] | None = None,
     transforms: Sequence[Transform | str | dict[str, Any]] | None = None,
     penalties: Sequence[dict[str, Any]] | None = None,
@@ -81,10 +82,11 @@ def make_plan(
             raise RecipeError(f"diverse={diverse} renders so many seeds together; leave out seeds")
         seeds = diverse
     changes = _with_parts(changes, space, transforms, penalties)
-    if start is not None:
+    beginning = None if start is None else read_start(model, start, changes.get("size"))
+    if beginning is not None:
         # The start is the canvas, unless a size was asked for (which it must then have).
-        changes.setdefault("size", tuple(start.shape[-2:]))
-        changes["start"] = digest(start)
+        changes.setdefault("size", tuple(beginning.shape[-2:]))
+        changes["start"] = digest(beginning)
     if model.signal:
         changes = fit_signal(model, changes, recipe)
     # Our own recipes must do for any network; what a user wrote is meant as it stands.
@@ -135,7 +137,7 @@ def make_plan(
             used = for_set(used, coupled, seeds, changes.get("lanes"))
         kind = (used.model_dump_json(), bound.layers)
         if kind not in checked:  # a thousand classes share one recipe and one layer
-            _check_parts(model, used, bound, start)
+            _check_parts(model, used, bound, beginning)
             checked.add(kind)
         name = name or bound.describe()
         if shared is not None or pooled is not None:
@@ -144,16 +146,16 @@ def make_plan(
         mates = (seed, seeds) if coupled is not None else None
         name = name if mates is None else name_set(name, *mates)
         for number in range(seed, seed + seeds):
-            wanted.setdefault((name, number), wanted_of(bound, name, used, number, start, mates))
+            wanted.setdefault((name, number), wanted_of(bound, name, used, number, beginning, mates))
     if together:
         if diverse and len(together) > 1:
             raise RecipeError("a diverse set is of one target, an aligned one of all: leave out diverse")
         lanes = changes.get("lanes")
         _, used = next(iter(together.values()))
         if shared_by(used.space) is not None:
-            items = align(together, range(seed, seed + seeds), lanes=lanes, start=start)
+            items = align(together, range(seed, seed + seeds), lanes=lanes, start=beginning)
         else:
-            if diverse or start is not None:
+            if diverse or beginning is not None:
                 what = "diverse set" if diverse else "start image"
                 raise RecipeError(f"pooled statistics are of many units: no {what} with them")
             network = network_for(model, used)
@@ -336,6 +338,14 @@ def _described(transform: object) -> dict[str, Any]:
         name = getattr(transform, "__name__", type(transform).__name__)
         raise RecipeError(f"a function becomes a transform by @fv.transform above its def; got {name}")
     raise RecipeError(f"transforms are fv.Warp(...), fv.Noise(...) …, got {type(transform).__name__}")
+
+
+def read_start(model: ModelHandle, start: Photograph, size: Any) -> Tensor:
+    """Return the image that a run starts from; a file or PIL image is resized to ``size``, if any."""
+    canvas = None if size is None else Recipe(size=size).size
+    # One channel more is the alpha of the image space "alpha".
+    counts = (model.channels, model.channels + 1)
+    return read_photograph(start, counts, size=canvas, what="a start image")
 
 
 def digest(image: Tensor) -> str:

@@ -10,25 +10,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from featvis.errors import CanvasError, RecipeError
 from featvis.files import write_whole
 from featvis.images.base import ImageSpace
 from featvis.results.encoders import check_video, encode
-from featvis.results.picture import Picture, to_levels
+from featvis.results.frames import Frame, each_frame
+from featvis.results.picture import Picture
 from featvis.spec import register
 
-Frame = Picture | Image.Image | Tensor | NDArray[np.uint8]
 
-
-def video(frames: Iterable[Frame], path: str | Path, fps: float = 12.0) -> Path:
+def video(frames: Frame | Iterable[Frame], path: str | Path, fps: float = 12.0) -> Path:
     """Write a GIF or, with the extra ``featvis[video]``, an MP4 (H.264), whole or not at all; give its path.
 
     Args:
-        frames: one after another, of one size: pictures, PIL images, float tensors ``(C, H, W)`` in [0, 1],
-            or 8-bit levels ``(C, H, W)`` as in :attr:`Picture.snapshots`.
+        frames: one after another, of one size: pictures, files, PIL images, tensors or arrays ``(C, H, W)``
+            in [0, 1], or of 8-bit levels as in :attr:`Picture.snapshots`.
         path: its ending says which, ``.gif`` or ``.mp4``. An MP4's sides are even: an odd one gets its last
             row or column twice.
         fps: frames a second; a GIF counts hundredths of seconds, two at least.
@@ -36,7 +34,7 @@ def video(frames: Iterable[Frame], path: str | Path, fps: float = 12.0) -> Path:
     Raises:
         OutputError: another ending, no encoder for MP4, a place that cannot be written.
         RecipeError: no possible number of frames a second.
-        CanvasError: no frame, or frames of two sizes.
+        CanvasError: no frame, frames of two sizes, or one of other channels or beyond [0, 1].
 
     >>> import featvis as fv, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -47,10 +45,10 @@ def video(frames: Iterable[Frame], path: str | Path, fps: float = 12.0) -> Path:
     return write_whole(target, make_video(frames, target.suffix.lower().removeprefix("."), fps))
 
 
-def make_video(frames: Iterable[Frame], kind: str, fps: float = 12.0) -> bytes:
+def make_video(frames: Frame | Iterable[Frame], kind: str, fps: float = 12.0) -> bytes:
     """Return the file of a video, as :func:`video` writes it; ``kind`` is ``gif`` or ``mp4``."""
     check_video(kind, fps)
-    arrays = [_array(frame) for frame in frames]
+    arrays = [_array(levels) for _, levels in each_frame(frames, "a frame")]
     if not arrays:
         raise CanvasError("a video needs at least one frame")
     sizes = {array.shape for array in arrays}
@@ -111,13 +109,8 @@ def check_morph(pictures: Sequence[tuple[dict[str, Any], tuple[int, int]]], chan
     return space
 
 
-def _array(frame: Frame) -> NDArray[np.uint8]:
+def _array(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """``(H, W, 3)``."""
-    if isinstance(frame, Image.Image):
-        return np.asarray(frame.convert("RGB"))
-    levels = frame.levels if isinstance(frame, Picture) else frame
-    if isinstance(levels, Tensor):
-        levels = to_levels(levels.clamp(0, 1))
     if levels.ndim != 3 or levels.shape[0] not in (1, 3):
         raise CanvasError(f"a frame has 1 or 3 channels, (C, H, W); got shape {tuple(levels.shape)}")
     return np.ascontiguousarray(np.broadcast_to(levels, (3, *levels.shape[1:])).transpose(1, 2, 0))

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from featvis.errors import OutputError
+from featvis.errors import CanvasError, OutputError
 from featvis.files import write_whole
+from featvis.models.image_file import read_image
+from featvis.models.photograph import Photograph, is_picture, read_photograph
 from featvis.notebook import blank, display, figure, image_tag, is_notebook
 from featvis.read import check_depth, open_image, parse_json, reason_of
 from featvis.results.fields import FIELDS, is_count, is_table, is_text
-from featvis.results.image_file import check_image_name, encode_image, read_image
+from featvis.results.image_file import check_image_name, encode_image
 from featvis.results.mirror import takes_addresses
 from featvis.results.sounds import make_wav
 from featvis.results.views import has_own_view, make_frames, make_view
@@ -418,20 +420,21 @@ def read_content(text: Any) -> dict[str, Any]:
 
 
 def load_image(
-    path: str | Path, channels: int, size: tuple[int, int] | None = None, *, most: int | None = None
+    path: Photograph, channels: int, size: int | tuple[int, int] | None = None, *, most: int | None = None
 ) -> Tensor:
-    """Read any image file as ``(C, H, W)`` in [0, 1], to start from.
+    """Read an image in any form as ``(C, H, W)`` in [0, 1], to start from.
 
-    It is read upright, transparency on white, of an animation the first frame (a warning says so); levels of
-    16 or 32 bits and floating-point ones are brought to 8 bits.
+    A file or PIL image is read upright, transparency on white, of an animation the first frame (a warning
+    says so); levels of 16 or 32 bits and floating-point ones are brought to 8 bits.
 
     Args:
-        path: the file.
-        channels: 1 or 3.
-        size: (height, width) to resize to, bicubic and antialiased; None for the image's own.
-        most: pixels that its own size may have, twice as long as a square of them at most; None for any.
+        path: the file; or a PIL image, or a tensor or array ``(C, H, W)`` in [0, 1] or of 8-bit levels.
+        channels: 1 or 3; of a tensor or array those that it has.
+        size: (height, width) to resize to, or a side, bicubic and antialiased; None for the image's own.
+        most: pixels that a file's own size may have, twice as long as a square of them at most; None for any.
 
     Raises:
+        CanvasError: a tensor or array of other channels or beyond [0, 1], or a size below 1.
         OutputError: no readable image, one that is too large, or a number of channels that image files do
             not have.
 
@@ -441,18 +444,23 @@ def load_image(
     ...     fv.load_image(f"{folder}/red.png", channels=3)[:, 0, 0].tolist()
     [1.0, 0.0, 0.0]
     """
-    import torch
+    canvas = None if size is None else _canvas(size)
+    if not is_picture(path):
+        from featvis.objectives.reference import fitted
 
+        image = read_photograph(path, channels, what="an image")
+        return image if canvas is None else fitted(image[None], canvas)[0]
     if channels not in (1, 3):
         raise OutputError(f"an image file has 1 or 3 channels, the network takes {channels}")
     shown = read_image(path, channels, most=None if size is not None else most)
-    if size is not None and size != (shown.height, shown.width):
-        shown = shown.resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    levels = np.asarray(shown).reshape(shown.height, shown.width, channels)
-    image = np.empty((channels, shown.height, shown.width), dtype=np.float32)
-    for channel in range(channels):  # one at a time, for a large photograph takes gigabytes
-        np.divide(levels[..., channel], np.float32(255), out=image[channel])
-    return torch.from_numpy(image)
+    return read_photograph(shown, channels, size=canvas)
+
+
+def _canvas(size: int | tuple[int, int]) -> tuple[int, int]:
+    sides = tuple(size) if isinstance(size, list | tuple) else (size, size)
+    if len(sides) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in sides):
+        raise CanvasError(f"size is a side or (height, width), whole numbers from 1 up, got {size!r}")
+    return int(sides[0]), int(sides[1])
 
 
 def to_levels(images: Tensor) -> NDArray[np.uint8]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from featvis.errors import UserError
+from featvis.results.frames import Frame, each_frame
 from featvis.results.picture import Picture
 
 _GAP = 6
@@ -19,7 +22,7 @@ _PAPER, _INK, _FAINT = (255, 255, 255), (32, 32, 32), (208, 208, 208)
 
 
 def grid(
-    pictures: Sequence[Picture],
+    pictures: Frame | Iterable[Frame],
     columns: int | None = None,
     *,
     captions: bool = True,
@@ -32,7 +35,8 @@ def grid(
     With captions, pictures that are too small for them are enlarged by a whole number.
 
     Args:
-        pictures: of any sizes; each cell has the largest's.
+        pictures: of any sizes; each cell has the largest's. Files, PIL images, and tensors or arrays
+            ``(C, H, W)`` in [0, 1] or of 8-bit levels are shown, too, without captions.
         columns: how many; by default about as wide as high, at most 8 (16 on a contact sheet).
         captions: unit, class name and score under each picture.
         title: a line above.
@@ -43,6 +47,7 @@ def grid(
         An RGB image, which notebooks show and ``save`` writes.
 
     Raises:
+        CanvasError: an image of other channels than 1 or 3, or beyond [0, 1].
         UserError: no pictures, or columns or cell below 1.
 
     >>> import featvis as fv, torch
@@ -52,22 +57,32 @@ def grid(
     >>> fv.grid(pictures, columns=4, captions=False).size
     (94, 28)
     """
-    if not pictures:
+    shown = list(each_frame(pictures, "an image of a grid"))
+    if not shown:
         raise UserError("a grid needs at least one picture")
     if columns is not None and columns < 1:
         raise UserError(f"a grid has at least one column, got {columns}")
     if cell is not None and cell < 1:
         raise UserError(f"the pictures of a grid have at least one pixel, got {cell}")
     if by_layer:
-        return _strips(pictures, columns, captions=captions, title=title, cell=cell)
-    count = columns or min(8 if cell is None else 16, math.ceil(math.sqrt(len(pictures))))
-    tiles = [_shrunk(_shown(picture), cell) for picture in pictures]
+        layers: dict[str, list[Frame]] = {}
+        for picture, levels in shown:
+            name = "images" if picture is None else picture.layer or "objectives"
+            layers.setdefault(name, []).append(levels if picture is None else picture)
+        return make_strips(layers, columns, captions=captions, title=title, cell=cell)
+    count = columns or min(8 if cell is None else 16, math.ceil(math.sqrt(len(shown))))
+    captions = captions and any(picture is not None for picture, _ in shown)
+    tiles = [_shrunk(_tile(picture, levels), cell) for picture, levels in shown]
     return make_sheet(
         _enlarged(tiles, cell) if captions else tiles,
-        [_caption(picture) for picture in pictures] if captions else (),
+        [("", "") if picture is None else _caption(picture) for picture, _ in shown] if captions else (),
         count,
         title=title,
-        crossed={place: picture.status for place, picture in enumerate(pictures) if not picture.is_one},
+        crossed={
+            place: picture.status
+            for place, (picture, _) in enumerate(shown)
+            if picture is not None and not picture.is_one
+        },
     )
 
 
@@ -108,17 +123,8 @@ def make_sheet(
     return sheet
 
 
-def _strips(
-    pictures: Sequence[Picture], columns: int | None, *, captions: bool, title: str, cell: int | None
-) -> Image.Image:
-    layers: dict[str, list[Picture]] = {}
-    for picture in pictures:
-        layers.setdefault(picture.layer or "objectives", []).append(picture)
-    return make_strips(layers, columns, captions=captions, title=title, cell=cell)
-
-
 def make_strips(
-    groups: Mapping[str, Sequence[Picture]],
+    groups: Mapping[str, Sequence[Frame]],
     columns: int | None = None,
     *,
     captions: bool = True,
@@ -138,7 +144,9 @@ def make_strips(
     return whole
 
 
-def _shown(picture: Picture) -> Image.Image:
+def _tile(picture: Picture | None, levels: NDArray[np.uint8]) -> Image.Image:
+    if picture is None:
+        return Image.fromarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0)).convert("RGB")
     # A dead or failed one has no picture to show; its cell is as large as its file would be.
     shown = picture.view if picture.is_one else picture.pil
     if shown.mode in ("RGBA", "LA"):  # over mid-grey, as it was scored

@@ -7,8 +7,6 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import Tensor
-
 from featvis.engine.lanes import Step
 from featvis.errors import Interrupted, OutputError
 from featvis.files import check_inside
@@ -16,6 +14,7 @@ from featvis.images.base import ImageSpace
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
+from featvis.models.photograph import Photograph
 from featvis.plan.make import AnyTarget, Plan
 from featvis.plan.wanted import Wanted, make_jobs
 from featvis.results.mirror import takes_addresses
@@ -62,7 +61,7 @@ def render(
     seed: int = 0,
     seeds: int = 1,
     out: str | Path | None = None,
-    start: Tensor | None = None,
+    start: Photograph | None = None,
     progress: bool | None = None,
     live: bool = False,
     space: ImageSpace | str | dict[str, Any] | None = None,
@@ -88,7 +87,8 @@ def render(
         seed: of each picture's random numbers, from 0 up.
         seeds: how many pictures of each target, at least 1, from seeds ``seed``, ``seed + 1`` …
         out: a folder to write pictures, grids and manifest to; what is there already is not rendered again.
-        start: an image ``(C, H, W)`` in [0, 1] to start from instead of noise.
+        start: an image to start from instead of noise: a file or PIL image, which is resized to ``size`` if
+            that is given, or a tensor or array ``(C, H, W)`` in [0, 1].
         progress: show how far it is; by default where somebody looks on: on a terminal, in a notebook.
         live: in a notebook, also show the pictures as they grow, about every second.
         space: an image space, instead of the recipe's; its ``size``, (height, width), sets the canvas.

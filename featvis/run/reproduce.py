@@ -7,17 +7,16 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
-
 from featvis.engine.lanes import Step
 from featvis.errors import ModelError, OutputError, UserError
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
+from featvis.models.photograph import Photograph
 from featvis.models.sources.register import check_read_name
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import of_target
-from featvis.plan.make import digest, network_for
+from featvis.plan.make import digest, network_for, read_start
 from featvis.plan.sets import restore_set, wanted_of
 from featvis.plan.wanted import make_jobs
 from featvis.results.mirror import takes_addresses
@@ -36,7 +35,7 @@ def reproduce(
     model: ModelHandle | str | None = None,
     *,
     objective: Objective | None = None,
-    start: Tensor | None = None,
+    start: Photograph | None = None,
     made_of: Sequence[str | Path] = (),
     progress: bool | None = None,
     unbounded: bool = False,
@@ -48,7 +47,8 @@ def reproduce(
         path: a PNG that featvis wrote.
         model: the network; by default the one that the file names.
         objective: for a picture of a custom objective, the objective.
-        start: for a picture that started from an image, that image ``(C, H, W)`` in [0, 1].
+        start: for a picture that started from an image, that image: a file, a PIL image, or a tensor or array
+            ``(C, H, W)`` in [0, 1].
         made_of: files that the picture was made of: the photograph that it shows or started from, for a style
             also the other one, for a direction its ``.safetensors``; in any order.
         progress: show how far it is; by default where somebody looks on: on a terminal, in a notebook.
@@ -103,16 +103,17 @@ def reproduce(
         bound = objective.bind(network)
         if bound.describe() != name:
             raise UserError(f"{path} is a picture of {name}, not of {bound.describe()}")
-    if recipe.start is not None and start is None:
-        start = next((one for one in photographs if recipe.start == digest(one)), None)
-        if start is None:
+    beginning = None if start is None else read_start(handle, start, recipe.size)
+    if recipe.start is not None and beginning is None:
+        beginning = next((one for one in photographs if recipe.start == digest(one)), None)
+        if beginning is None:
             problem = f"{path} started from " + ("another image" if files else f"an image ({recipe.start})")
             typed = f"{problem}; give that with --start FILE"
             raise UserError(f"{problem}; give that image: start=, or its file in made_of=[…]", typed=typed)
-    if start is not None and recipe.start != digest(start):
+    if beginning is not None and recipe.start != digest(beginning):
         raise UserError(f"{path} did not start from this image")
     wanted = replace(
-        restore_set(wanted_of(bound, old.target, recipe, old.seed, start, mates), among, network),
+        restore_set(wanted_of(bound, old.target, recipe, old.seed, beginning, mates), among, network),
         attempt=old.attempt,
         layer=old.layer,
         unit=old.unit,

@@ -95,8 +95,11 @@ def test_another_photograph_does_not_replace_what_is_there(taken, tmp_path):
 
 def test_the_control_is_of_random_weights(taken, photo, tmp_path):
     assert all(-1 <= one <= 1 for layer in taken.layers for one in layer.controls)
-    plain = fv.building_blocks(colours(), photo, "fc:red", "pool", tmp_path / "p", control=False, **OPTIONS)
+    image = fv.load_image(photo, 3)  # which has no file's name
+    plain = fv.building_blocks(colours(), image, "fc:red", "pool", tmp_path / "p", control=False, **OPTIONS)
     assert plain.layers[0].controls == (None,)
+    assert np.array_equal(plain.layers[0].contributions[0], taken.layers[0].contributions[0])
+    assert json.loads((plain.folder / "blocks.json").read_text())["photograph"] == "photograph"
     assert "not made" in plain.page.read_text()
 
 

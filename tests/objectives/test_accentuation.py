@@ -124,7 +124,7 @@ def test_every_photograph_weight_and_layer_has_its_key(chance):
 def test_mistakes_are_said(chance):
     photograph = torch.rand((3, *SIZE), generator=chance)
     for wrong in (photograph[None], photograph * 255):
-        with pytest.raises(fv.TargetError, match="photograph"):
+        with pytest.raises(fv.CanvasError, match="photograph"):
             fv.accentuation(fv.logit(2), wrong)
     with pytest.raises(fv.TargetError, match="weight"):
         fv.accentuation(fv.logit(2), photograph, weight=-1)

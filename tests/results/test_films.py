@@ -86,7 +86,9 @@ def test_without_an_encoder_mp4_is_one_line_before_any_compute(tmp_path, monkeyp
     [
         ([], "a.gif", 12, "at least one frame"),
         ([*ramp(1), *ramp(1, 18)], "a.gif", 12, "17x23 and 18x23"),
-        ([np.zeros((2, 4, 4), np.uint8)], "a.gif", 12, "1 or 3 channels"),
+        ([np.zeros((2, 4, 5), np.uint8)], "a.gif", 12, r"\(1 or 3, H, W\)"),
+        ([np.full((3, 4, 5), 200.0)], "a.gif", 12, r"x / 255"),
+        ([np.full((3, 4, 5), np.nan)], "a.gif", 12, "NaN"),
         (ramp(2), "a.avi", 12, r"\.gif or \.mp4, got 'avi'"),
         (ramp(2), "a.gif", 0, "fps"),
         (ramp(2), "a.gif", 1000, "fps"),

@@ -29,12 +29,15 @@ class NetworkAt:
         output: Output | None = None,
         fingerprint: Callable[[], str] | None = None,
         unread: Mapping[str, str] | None = None,
+        channels: int | None = None,
     ) -> None:
         self.others = others or {}
         """Layers by further names: a module's second one, ``NAME#1`` for an earlier call."""
         self._output = output
         self._unread = unread or {}  # why the other modules that run are no layers, in words
         self.name, self.module, self.size, self.layers = name, module, size, layers
+        self.channels = channels
+        """How many its images have; None if that is not known."""
         self._missing = missing  # names of parameters that have no weights
         self._read = read
         self._fingerprint = fingerprint
@@ -48,7 +51,7 @@ class NetworkAt:
         """Return the same of a copy of the network: what was measured are names and numbers."""
         layers, others = dict(self.layers), dict(self.others)
         of_copy = (self.name, module, self.size, layers, self._missing, read, others, self._output)
-        return NetworkAt(*of_copy, fingerprint, self._unread)
+        return NetworkAt(*of_copy, fingerprint, self._unread, self.channels)
 
     def has_weights(self, fingerprint: str) -> bool:
         """Whether its weights are those of a :meth:`~featvis.models.handle.ModelHandle.fingerprint`."""
