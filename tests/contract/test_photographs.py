@@ -270,3 +270,34 @@ def test_a_folder_gives_what_its_files_give(name):
         SEVERAL[name](NETWORKS[3], "nowhere")
     with pytest.raises(fv.UserError, match=r"photograph|image"):
         SEVERAL[name](NETWORKS[3], [])
+
+
+def test_a_picture_is_a_photograph_too():
+    (picture,) = fv.render(NETWORKS[3], UNIT, size=SIZE, **QUICK)
+    assert torch.equal(read_photograph(picture, 3), picture.image)
+    assert same(DOORS["attribute"](NETWORKS[3], picture), DOORS["attribute"](NETWORKS[3], picture.image))
+
+
+def test_files_and_pil_images_are_brought_to_the_canvas_that_is_asked_for():
+    image = Image.fromarray(np.kron(LEVELS.transpose(1, 2, 0), np.ones((3, 3, 1), np.uint8)))
+    wanted = fv.load_image(image, 3, SIZE)
+    assert torch.equal(fv.load_image(image, 3, 9), fv.load_image(image, 3, (9, 9)))
+    begun = fv.render(NETWORKS[3], UNIT, start=wanted, **QUICK)[0]
+    assert np.array_equal(
+        fv.render(NETWORKS[3], UNIT, start=image, size=SIZE, **QUICK)[0].levels, begun.levels
+    )
+    assert fv.render(NETWORKS[3], UNIT, start=image, **QUICK)[0].size == (51, 72)
+    assert same(ascend(NETWORKS[3], image), ascend(NETWORKS[3], wanted))
+    with pytest.raises(fv.CanvasError, match=r"\(3, 17, 24\) is expected, got \(3, 9, 9\)"):
+        ascend(NETWORKS[3], wanted[:, :9, :9])
+    for size in (0, 2.5, True, "64", (3,), (4, 0)):
+        with pytest.raises(fv.CanvasError, match="size is a side or"):
+            fv.load_image(image, 3, size)
+
+
+def test_ascend_begins_at_the_image(monkeypatch):
+    begun = []
+    monkeypatch.setattr("featvis.engine.ascend.climb", lambda *told, start, **more: begun.append(start) or [])
+    space = fv.PixelImage(size=SIZE)
+    list(fv.ascend(NETWORKS[3], UNIT, space, steps=1, lanes=2, start=X))
+    assert torch.allclose(space.decode(begun[0]), X.expand(2, -1, -1, -1), atol=0.5 / 255)
