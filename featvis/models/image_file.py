@@ -37,9 +37,9 @@ def read_image(
     if isinstance(photo, Image.Image):
         try:
             photo.load()
+            return _read(photo, channels)
         except Exception as error:  # on broken files decoders raise whatever they like
             raise OutputError(f"the PIL image cannot be read: {reason_of(error)}") from None
-        return _read(photo, channels)
     path = photo
     with open_image(Path(path)) as opened:
         # A line of pixels takes matrices of its length squared.

@@ -15,6 +15,7 @@ from PIL import Image
 
 from featvis.errors import CanvasError
 from featvis.models.image_file import read_image
+from featvis.read import reason_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +75,10 @@ def read_photograph(
         if photo.dtype != torch.uint8 and not torch.is_floating_point(photo):
             raise CanvasError(f"{what} is uint8, 0 to 255, or floats in [0, 1], got {photo.dtype}")
         plain = photo.detach() if photo.dtype == torch.uint8 else photo.detach().float()
-        values, turned = plain.cpu().numpy(), "permute"
+        try:
+            values, turned = plain.cpu().numpy(), "permute"
+        except (TypeError, RuntimeError) as error:  # a sparse one, or one without numbers
+            raise CanvasError(f"{what} is a plain tensor (C, H, W): {reason_of(error)}") from None
     elif hasattr(photo, "__array__"):  # a featvis picture, too
         values, turned = np.asarray(photo), "transpose"
         if values.dtype != np.uint8 and values.dtype.kind != "f":

@@ -99,6 +99,8 @@ def check_photograph(
     names = (layers,) if isinstance(layers, str) else tuple(layers)
     if not names:
         raise TargetError(f"{what}: name at least one layer")
+    if not all(isinstance(name, str) for name in names):
+        raise TargetError(f"{what}: the layers' names come first: fv.{what}(layers, photograph)")
     return read_photograph(photograph, what=f"{what}: a photograph")[None].clone(), names
 
 

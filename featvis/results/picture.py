@@ -458,7 +458,9 @@ def load_image(
 
 def _canvas(size: int | tuple[int, int]) -> tuple[int, int]:
     sides = tuple(size) if isinstance(size, list | tuple) else (size, size)
-    if len(sides) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in sides):
+    if len(sides) != 2 or not all(
+        isinstance(side, int | np.integer) and side is not True and side > 0 for side in sides
+    ):
         raise CanvasError(f"size is a side or (height, width), whole numbers from 1 up, got {size!r}")
     return int(sides[0]), int(sides[1])
 

@@ -223,7 +223,7 @@ def test_mistakes_are_told_in_one_line(planted, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(OutputError, match="no readable photograph"):
         fv.attribute(model, tmp_path / "text.png", "fc:0")
-    with pytest.raises(OutputError, match=r"\[0, 1\]"):
+    with pytest.raises(fv.CanvasError, match=r"\[0, 1\]"):
         fv.attribute(model, photo * 2, "fc:0")
     with pytest.raises(TargetError, match="reads no layer"):
         fv.attribute(model, photo, fv.total_variation())

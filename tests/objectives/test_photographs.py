@@ -182,6 +182,8 @@ def test_what_is_no_photograph_is_refused(make, photograph):
             make("map", wrong)
     with pytest.raises(fv.TargetError, match="layer"):
         make([], photograph)
+    with pytest.raises(fv.TargetError, match=r"names come first: fv\.\w+\(layers, photograph\)"):
+        make(photograph, "map")
     with pytest.raises(fv.TargetError, match="lost"):
         make("lost", photograph).bind(layouts().at(SIZE))
     with pytest.raises(fv.CanvasError, match=r"\(3, H, W\), got shape \(1, "):

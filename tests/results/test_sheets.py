@@ -100,3 +100,18 @@ def test_strips_begin_anew_with_each_layer(pictures):
     assert sheet.width == first.width
     assert sheet.crop((0, 30, first.width, 30 + first.height)).tobytes() == first.tobytes()
     assert [holds(sheet, picture) for picture in pictures] == [2, 2] + [1] * 5
+
+
+def test_pictures_tensors_arrays_and_pil_images_stand_in_one_grid(pictures):
+    one = pictures[0]
+    forms = [one, one.image, one.levels, one.levels.transpose(1, 2, 0), one.to_pil()]
+    assert holds(fv.grid(forms), one) == 5
+    assert holds(fv.grid(form for form in forms[1:]), one, 1) == 4, "without captions nothing is enlarged"
+    assert holds(fv.grid(one), one) == holds(fv.grid(one.image), one, 1) == 1
+    strips = fv.grid(forms, by_layer=True)
+    assert holds(strips, one) == 1
+    assert holds(strips, one, 1) == 4
+    with pytest.raises(fv.CanvasError, match=r"an image of a grid.*got int"):
+        fv.grid([one, 3])
+    with pytest.raises(fv.UserError, match="at least one picture"):
+        fv.grid(form for form in [])
