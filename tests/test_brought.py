@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -509,6 +512,161 @@ def test_the_output_is_what_forward_returns(make, output):
     assert named.unit == 1
 
 
+# --- an output that no module gives
+
+
+@dataclasses.dataclass
+class Told:
+    aux: torch.Tensor
+    logits: torch.Tensor
+
+
+class Returns(Body):
+    """Returns what a function makes of itself and its features ``(B, 6)``."""
+
+    def __init__(self, made):
+        super().__init__()
+        self.made, self.other = made, nn.Linear(6, 5)
+        self.heads = nn.ModuleList([nn.Linear(6, 1) for _ in range(3)])
+        self.rows = nn.Parameter(torch.randn(6, 6))
+
+    def forward(self, images):
+        found = self.map_of(images).mean((2, 3))
+        return self.made(self, found)
+
+
+OWN = {
+    "heads side by side": lambda net, f: torch.cat([head(f) for head in net.heads], 1),
+    "cosines": lambda net, f: 30 * functional.linear(functional.normalize(f), functional.normalize(net.rows)),
+    "distances": lambda net, f: -net.fc(f).pow(2),
+    "mean of two": lambda net, f: (net.fc(f) + net.other(f)) / 2,
+    "negative": lambda net, f: -net.fc(f),
+    "negative, written in place": lambda net, f: net.fc(f).mul_(-1),
+    "the other way round": lambda net, f: net.fc(f).flip(1),
+    "without the first": lambda net, f: net.fc(f)[:, 1:],
+    "scaled": lambda net, f: 20 * net.fc(f),
+    "softmax at a temperature": lambda net, f: (5 * net.fc(f)).softmax(1),
+    "a dict with another first": lambda net, f: {"aux": net.fc(f), "logits": -net.other(f)},
+    "a plain dataclass": lambda net, f: Told(net.fc(f), -net.other(f)),
+    "an object": lambda net, f: types.SimpleNamespace(aux=net.fc(f), logits=-net.other(f)),
+    "one number for each image": lambda net, f: net.fc(f).abs().sum(1),
+    "squeezed": lambda net, f: (-net.fc(f)).squeeze(),
+}
+
+
+def answer_to(net, images):
+    with torch.no_grad():
+        returned = net(images)
+    returned = returned if isinstance(returned, dict | torch.Tensor) else vars(returned)
+    answer = returned["logits"] if isinstance(returned, dict) else returned
+    return answer.reshape(len(images), -1)
+
+
+@pytest.mark.parametrize("how", OWN)
+def test_a_class_is_one_of_what_forward_returns(how):
+    net = seeded(lambda: Returns(OWN[how])).eval()
+    units = answer_to(net, torch.rand(2, 3, 16, 16)).shape[1]
+    names = [f"class {unit}" for unit in range(units)]
+    model = handle(net, (16, 16), labels=names)
+    assert model.output_layer == "output"
+    assert model.layer("output").labels == tuple(names)
+    last = units - 1
+    (picture,) = fv.render(model, fv.logit(names[last]), size=16, **FEW)
+    assert (picture.target, picture.label) == (f"output:{last}", names[last])
+    assert picture.score > picture.start_score
+    shown = (picture.image[None] - 0.5) / 0.5
+    assert picture.score == pytest.approx(float(answer_to(net, shown)[0, last]), rel=1e-3, abs=1e-4)
+    if units > 1:
+        score = fv.render(model, fv.log_probability(last), size=16, **FEW)[0]
+        told = answer_to(net, (score.image[None] - 0.5) / 0.5).log_softmax(1)
+        assert score.score == pytest.approx(float(told[0, last]), rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("how", ["heads side by side", "cosines", "a plain dataclass", "squeezed"])
+def test_pictures_of_the_own_output_in_several_lanes_are_kept_and_made_again(how, tmp_path):
+    net = seeded(lambda: Returns(OWN[how])).eval()
+    model = handle(net, (16, 16))
+    pictures = fv.render(model, "output:0:3", size=16, steps=4, lanes=3, out=tmp_path)
+    for unit, picture in enumerate(pictures):
+        shown = (picture.image[None] - 0.5) / 0.5
+        assert picture.score == pytest.approx(float(answer_to(net, shown)[0, unit]), rel=1e-3, abs=1e-4)
+    again = fv.reproduce(tmp_path / "output" / "0002.png", model=model)
+    assert again.levels.tolist() == pictures[2].levels.tolist()
+    photo = pictures[1].image
+    for method in ("saliency", "occlusion"):
+        score = fv.attribute(model, photo, "output:1", method).score
+        assert score == pytest.approx(
+            float(answer_to(net, (photo[None] - 0.5) / 0.5)[0, 1]), rel=1e-2, abs=1e-3
+        )
+
+
+def test_features_get_no_class_names_but_layers_of_the_same_classes_do():
+    names = [f"class {unit}" for unit in range(6)]
+    model = handle(seeded(lambda: Returns(OWN["cosines"])).eval(), (16, 16), labels=names)
+    assert [layer.name for layer in model.layers if layer.labels] == ["output"]
+    model = handle(seeded(lambda: Returns(OWN["mean of two"])).eval(), (16, 16), labels=names[:5])
+    assert [layer.name for layer in model.layers if layer.labels] == ["fc", "other", "output"]
+    model = handle(seeded(lambda: Returns(OWN["negative"])).eval(), (16, 16), labels=names[:5])
+    assert [layer.name for layer in model.layers if layer.labels] == ["output"]
+
+
+SAME = {
+    "as it is": lambda net, f: net.fc(f) + 0.0,
+    "its softmax": lambda net, f: net.fc(f).softmax(1),
+    "its log_softmax": lambda net, f: net.fc(f).log_softmax(1),
+    "its sigmoid": lambda net, f: net.fc(f).sigmoid(),
+    "the logits of a dict": lambda net, f: {"aux": net.other(f), "logits": net.fc(f)},
+    "the logits of a dataclass": lambda net, f: Told(net.other(f), net.fc(f)),
+}
+
+
+@pytest.mark.parametrize("how", SAME)
+def test_a_layer_that_is_the_output_stays_its_name(how):
+    model = handle(seeded(lambda: Returns(SAME[how])).eval(), (16, 16))
+    assert model.output_layer == "fc"
+    assert "output" not in [layer.name for layer in model.layers]
+
+
+def test_a_module_called_output_keeps_its_name():
+    class Taken(Body):
+        def __init__(self):
+            super().__init__()
+            self.output = nn.Linear(6, 5)
+
+        def forward(self, images):
+            return 20 * self.output(self.map_of(images).mean((2, 3)))
+
+    model = of(Taken)
+    assert model.output_layer == "returned"
+    assert rises(model, "returned:2").score == pytest.approx(20 * rises(model, "output:2").score, rel=0.2)
+
+
+class OnlyFunctions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.kernels, self.rows = nn.Parameter(torch.randn(6, 3, 3, 3)), nn.Parameter(torch.randn(5, 6))
+
+    def forward(self, images):
+        return functional.relu(functional.conv2d(images, self.kernels)).mean((2, 3)) @ self.rows.T
+
+
+@pytest.mark.parametrize("make", [OnlyFunctions, lambda: nn.Conv2d(3, 4, 3, padding=1)])
+def test_a_network_without_parts_is_climbed_by_its_output(make):
+    model = of(make)
+    picture = rises(model, "output:2", size=16)
+    with torch.no_grad():
+        own = model.module((picture.image[None] - 0.5) / 0.5)[0, 2].mean()
+    assert picture.score == pytest.approx(float(own), rel=1e-3, abs=1e-4)
+
+
+def test_what_needs_a_module_says_that_the_own_output_has_none():
+    model = handle(seeded(lambda: Returns(OWN["negative"])).eval(), (16, 16))
+    for ask in (lambda: fv.without(model, "output:1"), lambda: fv.weights_image(model, "output")):
+        with pytest.raises(fv.TargetError, match="'output' is") as error:
+            ask()
+        line(error)
+
+
 def test_a_class_of_a_map_at_a_position():
     model = of(Segmenting, (32, 32), labels=NAMES)
     picture = rises(model, "classifier:cat@2,3", transforms=[], size=32)
@@ -915,3 +1073,112 @@ def test_a_table_for_each_image_is_no_batch_of_parts():
     model = of(Finds)
     rises(model, "conv2:1")
     assert "fc" in [layer.name for layer in model.layers]
+
+
+# --- what is said of modules that are no layers, of axes, and of names that hold signs
+
+
+class Odd(Body):
+    def __init__(self):
+        super().__init__()
+        self.total, self.best, self.both = (
+            Makes(lambda x: x.sum((1, 2, 3))),
+            Makes(lambda x: x.argmax(1)),
+            Table(),
+        )
+        self.unused, self.same = nn.Conv2d(3, 3, 1), self.total
+
+    def forward(self, images):
+        found = self.map_of(images)
+        self.total(found), self.best(found), self.both(found)
+        return self.fc(found.mean((2, 3)))
+
+
+class Makes(nn.Module):
+    def __init__(self, made):
+        super().__init__()
+        self.made = made
+
+    def forward(self, images):
+        return self.made(images)
+
+
+class Table(nn.Module):
+    def forward(self, images):
+        return {"one": images, "other": -images}
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        ("total", r"shape \(B,\), which has no axis of units"),
+        ("same", r"shape \(B,\), which has no axis of units"),
+        ("best", "type int64, which have no gradient"),
+        ("both", "no single tensor in a plain forward pass, but dict"),
+        ("unused", "does not run"),
+    ],
+)
+def test_a_module_that_is_no_layer_is_told_why(layer, why):
+    with pytest.raises(fv.TargetError, match=f"'{layer}' .*{why}") as error:
+        of(Odd).layer(layer)
+    line(error)
+
+
+def test_an_axis_for_every_layer_is_of_those_that_have_it():
+    layers = {layer.name: layer for layer in of(Body, unit_axis=2).layers}
+    assert (layers["conv1"].axis, layers["fc"].axis) == (2, 1)
+    for axis in (4, -4, 0):
+        with pytest.raises(fv.ModelError, match="axis") as error:
+            _ = of(Body, unit_axis=axis).layers
+        line(error)
+    with pytest.raises(fv.ModelError, match="unknown layer 'fcc'; did you mean 'fc'"):
+        _ = of(Body, unit_axis={"fcc": 1}).layers
+
+
+def test_a_network_that_is_nested_too_deep_is_told_the_limit():
+    def nested():
+        net = nn.Conv2d(3, 4, 3, padding=1)
+        for _ in range(200):
+            net = nn.Sequential(net)
+        return net
+
+    with pytest.raises(fv.ModelError, match="setrecursionlimit") as error:
+        _ = handle(nested(), (16, 16)).layers
+    line(error)
+    before = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(10 * before)
+        assert handle(nested(), (16, 16)).layers[-1].units == 4
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def test_a_network_on_meta_is_told_that_it_has_no_weights():
+    with torch.device("meta"):
+        net = Body()
+    with pytest.raises(fv.ModelError, match=r"no weights: 'conv1\.weight' is on the device meta"):
+        _ = handle(net, (16, 16)).layers
+
+
+def test_names_that_hold_signs_are_addressed_as_they_are(tmp_path):
+    net = nn.Sequential()
+    names = ("x:y", "x", "c@d", "x,c@d", "e:1")
+    for place, name in enumerate(names):
+        net.add_module(name, nn.Conv2d(4 if place else 3, 4, 3, padding=1))
+    model = handle(net, (16, 16))
+    options = {"size": 16, "steps": 2, "lanes": 1}
+    for name in names:
+        plain = fv.render(model, fv.channel(name, 1), out=tmp_path / "out", **options)[0]
+        (picture,) = fv.render(model, f"{name}:1", **options)
+        assert (picture.target, picture.layer, picture.unit) == (f"{name}:1", name, 1)
+        assert picture.levels.tolist() == plain.levels.tolist()
+        (neuron,) = fv.render(model, f"{name}:1@3,4", out=tmp_path / "out", **options)
+        assert (neuron.target, neuron.layer) == (f"{name}:1@3,4", name)
+        made = next((tmp_path / "out").glob("*/0001@3,4.png"))
+        made.unlink()
+        photo = torch.rand(3, 16, 16)
+        scores = [
+            fv.attribute(model, photo, one, "saliency").score for one in (f"{name}:1", fv.channel(name, 1))
+        ]
+        assert scores[0] == scores[1]
+        assert fv.without(model, f"{name}:1").name.endswith(f"without {name}:1")

@@ -35,7 +35,7 @@ def weights(
     """
     from featvis.spec.target import expand, parse_request
 
-    request = parse_request(f"{layer}:{units}")
+    request = parse_request(f"{layer}:{units}", [layer])
     network.check([f"{layer}:{units}"])
     if scale is not None and not scale > 0:
         raise RecipeError(f"--scale is above 0, got {scale}")

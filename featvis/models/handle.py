@@ -201,7 +201,11 @@ class ModelHandle:
 
     @property
     def output_layer(self) -> str:
-        """The layer that gives the network's output."""
+        """The layer that gives the network's output: ``output`` itself, if no module gives it.
+
+        Two heads side by side, cosines to learnt vectors, -x: what forward makes with functions is a layer,
+        too, called ``output`` (or ``returned``, if a module has that name).
+        """
         return self.at(self.input_size).output_layer
 
     @property

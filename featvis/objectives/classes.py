@@ -87,7 +87,7 @@ def margin(wanted: int | str, layer: str | None = None, *, others: str = "best")
     Args:
         wanted: the class, by number or name.
         layer: the layer of the classes, ``(B, classes)`` or a map of one position, before any softmax; by
-            default the network's last.
+            default the one that gives what the network returns, as for :func:`featvis.logit`.
         others: ``best`` for the strongest other class, ``logsumexp`` for all others together.
 
     Raises:

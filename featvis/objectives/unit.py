@@ -177,7 +177,8 @@ def logit(unit: int | str, layer: str | None = None) -> Logit:
 
     Args:
         unit: the class, by number or name.
-        layer: the ``(B, classes)`` layer; by default the network's last.
+        layer: the ``(B, classes)`` layer; by default the one that gives what the network returns. Where no
+            module gives that (heads side by side, cosines, -x), it is the layer ``output``.
 
     Raises:
         TargetError: once bound, no such class, or no classifier layer.

@@ -55,6 +55,24 @@ def test_an_address_round_trips(text):
     assert expand(parse_request(str(target)), 99) == [target]
 
 
+@pytest.mark.parametrize(
+    ("text", "layer", "units", "position"),
+    [
+        ("a:b:1", "a:b", "1", None),
+        ("a:b", "a:b", "all", None),
+        ("a:b:0:4@2,3", "a:b", "0:4", (2, 3)),
+        ("a:1", "a", "1", None),
+        ("c@d:1", "c@d", "1", None),
+        ("c@d@2,3", "c@d", "all", (2, 3)),
+        ("e,f:cat, tabby", "e,f", "cat, tabby", None),
+        ("a:b:2:1", "a:b:2", "1", None),
+    ],
+)
+def test_the_longest_name_of_a_layer_is_meant(text, layer, units, position):
+    request = parse_request(text, ["a", "a:b", "a:b:2", "c@d", "e,f", "e"])
+    assert (request.layers, request.units, request.position) == ([layer], units, position)
+
+
 def test_a_position_holds_for_every_unit_of_the_address():
     assert expand(parse_request("a:1,3@4, 6"), 8) == [Target("a", 1, (4, 6)), Target("a", 3, (4, 6))]
 
