@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featvis.errors import CanvasError, ModelError, RecipeError, TargetError, unknown
+from featvis.errors import CanvasError, ModelError, RecipeError, TargetError, UserError, unknown
 from featvis.images.base import ImageSpace
 from featvis.models.borrow.moments import layer_of
 from featvis.models.handle import ModelHandle
@@ -107,6 +107,7 @@ def make_plan(
     if not requested:
         raise TargetError("nothing to render: no target was given")
     together: dict[str, tuple[Objective, Recipe]] = {}
+    functions: dict[str, Objective] = {}
     for objective, name in (named for target in requested for named in _objectives(model, target, notes)):
         used = own or default_recipe(model, objective, recipes, changes)
         if asked.isdisjoint(("size", "start", "input_size")) and not model.signal:
@@ -138,6 +139,7 @@ def make_plan(
             _check_parts(model, used, bound, start)
             checked.add(kind)
         name = name or bound.describe()
+        _check_one_function(functions, name, bound)
         if shared is not None or pooled is not None:
             together.setdefault(name, (bound, used))
             continue
@@ -162,6 +164,16 @@ def make_plan(
         for item in items:
             wanted[item.name, item.seed] = item
     return Plan(model, model.fingerprint(), list(wanted.values()), (*describe_form(model), *notes))
+
+
+def _check_one_function(functions: dict[str, Objective], name: str, bound: Objective) -> None:
+    """Raise UserError for two objectives of one name that are not of the same functions."""
+    first = functions.setdefault(name, bound)
+    if first is not bound and first.code() != bound.code():
+        raise UserError(
+            f"two different functions are both called {name}, so that their pictures could not be told "
+            f"apart: give each a name, @fv.objective(layers={list(bound.layers)}, name=…)"
+        )
 
 
 def ours_by_name(recipe: Recipe | str | None) -> bool:

@@ -160,7 +160,16 @@ def check(family: str, spec: Any, extra: tuple[str, ...] = ()) -> dict[str, Any]
 
 
 def describe(instance: Any) -> dict[str, Any]:
-    """Write a part as the entry that a recipe would hold."""
+    """Write a part as the entry that a recipe would hold.
+
+    Raises:
+        RecipeError: its name was given to another part since, which the entry would stand for.
+    """
+    named = _CLASSES.get(("user", instance.part_name), type(instance))
+    if type(instance).__module__ == named.__module__ and type(instance) is not named:
+        raise RecipeError(
+            f"two parts are called {instance.part_name!r}, and recipes mean the last: give each a name"
+        )
     settings = {
         key: getattr(instance, key)
         for key in instance.__dataclass_fields__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -125,6 +126,41 @@ def test_a_start_image_is_the_canvas_and_its_digest_is_in_the_recipe(model, chan
     assert picture.recipe["start"].startswith("sha256:")
     (other,) = fv.render(model, "norm:1", start=1 - start, steps=1, lanes=1, learning_rate=1e-9)
     assert other.key != picture.key
+
+
+@pytest.mark.parametrize("patience", [0, 2])
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (True, "stopped"),
+        (np.True_, "stopped"),
+        (torch.tensor(True), "stopped"),
+        (torch.tensor([True]), "stopped"),
+        (False, "ok"),
+        (torch.tensor(False), "ok"),
+        (None, "ok"),
+        (1, "ok"),
+        (torch.tensor(2.0), "ok"),
+        (torch.tensor([1.0, 2.0]), "ok"),
+    ],
+)
+def test_any_truth_value_ends_the_pictures_under_way(model, answer, status, patience):
+    (picture,) = render(model, "norm:1", watch=lambda step: answer, patience=patience, steps=3)
+    assert picture.status == status
+
+
+@pytest.mark.parametrize(
+    ("watch", "told"),
+    [
+        (lambda step: step.scores > -9, "2 truth values"),
+        (lambda number, step: None, "takes number, step"),
+        (lambda: None, "takes nothing"),
+        (5, "got int"),
+    ],
+)
+def test_a_watch_that_cannot_be_one_is_told(model, watch, told):
+    with pytest.raises(fv.UserError, match=f"watch .*{told}"):
+        render(model, "norm:1", watch=watch)
 
 
 def test_watch_hears_every_step(model):
