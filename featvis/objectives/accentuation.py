@@ -13,6 +13,7 @@ from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Composite, Objective, copy_with, digest_of, number, spread_over
 from featvis.objectives.resize import Resize
 from featvis.objectives.shown import Activations, Shown, require_shown
+from featvis.objectives.unit import as_objective
 
 
 class Accentuation(Composite):
@@ -69,14 +70,14 @@ class Accentuation(Composite):
 
 
 def accentuation(
-    objective: Objective, photograph: Tensor, *, weight: float = 1.0, layer: str | None = None
+    objective: Objective | str, photograph: Tensor, *, weight: float = 1.0, layer: str | None = None
 ) -> Accentuation:
     """Accentuate in a photograph what an objective looks for (Hamblin et al. 2024, arXiv 2402.10039).
 
     ``start=photograph`` begins the run there.
 
     Args:
-        objective: what is climbed.
+        objective: what is climbed; an objective, or the address of one unit.
         photograph: ``(C, H, W)`` in [0, 1]; resized to the canvas.
         weight: λ, from 0 up; 1 lets the photograph pull as hard as the objective, 0 lets it not pull.
         layer: where the distance is measured, best an early layer; by default what the network is shown.
@@ -88,8 +89,7 @@ def accentuation(
     >>> fv.accentuation(fv.logit(263), torch.zeros(3, 8, 8), weight=0.5, layer="conv")
     accentuation(logit(263), 5d89f0568650, 0.5, layer=conv)
     """
-    if not isinstance(objective, Objective):
-        raise TargetError(f"accentuation climbs an objective, got {type(objective).__name__}")
+    objective = as_objective(objective, "accentuation")
     if photograph.dim() != 3 or not bool(((photograph >= 0) & (photograph <= 1)).all()):
         shape = tuple(photograph.shape)
         raise TargetError(f"accentuation: a photograph is (C, H, W) in [0, 1], got shape {shape}")

@@ -34,6 +34,7 @@ from featvis.plan.sets import align, coupled_by, for_set, pool, pooled_by, share
 from featvis.plan.wanted import Wanted
 from featvis.results.picture import to_levels
 from featvis.spec import register
+from featvis.spec.options import plain
 from featvis.spec.recipe import Recipe, recipe_files
 from featvis.spec.stages import plan_stages
 from featvis.spec.target import Target, expand, name_set, parse_request, parse_vectors
@@ -59,7 +60,7 @@ def make_plan(
     model: ModelHandle,
     targets: AnyTarget | Sequence[AnyTarget],
     *,
-    recipe: Recipe | str | None = None,
+    recipe: Recipe | str | dict[str, Any] | None = None,
     seed: int = 0,
     seeds: int = 1,
     start: Tensor | None = None,
@@ -70,6 +71,7 @@ def make_plan(
     **changes: Any,
 ) -> Plan:
     """Check everything that was asked and settle what will be rendered; see :func:`render`."""
+    seed, seeds, diverse = plain(seed), plain(seeds), plain(diverse)
     if not is_count(seed, 0):
         raise RecipeError(f"a seed is a whole number from 0 up, got {seed!r}")
     if not is_count(seeds, 1):
@@ -80,6 +82,8 @@ def make_plan(
         if seeds != 1:
             raise RecipeError(f"diverse={diverse} renders so many seeds together; leave out seeds")
         seeds = diverse
+    if isinstance(recipe, dict):
+        recipe = Recipe.load(recipe)
     changes = _with_parts(changes, space, transforms, penalties)
     if start is not None:
         # The start is the canvas, unless a size was asked for (which it must then have).
@@ -310,6 +314,10 @@ def _with_parts(
     changes = dict(changes)
     if isinstance(space, str | dict):
         changes["space"] = register.check("images", space)
+    elif space is not None and not hasattr(space, "part_name"):
+        spaces = ", ".join(register.names("images"))
+        what = getattr(space, "__name__", type(space).__name__)
+        raise RecipeError(f"space is an image space, fv.FourierImage(…), or a name ({spaces}), got {what}")
     elif space is not None:
         changes["space"] = register.describe(space)
         if space.size is not None:
@@ -321,7 +329,7 @@ def _with_parts(
             raise RecipeError(f"transforms are a list: transforms=[fv.Warp(…)], got {transforms!r}")
         changes["transforms"] = [_described(transform) for transform in transforms]
     if penalties is not None:
-        changes["penalties"] = list(penalties)
+        changes["penalties"] = penalties
     for name in changes:
         if name not in Recipe.model_fields:
             known = [*Recipe.model_fields, *_OPTIONS]

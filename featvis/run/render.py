@@ -30,7 +30,7 @@ from featvis.results.sheets import grid, make_strips
 from featvis.results.store import Store, in_folder, remove_empty
 from featvis.run.candidates import compute
 from featvis.run.executors.register import DEFAULT, choose_executor
-from featvis.run.extras import Extras, write_png
+from featvis.run.extras import Extras, snapshots_of, write_png
 from featvis.run.job import Watch
 from featvis.run.prepare import Prepared, prepare
 from featvis.spec.recipe import Recipe, recipe_id, tell_apart
@@ -62,7 +62,7 @@ def render(
     model: ModelHandle | str,
     targets: AnyTarget | Sequence[AnyTarget],
     *,
-    recipe: Recipe | str | None = None,
+    recipe: Recipe | str | dict[str, Any] | None = None,
     seed: int = 0,
     seeds: int = 1,
     out: str | Path | None = None,
@@ -87,9 +87,9 @@ def render(
         model: from :func:`featvis.load_model`, or a name that it takes.
         targets: addresses (``"blocks.3:0:8"``, ``"classifier:Pembroke"``), objectives, or a list of them;
             what is asked for twice is rendered and returned once.
-        recipe: a :class:`featvis.Recipe`, its name or its file; by default ``portrait`` for classes,
-            ``texture`` for early layers (positions up to 4 pixels apart), ``channel`` for the rest; for
-            networks of signals ``signal``.
+        recipe: a :class:`featvis.Recipe`, its name, its file or a dict of its fields; by default
+            ``portrait`` for classes, ``texture`` for early layers (positions up to 4 pixels apart),
+            ``channel`` for the rest; for networks of signals ``signal``.
         seed: of each picture's random numbers, from 0 up.
         seeds: how many pictures of each target, at least 1, from seeds ``seed``, ``seed + 1`` …
         out: a folder to write pictures, grids and manifest to; what is there already is not rendered again.
@@ -146,7 +146,7 @@ def render(
         handle,
         targets,
         out=None if out is None else Path(out),
-        extras=Extras(tuple(snapshots), video, transparency=transparency),
+        extras=Extras(snapshots_of(snapshots), video, transparency=transparency),
         recipe=recipe,
         seed=seed,
         seeds=seeds,

@@ -300,3 +300,8 @@ def test_neither_the_list_nor_a_mistake_loads_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_number_may_begin_with_its_point():
+    recipe = choose_recipe("portrait", {}, ["penalties.total_variation.weight=.5", "average=.25"]).recipe
+    assert (recipe.penalties[0]["weight"], recipe.average) == (0.5, 0.25)

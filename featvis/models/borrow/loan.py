@@ -217,13 +217,24 @@ def at_rest(module: nn.Module) -> AbstractContextManager[Loan]:
     return lent(module, None)
 
 
+@contextmanager
+def as_usual() -> Iterator[None]:
+    """Compute with gradients and in float32, whatever the caller has set for what it does itself."""
+    default = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float32)
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(default)
+
+
 def stepwise(
     function: Callable[_Asked, Generator[_Value, None, None]],
 ) -> Callable[_Asked, Generator[_Value, None, None]]:
     """Let a generator that borrows networks give them back whenever it yields.
 
-    Between two steps its caller may do with the network what it likes. Gradients are on within a step,
-    whatever the caller has set.
+    Between two steps its caller may do with the network what it likes. Within a step it is :func:`as_usual`.
     """
 
     @functools.wraps(function)
@@ -234,7 +245,7 @@ def stepwise(
             while True:
                 asked = _sessions.set(session)
                 try:
-                    with torch.inference_mode(False), torch.enable_grad():
+                    with as_usual():
                         for loan in list(session):
                             loan.resume()
                         value = next(steps)
@@ -252,11 +263,11 @@ def stepwise(
 
 
 def with_gradients(function: Callable[_Asked, _Value]) -> Callable[_Asked, _Value]:
-    """Let a function climb or attribute whatever its caller has set: ``no_grad``, ``inference_mode``."""
+    """Let a function climb or attribute :func:`as_usual`, whatever its caller has set."""
 
     @functools.wraps(function)
     def run(*args: _Asked.args, **kwargs: _Asked.kwargs) -> _Value:
-        with torch.inference_mode(False), torch.enable_grad():
+        with as_usual():
             return function(*args, **kwargs)
 
     return run
