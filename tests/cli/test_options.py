@@ -282,7 +282,7 @@ def test_a_gallery_with_other_weights_photographs_and_no_more_than_so_many_pictu
         ("attribute a.png -t fc:1 -tfc:2", "--target takes one value, got two: fc:1 and fc:2"),
         ("render fc:1 --steps 3 --steps=4", "--steps takes one value, got two: 3 and 4"),
         ("gallery build tour --out a -o b", "--out takes one value, got two: a and b"),
-        ("attribute a.png --target fc:1,fc:2", "a comma stands between units of one layer"),
+        ("attribute a.png --target classifier:1,classifier:2", "a comma stands between units of one layer"),
         ("render fc:1 --lr 3", "did you mean --learning-rate?"),
         ("render fc:1 --thresholds 3", "did you mean --snapshots?"),
         ("render fc:1 --image-size 3", "did you mean --size?"),

@@ -221,12 +221,15 @@ def at_rest(module: nn.Module) -> AbstractContextManager[Loan]:
 def as_usual() -> Iterator[None]:
     """Compute with gradients and in float32, whatever the caller has set for what it does itself."""
     default = torch.get_default_dtype()
-    try:
-        torch.set_default_dtype(torch.float32)
-        with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        if default == torch.float32:  # it is the whole process': other threads are left alone
             yield
-    finally:
-        torch.set_default_dtype(default)
+            return
+        try:
+            torch.set_default_dtype(torch.float32)
+            yield
+        finally:
+            torch.set_default_dtype(default)
 
 
 def stepwise(
