@@ -354,7 +354,8 @@ def _described(transform: object) -> dict[str, Any]:
         raise RecipeError(f"transforms are made: fv.{transform.__name__}(…), not fv.{transform.__name__}")
     if callable(transform):
         name = getattr(transform, "__name__", type(transform).__name__)
-        raise RecipeError(f"a function becomes a transform by @fv.transform above its def; got {name}")
+        how = "@fv.transform above its def, or fv.transform(function, name=…)"
+        raise RecipeError(f"a function becomes a transform by {how}; got {name}")
     raise RecipeError(f"transforms are fv.Warp(...), fv.Noise(...) …, got {type(transform).__name__}")
 
 

@@ -53,7 +53,7 @@ def place(tmp_path, monkeypatch):
 def elsewhere(line):
     """The words of a command, without the folder that it names."""
     words = shlex.split(line)[1:]
-    place = words.index("--out")
+    place = words.index("--out") if "--out" in words else len(words)
     return [*words[:place], *words[place + 2 :]]
 
 
