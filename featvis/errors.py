@@ -80,6 +80,41 @@ class FeatvisWarning(UserWarning):
     """Something a user should know that is no mistake; the command line shows it as one line."""
 
 
+_OTHER_WORDS: dict[str, tuple[str, ...]] = {
+    "learning_rate": ("lr", "step_size", "eta"),
+    "steps": ("iterations", "iters", "n_iter", "num_iterations", "n_steps", "num_steps", "epochs"),
+    "snapshots": ("thresholds", "checkpoints", "save_at"),
+    "space": ("param_f", "parametrization", "parameterization", "image_f", "fft", "decorrelate"),
+    "lanes": ("batch", "batch_size"),
+    "watch": ("callback", "callbacks", "on_step", "step_callback"),
+    "start": ("seed_input", "init", "init_image", "initial_image", "input_image", "seed_image"),
+    "size": ("fixed_image_size", "image_size", "img_size", "imgsize", "resolution", "canvas"),
+    "progress": ("verbose", "show_progress", "tqdm", "show_inline"),
+    "penalties": ("regularizers", "regularization", "losses"),
+    "out": ("output", "output_dir", "outdir", "save_path", "save_dir"),
+    "seed": ("random_state", "rng"),
+    "mean": ("norm_mean",),
+    "integrated-gradients": ("ig", "integrated_gradients", "intgrad"),
+    "saliency": ("smoothgrad", "smooth_grad", "gradient", "gradients", "vanilla_gradient"),
+    "grad-cam": ("gradcam", "grad_cam", "cam"),
+    "warp": ("jitter", "rotate", "random_rotate", "scale", "random_scale", "affine", "random_affine"),
+    "total_variation": ("tv", "tv_loss"),
+    "fourier": ("fft", "fft_image", "spectral"),
+    "pixel": ("naive", "rgb", "pixel_image"),
+}
+"""By the name here, what other tools and papers call it; see :func:`unknown`."""
+
+
+def said_here(name: str, names: Iterable[str]) -> list[str]:
+    """Return those of ``names`` that other tools or papers call ``name``.
+
+    >>> said_here("lr", ["steps", "learning_rate"]), said_here("steps", ["learning_rate"])
+    (['learning_rate'], [])
+    """
+    word = name.strip().lower().replace("-", "_")
+    return [known for known in dict.fromkeys(names) if word in _OTHER_WORDS.get(known, ())]
+
+
 def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
     """Return up to ``count`` of ``names`` that look most like ``name``, best first.
 
@@ -94,14 +129,20 @@ def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
     return [lowered[choice] for choice in found]
 
 
-def unknown(what: str, name: str, names: Iterable[str], hint: str = "") -> str:
+def unknown(what: str, name: object, names: Iterable[str], hint: str = "") -> str:
     """Compose the sentence for an unknown name: what it is, the nearest right ones, a hint.
+
+    What is no text is like none of them, and is told in one line.
 
     >>> unknown("recipe", "portait", ["portrait", "channel"])
     "unknown recipe 'portait'; did you mean 'portrait'?"
+    >>> unknown("option", "lr", ["steps", "learning_rate"])
+    "unknown option 'lr'; did you mean 'learning_rate'?"
     """
-    close = nearest(name, names)
-    sentence = f"unknown {what} {name!r}"
+    names = list(names)
+    close = (said_here(name, names) or nearest(name, names)) if isinstance(name, str) else []
+    shown = repr(name)
+    sentence = f"unknown {what} {shown if len(shown) < 99 and shown.isprintable() else type(name).__name__}"
     if close:
         sentence += "; did you mean " + " or ".join(repr(choice) for choice in close) + "?"
     if hint:

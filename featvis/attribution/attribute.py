@@ -24,6 +24,7 @@ from featvis.attribution.scoring import find_target, scored
 from featvis.errors import CanvasError, FeatvisWarning, OutputError, TargetError
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
+from featvis.models.load import load_model
 from featvis.models.photograph import Photograph, Photographs, each, is_picture, read_photograph, read_picture
 from featvis.objectives.base import Objective
 from featvis.photographs.framing import frame_middle, frame_whole
@@ -34,7 +35,7 @@ from featvis.results.picture import to_levels
 
 @with_gradients
 def attribute(
-    model: ModelHandle,
+    model: ModelHandle | str,
     photo: Photograph,
     target: AnyTarget,
     method: str = "saliency",
@@ -47,7 +48,7 @@ def attribute(
     """Say where in a photograph a target fires.
 
     Args:
-        model: from :func:`featvis.load_model`.
+        model: from :func:`featvis.load_model`, or a name that it takes.
         photo: a file or a PIL image; or a tensor or array ``(C, H, W)`` in [0, 1], taken at its own size.
         target: an address of one unit (``blocks.3:5``, ``blocks.3:5@4,6``, ``classifier:tabby``) or an
             objective (``fv.direction("blocks.3", vector)``, a sum).
@@ -78,6 +79,7 @@ def attribute(
     given = check_options([method], options)
     entry = methods()[method]
     function = find_method(method)  # before anything is computed
+    model = load_model(model)
     levels = photo_levels(model, photo, size)
     image = torch.from_numpy(levels)[None].float().to(model.device) / 255
     canvas = (image.shape[2], image.shape[3])

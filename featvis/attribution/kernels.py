@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from featvis.attribution.colours import balance
 from featvis.errors import TargetError, UserError
+from featvis.models.borrow.loan import with_gradients
 from featvis.models.forward import Seen
 from featvis.models.handle import ModelHandle
 from featvis.models.layers.answer import modules_of, name_of_output
@@ -53,6 +54,7 @@ def pixel_weights(model: ModelHandle, layer: str) -> Tensor:
     return weight.flip(1) if _is_turned(model) else weight
 
 
+@with_gradients
 def weights_image(
     model: ModelHandle,
     layer: str,

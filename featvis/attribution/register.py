@@ -93,8 +93,12 @@ def check_options(names: Sequence[str], given: Mapping[str, Any]) -> dict[str, A
     """
     known = methods()
     for name in names:
+        if not isinstance(name, str):
+            raise RecipeError(f"a method is named by a text, one a call; got {name!r}")
         if name not in known:
-            raise RecipeError(unknown("method", name, known, "methods: " + ", ".join(known)))
+            raise RecipeError(
+                unknown("method", name, known, f"methods: {', '.join(known)}; SmoothGrad: smooth=16")
+            )
     options = list(dict.fromkeys(option for entry in known.values() for option in entry.options))
     for option in given:
         if option not in options:
@@ -121,5 +125,5 @@ def _check_value(option: str, value: Any) -> None:
         raise RecipeError(f"area is a share of the canvas between 0 and 1, got {value}")
     if option == "noise" and not (math.isfinite(value) and value > 0):
         raise RecipeError(f"noise is a deviation above 0, got {value}")
-    if option == "baseline" and value not in BASELINES:
+    if option == "baseline" and not (isinstance(value, str) and value in BASELINES):
         raise RecipeError(unknown("baseline", value, BASELINES, "baselines: " + ", ".join(BASELINES)))

@@ -11,6 +11,7 @@ import typer
 from typer.main import get_command
 
 from featvis.cli.options import read_about, read_options
+from featvis.cli.typed import Command
 from featvis.version import __version__
 
 COMMANDS = (
@@ -60,7 +61,7 @@ def make_app(names: Sequence[str] = (*COMMANDS, "gallery"), *, listed: bool = Fa
         if name == "gallery":
             made.add_typer(module.app, name=name)
         else:
-            made.command()((read_about if listed else read_options)(getattr(module, name)))
+            made.command(cls=Command)((read_about if listed else read_options)(getattr(module, name)))
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -183,6 +184,7 @@ def _read(text: str, value: str, inner: bool) -> Any:
     if value.lower() == "none":
         return None
     failed = ""
+    value = re.sub(r"^([+-]?)\.(?=\d)", r"\g<1>0.", value)  # TOML has no number that begins with a point
     for written in (value, f"[{value}]"):
         try:
             table = parse_toml(f"value = {written}")

@@ -25,6 +25,7 @@ from featvis.cli.output import (
     results_folder,
     warn,
 )
+from featvis.cli.typed import Command
 from featvis.errors import Interrupted, OutputError, RecipeError, count_of
 from featvis.run.executors.register import DEFAULT, choose_executor
 
@@ -46,7 +47,7 @@ app = typer.Typer(
 )
 
 
-@app.command("build")
+@app.command("build", cls=Command)
 @options.read_options
 def build(
     config: GalleryConfig,
@@ -190,7 +191,7 @@ def _tell(outcome: BuildResult, share: Share | None, took: str, *, as_json: bool
     return 0
 
 
-@app.command("merge")
+@app.command("merge", cls=Command)
 @options.read_options
 def merge(folder: Path, as_json: options.AsJson = False) -> int:
     """Make the manifest and pages of what shards made. Needs no network; shards at work go on.
@@ -223,7 +224,7 @@ def merge(folder: Path, as_json: options.AsJson = False) -> int:
     return 0
 
 
-@app.command("status")
+@app.command("status", cls=Command)
 @options.read_options
 def status(folder: Path, config: GalleryConfigOrNone = None, as_json: options.AsJson = False) -> int:
     """Say what a gallery holds and lacks. Says how long the rest will take.
@@ -260,7 +261,7 @@ def status(folder: Path, config: GalleryConfigOrNone = None, as_json: options.As
     return 0
 
 
-@app.command("pages")
+@app.command("pages", cls=Command)
 @options.read_options
 def pages(folder: Path, as_json: options.AsJson = False) -> int:
     """Write a gallery's pages anew. Reads its manifest and pictures; needs no network.
@@ -283,7 +284,7 @@ def pages(folder: Path, as_json: options.AsJson = False) -> int:
     return 0
 
 
-@app.command("schema")
+@app.command("schema", cls=Command)
 @options.read_options
 def schema() -> int:
     """Print the JSON Schema of a gallery's config."""
@@ -293,7 +294,7 @@ def schema() -> int:
     return 0
 
 
-@app.command("export")
+@app.command("export", cls=Command)
 @options.read_options
 def export(
     folders: Annotated[

@@ -103,7 +103,8 @@ def words(
 
     handle = _network(galleries, network)
     pair = None if about.pair is None else _load_pair(about.pair, network.device)
-    from featvis.explore.words import describe_units, tell_gallery, units_by_name
+    from featvis.explore.words import describe_units, tell_gallery
+    from featvis.photographs.search import units_by_name
 
     if about.like and not galleries:
         described = {f"{name}:{row}" for name, rows in units_by_name(handle, targets).items() for row in rows}

@@ -13,9 +13,12 @@ from featvis.errors import RecipeError, unknown
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.borrow.loan import stepwise
 from featvis.models.handle import ModelHandle
+from featvis.models.load import load_model
 from featvis.models.photograph import Photograph, read_photograph
 from featvis.objectives.base import Objective
 from featvis.objectives.reference import fitted
+from featvis.objectives.unit import as_objective
+from featvis.spec.options import plain
 from featvis.spec.recipe import Recipe
 from featvis.spec.stages import plan_stages
 from featvis.transforms.base import Transform
@@ -44,8 +47,8 @@ FIELDS = (
 
 @stepwise
 def ascend(
-    model: ModelHandle,
-    objective: Objective,
+    model: ModelHandle | str,
+    objective: Objective | str,
     space: ImageSpace,
     *,
     steps: int,
@@ -58,8 +61,8 @@ def ascend(
     """Climb ``objective`` from ``space`` and yield each :class:`Step`; the model is given back at the end.
 
     Args:
-        model: from :func:`featvis.load_model`.
-        objective: scores ``(lanes,)``, larger is better.
+        model: from :func:`featvis.load_model`, or a name that it takes.
+        objective: scores ``(lanes,)``, larger is better; or the address of one unit.
         space: the learnable image space, with its size.
         steps: how many steps, at least 1.
         transforms: applied to the images before the network sees them.
@@ -76,7 +79,8 @@ def ascend(
             ``input_size`` and ``stages``.
 
     Raises:
-        RecipeError: an unknown field, or one out of range.
+        TargetError: no objective, or an address of several units.
+        RecipeError: an unknown field, or one out of range; no image space, no transforms.
         CanvasError: the image space does not fit the network or the start image, or cannot start from one.
 
     >>> import featvis as fv, torch
@@ -90,6 +94,20 @@ def ascend(
     for name in fields:
         if name not in FIELDS:
             raise RecipeError(unknown("option of ascend", name, FIELDS, f"options: {', '.join(FIELDS)}"))
+    model, objective, seed = load_model(model), as_objective(objective, "ascend"), plain(seed)
+    if not isinstance(space, ImageSpace):
+        made = space.__name__ if isinstance(space, type) else repr(space)
+        raise RecipeError(f"ascend takes a made image space, fv.FourierImage(size=…), got {made}")
+    if not isinstance(transforms, list | tuple) or not all(isinstance(one, Transform) for one in transforms):
+        raise RecipeError(f"ascend takes a list of made transforms, [fv.Warp(…)], got {transforms!r}")
+    if start is not None and not isinstance(start, Mapping):
+        raise RecipeError(
+            "start holds the image space's parameters, with the lanes as first axis: of an image (C, H, W) "
+            "{name: value[None] for name, value in space.fit(image).items()}; "
+            f"got {type(start).__name__}"
+        )
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise RecipeError(f"a seed is a whole number, got {seed!r}")
     fields.setdefault("lanes", 1 if streams is None else len(streams))
     recipe = Recipe(**fields, steps=steps, size=space.canvas)
     if streams is None:

@@ -291,6 +291,8 @@ def _check(count: int, grids: Sequence[int], least: int, patches: int, size: int
             raise RecipeError(f"{name} is a whole number from {low} up, got {value!r}")
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise RecipeError(f"a cell's picture is a square: size is one whole number, got {size!r}")
+    if not isinstance(grids, Sequence) or isinstance(grids, str):
+        raise RecipeError(f"grids are a list of numbers of cells, for instance [10, 20], got {grids!r}")
     if not grids or list(grids) != sorted(set(grids)) or not 1 <= grids[0] <= grids[-1] <= 200:
         told = ",".join(map(str, grids)) or "none"
         raise RecipeError(f"grids are different numbers of cells from 1 to 200, smallest first; got {told}")

@@ -49,18 +49,16 @@ from featvis.models.handle import ModelHandle
 from featvis.models.paired import EMBEDDING, PairedHandle
 from featvis.models.sources.imagenet import imagenet_labels
 from featvis.notebook import plain, table
-from featvis.objectives.dictionary import load_dictionary
 from featvis.pages.described import make_described_pages
 from featvis.pages.folder import LIST, WORDS, write_pages
 from featvis.photographs.framing import Size
 from featvis.photographs.photos import Listing, list_files, read_photo
 from featvis.photographs.record import key_of
-from featvis.photographs.search import find_examples
+from featvis.photographs.search import find_examples, units_by_name
 from featvis.read import TOML_BYTES, read_file
 from featvis.results.lock import FolderLock
 from featvis.results.manifest import MANIFEST
 from featvis.results.store import safe_name
-from featvis.spec.target import Request, expand, parse_vectors
 from featvis.trust.panel import own_network
 from featvis.trust.subjects import read_folder
 from featvis.version import __version__
@@ -675,33 +673,6 @@ def read_words(vocabulary: Sequence[str] | str | Path | None) -> tuple[str, ...]
         where = f" of {vocabulary}" if isinstance(vocabulary, str | Path) else ""
         raise RecipeError(f"a vocabulary{where} has at least 2 words to choose from, got {len(words)}")
     return words
-
-
-def units_by_name(model: ModelHandle, targets: Sequence[str] | str) -> dict[str, list[int]]:
-    """Return the units that addresses name, by layer, or by LAYER@FILE of a dictionary."""
-    network = model.at(model.input_size)
-    found: dict[str, dict[int, None]] = {}
-    for address in [targets] if isinstance(targets, str) else list(targets):
-        vectors = parse_vectors(address)
-        if vectors is not None:
-            if len(vectors.layers) != 1 or vectors.key:
-                raise TargetError(f"{address!r}: a dictionary's units are LAYER@FILE:UNITS here")
-            name = f"{vectors.layers[0]}@{vectors.file}"
-            width = load_dictionary(vectors.file).count
-            chosen = expand(Request(name, vectors.rows), width)
-            found.setdefault(name, {}).update(dict.fromkeys(one.unit for one in chosen))
-            continue
-        request = network.request(address)
-        if request.position is not None:
-            row, column = request.position
-            raise TargetError(f"{address}: words are for a unit wherever it fires; leave out @{row},{column}")
-        for layer in request.layers:
-            info = network.layer(layer)
-            chosen = expand(replace(request, layer=layer), info.units, info.labels)
-            found.setdefault(layer, {}).update(dict.fromkeys(one.unit for one in chosen))
-    if not found:
-        raise TargetError("no unit to find words for; name some, for instance 'blocks.4:0:16'")
-    return {name: list(rows) for name, rows in found.items()}
 
 
 def _pictures(model: ModelHandle, gallery: Path, targets: Sequence[str] | str | None) -> Icons:

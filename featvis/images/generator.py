@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from featvis.errors import CanvasError, ModelError, RecipeError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.images.levels import raise_level
-from featvis.spec.options import AtLeastOne, Positive, Size
+from featvis.spec.options import AtLeastOne, Positive, Size, plain
 from featvis.spec.register import part
 
 _KEPT: dict[str, tuple[nn.Module, tuple[int, int, int]]] = {}
@@ -76,7 +76,7 @@ class GeneratorImage(ImageSpace):
 
 def generator_image(
     module: nn.Module,
-    latent: tuple[int, ...],
+    latent: int | tuple[int, ...],
     *,
     low: float = 0.0,
     high: float = 1.0,
@@ -90,7 +90,8 @@ def generator_image(
 
     Args:
         module: the generator.
-        latent: the shape of one image's input, for instance ``(128,)`` or ``(100, 1, 1)``.
+        latent: the shape of one image's input, for instance ``(128,)`` or ``(100, 1, 1)``; a number n is
+            ``(n,)``.
         low: what is black in its output, for instance -1 after a tanh.
         high: what is white.
         deviation: of the normal start.
@@ -106,6 +107,12 @@ def generator_image(
     >>> space.canvas, space.channels
     ((16, 16), 3)
     """
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"a generator is a torch.nn.Module, got {type(module).__name__}")
+    sides = plain(latent if isinstance(latent, list | tuple) else (latent,))
+    if not sides or not all(isinstance(side, int) and not isinstance(side, bool) for side in sides):
+        raise ModelError(f"latent is the shape of one image's input, whole numbers, got {latent!r}")
+    latent = tuple(sides)
     kept = copy.deepcopy(module).eval().requires_grad_(False)
     first = next(iter(kept.state_dict().values()), torch.empty(0))
     try:

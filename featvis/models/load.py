@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -141,7 +143,9 @@ def load_model(
     if placed:
         loaded.module.to(pick_device(device or "auto"))
     unit_axes = {"": loaded.unit_axis} if isinstance(loaded.unit_axis, int) else loaded.unit_axis
-    size = None if loaded.input_size is None else _as_canvas(loaded.input_size, loaded.signal)
+    size = loaded.input_size
+    if size is not None:
+        size = as_canvas(size, signal=loaded.signal, channels=len(numbers.mean))
     frames = loaded.frames
     if frames is None and not loaded.signal and loaded.forward is None:
         frames = _frames(loaded.module, numbers.mean, size or (224, 224))
@@ -230,10 +234,41 @@ def _always_the_same_draws() -> Iterator[None]:
         yield
 
 
-def _as_canvas(size: int | tuple[int, int], signal: bool) -> tuple[int, int]:
-    if isinstance(size, int):
-        return (1, size) if signal else (size, size)
-    return int(size[0]), int(size[1])
+def as_canvas(size: object, *, signal: bool = False, channels: int = 0) -> tuple[int, int]:
+    """Return an input size that somebody gave as (height, width).
+
+    Args:
+        size: a side (of a signal its length), (height, width), or as text ``32`` or ``32x48``.
+        signal: whether the canvas is one row of values.
+        channels: of the network, to know (C, H, W) by, which is refused.
+
+    Raises:
+        ModelError: something else, or a side below 1.
+
+    >>> as_canvas(32), as_canvas((24, 32)), as_canvas("24x32"), as_canvas(100, signal=True)
+    ((32, 32), (24, 32), (24, 32), (1, 100))
+    """
+    sides: list[Any] = list(size.replace("×", "x").split("x")) if isinstance(size, str) else [size]
+    if isinstance(size, Sequence | np.ndarray) and not isinstance(size, str) and np.ndim(size) == 1:
+        sides = list(size)
+    try:
+        whole = [
+            int(side) if isinstance(side, str) else operator.index(side)
+            for side in sides
+            if not isinstance(side, bool)
+        ]
+    except (TypeError, ValueError):
+        whole = []
+    alone = len(whole) == 1 and (isinstance(size, str) or np.ndim(size) == 0)  # type: ignore[arg-type]
+    if alone:
+        whole = [1, *whole] if signal else whole * 2
+    if len(whole) != 2 or len(sides) > 2 or min(whole) < 1:
+        hint = ""
+        if len(whole) in (3, 4) and whole[-3] == (channels or whole[-3]):
+            hint = f"; the channels are not part of it: input_size={tuple(whole[-2:])}"
+        wanted = "a signal's length" if signal else "one side or (height, width), in pixels from 1 up"
+        raise ModelError(f"input_size is {wanted}, got {size!r}{hint}")
+    return whole[0], whole[1]
 
 
 def _frames(module: nn.Module, mean: Sequence[float], canvas: tuple[int, int]) -> int | None:

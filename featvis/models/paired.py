@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from featvis.errors import ModelError
 from featvis.models.borrow.tap import borrowed
 from featvis.models.handle import ModelHandle
+from featvis.models.load import as_canvas
 
 EMBEDDING = "embedding"
 """The layer that gives the embedding of an image."""
@@ -130,7 +131,7 @@ def load_paired(
             )
     if not isinstance(pair, nn.Module):
         raise ModelError(f"the pair is an nn.Module, so that it can be frozen; got {type(pair).__name__}")
-    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    size = as_canvas(input_size)
     return PairedHandle(pair, tokenize, name=name or type(pair).__name__, mean=mean, std=std, input_size=size)
 
 

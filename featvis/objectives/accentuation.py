@@ -14,6 +14,7 @@ from featvis.models.photograph import Photograph, check_channels, read_photograp
 from featvis.objectives.base import Composite, Objective, copy_with, digest_of, number, spread_over
 from featvis.objectives.resize import Resize
 from featvis.objectives.shown import Activations, Shown, require_shown
+from featvis.objectives.unit import as_objective
 
 
 class Accentuation(Composite):
@@ -71,14 +72,14 @@ class Accentuation(Composite):
 
 
 def accentuation(
-    objective: Objective, photograph: Photograph, *, weight: float = 1.0, layer: str | None = None
+    objective: Objective | str, photograph: Photograph, *, weight: float = 1.0, layer: str | None = None
 ) -> Accentuation:
     """Accentuate in a photograph what an objective looks for (Hamblin et al. 2024, arXiv 2402.10039).
 
     ``start=photograph`` begins the run there.
 
     Args:
-        objective: what is climbed.
+        objective: what is climbed; an objective, or the address of one unit.
         photograph: a file, a PIL image, or a tensor or array ``(C, H, W)`` in [0, 1]; resized to the canvas.
         weight: λ, from 0 up; 1 lets the photograph pull as hard as the objective, 0 lets it not pull.
         layer: where the distance is measured, best an early layer; by default what the network is shown.
@@ -92,8 +93,7 @@ def accentuation(
     >>> fv.accentuation(fv.logit(263), torch.zeros(3, 8, 8), weight=0.5, layer="conv")
     accentuation(logit(263), 5d89f0568650, 0.5, layer=conv)
     """
-    if not isinstance(objective, Objective):
-        raise TargetError(f"accentuation climbs an objective, got {type(objective).__name__}")
+    objective = as_objective(objective, "accentuation")
     if not math.isfinite(weight) or weight < 0:
         raise TargetError(f"accentuation: weight is a number from 0 up, got {weight}")
     image = read_photograph(photograph, what="accentuation: a photograph")

@@ -12,6 +12,7 @@ from torch import Tensor
 from featvis.errors import UserError
 from featvis.objectives.base import Composite, Objective, number, stack
 from featvis.objectives.shown import Activations
+from featvis.objectives.unit import as_objective
 
 
 class Within(Composite):
@@ -46,14 +47,14 @@ class Within(Composite):
         return Within(stack(inner), [band for objective in objectives for band in objective.bands])
 
 
-def within(objective: Objective, low: float, high: float | None = None) -> Within:
+def within(objective: Objective | str, low: float, high: float | None = None) -> Within:
     """Drive an objective's score to ``low``, or to anywhere from ``low`` to ``high``, and no further.
 
     The strongest stimulus is often none that nature has; a photograph's score as the aim asks for a natural
     one. The picture of such an objective is scored by the same rule.
 
     Args:
-        objective: any.
+        objective: any, or the address of one unit.
         low: a finite score.
         high: not below ``low``; by default ``low``.
 
@@ -67,4 +68,4 @@ def within(objective: Objective, low: float, high: float | None = None) -> Withi
     top = low if high is None else high
     if not (math.isfinite(low) and math.isfinite(top) and low <= top):
         raise UserError(f"a band is two finite scores, low first; got {low} and {top}")
-    return Within(objective, [(float(low), float(top))])
+    return Within(as_objective(objective, "within"), [(float(low), float(top))])

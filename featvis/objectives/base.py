@@ -63,6 +63,10 @@ class Objective(ABC):
     def describe(self) -> str:
         """Return a text that tells this objective from every other; part of a picture's key."""
 
+    def code(self) -> str:
+        """Return what tells a user's function from another of its name; empty where there is none."""
+        return ""
+
     def bind(self, network: NetworkAt) -> Objective:
         """Return this objective with everything it must know of the network, or raise a UserError."""
         for name in self.layers:
@@ -231,6 +235,9 @@ class Composite(Objective):
 
     def kind(self) -> tuple[object, ...]:  # noqa: D102
         return (*super().kind(), tuple(dict.fromkeys(objective.kind() for objective in self.inner)))
+
+    def code(self) -> str:  # noqa: D102
+        return " ".join(filter(None, (objective.code() for objective in self.inner)))
 
     def replicated(self, device: torch.device, networks: dict[int, Any]) -> Objective:  # noqa: D102
         inner = [objective.replicated(device, networks) for objective in self.inner]

@@ -16,6 +16,7 @@ from featvis.objectives.base import Composite, Objective, Sum, copy_with
 from featvis.objectives.reference import References
 from featvis.objectives.resize import Resize
 from featvis.objectives.shown import Activations, read, require_shown
+from featvis.objectives.unit import as_objective
 
 
 class Elsewhere(Composite):
@@ -113,7 +114,8 @@ def ensemble(*terms: tuple[ModelHandle, Objective] | tuple[ModelHandle, Objectiv
     It can be given to any of them; that one sees the canvas (or the recipe's ``input_size``) as always.
 
     Args:
-        *terms: a network, an objective of it, and its weight (1 if it is left out).
+        *terms: a network, an objective of it (or the address of one unit), and its weight (1 if it is left
+            out).
 
     Raises:
         UserError: no terms, or a term that is something else.
@@ -131,12 +133,12 @@ def ensemble(*terms: tuple[ModelHandle, Objective] | tuple[ModelHandle, Objectiv
             not isinstance(term, tuple)
             or len(term) not in (2, 3)
             or not isinstance(term[0], ModelHandle)
-            or not isinstance(term[1], Objective)
+            or not isinstance(term[1], Objective | str)
         ):
             raise UserError(
                 f"an ensemble's term is (model, objective) or (model, objective, weight), got {term!r}"
             )
-        model, own = term[0], term[1] * (term[2] if len(term) == 3 else 1.0)
+        model, own = term[0], as_objective(term[1], "an ensemble") * (term[2] if len(term) == 3 else 1.0)
         if id(model.module) in grouped:
             model, before = grouped[id(model.module)]
             own = before + own

@@ -14,6 +14,7 @@ from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Composite, Objective, copy_with, number, spread_over
 from featvis.objectives.shown import Activations
+from featvis.objectives.unit import as_objective
 
 SHARE = 5.0
 """What the probes' terms weigh together at strength 1 (the authors' code)."""
@@ -86,11 +87,13 @@ class Facet(Composite):
         )
 
 
-def facet(target: Objective, probes: Mapping[str, Tensor | Sequence[float]], strength: float = 1.0) -> Facet:
+def facet(
+    target: Objective | str, probes: Mapping[str, Tensor | Sequence[float]], strength: float = 1.0
+) -> Facet:
     """Climb a target, and of what it answers to rather what the probes point at (Goh et al. 2021).
 
     Args:
-        target: an objective that reads a layer, for instance ``fv.channel("blocks.4", 5)``.
+        target: an objective that reads a layer, for instance ``fv.channel("blocks.4", 5)``, or its address.
         probes: for each of some earlier layers one weight for each unit, as :func:`featvis.fit_facet`
             returns them.
         strength: from 0 up; the authors take .1 to 5.
@@ -103,8 +106,9 @@ def facet(target: Objective, probes: Mapping[str, Tensor | Sequence[float]], str
     >>> fv.facet(fv.channel("conv2", 5), {"conv1": [1.0, -0.5]}).layers
     ('conv2', 'conv1')
     """
-    if not isinstance(target, Objective):
-        raise UserError("facet: the target is an objective that reads a layer, for instance fv.channel(...)")
+    target = as_objective(target, "facet")
+    if not isinstance(probes, Mapping):
+        raise UserError("facet: probes are {layer: one finite weight for each unit}")
     vectors = {name: torch.as_tensor(weights).detach().float().clone() for name, weights in probes.items()}
     if not vectors or any(
         vector.dim() != 1 or not bool(vector.isfinite().all()) for vector in vectors.values()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from featvis.objectives.base import Composite, Objective
 from featvis.objectives.shown import Activations
+from featvis.objectives.unit import as_objective
 
 
 class Interpolation(Composite):
@@ -23,15 +24,15 @@ class Interpolation(Composite):
         return f"interpolation({', '.join(objective.describe() for objective in self.inner)})"
 
 
-def interpolation(first: Objective, second: Objective) -> Interpolation:
+def interpolation(first: Objective | str, second: Objective | str) -> Interpolation:
     """Climb from one objective to another over a set of pictures: (1 - w)·first + w·second.
 
     Args:
-        first: what the first picture of the set climbs, with w = 0.
+        first: what the first picture of the set climbs, with w = 0: an objective, or the address of one unit.
         second: what the last one climbs; ``seeds=5`` of :func:`featvis.render` makes a set of five.
 
     >>> import featvis as fv
     >>> fv.interpolation(fv.channel("conv", 3), fv.channel("conv", 8))
     interpolation(conv:3, conv:8)
     """
-    return Interpolation([first, second])
+    return Interpolation([as_objective(one, "interpolation") for one in (first, second)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -96,7 +96,9 @@ def check_photograph(
     what: str, photograph: Photograph, layers: str | Sequence[str]
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Return a photograph as ``(1, C, H, W)`` in [0, 1] and the layers as names."""
-    names = (layers,) if isinstance(layers, str) else tuple(layers)
+    names = (layers,) if isinstance(layers, str) or not isinstance(layers, Iterable) else tuple(layers)
+    if not all(isinstance(name, str) for name in names):
+        raise TargetError(f"{what}: layers are given by their names, got {type(names[0]).__name__}")
     if not names:
         raise TargetError(f"{what}: name at least one layer")
     if not all(isinstance(name, str) for name in names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective, copy_with
 from featvis.objectives.shown import Activations
-from featvis.spec.target import Request, Target, expand
+from featvis.spec.target import Request, Target, expand, parse_request, parse_vectors
 
 
 class Unit(Objective):
@@ -26,8 +27,8 @@ class Unit(Objective):
 
     def __init__(self, layer: str, units: Sequence[int], positions: Sequence[tuple[int, int] | None]) -> None:
         self.layers = (layer,)
-        self.units = tuple(units)
-        self.positions = tuple(positions)
+        self.units = tuple(_whole(layer, unit) for unit in units)
+        self.positions = tuple(position if position is None else _place(position) for position in positions)
         self._info: LayerInfo | None = None
         self._where: Tensor | None = None
 
@@ -105,6 +106,53 @@ class Unit(Objective):
         return copy_with(first, units=tuple(units), positions=tuple(positions), _where=None)
 
 
+def _whole(layer: str, unit: Any) -> int:
+    try:
+        return operator.index(unit) if not isinstance(unit, bool) else operator.index("")  # type: ignore[arg-type]
+    except TypeError:
+        several = isinstance(unit, list | tuple | range | slice)
+        hint = "; several are several targets, for instance 'conv:4,5'" if several else ""
+        raise TargetError(f"a unit of {layer} is a whole number from 0 up, got {unit!r}{hint}") from None
+
+
+def _place(position: Any) -> tuple[int, int]:
+    try:
+        row, column = (operator.index(number) for number in position)
+    except (TypeError, ValueError):
+        raise TargetError(f"a position is (row, column), two whole numbers, got {position!r}") from None
+    return row, column
+
+
+def as_objective(given: object, what: str) -> Objective:
+    """Return an objective that was given as it is, or by the address of one unit.
+
+    Args:
+        given: an objective, an address (``conv:5``, ``conv:5@2,3``, ``classifier:tabby``), or a parsed one.
+        what: whose it is, for errors.
+
+    Raises:
+        TargetError: anything else, or an address of several units.
+
+    >>> as_objective("conv:5", "a band"), as_objective("fc:tabby", "a band")
+    (conv:5, logit(tabby))
+    """
+    if isinstance(given, Objective):
+        return given
+    if isinstance(given, Target):
+        return of_target(given)
+    if isinstance(given, str) and parse_vectors(given) is None:
+        request = parse_request(given)
+        if len(request.layers) == 1 and request.units.isdecimal():
+            return of_target(Target(request.layers[0], int(request.units), request.position))
+        if len(request.layers) == 1 and not request.is_numeric and request.position is None:
+            return Logit(request.units, request.layers[0])
+        raise TargetError(f"{what} is of one unit, for instance 'conv:5'; {given!r} names others")
+    raise TargetError(
+        f"{what} takes an objective, for instance fv.channel('conv', 5), or an address, got "
+        + (repr(given) if isinstance(given, str) else type(given).__name__)
+    )
+
+
 def units_of(objective: Objective) -> tuple[int, ...]:
     """Return the units that an objective climbs, one for each lane; none where it is not one of a layer's."""
     return objective.units if isinstance(objective, Unit) else ()
@@ -154,7 +202,7 @@ class Logit(Objective):
     """A class by its number or its name; becomes a :class:`Unit` when it is bound."""
 
     def __init__(self, wanted: int | str, layer: str | None = None) -> None:
-        self.wanted = wanted
+        self.wanted = wanted if isinstance(wanted, str) else _whole("the classes", wanted)
         self.layers = (layer,) if layer else ()
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102

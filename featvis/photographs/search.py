@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from featvis.errors import ModelError, RecipeError, TargetError
+from featvis.errors import ModelError, OutputError, RecipeError, TargetError
 from featvis.models.handle import ModelHandle
+from featvis.models.load import load_model
 from featvis.notebook import blank, figure, image_tag, plain, side_by_side
 from featvis.objectives.dictionary import Dictionary, load_dictionary
 from featvis.photographs.crops import write_crops
@@ -60,9 +61,9 @@ _SIDE, _EACH, _SHOWN = 96, 9, 12
 
 
 def find_examples(
-    model: ModelHandle,
+    model: ModelHandle | str,
     folder: str | Path,
-    targets: Mapping[str, Sequence[int]],
+    targets: Mapping[str, Sequence[int]] | Sequence[str] | str,
     *,
     out: str | Path | None = None,
     count: int = 9,
@@ -79,9 +80,10 @@ def find_examples(
     4,096 photographs and estimated from as many beyond. Memory does not grow with the folder.
 
     Args:
-        model: the network; borrowed.
+        model: the network, borrowed; or a name that :func:`featvis.load_model` takes.
         folder: photographs of any size, flat or in sub-folders. Files that are none are skipped and counted.
-        targets: units by layer; of a dictionary (a sparse autoencoder, components) by ``LAYER@FILE``.
+        targets: units by layer, ``{"blocks.3": [0, 1]}``, or addresses, ``"blocks.3:0:2"`` or a list of them;
+            of a dictionary (a sparse autoencoder, components) by ``LAYER@FILE``.
         out: where ``examples.json`` and the crops go. What it holds already of the same photographs (by path,
             size and time of change), weights, count and size is used again; only new units are searched.
         count: how many photographs for each unit.
@@ -110,6 +112,7 @@ def find_examples(
     >>> [(example["image"], example["box"][2:]) for example in result["units"]["0:1"]["examples"]]
     [('red.png', [3, 3])]
     """
+    model = load_model(model)
     plan = plan_search(model, folder, targets, out=out, count=count, size=size, batch=batch)
     photographs, before = plan.listing.folder, plan.before
     if plan.out is not None:
@@ -167,7 +170,7 @@ class SearchPlan:
 def plan_search(
     model: ModelHandle,
     folder: str | Path,
-    targets: Mapping[str, Sequence[int]],
+    targets: Mapping[str, Sequence[int]] | Sequence[str] | str,
     *,
     out: str | Path | None,
     count: int,
@@ -175,6 +178,10 @@ def plan_search(
     batch: int,
 ) -> SearchPlan:
     """Check what :func:`find_examples` was asked and see what is known already."""
+    if not isinstance(folder, str | Path):
+        raise OutputError(f"the folder of photographs comes before the targets, got {type(folder).__name__}")
+    if not isinstance(targets, Mapping):
+        targets = units_by_name(model, targets, "photographs")
     folder, out = Path(folder), None if out is None else Path(out)
     if count < 1 or batch < 1:
         raise RecipeError(f"count and batch are at least 1, got {count} and {batch}")
@@ -194,6 +201,42 @@ def plan_search(
         if units := [unit for unit in chosen if key_of(layer, unit) not in known]:
             new[layer] = units
     return SearchPlan(listing, out, size, about, before, wanted, new, dictionaries)
+
+
+def units_by_name(
+    model: ModelHandle, targets: Sequence[str] | str, found_for: str = "words"
+) -> dict[str, list[int]]:
+    """Return the units that addresses name, by layer, or by LAYER@FILE of a dictionary.
+
+    ``found_for`` is what is found for them, for errors.
+    """
+    network = model.at(model.input_size)
+    found: dict[str, dict[int, None]] = {}
+    for address in [targets] if isinstance(targets, str) else list(targets):
+        if not isinstance(address, str):
+            raise TargetError(f"units are named by addresses, LAYER:UNITS, got {type(address).__name__}")
+        vectors = parse_vectors(address)
+        if vectors is not None:
+            if len(vectors.layers) != 1 or vectors.key:
+                raise TargetError(f"{address!r}: a dictionary's units are LAYER@FILE:UNITS here")
+            name = f"{vectors.layers[0]}@{vectors.file}"
+            width = load_dictionary(vectors.file).count
+            chosen = expand(Request(name, vectors.rows), width)
+            found.setdefault(name, {}).update(dict.fromkeys(one.unit for one in chosen))
+            continue
+        request = network.request(address)
+        if request.position is not None:
+            row, column = request.position
+            raise TargetError(
+                f"{address}: {found_for} are for a unit wherever it fires; leave out @{row},{column}"
+            )
+        for layer in request.layers:
+            info = network.layer(layer)
+            chosen = expand(replace(request, layer=layer), info.units, info.labels)
+            found.setdefault(layer, {}).update(dict.fromkeys(one.unit for one in chosen))
+    if not found:
+        raise TargetError(f"no unit to find {found_for} for; name some, for instance 'blocks.4:0:16'")
+    return {name: list(rows) for name, rows in found.items()}
 
 
 def _write(
@@ -230,7 +273,7 @@ def _checked(
         known = dictionaries.get(name)
         count = network.layer(name).units if known is None else known[1].count
         request = Request(name, ",".join(str(int(unit)) for unit in units))
-        if units:
+        if len(units):
             wanted[name] = [target.unit for target in expand(request, count)]
     if not wanted:
         raise TargetError("no unit to find photographs for; name some, for instance {'blocks.3': [0, 1]}")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featvis.errors import CanvasError, ModelError, RecipeError, TargetError, unknown
+from featvis.errors import CanvasError, ModelError, RecipeError, TargetError, UserError, unknown
 from featvis.images.base import ImageSpace
 from featvis.models.borrow.moments import layer_of
 from featvis.models.handle import ModelHandle
@@ -35,6 +35,7 @@ from featvis.plan.sets import align, coupled_by, for_set, pool, pooled_by, share
 from featvis.plan.wanted import Wanted
 from featvis.results.picture import to_levels
 from featvis.spec import register
+from featvis.spec.options import plain
 from featvis.spec.recipe import Recipe, recipe_files
 from featvis.spec.stages import plan_stages
 from featvis.spec.target import Target, expand, name_set, parse_vectors
@@ -60,7 +61,7 @@ def make_plan(
     model: ModelHandle,
     targets: AnyTarget | Sequence[AnyTarget],
     *,
-    recipe: Recipe | str | None = None,
+    recipe: Recipe | str | dict[str, Any] | None = None,
     seed: int = 0,
     seeds: int = 1,
     start: Photograph | None = None,
@@ -71,6 +72,7 @@ def make_plan(
     **changes: Any,
 ) -> Plan:
     """Check everything that was asked and settle what will be rendered; see :func:`render`."""
+    seed, seeds, diverse = plain(seed), plain(seeds), plain(diverse)
     if not is_count(seed, 0):
         raise RecipeError(f"a seed is a whole number from 0 up, got {seed!r}")
     if not is_count(seeds, 1):
@@ -81,6 +83,8 @@ def make_plan(
         if seeds != 1:
             raise RecipeError(f"diverse={diverse} renders so many seeds together; leave out seeds")
         seeds = diverse
+    if isinstance(recipe, dict):
+        recipe = Recipe.load(recipe)
     changes = _with_parts(changes, space, transforms, penalties)
     beginning = None if start is None else read_start(model, start, changes.get("size"))
     if beginning is not None:
@@ -109,6 +113,7 @@ def make_plan(
     if not requested:
         raise TargetError("nothing to render: no target was given")
     together: dict[str, tuple[Objective, Recipe]] = {}
+    functions: dict[str, Objective] = {}
     for objective, name in (named for target in requested for named in _objectives(model, target, notes)):
         used = own or default_recipe(model, objective, recipes, changes)
         if asked.isdisjoint(("size", "start", "input_size")) and not model.signal:
@@ -140,6 +145,7 @@ def make_plan(
             _check_parts(model, used, bound, beginning)
             checked.add(kind)
         name = name or bound.describe()
+        _check_one_function(functions, name, bound)
         if shared is not None or pooled is not None:
             together.setdefault(name, (bound, used))
             continue
@@ -164,6 +170,16 @@ def make_plan(
         for item in items:
             wanted[item.name, item.seed] = item
     return Plan(model, model.fingerprint(), list(wanted.values()), (*describe_form(model), *notes))
+
+
+def _check_one_function(functions: dict[str, Objective], name: str, bound: Objective) -> None:
+    """Raise UserError for two objectives of one name that are not of the same functions."""
+    first = functions.setdefault(name, bound)
+    if first is not bound and first.code() != bound.code():
+        raise UserError(
+            f"two different functions are both called {name}, so that their pictures could not be told "
+            f"apart: give each a name, @fv.objective(layers={list(bound.layers)}, name=…)"
+        )
 
 
 def ours_by_name(recipe: Recipe | str | None) -> bool:
@@ -300,6 +316,10 @@ def _with_parts(
     changes = dict(changes)
     if isinstance(space, str | dict):
         changes["space"] = register.check("images", space)
+    elif space is not None and not hasattr(space, "part_name"):
+        spaces = ", ".join(register.names("images"))
+        what = getattr(space, "__name__", type(space).__name__)
+        raise RecipeError(f"space is an image space, fv.FourierImage(…), or a name ({spaces}), got {what}")
     elif space is not None:
         changes["space"] = register.describe(space)
         if space.size is not None:
@@ -311,7 +331,7 @@ def _with_parts(
             raise RecipeError(f"transforms are a list: transforms=[fv.Warp(…)], got {transforms!r}")
         changes["transforms"] = [_described(transform) for transform in transforms]
     if penalties is not None:
-        changes["penalties"] = list(penalties)
+        changes["penalties"] = penalties
     for name in changes:
         if name not in Recipe.model_fields:
             known = [*Recipe.model_fields, *_OPTIONS]
@@ -336,7 +356,8 @@ def _described(transform: object) -> dict[str, Any]:
         raise RecipeError(f"transforms are made: fv.{transform.__name__}(…), not fv.{transform.__name__}")
     if callable(transform):
         name = getattr(transform, "__name__", type(transform).__name__)
-        raise RecipeError(f"a function becomes a transform by @fv.transform above its def; got {name}")
+        how = "@fv.transform above its def, or fv.transform(function, name=…)"
+        raise RecipeError(f"a function becomes a transform by {how}; got {name}")
     raise RecipeError(f"transforms are fv.Warp(...), fv.Noise(...) …, got {type(transform).__name__}")
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from featvis import draws
 from featvis.objectives.base import Objective
+from featvis.spec import register
 from featvis.spec.recipe import Recipe
 
 
@@ -81,6 +82,23 @@ class Job:
         """Return this job with some fields of its recipe changed."""
         recipe = self.recipe.but(**changes)
         return Job(tuple(replace(item, recipe=recipe) for item in self.wanted))
+
+
+def functions_of(wanted: Sequence[Wanted]) -> dict[tuple[str, int], str]:
+    """Return, by name and seed, what tells the user's functions in a picture from others of their names.
+
+    Empty where there are none. No part of the key: that is of names, and the digest of a function differs
+    between versions of Python.
+    """
+    transforms: dict[int, list[str]] = {}  # by recipe: thousands of pictures share one
+    found = {}
+    for item in wanted:
+        if id(item.recipe) not in transforms:
+            made = (register.make("transforms", spec) for spec in item.recipe.transforms)
+            transforms[id(item.recipe)] = [transform.code() for transform in made]
+        parts = [item.objective.code(), *transforms[id(item.recipe)]]
+        found[item.name, item.seed] = " ".join(filter(None, parts))
+    return found
 
 
 def candidates_of(wanted: Sequence[Wanted]) -> list[Wanted]:

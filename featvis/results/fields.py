@@ -65,7 +65,7 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
 """Whether a field's value is one that we write; a field that is missing has its default."""
 ENTRY: dict[str, Callable[[Any], bool]] = {
     **FIELDS,
-    **dict.fromkeys(("recipe", "reason", "machine"), is_text),
+    **dict.fromkeys(("recipe", "reason", "machine", "function"), is_text),
     "file": _or_none(is_text),
     "stale": lambda value: isinstance(value, bool),
 }

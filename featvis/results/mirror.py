@@ -448,6 +448,9 @@ def takes_addresses(*names: str, writes: bool) -> Callable[[Callable[P, R]], Cal
 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in names:
+                if isinstance(kwargs.get(name), int | float):
+                    raise OutputError(f"{name} is a folder or a file, a text or a Path, got {kwargs[name]!r}")
             if not any(map(_looks_remote, (*args, *kwargs.values()))):
                 return function(*args, **kwargs)
             bound = signature.bind(*args, **kwargs)

@@ -109,6 +109,8 @@ class Picture:
 
     replayed: int | None = None
     """How many of its steps a GPU replayed; None where nothing is, as on a CPU. Not in the PNG."""
+    function: str = ""
+    """What tells the user's functions that it was made by from others of their names. Not in the PNG."""
     alpha: bool = False
     """Whether the last channel is alpha; the picture was scored over mid-grey."""
     preprocessing: tuple[tuple[float, ...], tuple[float, ...]] | None = None
@@ -232,6 +234,8 @@ class Picture:
                 name: entry[name] if math.isfinite(entry[name]) else None for name in ("score", "start_score")
             }
             entry |= {"trace": [value for value in self.trace if math.isfinite(value)], "reason": self.reason}
+        if self.function:
+            entry["function"] = self.function
         if self.asked_key is not None:
             entry["asked_key"] = self.asked_key
         if self.candidates:
@@ -244,7 +248,9 @@ class Picture:
     def png(self) -> bytes:
         """Return the PNG file's bytes: the same recipe gives the same bytes."""
         # The seconds it took differ from run to run, so only the manifest tells them.
-        entry = {key: value for key, value in self.entry().items() if key not in ("file", "seconds")}
+        # A digest of a function differs between versions of Python.
+        left_out = ("file", "seconds", "function")
+        entry = {key: value for key, value in self.entry().items() if key not in left_out}
         content = {**entry, "channels": int(self.levels.shape[0]), "recipe": self.recipe}
         content |= {"model": self.model, "weights": self.weights, **({"alpha": True} if self.alpha else {})}
         content |= {"frames": self.frames} if self.frames is not None else {}

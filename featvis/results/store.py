@@ -8,13 +8,14 @@ import io
 import logging
 import re
 import tempfile
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from featvis.errors import OutputError, RecipeError, count_of
+from featvis.errors import FeatvisWarning, OutputError, RecipeError, count_of
 from featvis.files import check_inside, write_whole
 from featvis.results.encoders import encode
 from featvis.results.entries import Entries
@@ -96,11 +97,23 @@ class Store:
             if picture.weights == self.top["weights"]:
                 self._enter(picture, name, anew=False)
 
-    def done(self, key: str) -> Picture | None:
-        """Return the finished picture with this key, read from its file; None if it must be rendered."""
+    def done(self, key: str, function: str = "") -> Picture | None:
+        """Return the finished picture with this key, read from its file; None if it must be rendered.
+
+        ``function`` is what tells the user's functions in it from others of their names: a picture of other
+        ones is not returned, and a warning says so. Where an entry does not tell it, the name is believed.
+        """
         from featvis.results.picture import load_picture
 
         for entry in self._with_key(key):
+            if function and entry.get("function", function) != function:
+                warnings.warn(
+                    f"{self.folder} holds {entry['target']} as another function of the same name, or an "
+                    "earlier version of it, made it: it is rendered anew; another name= keeps both",
+                    FeatvisWarning,
+                    stacklevel=2,
+                )
+                return None
             if entry.get("status") == "dead":
                 return _of_dead(entry, self.top)
             try:
@@ -109,6 +122,7 @@ class Store:
                 return None
             if key in (picture.key, picture.asked_key) and picture.status not in ("stopped", "failed"):
                 picture.seconds = float(entry.get("seconds") or 0.0)
+                picture.function = function
                 return picture
         return None
 

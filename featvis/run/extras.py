@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,9 +20,24 @@ from featvis.results.films import check_morph, make_video
 from featvis.results.picture import Picture
 from featvis.run.job import space_of
 from featvis.run.score import trace_steps
+from featvis.spec.options import plain
 from featvis.spec.recipe import Recipe
 
 CUT_OUT = "-transparency.png"
+
+
+def snapshots_of(steps: object) -> tuple[int, ...]:
+    """Return the numbers of steps that somebody gave, also as a NumPy array; checked against a run later.
+
+    Raises:
+        RecipeError: they are no list.
+
+    >>> snapshots_of(range(2, 9, 3))
+    (2, 5, 8)
+    """
+    if isinstance(steps, str) or not isinstance(steps, Iterable):
+        raise RecipeError(f"snapshots are numbers of steps, for instance [1, 32, 128], got {steps!r}")
+    return tuple(plain(step) for step in steps)
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def settle(
     return settle_auto(settle_lanes(plan, manifest) if few else plan, auto, manifest)
 
 
-def _names_lanes(recipe: Recipe | str | None, changes: Mapping[str, Any]) -> bool:
+def _names_lanes(recipe: Recipe | str | dict[str, Any] | None, changes: Mapping[str, Any]) -> bool:
     """Whether a request states the number of lanes, in its recipe or beside it."""
     if changes.get("lanes") is not None or recipe is None:
         return changes.get("lanes") is not None

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from featvis.engine.lanes import Step
-from featvis.errors import Interrupted, OutputError
+from featvis.errors import Interrupted, OutputError, UserError
 from featvis.files import check_inside
 from featvis.images.base import ImageSpace
 from featvis.models.borrow.loan import with_gradients
+from featvis.models.functions import takes_second
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
 from featvis.models.photograph import Photograph
 from featvis.plan.make import AnyTarget, Plan
-from featvis.plan.wanted import Wanted, make_jobs
+from featvis.plan.wanted import Wanted, functions_of, make_jobs
 from featvis.results.mirror import takes_addresses
 from featvis.results.picture import Picture
 from featvis.results.pictures import Pictures
@@ -25,7 +31,7 @@ from featvis.results.sheets import grid, make_strips
 from featvis.results.store import Store, in_folder, remove_empty
 from featvis.run.candidates import compute
 from featvis.run.executors.register import DEFAULT, choose_executor
-from featvis.run.extras import Extras, write_png
+from featvis.run.extras import Extras, snapshots_of, write_png
 from featvis.run.job import Watch
 from featvis.run.prepare import Prepared, prepare
 from featvis.spec.recipe import Recipe, recipe_id, tell_apart
@@ -57,7 +63,7 @@ def render(
     model: ModelHandle | str,
     targets: AnyTarget | Sequence[AnyTarget],
     *,
-    recipe: Recipe | str | None = None,
+    recipe: Recipe | str | dict[str, Any] | None = None,
     seed: int = 0,
     seeds: int = 1,
     out: str | Path | None = None,
@@ -80,10 +86,11 @@ def render(
 
     Args:
         model: from :func:`featvis.load_model`, or a name that it takes.
-        targets: addresses (``"blocks.3:0:8"``, ``"classifier:Pembroke"``), objectives, or a list of them.
-        recipe: a :class:`featvis.Recipe`, its name or its file; by default ``portrait`` for classes,
-            ``texture`` for early layers (positions up to 4 pixels apart), ``channel`` for the rest; for
-            networks of signals ``signal``.
+        targets: addresses (``"blocks.3:0:8"``, ``"classifier:Pembroke"``), objectives, or a list of them;
+            what is asked for twice is rendered and returned once.
+        recipe: a :class:`featvis.Recipe`, its name, its file or a dict of its fields; by default
+            ``portrait`` for classes, ``texture`` for early layers (positions up to 4 pixels apart),
+            ``channel`` for the rest; for networks of signals ``signal``.
         seed: of each picture's random numbers, from 0 up.
         seeds: how many pictures of each target, at least 1, from seeds ``seed``, ``seed + 1`` …
         out: a folder to write pictures, grids and manifest to; what is there already is not rendered again.
@@ -98,8 +105,9 @@ def render(
         diverse: how many pictures of each target (at least 2; 0 for no set) are rendered together and made
             unlike each other, by the recipe's penalty ``diversity``. Objectives that compare pictures
             (:func:`featvis.diversity` …) render their ``seeds`` together, too.
-        watch: called with every :class:`featvis.Step`; where it returns True, the pictures under way are
-            finished as they stand, with status ``stopped``, and the next ones begin.
+        watch: called with every :class:`featvis.Step`; where it returns True (a bool, also NumPy's or of a
+            tensor of one value), the pictures under way are finished as they stand, with status ``stopped``,
+            and the next ones begin. Whatever else it returns, numbers too, lets them go on.
         snapshots: numbers of steps, from 1 to the recipe's ``steps``, after which each picture is also kept:
             in its ``snapshots``, and beside it in the folder.
         video: ``gif`` or ``mp4`` (with the extra ``featvis[video]``) of each run, beside the picture.
@@ -130,6 +138,8 @@ def render(
     if video is not None and out is None:
         raise OutputError("a video is written beside the pictures; say where with out")
     chosen = choose_executor(executor, executor_options)
+    if watch is not None:
+        takes_second(watch, "watch", "step", "")
     for what, asked in (("watch", watch is not None), ("live", live)):
         if asked:
             chosen.check_watched(what)
@@ -138,7 +148,7 @@ def render(
         handle,
         targets,
         out=None if out is None else Path(out),
-        extras=Extras(tuple(snapshots), video, transparency=transparency),
+        extras=Extras(snapshots_of(snapshots), video, transparency=transparency),
         recipe=recipe,
         seed=seed,
         seeds=seeds,
@@ -170,8 +180,11 @@ def run_plan(
     plan, store, extras = prepared.plan, prepared.store, prepared.extras
     finished: dict[tuple[str, int], Picture] = {}
     missing: list[Wanted] = []
+    functions = functions_of(plan.wanted) if store is not None else {}
     for wanted in plan.wanted:
-        picture = store.done(wanted.key(plan.weights)) if store is not None else None
+        picture = None
+        if store is not None:
+            picture = store.done(wanted.key(plan.weights), functions[wanted.name, wanted.seed])
         if (
             store is None
             or picture is None
@@ -188,7 +201,7 @@ def run_plan(
     def watch_step(step: Step) -> object:
         if report is not None:
             report.step(step)
-        return watch(step) if watch is not None else None
+        return ends(watch(step)) if watch is not None else None
 
     def add(picture: Picture) -> None:
         assert store is not None
@@ -209,6 +222,7 @@ def run_plan(
             )
             with closing(made) as pictures:
                 for picture in pictures:
+                    picture.function = functions.get((picture.target, picture.seed), "")
                     if saver is not None:
                         saver.put(picture)
                     if report is not None:
@@ -230,6 +244,26 @@ def run_plan(
             remove_empty(store.made)  # what was refused at the first step leaves nothing behind
     for key in _order(plan):
         yield finished[key]
+
+
+def ends(answer: object) -> bool:
+    """Whether what ``watch`` returned ends the pictures under way: True, also NumPy's or a tensor's.
+
+    Numbers and whatever else is not one truth value do not: a ``print`` or an ``append`` may stand there.
+
+    Raises:
+        UserError: several truth values, as of ``step.scores > 1`` with several lanes.
+
+    >>> ends(True), ends(torch.tensor([2.0]) > 1), ends(1), ends(None)
+    (True, True, False, False)
+    """
+    if isinstance(answer, Tensor | np.ndarray) and answer.dtype in (torch.bool, np.bool_):
+        if math.prod(answer.shape) != 1:
+            raise UserError(
+                f"watch returned {math.prod(answer.shape)} truth values; return one: .all() or .any() of them"
+            )
+        return bool(answer)
+    return isinstance(answer, bool | np.bool_) and bool(answer)
 
 
 def write_grids(store: Store, pictures: Sequence[Picture]) -> list[Path]:

@@ -88,6 +88,8 @@ def constructors(family: str) -> list[Entry]:
         for node in ast.parse(source.read_text("utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == name:
                 about = _first_sentence(ast.get_docstring(node) or "")
+                if not about:  # what only tells type checkers of another way to call it
+                    continue
                 entries.append(Entry(name=f"fv.{name}({ast.unparse(node.args)})", about=about))
     return entries
 

@@ -15,6 +15,22 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
 from featvis.spec.pinned import pin
 
+
+def plain(value: Any) -> Any:
+    """Return NumPy's numbers as Python's, also inside lists and tables; anything else as it is.
+
+    >>> plain([3, {"steps": 4}]), plain("conv")
+    ([3, {'steps': 4}], 'conv')
+    """
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(plain(inner) for inner in value)
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        return value.item()
+    return value
+
+
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 from featvis.errors import OutputError, RecipeError, unknown
 from featvis.read import expand, read_toml
 from featvis.spec import register
-from featvis.spec.options import AtLeastOne, Band, Count, Fraction, Positive, Size
+from featvis.spec.options import AtLeastOne, Band, Count, Fraction, Positive, Size, plain
 from featvis.spec.pinned import unpinned
 
 PICTURE_VERSION = 4
@@ -32,7 +32,7 @@ class _Checked(BaseModel):
 
     def __init__(self, **fields: Any) -> None:
         try:
-            super().__init__(**fields)
+            super().__init__(**plain(fields))
         except ValidationError as error:
             known = list(type(self).model_fields)
             raise RecipeError(register.one_line(error, self._called, known)) from None
@@ -147,7 +147,8 @@ class Recipe(_Checked):
         for entry in checked:
             weight = entry.setdefault("weight", 1.0)
             if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < 1e300:
-                raise RecipeError(f"penalty {entry['name']}: weight is a number from 0 up, got {weight!r}")
+                told = f"weight is a number from 0 up, got {weight!r}{_zero(weight)}"
+                raise RecipeError(f"penalty {entry['name']}: {told}")
             entry["weight"] = float(weight)
         return tuple(checked)
 
@@ -196,12 +197,19 @@ class Recipe(_Checked):
         return self
 
     @classmethod
-    def load(cls, source: str | Path) -> Recipe:
-        """Read a recipe by name (``portrait``, ``channel``, ``fast`` …) or from a TOML file.
+    def load(cls, source: str | Path | Mapping[str, Any]) -> Recipe:
+        """Read a recipe by name (``portrait``, ``channel``, ``fast`` …), from a TOML file, or its fields.
 
         Raises:
             RecipeError: no such recipe, not TOML, an unknown key or a value out of range.
         """
+        if isinstance(source, Mapping):
+            return cls(**{str(name): value for name, value in source.items()})
+        if not isinstance(source, str | Path):
+            raise RecipeError(
+                "a recipe is fv.Recipe(…), a name, a TOML file or a table of its fields, "
+                f"got {type(source).__name__}"
+            )
         path = Path(source)
         named = recipe_files()
         if str(source) in named:
@@ -363,4 +371,12 @@ def config_files(kind: str) -> dict[str, Path]:
 def _sequence(what: str, value: Any) -> list[Any]:
     if isinstance(value, list | tuple):
         return list(value)
-    raise RecipeError(f"recipe: {what} is a list of tables, got {value!r}")
+    one = isinstance(value, dict | str) or hasattr(value, "part_name")
+    hint = f"; one in a list: {what}=[…]" if one else ""
+    raise RecipeError(f"recipe: {what} is a list of tables, got {value!r}{hint}")
+
+
+def _zero(value: Any) -> str:
+    """Return a hint for a number that TOML does not read: it begins with a point."""
+    text = str(value).strip()
+    return f"; write 0{text}" if text.startswith(".") and text[1:].isdecimal() else ""

@@ -68,7 +68,7 @@ def part(name: str, *, python_only: bool = False) -> Callable[[_T], _T]:
 
         def __init__(self: Any, **settings: Any) -> None:
             try:
-                checked(self, **_gathered(settings, made.__dataclass_fields__))
+                checked(self, **_gathered(options.plain(settings), made.__dataclass_fields__))
             except ValidationError as error:
                 names = [n for n in cls.__annotations__ if not n.startswith("_")]
                 raise RecipeError(one_line(error, cls.__name__, names)) from None
@@ -137,8 +137,9 @@ def check(family: str, spec: Any, extra: tuple[str, ...] = ()) -> dict[str, Any]
     """
     if isinstance(spec, str):
         spec = {"name": spec}
+    spec = options.plain(spec)
     if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
-        raise RecipeError(f"{_KIND[family]}: expected a table with a name, got {spec!r}")
+        raise RecipeError(f"{_KIND[family]}: expected a table with a name, got {_shown(spec)}")
     name = spec["name"]
     schemas = scan(family)
     if name not in schemas:
@@ -160,7 +161,16 @@ def check(family: str, spec: Any, extra: tuple[str, ...] = ()) -> dict[str, Any]
 
 
 def describe(instance: Any) -> dict[str, Any]:
-    """Write a part as the entry that a recipe would hold."""
+    """Write a part as the entry that a recipe would hold.
+
+    Raises:
+        RecipeError: its name was given to another part since, which the entry would stand for.
+    """
+    named = _CLASSES.get(("user", instance.part_name), type(instance))
+    if type(instance).__module__ == named.__module__ and type(instance) is not named:
+        raise RecipeError(
+            f"two parts are called {instance.part_name!r}, and recipes mean the last: give each a name"
+        )
     settings = {
         key: getattr(instance, key)
         for key in instance.__dataclass_fields__
@@ -210,6 +220,13 @@ def one_line(error: ValidationError, what: str, known: list[str]) -> str:
         return f"{place}: {first['ctx']['error']}"
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{place}: {message}, got {got!r}" if first["type"] != "missing" else f"{place} is missing"
+
+
+def _shown(value: Any) -> str:
+    """Write what was given in a few words."""
+    if hasattr(value, "part_name"):
+        return f"a part that was made: write {{'name': {value.part_name!r}, …}}"
+    return getattr(value, "__name__", type(value).__name__) if callable(value) else repr(value)
 
 
 def hint_of(family: str, name: str, known: Iterable[str]) -> str:

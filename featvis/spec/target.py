@@ -278,6 +278,11 @@ def _by_name(request: Request, name: str, labels: Sequence[str], *, required: bo
             return None
         right = f"{request.layer}:{','.join(name.split())}"
         raise TargetError(f"{request.layer}:{name}: several units have commas between: {right}")
+    if ":" in name and required and not any(":" in label for label in labels):
+        raise TargetError(
+            f"{request.layer}:{request.units}: a comma stands between units of one layer; further addresses "
+            "are given as targets of their own"
+        )
     if not labels:
         if not required:
             return None

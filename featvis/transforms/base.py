@@ -41,6 +41,10 @@ class Transform(ABC):
     resizes: ClassVar[bool] = False
     """Whether it can turn images of one size into another."""
 
+    def code(self) -> str:
+        """Return what tells a user's function from another of its name; empty where there is none."""
+        return ""
+
     def copies(self) -> int:
         """Return how many images, each with draws of its own, it makes of one; the mean score is climbed."""
         return 1

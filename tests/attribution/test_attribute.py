@@ -12,7 +12,7 @@ from featvis.attribution.grad_cam import cam_layer
 from featvis.attribution.register import check_options, methods
 from featvis.attribution.result import Attribution
 from featvis.attribution.scoring import find_target, scored
-from featvis.errors import FeatvisWarning, ModelError, OutputError, RecipeError, TargetError
+from featvis.errors import FeatvisWarning, ModelError, OutputError, RecipeError, TargetError, UserError
 from tests.attribution.planted import CORNER, SIDE, SIZE, detector, hits, photograph, share_inside
 from tests.networks import activations_of, small
 from tests.pages.markup import Page
@@ -273,3 +273,34 @@ def test_an_attribution_shows_itself():
     assert len(page.all("img")) == 3
     assert "fc:3 <i>tabby</i>: score 1.5" in page.text
     assert where._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"method": ["saliency"]}, "named by a text"),
+        ({"method": "all"}, "unknown method 'all'"),
+        ({"method": "ig"}, "did you mean 'integrated-gradients'"),
+        ({"method": "smoothgrad"}, "did you mean 'saliency'.*smooth=16"),
+        ({"method": "integrated-gradients", "baseline": 0}, "unknown baseline 0"),
+        ({"method": "integrated-gradients", "baseline": torch.zeros(3, 4, 4)}, "unknown baseline Tensor"),
+        ({"method": "grad-cam", "layer": ["conv"]}, "by its name, one as a text, got list"),
+    ],
+)
+def test_what_is_no_method_baseline_or_layer_is_told(given, told, planted):
+    model, photo = planted
+    with pytest.raises(UserError, match=told) as caught:
+        fv.attribute(model, photo, "fc:0", **given)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_module_in_place_of_a_layer_is_told_its_name(planted):
+    model, photo = planted
+    with pytest.raises(TargetError, match="by its name, here 'conv'"):
+        fv.attribute(model, photo, "fc:0", "grad-cam", layer=model.module.conv)
+
+
+def test_a_bare_network_is_told_what_it_lacks(planted):
+    model, photo = planted
+    with pytest.raises(ModelError, match="give mean and std"):
+        fv.attribute(model.module, photo, "fc:0")

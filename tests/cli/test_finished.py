@@ -60,7 +60,7 @@ def test_whatever_has_changed_is_looked_at_with_the_network(tmp_path, capsys, lo
     assert (tmp_path / "blocks.1" / "grid.png").is_file()
     assert len(loads) == 3
     told(capsys, *typed, "--seed", "1")
-    told(capsys, *typed, "--steps", "3")
+    told(capsys, *typed, "--lanes", "3")
     assert len(loads) == 5
 
 

@@ -95,9 +95,15 @@ def _there(place, monkeypatch):
     monkeypatch.chdir(place)
 
 
+def without(words, typed):
+    """The words, without the options of one value that are typed anew."""
+    left = iter(words)
+    return [word for word in left if not (word[:1] == "-" and word in typed and next(left))]
+
+
 def run(command, out, *typed):
-    """Run a command on the network; its words may be followed by others, of which the last ones count."""
-    words = [word.replace("OUT", str(out)) for word in COMMANDS[command]]
+    """Run a command on the network; its words may be followed by others, which count instead of them."""
+    words = [word.replace("OUT", str(out)) for word in without(COMMANDS[command], typed)]
     network = [NETWORK] if command == "layers" else ["--model", NETWORK]
     assert main([command, *words, *network, *typed]) == 0
 
@@ -151,7 +157,7 @@ MAPS = {"saliency": ["--smooth", "2"], "occlusion": ["--window", "8", "--stride"
 def maps(folder, *typed):
     pytest.importorskip("captum")
     given = [word for words in MAPS.values() for word in words]
-    run("attribute", folder, "--method", ",".join(MAPS), "--no-curves", *given, *typed)
+    run("attribute", folder, "--method", ",".join(MAPS), "--no-curves", *without(given, typed), *typed)
     return {method: (folder / f"{method}-map.png").read_bytes() for method in MAPS}
 
 
@@ -267,3 +273,29 @@ def test_a_gallery_with_other_weights_photographs_and_no_more_than_so_many_pictu
         assert main([*given, *limit]) == 0
         assert sum(bool(one["file"]) for one in read(folder / "manifest.json")["pictures"]) == count
     assert read(folder / "examples.json")["units"]["conv2:0"]["examples"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("attribute a.png --target fc:1 --target fc:2", "--target takes one value, got two: fc:1 and fc:2"),
+        ("attribute a.png -t fc:1 -tfc:2", "--target takes one value, got two: fc:1 and fc:2"),
+        ("render fc:1 --steps 3 --steps=4", "--steps takes one value, got two: 3 and 4"),
+        ("gallery build tour --out a -o b", "--out takes one value, got two: a and b"),
+        ("attribute a.png --target classifier:1,classifier:2", "a comma stands between units of one layer"),
+        ("render fc:1 --lr 3", "did you mean --learning-rate?"),
+        ("render fc:1 --thresholds 3", "did you mean --snapshots?"),
+        ("render fc:1 --image-size 3", "did you mean --size?"),
+        ("dream a.png --lr 3", "did you mean --set learning_rate=…?"),
+        ("gallery build tour --output-dir 3", "did you mean --out?"),
+    ],
+)
+def test_an_option_that_is_typed_twice_or_by_another_name_is_told(typed, told, capsys):
+    assert main(typed.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+
+
+@pytest.mark.parametrize("twice", ["--search lite0 --search lite0", "--json --json", "--search lite0"])
+def test_what_is_typed_twice_alike_means_what_it_means_once(twice, capsys):
+    assert main(["models", *twice.split()]) == 0

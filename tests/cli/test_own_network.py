@@ -50,6 +50,13 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
+def elsewhere(line):
+    """The words of a command, without the folder that it names."""
+    words = shlex.split(line)[1:]
+    place = words.index("--out") if "--out" in words else len(words)
+    return [*words[:place], *words[place + 2 :]]
+
+
 QUICK = ["--size", "24x32", "--steps", "2", "--lanes", "2", "--out", "out"]
 
 
@@ -59,8 +66,7 @@ def test_there_are_six():
 
 @pytest.mark.parametrize("line", COMMANDS[1:3])
 def test_a_network_renders_with_its_weights(line, place):
-    _, *words = shlex.split(line)
-    assert main([*words, *QUICK]) == 0
+    assert main([*elsewhere(line), *QUICK]) == 0
     pictures = json.loads(Path("out/manifest.json").read_text())["pictures"]
     assert [picture["unit"] for picture in pictures] == list(range(10))
     assert pictures[3]["label"] == ("class 3" if "--labels" in line else "digit 3")
@@ -79,15 +85,13 @@ def test_a_fine_tuned_network_renders_its_own_classes(place, capsys):
     from torchvision import models
 
     torch.save({"state_dict": models.resnet18(num_classes=7).state_dict()}, "best.pth")
-    _, *words = shlex.split(COMMANDS[3])
-    assert main([*words, *QUICK]) == 0
+    assert main([*elsewhere(COMMANDS[3]), *QUICK]) == 0
     assert "built with the file's 7 classes" in capsys.readouterr().err
     assert len(json.loads(Path("out/manifest.json").read_text())["pictures"]) == 7
 
 
 def test_a_network_of_bgr_and_255_renders(place):
-    _, *words = shlex.split(COMMANDS[4])
-    assert main([*words, *QUICK]) == 0
+    assert main([*elsewhere(COMMANDS[4]), *QUICK]) == 0
     (picture,) = json.loads(Path("out/manifest.json").read_text())["pictures"]
     assert picture["status"] == "ok"
 

@@ -300,3 +300,9 @@ def test_neither_the_list_nor_a_mistake_loads_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_number_may_begin_with_its_point():
+    recipe = choose_recipe("portrait", {}, ["penalties.total_variation.weight=.5", "average=.25"]).recipe
+    weights = {one["name"]: one["weight"] for one in recipe.penalties}
+    assert (weights["total_variation"], recipe.average) == (0.5, 0.25)

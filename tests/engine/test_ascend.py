@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -308,3 +309,33 @@ def test_bfloat16_is_what_the_network_computes_in_and_nothing_else():
     # Steps that small would be lost in bfloat16's 8 bits.
     (_, second), (_, third) = told["bfloat16"][1:]
     assert float((third != second).float().mean()) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"objective": "norm:0:3"}, "one unit"),
+        ({"objective": ["norm:1"]}, "takes an objective"),
+        ({"space": "pixel"}, "made image space"),
+        ({"space": fv.PixelImage}, "made image space"),
+        ({"transforms": ["warp"]}, "list of made transforms"),
+        ({"transforms": fv.Noise(sd=0.1)}, "list of made transforms"),
+        ({"seed": "a"}, "a seed is"),
+        ({"start": torch.zeros(3, 16, 16)}, "start holds the image space's parameters"),
+        ({"model": torch.nn.Conv2d(3, 4, 3)}, "give mean and std"),
+    ],
+)
+def test_what_cannot_be_climbed_is_told_in_one_line(given, told):
+    asked = {"model": small(), "objective": "norm:1", "space": fv.PixelImage(size=16), "steps": 1, **given}
+    with pytest.raises(fv.UserError, match=told) as caught:
+        list(fv.ascend(asked.pop("model"), asked.pop("objective"), asked.pop("space"), **asked))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_address_is_climbed_as_its_objective():
+    model, space = small(), fv.PixelImage(size=16)
+    by_address, by_objective = (
+        [float(step.scores) for step in fv.ascend(model, one, space, steps=2, seed=np.int64(3))]
+        for one in ("norm:1", fv.channel("norm", 1))
+    )
+    assert by_address == by_objective

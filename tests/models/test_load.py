@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -239,3 +240,38 @@ def test_a_canvas_that_no_memory_holds_is_told_in_one_line(side):
     model = fv.load_model(nn.Sequential(nn.Conv2d(3, 4, 3)), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=side)
     with pytest.raises(fv.CanvasError, match=f"no room in memory at images of {side}x{side}"):
         fv.render(model, "0:1", steps=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "canvas"),
+    [
+        (32, (32, 32)),
+        (np.int64(32), (32, 32)),
+        (torch.tensor(32), (32, 32)),
+        ("32", (32, 32)),
+        ("24x32", (24, 32)),
+        ((24, 32), (24, 32)),
+        ([24, np.int32(32)], (24, 32)),
+        (np.array([24, 32]), (24, 32)),
+        (torch.Size([24, 32]), (24, 32)),
+    ],
+)
+def test_an_input_size_is_a_side_or_height_and_width(size, canvas):
+    model = fv.load_model(seeded(Small), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=size)
+    assert model.input_size == canvas
+    assert all(type(side) is int for side in model.input_size)
+
+
+@pytest.mark.parametrize(
+    "size", [0, -4, (0, 32), (32,), (), 32.0, (32.0, 32.0), True, "big", "32x", "1x2x3", (5, 32, 32)]
+)
+def test_what_is_no_input_size_is_refused(size):
+    with pytest.raises(fv.ModelError, match=r"input_size is one side or \(height, width\)") as caught:
+        fv.load_model(seeded(Small), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=size)
+    assert "channels" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(3, 24, 32), (1, 3, 24, 32)])
+def test_an_input_size_with_channels_is_told_without_them(size):
+    with pytest.raises(fv.ModelError, match=r"not part of it: input_size=\(24, 32\)"):
+        fv.load_model(seeded(Small), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import pytest
@@ -202,3 +203,126 @@ def test_the_decorator_without_layers_is_refused():
         @fv.objective
         def nothing(activations):
             return activations
+
+
+def mean_of(activations, unit):
+    return activations["norm"][:, unit].mean((1, 2))
+
+
+def plain(activations):
+    return mean_of(activations, 3)
+
+
+class Held:
+    def __init__(self, unit=3):
+        self.unit = unit
+
+    def score(self, activations):
+        return mean_of(activations, self.unit)
+
+    def __call__(self, activations, images):
+        return mean_of(activations, self.unit) + 0 * images.sum()
+
+
+def passed_on(function):
+    @functools.wraps(function)
+    def wrapper(*given):
+        return function(*given)
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        plain,
+        Held().score,
+        Held(),
+        functools.partial(mean_of, unit=3),
+        functools.partial(lambda a, images, unit: mean_of(a, unit) + 0 * images.sum(), unit=3),
+        passed_on(lambda a, images: mean_of(a, 3) + 0 * images.sum()),
+        passed_on(plain),
+        lambda a, unit=3: mean_of(a, unit),
+        lambda a, images=None: mean_of(a, 3) + 0 * images.sum(),
+        lambda *given: mean_of(*given, 3),
+    ],
+)
+def test_whatever_can_be_called_gets_the_arguments_that_it_takes(function, model, images):
+    mine = fv.objective(layers=["norm"], name="mine")(function)
+    torch.testing.assert_close(
+        scores_of(model, mine, images), scores_of(model, fv.channel("norm", 3), images)
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (lambda: 1, "takes nothing"),
+        (lambda a, b, c: 1, "takes a, b, c"),
+        (lambda a, *, unit: 1, "takes a, unit"),
+        (7, "got int"),
+    ],
+)
+def test_what_takes_other_arguments_is_refused_at_once(function, told):
+    with pytest.raises(fv.UserError, match=f"'mine' .*activations, images.*{told}"):
+        fv.objective(layers=["norm"], name="mine")(function)
+
+
+def make(unit, *, called=None):
+    @fv.objective(layers=["norm"], name=called)
+    def strongest(activations):
+        return activations["norm"][:, unit].amax((1, 2))
+
+    return strongest
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (make(0), make(5)),
+        (make(0) + fv.channel("norm", 1), make(5) + fv.channel("norm", 1)),
+        [fv.objective("norm")(lambda a, n=n: mean_of(a, n)) for n in range(2)],
+        [fv.objective("norm")(functools.partial(mean_of, unit=n)) for n in range(2)],
+        [fv.objective("norm", name="held")(Held(n)) for n in range(2)],
+        [fv.objective("norm", name="held")(Held(n).score) for n in range(2)],
+        [fv.objective("norm")(passed_on(functools.partial(mean_of, unit=n))) for n in range(2)],
+        [make(torch.tensor(n)) for n in range(2)],
+    ],
+)
+def test_two_functions_of_one_name_are_never_taken_for_one(pair, model):
+    with pytest.raises(fv.UserError, match=r"two different functions are both called .*name="):
+        fv.render(model, list(pair), size=SIZE, steps=1)
+
+
+def test_one_function_that_is_asked_for_twice_gives_one_picture(model):
+    assert len(fv.render(model, [make(0), make(0), make(1, called="one")], size=SIZE, steps=1)) == 2
+
+
+def test_a_layer_that_was_not_declared_is_named_with_those_that_were(model):
+    mine = fv.objective(layers=["norm"], name="mine")(lambda a: a["conv1"].mean((1, 2, 3)))
+    with pytest.raises(fv.TargetError, match=r"mine\(norm\) reads 'conv1', but layers=\['norm'\]"):
+        fv.render(model, mine, size=SIZE, steps=1)
+    mine = fv.objective(layers=["norm"], name="mine")(lambda a: a("norm").mean((1, 2, 3)))
+    with pytest.raises(fv.TargetError, match=r"activations\['norm'\]"):
+        fv.render(model, mine, size=SIZE, steps=1)
+
+
+@pytest.mark.parametrize("layers", [torch.nn.ReLU(), [torch.nn.ReLU()], [3]])
+def test_layers_are_named(layers):
+    with pytest.raises(fv.TargetError, match="layers are named"):
+        fv.objective(layers=layers)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a: a["norm"].detach().mean((1, 2, 3)),
+        lambda a: (a["norm"] > 0).float().mean((1, 2, 3)),
+        lambda a: torch.zeros(len(a["norm"])),
+    ],
+)
+def test_a_score_without_a_gradient_is_told_by_name(function, model):
+    mine = fv.objective(layers=["norm"], name="mine")(function)
+    with pytest.raises(fv.UserError, match=r"mine\(norm\): no gradient"):
+        fv.render(model, mine, size=SIZE, steps=1, lanes=2)
+    fv.render(model, mine + fv.channel("norm", 1), size=SIZE, steps=1, lanes=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -144,3 +145,64 @@ def test_of_several_outputs_the_logit_is_the_last_layers():
     net = seeded(lambda: torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1)))
     net.append(torch.nn.Flatten()).append(torch.nn.Linear(4, 2))
     assert fv.logit(1).bind(handle(net).at((17, 24))).describe() == "3:1"
+
+
+@pytest.mark.parametrize("unit", ["4", [4, 5], 4.0, None, True, slice(0, 4)])
+def test_a_unit_is_one_whole_number(unit):
+    with pytest.raises(fv.TargetError, match="a unit of norm is a whole number"):
+        fv.channel("norm", unit)
+    with pytest.raises(fv.TargetError, match="a unit of norm is a whole number"):
+        fv.neuron("norm", unit)
+
+
+@pytest.mark.parametrize("position", [5, (5,), (1, 2, 3), "5,5", (5.0, 5.0)])
+def test_a_position_is_two_whole_numbers(position):
+    with pytest.raises(fv.TargetError, match=r"a position is \(row, column\)"):
+        fv.neuron("norm", 3, position)
+
+
+def test_whole_numbers_of_numpy_and_torch_are_whole_numbers():
+    for number in (np.int64(4), torch.tensor(4), np.uint8(4)):
+        assert fv.channel("norm", number).units == (4,)
+        assert type(fv.channel("norm", number).units[0]) is int
+        assert fv.logit(number).describe() == "logit(4)"
+    assert fv.neuron("norm", 1, np.array([2, 3])).describe() == "norm:1@2,3"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda given: fv.channel(given, 1),
+        fv.layer,
+        lambda given: fv.direction(given, torch.ones(8)),
+        lambda given: fv.logit(1, layer=given),
+    ],
+)
+def test_a_module_in_place_of_its_name_is_told_the_name(make):
+    model = small()
+    with pytest.raises(fv.TargetError, match="a layer is given by its name, here 'norm'"):
+        fv.render(model, make(model.module.norm), size=(17, 24), steps=1)
+    with pytest.raises(fv.TargetError, match="one as a text, got list"):
+        fv.render(model, make(["norm"]), size=(17, 24), steps=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "same"),
+    [
+        (lambda one: fv.within(one("norm", 3), 2), "within(norm:3, 2..2)"),
+        (lambda one: fv.interpolation(one("norm", 1), one("norm", 2)), "interpolation(norm:1, norm:2)"),
+        (lambda one: fv.facet(one("norm", 3), {"conv1": torch.ones(6)}), None),
+        (lambda one: fv.accentuation(one("norm", 3), torch.zeros(3, 8, 8)), None),
+        (lambda one: fv.ensemble((small(), one("norm", 3))), None),
+    ],
+)
+def test_an_address_stands_for_its_objective(make, same):
+    told = make(lambda layer, unit: f"{layer}:{unit}").describe()
+    assert told == make(fv.channel).describe()
+    assert same in (None, told)
+
+
+@pytest.mark.parametrize("given", ["norm:0:3", "norm:1,2", "norm", "norm,conv1:3", ["norm:1"], None, 3])
+def test_what_names_no_single_unit_is_no_objective(given):
+    with pytest.raises(fv.TargetError, match=r"within (is of one unit|takes an objective)"):
+        fv.within(given, 2)

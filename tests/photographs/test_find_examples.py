@@ -417,3 +417,17 @@ def test_examples_show_what_the_units_see(folder):
     page = Page(type(result)(again, folder)._repr_html_())
     assert "gone" in page.text
     assert not page.all("i")
+
+
+@pytest.mark.parametrize(
+    "targets", ["norm:0,2", ["norm:0", "norm:2"], {"norm": [0, 2]}, {"norm": np.array([0, 2])}]
+)
+def test_units_are_named_by_layer_or_by_addresses(targets, model, folder):
+    assert list(fv.find_examples(model, folder, targets, count=1)["units"]) == ["norm:0", "norm:2"]
+
+
+def test_arguments_in_another_order_are_told(model, folder):
+    with pytest.raises(fv.UserError, match="folder of photographs comes before"):
+        fv.find_examples(model, ["norm:0"], folder)
+    with pytest.raises(fv.UserError, match="addresses, LAYER:UNITS, got int"):
+        fv.find_examples(model, folder, [3])

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 import featvis as fv
+from featvis.errors import FeatvisWarning
 from featvis.results.entries import Entries
 from featvis.results.manifest import read_manifest
 from featvis.results.store import Store, check_writable, file_name
@@ -389,3 +390,47 @@ def test_a_large_folder_is_asked_for_each_picture_by_its_key_alone(tmp_path):
     assert store.done(other.key) is None
     store.add(other)
     assert store.done(other.key).target == "norm:3", "what is added is found"
+
+
+def test_a_folder_never_gives_the_picture_of_another_function(model, tmp_path):
+    def make(unit):
+        @fv.objective(layers=["norm"])
+        def strongest(activations):
+            return activations["norm"][:, unit].amax((1, 2))
+
+        return strongest
+
+    first, taken = render(model, tmp_path, make(0))
+    again, none = render(model, tmp_path, make(0))
+    assert taken
+    assert not none
+    assert again[0].png() == first[0].png()
+    with pytest.warns(FeatvisWarning, match="another function of the same name"):
+        other, _ = render(model, tmp_path, make(5))
+    assert other[0].score == fv.render(model, make(5), **OPTIONS)[0].score != first[0].score
+    assert other[0].key == first[0].key
+    assert len(manifest(tmp_path)["pictures"]) == 1
+    assert not render(model, tmp_path, make(5))[1]
+
+
+def test_a_folder_never_gives_the_picture_of_another_transform(model, tmp_path):
+    def shaded(factor):
+        @fv.transform
+        def shade(images):
+            return images * factor
+
+        return [shade]
+
+    dark, _ = render(model, tmp_path, "norm:1", transforms=shaded(0.25))
+    assert not render(model, tmp_path, "norm:1", transforms=shaded(0.25))[1]
+    with pytest.warns(FeatvisWarning, match="norm:1 as another function"):
+        light, _ = render(model, tmp_path, "norm:1", transforms=shaded(0.75))
+    assert light[0].png() != dark[0].png()
+
+
+def test_a_picture_whose_function_is_not_known_is_believed_by_its_name(model, tmp_path):
+    """As those are that were made before it was kept, and those of a manifest made anew."""
+    mine = fv.objective(layers=["norm"], name="mine")(lambda a: a["norm"].mean((1, 2, 3)))
+    render(model, tmp_path, mine)
+    (tmp_path / "manifest.json").unlink()
+    assert not render(model, tmp_path, mine)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -127,6 +128,41 @@ def test_a_start_image_is_the_canvas_and_its_digest_is_in_the_recipe(model, chan
     assert other.key != picture.key
 
 
+@pytest.mark.parametrize("patience", [0, 2])
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (True, "stopped"),
+        (np.True_, "stopped"),
+        (torch.tensor(True), "stopped"),
+        (torch.tensor([True]), "stopped"),
+        (False, "ok"),
+        (torch.tensor(False), "ok"),
+        (None, "ok"),
+        (1, "ok"),
+        (torch.tensor(2.0), "ok"),
+        (torch.tensor([1.0, 2.0]), "ok"),
+    ],
+)
+def test_any_truth_value_ends_the_pictures_under_way(model, answer, status, patience):
+    (picture,) = render(model, "norm:1", watch=lambda step: answer, patience=patience, steps=3)
+    assert picture.status == status
+
+
+@pytest.mark.parametrize(
+    ("watch", "told"),
+    [
+        (lambda step: step.scores > -9, "2 truth values"),
+        (lambda number, step: None, "takes number, step"),
+        (lambda: None, "takes nothing"),
+        (5, "got int"),
+    ],
+)
+def test_a_watch_that_cannot_be_one_is_told(model, watch, told):
+    with pytest.raises(fv.UserError, match=f"watch .*{told}"):
+        render(model, "norm:1", watch=watch)
+
+
 def test_watch_hears_every_step(model):
     heard = []
     render(model, "norm:0:3", watch=lambda step: heard.append((step.number, tuple(step.scores.shape))))
@@ -135,6 +171,20 @@ def test_watch_hears_every_step(model):
 
 REFUSED = [
     ({"targets": []}, fv.TargetError, "nothing to render"),
+    ({"targets": "norm:1,norm:2"}, fv.TargetError, "a comma stands between units of one layer"),
+    ({"targets": Target("norm", "1")}, fv.TargetError, "a unit of norm is a whole number"),
+    ({"space": lambda: 1}, fv.RecipeError, "space is an image space"),
+    ({"space": 3}, fv.RecipeError, "space is an image space"),
+    ({"recipe": {"stepz": 3}}, fv.RecipeError, "did you mean 'steps'"),
+    ({"recipe": 5}, fv.RecipeError, "a recipe is"),
+    ({"recipe": ["channel"]}, fv.RecipeError, "a recipe is"),
+    ({"snapshots": 5}, fv.RecipeError, "snapshots are numbers of steps"),
+    ({"snapshots": "12"}, fv.RecipeError, "snapshots are numbers of steps"),
+    ({"seed": True}, fv.RecipeError, "a seed is"),
+    ({"penalties": {"name": "l2"}}, fv.RecipeError, r"one in a list: penalties=\["),
+    ({"penalties": fv.l2()}, fv.RecipeError, r"one in a list: penalties=\["),
+    ({"penalties": [fv.l2()]}, fv.RecipeError, "a part that was made: write {'name': 'l2'"),
+    ({"penalties": [{"name": "l2", "weight": ".1"}]}, fv.RecipeError, "write 0.1"),
     ({"targets": [3]}, fv.TargetError, "an address or an objective"),
     ({"targets": "nrom:1"}, fv.TargetError, "did you mean 'norm'"),
     ({"targets": "norm:8"}, fv.TargetError, "units 0 to 7"),
@@ -198,3 +248,69 @@ def test_a_picture_tells_its_scores_over_the_run_without_waiting_for_them(model)
     long = fv.render(model, "norm:1", **{**options, "steps": 150})[0]
     assert len(long.trace) == 64
     assert one.entry()["trace"] == one.trace
+
+
+def test_numbers_of_numpy_are_numbers(model):
+    given = {
+        "seed": (3, np.int64(3)),
+        "seeds": (2, np.int32(2)),
+        "size": (24, np.int64(24)),
+        "steps": (2, np.uint8(2)),
+        "snapshots": ((1, 2), np.array([1, 2])),
+        "penalties": ([{"name": "l2", "weight": 0.5}], [{"name": "l2", "weight": np.float32(0.5)}]),
+        "transforms": ([fv.Noise(sd=0.5)], [fv.Noise(sd=np.float32(0.5))]),
+        "learning_rate": (0.5, np.float32(0.5)),
+    }
+    ours, theirs = (
+        fv.render(model, fv.Target("norm", number(2)), **{name: pair[place] for name, pair in given.items()})
+        for place, number in enumerate((int, np.int64))
+    )
+    assert [picture.png() for picture in ours] == [picture.png() for picture in theirs]
+    assert [[*picture.snapshots] for picture in theirs] == [[1, 2]] * 2
+
+
+def test_a_dict_is_a_recipe(model):
+    assert render(model, "norm:1", recipe={"learning_rate": 0.3})[0].recipe["learning_rate"] == 0.3
+
+
+def test_the_default_dtype_of_torch_may_be_another(model):
+    expected = render(model, "norm:1")[0].png()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert render(model, "norm:1")[0].png() == expected
+        assert [step.scores.dtype for step in fv.ascend(model, "norm:1", fv.PixelImage(size=16), steps=1)]
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("lr", "learning_rate"),
+        ("thresholds", "snapshots"),
+        ("param_f", "space"),
+        ("batch", "lanes"),
+        ("callback", "watch"),
+        ("seed_input", "start"),
+        ("init", "start"),
+        ("fixed_image_size", "size"),
+        ("image_size", "size"),
+        ("verbose", "progress"),
+        ("iterations", "steps"),
+    ],
+)
+def test_other_tools_words_are_told_in_ours(model, name, said):
+    with pytest.raises(fv.RecipeError, match=f"unknown option '{name}'; did you mean '{said}'[?]"):
+        render(model, "norm:1", **{name: 3})
+
+
+@pytest.mark.parametrize("name", ["jitter", "rotate", "scale"])
+def test_other_tools_transforms_are_told_in_ours(model, name):
+    with pytest.raises(fv.RecipeError, match=r"did you mean 'warp'[?]"):
+        render(model, "norm:1", transforms=[name])
+
+
+def test_a_folder_is_a_text_or_a_path(model):
+    with pytest.raises(fv.OutputError, match="out is a folder or a file"):
+        render(model, "norm:1", out=5)

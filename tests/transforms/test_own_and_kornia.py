@@ -56,6 +56,32 @@ def test_functions_that_cannot_be_transforms_are_refused():
         fv.render(small(), "norm:1", transforms=[cut], **SETTINGS)
 
 
+def test_it_is_a_decorator_too():
+    @fv.transform
+    def mirrored(images):
+        return images.flip(-1)
+
+    @fv.transform(name="shade", numbers=1)
+    def darker(images, uniform):
+        return images * uniform[:, :1, None, None]
+
+    assert (mirrored.part_name, darker.part_name, darker.numbers) == ("mirrored", "shade", 1)
+    (picture,) = fv.render(small(), "norm:1", transforms=[mirrored, darker], **SETTINGS)
+    assert [one["name"] for one in picture.recipe["transforms"]] == ["mirrored", "shade"]
+    with pytest.raises(fv.RecipeError, match="name="):
+        fv.transform(lambda images: images)
+    with pytest.raises(fv.UserError, match=r"'three' is called with .*takes a, b, c"):
+        fv.transform(lambda a, b, c: a, name="three")
+
+
+def test_a_transform_whose_name_another_took_is_refused():
+    """The recipe names it, and the name now stands for the other."""
+    first = fv.transform(lambda images: images * 0.5, name="mine")
+    fv.transform(lambda images: images * 0.7, name="mine")
+    with pytest.raises(fv.RecipeError, match="two parts are called 'mine'"):
+        fv.render(small(), "norm:1", transforms=[first], **SETTINGS)
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -222,13 +222,31 @@ def at_rest(module: nn.Module) -> AbstractContextManager[Loan]:
     return lent(module, None)
 
 
+@contextmanager
+def as_usual() -> Iterator[None]:
+    """Compute with gradients and in float32, whatever the caller has set for what it does itself."""
+    default = torch.get_default_dtype()
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda", "mps", "xpu"):
+            stack.enter_context(own_types(kind))
+        if default == torch.float32:  # it is the whole process': other threads are left alone
+            yield
+            return
+        try:
+            torch.set_default_dtype(torch.float32)
+            yield
+        finally:
+            torch.set_default_dtype(default)
+
+
 def stepwise(
     function: Callable[_Asked, Generator[_Value, None, None]],
 ) -> Callable[_Asked, Generator[_Value, None, None]]:
     """Let a generator that borrows networks give them back whenever it yields.
 
-    Between two steps its caller may do with the network what it likes. Gradients are on within a step, and
-    autocast is off, whatever the caller has set.
+    Between two steps its caller may do with the network what it likes. Within a step it is :func:`as_usual`.
     """
 
     @functools.wraps(function)
@@ -239,7 +257,7 @@ def stepwise(
             while True:
                 asked = _sessions.set(session)
                 try:
-                    with climbing():
+                    with as_usual():
                         for loan in list(session):
                             loan.resume()
                         value = next(steps)
@@ -257,25 +275,14 @@ def stepwise(
 
 
 def with_gradients(function: Callable[_Asked, _Value]) -> Callable[_Asked, _Value]:
-    """Let a function climb or attribute whatever its caller has set: ``no_grad``, ``autocast`` and such."""
+    """Let a function climb or attribute :func:`as_usual`, whatever its caller has set."""
 
     @functools.wraps(function)
     def run(*args: _Asked.args, **kwargs: _Asked.kwargs) -> _Value:
-        with climbing():
+        with as_usual():
             return function(*args, **kwargs)
 
     return run
-
-
-@contextmanager
-def climbing() -> Iterator[None]:
-    """Compute gradients, in the numbers' own types, whatever a caller has set."""
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        for kind in ("cpu", "cuda", "mps", "xpu"):
-            stack.enter_context(own_types(kind))
-        yield
 
 
 def own_types(kind: str) -> AbstractContextManager[Any]:

@@ -95,6 +95,8 @@ class NetworkAt:
 
     def find(self, name: str) -> LayerInfo:
         """Return the layer called ``name``, whatever its kind; a TargetError names the nearest."""
+        if not isinstance(name, str):
+            raise TargetError(self._not_named(name))
         found = self.layers.get(name) or self.others.get(name)
         if found is not None:
             return found
@@ -114,6 +116,13 @@ class NetworkAt:
     def request(self, address: str) -> Request:
         """Read an address; of several layers that it may begin with, the longest name is meant."""
         return parse_request(address, (*self.layers, *self.others))
+
+    def _not_named(self, given: object) -> str:
+        """Say what a layer is called by, and the name of a module that was given itself."""
+        own = [name for name, module in self.module.named_modules() if module is given]
+        if own:
+            return f"a layer is given by its name, here {own[0]!r}, not as the module itself"
+        return f"a layer is given by its name, one as a text, got {type(given).__name__}"
 
     def layer(self, name: str) -> LayerInfo:
         """Return the layer called ``name``; a TargetError says why its units cannot be climbed."""
