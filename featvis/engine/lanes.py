@@ -15,7 +15,7 @@ from featvis.engine.move import BatchMover, LaneMover, Mover
 from featvis.engine.record import recorder_for
 from featvis.engine.replay import REPLAYED, WARM_UP, Replaying, Take
 from featvis.engine.transparency import PixelGradients
-from featvis.errors import CanvasError, UserError
+from featvis.errors import CanvasError
 from featvis.images.base import ImageSpace, Parameters
 from featvis.models.borrow.wake import RedirectedReLU
 from featvis.models.handle import ModelHandle
@@ -159,11 +159,6 @@ class Lanes:
                 scores = []
                 for evaluate in passes:  # one, or one for each of the recipe's copies
                     scores += [evaluate(pixels, step) / len(passes)]  # transformed, shown, scored: (lanes,)
-                    if not scores[-1].requires_grad:
-                        raise UserError(
-                            f"{objective.describe()}: no gradient leads from its score to the image; compute "
-                            "it with torch from the activations, without detach(), no_grad() or comparisons"
-                        )
                     torch.autograd.backward(-scores[-1].sum())  # the one minus sign
                 if pixels is not images:
                     torch.autograd.backward(images, pixels.grad)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from featvis.engine.move import drawn_at
-from featvis.errors import RecipeError
+from featvis.errors import RecipeError, UserError
 from featvis.models.borrow.long_ways import residual_gradients
 from featvis.models.borrow.smooth_pools import SmoothedPool
 from featvis.models.handle import ModelHandle
@@ -49,6 +49,7 @@ def opened(
 
     Raises:
         RecipeError: several crops at once, for an objective that must know what the network is shown.
+        UserError: once evaluated, the score has no gradient.
     """
     size = recipe.input_size or canvas
     bound = objective.bind(model.at(size))
@@ -75,7 +76,13 @@ def opened(
             ):
                 activation = read(ready, activations, images, shown)
                 activation |= references.read(activations, partial(chain, step=drawn))
-                return chain.score(ready, activation, images)
+                scores = chain.score(ready, activation, images)
+            if images.requires_grad and not scores.requires_grad:
+                raise UserError(
+                    f"{bound.describe()}: no gradient leads from its score to the image; compute it with "
+                    "torch from the activations, without detach(), no_grad() or comparisons"
+                )
+            return scores
 
         return evaluate
 
