@@ -100,12 +100,6 @@ def ascend(
         raise RecipeError(f"ascend takes a made image space, fv.FourierImage(size=…), got {made}")
     if not isinstance(transforms, list | tuple) or not all(isinstance(one, Transform) for one in transforms):
         raise RecipeError(f"ascend takes a list of made transforms, [fv.Warp(…)], got {transforms!r}")
-    if start is not None and not isinstance(start, Mapping):
-        raise RecipeError(
-            "start holds the image space's parameters, with the lanes as first axis: of an image (C, H, W) "
-            "{name: value[None] for name, value in space.fit(image).items()}; "
-            f"got {type(start).__name__}"
-        )
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise RecipeError(f"a seed is a whole number, got {seed!r}")
     fields.setdefault("lanes", 1 if streams is None else len(streams))

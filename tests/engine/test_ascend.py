@@ -321,7 +321,7 @@ def test_bfloat16_is_what_the_network_computes_in_and_nothing_else():
         ({"transforms": ["warp"]}, "list of made transforms"),
         ({"transforms": fv.Noise(sd=0.1)}, "list of made transforms"),
         ({"seed": "a"}, "a seed is"),
-        ({"start": torch.zeros(3, 16, 16)}, "start holds the image space's parameters"),
+        ({"start": torch.zeros(2, 16, 16)}, "a start image"),
         ({"model": torch.nn.Conv2d(3, 4, 3)}, "give mean and std"),
     ],
 )
