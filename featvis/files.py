@@ -16,6 +16,15 @@ watchers: list[Callable[[Path], None]] = []
 """Called with each file that appeared: what keeps a folder elsewhere like one here."""
 
 
+def to_bytes(text: str) -> bytes:
+    r"""Return a text in UTF-8; what of a file's name is none stands as JSON and Python write it.
+
+    >>> to_bytes("é \udce9")
+    b'\xc3\xa9 \\udce9'
+    """
+    return text.encode("utf-8", "backslashreplace")
+
+
 def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], None], *, sync: bool = True) -> Path:
     """Write a file so that it appears whole or not at all.
 

@@ -90,7 +90,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     content = read_file(path, TOML_BYTES, "TOML file")
     try:
-        return parse_toml(content.decode("utf-8"))
+        return parse_toml(content.decode("utf-8-sig"))  # Notepad begins a file with a mark
     except ValueError as error:
         raise OutputError(f"{path} does not read as TOML: {error}") from None
 

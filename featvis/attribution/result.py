@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featvis.attribution.colours import balance, heat
-from featvis.files import write_apart
+from featvis.files import to_bytes, write_apart
 from featvis.notebook import figure, image_tag, plain
 from featvis.notebook import side_by_side as in_rows
 from featvis.results.sheets import make_sheet
@@ -164,7 +164,7 @@ def png(image: Image.Image) -> bytes:
 
 def json_file(data: Any) -> bytes:
     """Return plain data as a JSON file."""
-    return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
+    return to_bytes(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
 def _image(levels: NDArray[np.uint8]) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import os
 import sys
@@ -18,10 +19,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A mistake of the user's is one line on stderr and exit code 2.
     """
+    if arguments is None:
+        _let_all_be_shown()
     code = _run(list(sys.argv[1:] if arguments is None else arguments))
     if arguments is None:
         sys.exit(code)
     return code
+
+
+def _let_all_be_shown() -> None:
+    """Let a terminal or a pipe that lacks a character show its number, where Python ends with an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: list[str]) -> int:

@@ -180,7 +180,9 @@ def _print_table(comparison: dict[str, Any]) -> None:
         print(f"{name:{width}}  {row['a']:9.4g}  {row['b']:9.4g}  {row['difference']:9.4g}  {interval}{mark}")
     ahead, wins = comparison["ahead"], comparison["wins"]
     count = len(comparison["yardsticks"])
-    if wins:
+    if comparison["too_few"]:
+        print("nobody wins: fewer than six units or classes do not tell whom the next one would favour")
+    elif wins:
         print(f"{wins} wins: better by {len(ahead[wins])} of {count} yardsticks, worse by none")
     elif ahead["a"] or ahead["b"]:
         print(f"neither wins: of {count} yardsticks a is better by {len(ahead['a'])}, b by {len(ahead['b'])}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from featvis.cli.checks import check_at_least, check_folder, check_views
 from featvis.cli.network import NetworkOfFolder, judges_of
 from featvis.cli.options import AsJson, Judges, JudgeWeights, Photographs, Unbounded, Views
-from featvis.cli.output import note, write_json
+from featvis.cli.output import note, print_json, write_json
 from featvis.errors import OutputError, UserError, count_of
 
 AGREED = {"naming": "free names", "names": "names of the list", "choice": "one of two photographs"}
@@ -89,7 +88,7 @@ def evaluate(
         say=note,
     )
     if as_json:
-        print(json.dumps(evaluation, indent=1))
+        print_json(evaluation)
     else:
         _print_summary(evaluation)
     return 0
@@ -178,7 +177,7 @@ def _tell_answers(
     if to_mark is not None:
         write_json(to_mark, told["to_mark"])
     if as_json:
-        print(json.dumps(told, indent=1, ensure_ascii=False))
+        print_json(told)
     else:
         _print_answers(told)
 

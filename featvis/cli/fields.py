@@ -217,8 +217,10 @@ def _once(options: dict[str, Any], settings: Iterable[_Setting]) -> list[_Settin
 def _same(setting: _Setting, value: Any) -> bool:
     from featvis.spec.recipe import Recipe
 
-    if setting.value == value or len(setting.path) > 1:
-        return bool(setting.value == value)
+    if setting.value == value or repr(setting.value) == repr(value):  # nan is not equal to itself
+        return True
+    if len(setting.path) > 1:
+        return False
     name = setting.path[0]
     try:
         first, second = (getattr(Recipe(**{name: typed}), name) for typed in (setting.value, value))

@@ -142,14 +142,15 @@ def note_code(source: str) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Write plain data to a JSON file, which appears whole or not at all."""
-    from featvis.files import write_whole
+    from featvis.files import to_bytes, write_whole
 
-    write_whole(path, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+    write_whole(path, to_bytes(json.dumps(data, indent=1, ensure_ascii=False) + "\n"))
 
 
 def print_json(data: Any) -> None:
-    """Print plain data as JSON."""
-    print(json.dumps(data, indent=1, ensure_ascii=False), flush=True)
+    """Print plain data as JSON, in ASCII where the stream does not take all signs."""
+    takes_all = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    print(json.dumps(data, indent=1, ensure_ascii=not takes_all), flush=True)
 
 
 def print_costs(costs: Iterable[Cost]) -> None:

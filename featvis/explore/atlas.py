@@ -31,7 +31,7 @@ from featvis.explore.cells import (
 from featvis.explore.layout import check_layout, lay_out
 from featvis.explore.sample import Moments, Sample, Stream, draw_sample
 from featvis.explore.speech import Speech, find_speech
-from featvis.files import check_inside, write_whole
+from featvis.files import check_inside, to_bytes, write_whole
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
@@ -540,9 +540,9 @@ def _write_page(
         "maps": maps,
         "grids": grids,
     }
-    files |= {name: text.encode() for name, text in make_atlas_pages(about).items()}
+    files |= {name: to_bytes(text) for name, text in make_atlas_pages(about).items()}
     text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
-    files[ABOUT] = text.encode()
+    files[ABOUT] = to_bytes(text)
     for name, content in files.items():
         check_inside(result.folder / name, result.folder)
         write_whole(result.folder / name, content, sync=False)

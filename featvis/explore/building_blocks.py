@@ -28,7 +28,7 @@ from featvis.attribution.sanity import randomized
 from featvis.errors import RecipeError, TargetError
 from featvis.explore.cells import directions_of
 from featvis.explore.sample import Moments
-from featvis.files import check_inside, write_anew, write_whole
+from featvis.files import check_inside, to_bytes, write_anew, write_whole
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
@@ -350,8 +350,8 @@ def _write_page(
         "names": [_called(model, target) for target in result.targets],
         "layers": layers,
     }
-    files |= {name: text.encode() for name, text in make_blocks_pages(about).items()}
-    files[ABOUT] = (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()
+    files |= {name: to_bytes(text) for name, text in make_blocks_pages(about).items()}
+    files[ABOUT] = to_bytes(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     for name, content in files.items():
         check_inside(result.folder / name, result.folder)
         write_whole(result.folder / name, content, sync=False)

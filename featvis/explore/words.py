@@ -44,7 +44,7 @@ from featvis.explore.patches import (
     size_of,
     square,
 )
-from featvis.files import check_inside, write_whole
+from featvis.files import check_inside, to_bytes, write_whole
 from featvis.models.handle import ModelHandle
 from featvis.models.paired import EMBEDDING, PairedHandle
 from featvis.models.sources.imagenet import imagenet_labels
@@ -512,8 +512,8 @@ def _write_page(found: UnitWords, out: Path, tiles: dict[Key, Image.Image], icon
             files[f"pictures/{place}"] = _webp(icon.resize((TILE, TILE), _SMOOTH))
         units.append(told)
     about = {"featvis": __version__, **found.to_json(), "units": units}
-    files |= {name: text.encode() for name, text in make_described_pages(about).items()}
-    files[ABOUT] = (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()
+    files |= {name: to_bytes(text) for name, text in make_described_pages(about).items()}
+    files[ABOUT] = to_bytes(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     for name, content in files.items():
         check_inside(out / name, out)
         write_whole(out / name, content, sync=False)
@@ -523,7 +523,7 @@ def tell_gallery(found: UnitWords, gallery: Path) -> None:
     """Write what was found into a gallery, as ``words.json``, and its pages anew if it has any."""
     with FolderLock(gallery):
         content = json.dumps({"featvis": __version__, **found.to_json()}, indent=1, ensure_ascii=False) + "\n"
-        write_whole(gallery / WORDS, content.encode())
+        write_whole(gallery / WORDS, to_bytes(content))
         if (gallery / LIST).is_file():
             write_pages(gallery)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from featvis.errors import OutputError
-from featvis.files import check_inside, write_whole
+from featvis.files import check_inside, to_bytes, write_whole
 from featvis.pages.entries import read_list, read_path, read_table
 from featvis.pages.front import make_front, title_of
 from featvis.read import read_json
@@ -87,10 +87,10 @@ def export_site(folders: Sequence[Path], target: Path) -> tuple[Path, int]:
         contents |= {inner + path.relative_to(folder).as_posix(): path for path in paths}
     if len(files) > 1:
         front = make_front({names[folder]: manifests[folder] for folder in files})
-        contents |= {name: text.encode() for name, text in front.items()}
+        contents |= {name: to_bytes(text) for name, text in front.items()}
     title = " and ".join(dict.fromkeys(title_of(manifest) for manifest in manifests.values()))
     card = _CARD.format(title=json.dumps(title[:80]), heading=" ".join(title.split()))
-    contents |= {".nojekyll": b"", "README.md": card.encode()}
+    contents |= {".nojekyll": b"", "README.md": to_bytes(card)}
     _write_list(target, before | contents.keys())
     for name, content in contents.items():
         check_inside(target / name, target)
@@ -147,7 +147,7 @@ def _is_shown(name: str) -> bool:
 
 def _write_list(target: Path, names: set[str]) -> None:
     text = json.dumps({"files": sorted(names)}, indent=1, ensure_ascii=False) + "\n"
-    write_whole(target / _LIST, text.encode(), sync=False)
+    write_whole(target / _LIST, to_bytes(text), sync=False)
 
 
 def _remove(path: Path, root: Path) -> None:

@@ -97,12 +97,11 @@ def check_photograph(
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Return a photograph as ``(1, C, H, W)`` in [0, 1] and the layers as names."""
     names = (layers,) if isinstance(layers, str) or not isinstance(layers, Iterable) else tuple(layers)
-    if not all(isinstance(name, str) for name in names):
-        raise TargetError(f"{what}: layers are given by their names, got {type(names[0]).__name__}")
     if not names:
         raise TargetError(f"{what}: name at least one layer")
     if not all(isinstance(name, str) for name in names):
-        raise TargetError(f"{what}: the layers' names come first: fv.{what}(layers, photograph)")
+        came = type(names[0]).__name__
+        raise TargetError(f"{what}: the layers' names come first: fv.{what}(layers, photograph), got {came}")
     return read_photograph(photograph, what=f"{what}: a photograph")[None].clone(), names
 
 

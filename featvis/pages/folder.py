@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from featvis.errors import OutputError
-from featvis.files import clear_leftovers, write_whole
+from featvis.files import clear_leftovers, to_bytes, write_whole
 from featvis.pages.compose import make_pages, thumbnail_size
 from featvis.pages.entries import CROP_SUFFIXES, PICTURE_SUFFIXES, Entry, read_list, read_path, read_table
 from featvis.pages.thumbnails import is_outdated, make_thumbnail, read_picture_size, read_shape
@@ -39,7 +39,7 @@ def write_pages(folder: Path) -> list[Path]:
     examples = _present(_read_table(folder / EXAMPLES), root)
     ablations, words = (_read_table(folder / name) for name in (ABLATIONS, WORDS))
     texts = make_pages(present, examples, ablations, words)
-    contents = {**{name: text.encode() for name, text in texts.items()}, **thumbnails}
+    contents = {**{name: to_bytes(text) for name, text in texts.items()}, **thumbnails}
     for name in contents:
         _check_place(folder / name, root, ours=name in before)
     for place in {(folder / name).parent for name in (*contents, LIST)}:
@@ -156,7 +156,7 @@ def _could_be_ours(name: str) -> bool:
 
 def _write_list(folder: Path, names: set[str]) -> None:
     text = json.dumps({"files": sorted(names)}, indent=1, ensure_ascii=False) + "\n"
-    _write(folder / LIST, text.encode())
+    _write(folder / LIST, to_bytes(text))
 
 
 def _check_place(path: Path, root: Path, *, ours: bool) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from featvis.errors import OutputError
+from featvis.files import to_bytes
 from featvis.read import parse_json
 from featvis.results.manifest import as_line
 
@@ -57,7 +58,7 @@ class Entries(MutableMapping[str, Mapping[str, Any]]):
         return (self._read(self._where[name]) if line is None else line).decode()
 
     def __setitem__(self, name: str, entry: Mapping[str, Any]) -> None:
-        line = as_line(entry).encode()
+        line = to_bytes(as_line(entry))
         self._lines[name] = line
         self._where[name] = _HELD
         self._size += len(line)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from featvis.errors import OutputError
-from featvis.files import write_whole
+from featvis.files import to_bytes, write_whole
 from featvis.read import parse_json, read_json
 from featvis.results.fields import is_count, is_number, is_table, is_text
 from featvis.results.lock import PRIVATE, Member, members
@@ -90,7 +90,7 @@ def agree(folder: Path, own: Agreed) -> Agreed:
     known = read_agreed(folder)
     if known is not None:
         return known
-    content = json.dumps(asdict(own), ensure_ascii=False).encode()
+    content = to_bytes(json.dumps(asdict(own), ensure_ascii=False))
     if place.exists():  # damaged
         write_whole(place, content)
         return own
@@ -139,7 +139,7 @@ class Journal:
         self._write(line)
 
     def _write(self, line: dict[str, Any]) -> None:
-        content = (as_line({"at": round(time.time(), 2), **line}) + "\n").encode()
+        content = to_bytes(as_line({"at": round(time.time(), 2), **line}) + "\n")
         try:
             if os.write(self._handle, content) != len(content):
                 raise OutputError(f"cannot write {self.path}: the disk is full")

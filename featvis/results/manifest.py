@@ -57,6 +57,15 @@ def read_sound_manifest(folder: Path) -> dict[str, Any] | None:
     return {**_sound_top(loaded), "pictures": [_sound(entry) for entry in pictures]}
 
 
+def is_others_manifest(folder: Path) -> bool:
+    """Whether a folder's ``manifest.json`` is not featvis' own: many a program's is called so."""
+    try:
+        loaded = read_json(folder / MANIFEST)
+    except (ValueError, OSError):
+        return False
+    return bool(loaded) and not (isinstance(loaded, dict) and {"featvis", "pictures"} & loaded.keys())
+
+
 def _sound_top(loaded: dict[str, Any]) -> dict[str, Any]:
     """Return what a manifest says of the whole folder; what is of the wrong kind counts as not there."""
     recipes = loaded.get("recipes")

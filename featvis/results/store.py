@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from featvis.errors import FeatvisWarning, OutputError, RecipeError, count_of
-from featvis.files import check_inside, write_whole
+from featvis.files import check_inside, to_bytes, write_whole
 from featvis.results.encoders import encode
 from featvis.results.entries import Entries
 from featvis.results.manifest import (
@@ -24,6 +24,7 @@ from featvis.results.manifest import (
     VIEW,
     beside,
     entry_name,
+    is_others_manifest,
     name_entries,
     picture_files,
     picture_name,
@@ -75,6 +76,10 @@ class Store:
         """Return what the folder's manifest says, made anew from the pictures where it does not read."""
         sound = read_sound_manifest(self.folder)
         before = sound or rebuild_manifest(self.folder)
+        if before is None and is_others_manifest(self.folder):
+            raise OutputError(
+                f"{self.folder / MANIFEST} is not featvis's and would be written over; name another folder"
+            )
         if before is not None and sound is None:
             what = "does not read" if (self.folder / MANIFEST).exists() else "is not there"
             count = len(before["pictures"])
@@ -156,14 +161,17 @@ class Store:
     def file_of(self, picture: Picture) -> str:
         """Return where a picture's file is or goes below the folder: where no other recipe's lies.
 
-        That is ``<layer>/<unit>.png``, and beside another recipe's ``<layer>/<unit>-<recipe>.png``.
+        That is ``<layer>/<unit>.png``, and beside another recipe's, or a file that featvis did not make,
+        ``<layer>/<unit>-<recipe>.png``.
         """
         plain, recipe = file_name(picture), recipe_id(picture.recipe)
+        aside = plain.removesuffix(".png") + beside(recipe)
         name = picture_name({"target": picture.target, "seed": picture.seed})
         first, second = self.entries.get(name), self.entries.get(f"{name} recipe {recipe}")
         if picture.unit is None or (second is None and (first is None or first.get("recipe") == recipe)):
-            return plain
-        return plain.removesuffix(".png") + beside(recipe)
+            is_known = first is not None or not (self.folder / plain).exists()
+            return plain if is_known or not _is_others_picture(self.folder / plain) else aside
+        return aside
 
     def _count(self, replayed: int, computed: int) -> None:
         """Add to how many steps of the folder's pictures a GPU replayed, and how many the host took."""
@@ -214,7 +222,7 @@ class Store:
         self.top["recipes"] = {name: recipe for name, recipe in self.top["recipes"].items() if name in used}
         written = texts(self.top, (self.entries.line(name) for _, name in places))
         return write_whole(
-            self.folder / MANIFEST, lambda stream: stream.writelines(text.encode() for text in written)
+            self.folder / MANIFEST, lambda stream: stream.writelines(to_bytes(text) for text in written)
         )
 
 
@@ -278,6 +286,22 @@ def file_name(picture: Place) -> str:
     if picture.seed:
         name += f"-seed{picture.seed}"
     return f"{safe_name(picture.layer)}/{name}.png"
+
+
+def _is_others_picture(path: Path) -> bool:
+    """Whether a file is a sound image that featvis did not make."""
+    from featvis.models.image_file import read_image
+    from featvis.results.picture import load_picture
+
+    try:
+        load_picture(path)
+    except OutputError:
+        try:
+            read_image(path, 3, say=False)
+        except OutputError:
+            return False
+        return True
+    return False
 
 
 def check_writable(folder: Path) -> list[Path]:
@@ -355,4 +379,5 @@ def safe_name(name: str) -> str:
     if safe == name:
         return safe
     # Names that look alike once they are safe still need two folders.
-    return f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    whole = name.encode("utf-8", "surrogateescape")  # a file's name may hold bytes that are no UTF-8
+    return f"{safe}-{hashlib.sha256(whole).hexdigest()[:8]}"

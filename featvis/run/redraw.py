@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from featvis.errors import OutputError, RecipeError, UserError
-from featvis.files import write_whole
+from featvis.files import to_bytes, write_whole
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.objectives.base import Objective
@@ -150,7 +150,7 @@ def redraw(
     }
     beside = path.with_name(f"{path.stem}.json")
     if anew or not beside.is_file():
-        write_whole(beside, (json.dumps(entry, indent=1, ensure_ascii=False) + "\n").encode())
+        write_whole(beside, to_bytes(json.dumps(entry, indent=1, ensure_ascii=False) + "\n"))
     return Redrawn(picture, path, anew, alike)
 
 

@@ -245,6 +245,11 @@ def _indices(request: Request, units: int, labels: Sequence[str]) -> list[int]:
     indices: list[int] = []
     for raw in request.units.split(","):
         part = raw.strip()
+        if part == "all":
+            indices.extend(range(units))
+            continue
+        if not part:
+            raise TargetError(f"{request.layer}:{request.units}: a unit is missing before or after a comma")
         match = _SLICE.match(part)
         if match is not None:
             span = range(*slice(*(int(n) if n else None for n in match.groups())).indices(units))
@@ -295,7 +300,7 @@ def _by_name(request: Request, name: str, labels: Sequence[str], *, required: bo
         [i for i, label in enumerate(labels) if label == spelled],
         [i for i, label in enumerate(labels) if spelled in synonyms(label)],
         [i for i, label in enumerate(labels) if wanted in synonyms(label.casefold())],
-        [i for i, label in enumerate(labels) if wanted in re.split(r"[^\w]+", label.casefold())],
+        [i for i, label in enumerate(labels) if wanted and wanted in re.split(r"[^\w]+", label.casefold())],
     )
     for indices in matches:
         if len(indices) == 1:

@@ -93,8 +93,8 @@ def compare(
         sets that are both as near as sets of photographs are (``usual``) are equally good. ``yardsticks``
         names the measures that decide (recognition and likeness to photographs; where no judge knows the
         classes, score and gain, too; never cost), ``ahead`` by which of them either is better, and ``wins``
-        the one that is better by some and worse by none, if any is. A dict, which notebooks
-        show as a table.
+        the one that is better by some and worse by none, if any is; of fewer than six units none, and
+        ``too_few`` is true. A dict, which notebooks show as a table.
 
     Raises:
         UserError: anything wrong in what was asked, before any compute.
@@ -138,7 +138,7 @@ def compare(
         "targets": wishes,
         "pictures": len(pictures["a"]),
         "draws": draws,
-        **table.to_json(),
+        **table.to_json(len(wishes)),
     }
     return Comparison(told)
 

@@ -117,7 +117,7 @@ def compare_folders(
         "pictures": {side: len(some) for side, some in order.items()},
         "left_out": {side: len(sets[side]) - len(some) for side, some in order.items()},
         "draws": draws,
-        **table.to_json(),
+        **table.to_json(len(shared)),
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from featvis.errors import FeatvisError, OutputError, UserError, unknown
-from featvis.files import write_whole
+from featvis.files import to_bytes, write_whole
 from featvis.pages.entries import (
     CROP_SUFFIXES,
     read_entry,
@@ -134,7 +134,7 @@ def make_quiz(
     # The key first: a page without its key is worth nothing.
     # Names of files that are no UTF-8 stay what they are: JSON's escapes hold them.
     write_whole(place / KEY, (json.dumps(key, indent=1) + "\n").encode())
-    write_whole(place / PAGE, page.encode())
+    write_whole(place / PAGE, to_bytes(page))
     return key
 
 

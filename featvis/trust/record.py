@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from featvis.files import write_whole
+from featvis.files import to_bytes, write_whole
 from featvis.pages.folder import LIST, write_pages
 from featvis.results.lock import FolderLock
 from featvis.results.manifest import MANIFEST, picture_name, write_text
@@ -40,7 +40,7 @@ def write_verdicts(folder: Path, evaluation: dict[str, Any]) -> None:
             if name in said:
                 entry["verdicts"] = said[name]
         top = {name: value for name, value in manifest.items() if name != "pictures"}
-        write_whole(folder / MANIFEST, write_text(top, manifest["pictures"]).encode())
+        write_whole(folder / MANIFEST, to_bytes(write_text(top, manifest["pictures"])))
         write_whole(folder / EVALUATION, (json.dumps(evaluation, indent=1) + "\n").encode())
         if (folder / LIST).is_file():
             write_pages(folder)

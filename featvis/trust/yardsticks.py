@@ -22,6 +22,8 @@ BATCH = 8
 """How many pictures stand together for a judge's BatchNorm statistics."""
 Owners = Sequence[Any]
 """Of each picture, the unit or class that it is of: what is drawn anew in the bootstrap."""
+ENOUGH = 6
+"""How many units or classes at least tell who wins: 2 / 2^n is below .05."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +63,12 @@ class Table:
         if decides:
             self.yardsticks.append(name)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, owners: int = ENOUGH) -> dict[str, Any]:
         """Return it as plain data, with who is better by which yardsticks and who ``wins``.
 
-        A side wins that is better by some yardstick and worse by none; else ``wins`` is empty.
+        A side wins that is better by some yardstick and worse by none; else ``wins`` is empty. Of fewer than
+        six ``owners`` (units, classes) none wins, and ``too_few`` is true: all of them fall to one side more
+        often than once in twenty by chance, and what they tell moves together.
         """
         ahead = {
             side: [name for name in self.yardsticks if self.measures[name]["better"] == side]
@@ -75,7 +79,8 @@ class Table:
             "measures": self.measures,
             "yardsticks": self.yardsticks,
             "ahead": ahead,
-            "wins": "".join(wins),
+            "wins": "" if owners < ENOUGH else "".join(wins),
+            "too_few": owners < ENOUGH,
         }
 
 

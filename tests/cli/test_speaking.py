@@ -143,3 +143,29 @@ def test_one_is_singular(capsys):
     main([*RENDER, "--out", "one"])
     told = capsys.readouterr()
     assert "1 of 1 picture is there already" in told.err
+
+
+def test_a_stream_that_lacks_a_sign_shows_its_number(tmp_path):
+    """As a pipe in an old Windows or in the C locale; JSON stays JSON."""
+    import json
+    import os
+    import subprocess
+    import sys
+
+    from PIL import Image
+
+    photograph = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    with open(photograph, "wb") as stream:
+        Image.new("RGB", (48, 48), "red").save(stream, "PNG")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    options = ["--size", "32", "--steps", "1", "--out", str(tmp_path / "größe")]
+    command = [sys.executable, "-m", "featvis", "dream", photograph, "--layer", "blocks.0", *options]
+    plain, told = (
+        subprocess.run([*command, *more], capture_output=True, env=environment) for more in ([], ["--json"])
+    )
+    assert (plain.returncode, told.returncode) == (0, 0), plain.stderr + told.stderr
+    assert b"gr\\xf6\\xdfe" in plain.stdout
+    assert told.stdout.isascii()
+    assert json.loads(told.stdout)
+    (record,) = (tmp_path / "größe").glob("*.json")
+    assert json.loads(record.read_bytes())

@@ -175,7 +175,7 @@ def test_a_network_of_other_inputs_is_run_as_it_is_told():
     with model.tap(["conv", "scale"]) as activations, torch.no_grad():
         activations(seen)
     assert model.layer("conv").units == 4
-    assert [layer.name for layer in model.layers] == ["conv", "scale"]
+    assert [layer.name for layer in model.layers] == ["conv", "scale", "output"]
     (picture,) = fv.render(model, "conv:1", size=16, steps=8, lanes=1)
     assert picture.score > picture.start_score
     model = told(seeded(Named), lambda net, images: net({"image": images})["out"])

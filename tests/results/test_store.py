@@ -434,3 +434,28 @@ def test_a_picture_whose_function_is_not_known_is_believed_by_its_name(model, tm
     render(model, tmp_path, mine)
     (tmp_path / "manifest.json").unlink()
     assert not render(model, tmp_path, mine)[1]
+
+
+def test_a_manifest_of_another_program_is_not_written_over(model, tmp_path):
+    for theirs in ('{"name": "my web app"}', '["a.js"]', "7"):
+        (tmp_path / "manifest.json").write_text(theirs)
+        with pytest.raises(fv.OutputError, match="not featvis's and would be written over"):
+            render(model, tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+        assert (tmp_path / "manifest.json").read_text() == theirs
+    for nothing in ("{}", "[]", '{"pictures": 3}', "torn {"):
+        (tmp_path / "manifest.json").write_text(nothing)
+        assert render(model, tmp_path)
+        assert len(manifest(tmp_path)["pictures"]) == 3
+
+
+def test_an_image_of_another_program_is_not_written_over(model, tmp_path):
+    (tmp_path / "norm").mkdir()
+    Image.new("RGB", (9, 7), "red").save(tmp_path / "norm" / "0001.png")
+    theirs = (tmp_path / "norm" / "0001.png").read_bytes()
+    (first, steps), (second, none) = (render(model, tmp_path) for _ in range(2))
+    assert (tmp_path / "norm" / "0001.png").read_bytes() == theirs
+    files = [entry["file"] for entry in manifest(tmp_path)["pictures"]]
+    assert files == ["norm/0000.png", f"norm/0001-{recipe_id(first[1].recipe)}.png", "norm/0002.png"]
+    assert [one.png() for one in first] == [one.png() for one in second]
+    assert (steps > 0, none) == (True, 0)

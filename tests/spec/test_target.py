@@ -38,14 +38,23 @@ def units(text, count=8, labels=()):
         ("a", list(range(8))),
         ("a:all", list(range(8))),
         ("a:all,2", list(range(8))),
+        ("a:7,all", [7, 0, 1, 2, 3, 4, 5, 6]),
     ],
 )
 def test_units(text, expected):
-    if text == "a:all,2":
-        with pytest.raises(fv.TargetError):
-            units(text)
-        return
     assert units(text) == expected
+
+
+@pytest.mark.parametrize("text", ["a:cat,", "a:,cat", "a:cat,,dog", "a:,", "a: , ", "a:3,"])
+def test_nothing_between_commas_is_no_class(text):
+    """A label that ends with a sign has an empty word behind it."""
+    with pytest.raises(fv.TargetError, match="a unit is missing before or after a comma"):
+        expand(parse_request(text), 4, ["cat", "dog", "camper, R.V.", "(other)"])
+
+
+def test_all_among_others_is_all_and_no_word_of_a_class():
+    labels = ["mountain bike, all-terrain bike", "cat", "dog"]
+    assert [one.unit for one in expand(parse_request("a:dog,all"), 3, labels)] == [2, 0, 1]
 
 
 @pytest.mark.parametrize("text", ["a:3@4,6", "a.b:0", "features.28:12@0,0"])

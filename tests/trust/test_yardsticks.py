@@ -95,6 +95,9 @@ def test_one_wins_that_is_better_by_some_and_worse_by_none(better, wins):
         table.enter(f"yardstick {place}", {"better": which}, decides=True)
     told = table.to_json()
     assert told["wins"] == wins
+    few = table.to_json(5)
+    assert (few["wins"], few["too_few"], few["ahead"]) == ("", True, told["ahead"])
+    assert (table.to_json(6)["wins"], told["too_few"]) == (wins, False)
     assert "cost" not in told["yardsticks"]
     assert len(told["ahead"]["b"]) == better.count("b")
 

@@ -24,6 +24,8 @@ _waiting: dict[int, Loan] = {}
 """By thread, the loan that it waits for."""
 _sessions: ContextVar[list[Loan] | None] = ContextVar("_sessions", default=None)
 _NOTHING = object()
+_KINDS = ("cpu", "cuda", "mps", "xpu")
+"""The devices that have an autocast."""
 
 
 class Loan:
@@ -229,7 +231,7 @@ def as_usual() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        for kind in ("cpu", "cuda", "mps", "xpu"):
+        for kind in _KINDS:
             stack.enter_context(own_types(kind))
         if default == torch.float32:  # it is the whole process': other threads are left alone
             yield
@@ -287,6 +289,6 @@ def with_gradients(function: Callable[_Asked, _Value]) -> Callable[_Asked, _Valu
 
 def own_types(kind: str) -> AbstractContextManager[Any]:
     """Compute in the numbers' own types on a kind of device, whatever ``torch.autocast`` a caller is in."""
-    if torch.is_autocast_enabled(kind):
+    if kind in _KINDS and torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
     return nullcontext()
