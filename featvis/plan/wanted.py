@@ -91,12 +91,15 @@ def functions_of(wanted: Sequence[Wanted]) -> dict[tuple[str, int], str]:
     between versions of Python.
     """
     transforms: dict[int, list[str]] = {}  # by recipe: thousands of pictures share one
+    objectives: dict[int, str] = {}  # all seeds share one, and it may hold a network
     found = {}
     for item in wanted:
         if id(item.recipe) not in transforms:
             made = (register.make("transforms", spec) for spec in item.recipe.transforms)
             transforms[id(item.recipe)] = [transform.code() for transform in made]
-        parts = [item.objective.code(), *transforms[id(item.recipe)]]
+        if id(item.objective) not in objectives:
+            objectives[id(item.objective)] = item.objective.code()
+        parts = [objectives[id(item.objective)], *transforms[id(item.recipe)]]
         found[item.name, item.seed] = " ".join(filter(None, parts))
     return found
 
