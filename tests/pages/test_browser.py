@@ -692,6 +692,23 @@ def test_an_index_of_2048_units_is_interactive_in_under_a_second(visit, expect, 
 
 
 @pytest.mark.parametrize("width", [1280, 390])
+def test_more_of_what_is_found_stays_where_it_is_when_it_comes_into_view(visit, tmp_path, width):
+    # A button that moves between a pointer's down and up is not clicked at all.
+    folder = write_folder(tmp_path, many(512))
+    write_pages(folder)
+    seen = visit(folder, viewport={"width": width, "height": 720})
+    page = seen.open("index.html")
+    page.get_by_label("Search").fill("a")
+    more = page.get_by_role("button", name="Show more")
+    more.wait_for()
+    place = "one => one.getBoundingClientRect().top + scrollY"
+    before = more.evaluate(place)
+    more.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    assert more.evaluate(place) == pytest.approx(before, abs=1)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("kind", [*KINDS, "failed", "found", "show"])
 def test_axe_finds_nothing_serious(visit, kind, scheme, width):

@@ -312,7 +312,7 @@
       const name = unit.label || unit.layer.objectives ? "" : `${unit.layer.name} `;
       return h("li", {}, h("a", { href: unit.page },
         picture
-          ? h("img", { src: picture.thumbnail, alt: "", loading: "lazy", decoding: "async", class: Math.max(picture.width, picture.height) < 64 ? "coarse" : null })
+          ? h("img", { src: picture.thumbnail, width: picture.width, height: picture.height, alt: "", loading: "lazy", decoding: "async", class: Math.max(picture.width, picture.height) < 64 ? "coarse" : null })
           : h("span", { class: "blank" }),
         h("span", { class: "line" }, h("span", { class: "number" }, name && h("span", { class: "layer-name" }, name), unit.short)),
         ...unit.faults.map((words) => h("span", { class: "mark verdict" }, words))));
