@@ -141,7 +141,7 @@ def unknown(what: str, name: object, names: Iterable[str], hint: str = "") -> st
     """
     names = list(names)
     close = (said_here(name, names) or nearest(name, names)) if isinstance(name, str) else []
-    shown = repr(name)
+    shown = repr(name if not isinstance(name, str) or len(name) < 97 else f"{name[:60]}…{name[-20:]}")
     sentence = f"unknown {what} {shown if len(shown) < 99 and shown.isprintable() else type(name).__name__}"
     if close:
         sentence += "; did you mean " + " or ".join(repr(choice) for choice in close) + "?"

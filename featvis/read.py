@@ -47,6 +47,17 @@ def expand(name: str) -> Path:
         return Path(name)
 
 
+def is_whole_number(text: str) -> bool:
+    """Whether a text is a whole number that may count something: digits alone, no more than 18.
+
+    Python turns no text of over 4,300 digits into a number, and some digits (``²``) into none.
+
+    >>> is_whole_number("28"), is_whole_number("-1"), is_whole_number("²"), is_whole_number("7" * 5000)
+    (True, False, False, False)
+    """
+    return text.isdecimal() and len(text) < 19
+
+
 def check_file(path: Path, most: int | None = None, what: str = "file") -> int:
     """Return a file's size in bytes.
 

@@ -13,6 +13,7 @@ from featvis.cli.network import Network
 from featvis.cli.options import AsJson, OutOfPhoto, Photo, SizeOfPhoto, TargetOrDirection
 from featvis.cli.output import print_json, results_folder
 from featvis.errors import OutputError, RecipeError, TargetError
+from featvis.read import is_whole_number
 
 if TYPE_CHECKING:
     from featvis.attribution.result import Attribution
@@ -167,7 +168,7 @@ def _direction(text: str | None) -> tuple[Path | None, int]:
     if text is None:
         return None, 0
     name, colon, row = text.rpartition(":")
-    if not colon or not row.isdigit():
+    if not colon or not is_whole_number(row):
         name, row = text, "0"
     if not Path(name).is_file():
         raise OutputError(f"no file {name!r}; --direction is FILE.safetensors:ROW")

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import typer
 
+from featvis.read import is_whole_number
+
 Choices = list[str | tuple[str, str]]
 
 
@@ -16,7 +18,7 @@ Choices = list[str | tuple[str, str]]
 def whole_words() -> Iterator[None]:
     """Let bash complete words with colons, at which it takes words apart: it is offered what follows them."""
     place = os.environ.get("COMP_CWORD", "")
-    if os.environ.get("_FEATVIS_COMPLETE") != "complete_bash" or not place.isdecimal():
+    if os.environ.get("_FEATVIS_COMPLETE") != "complete_bash" or not is_whole_number(place):
         yield
         return
     line, number, joined = join_words(os.environ.get("COMP_WORDS", ""), int(place))

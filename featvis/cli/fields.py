@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from featvis.errors import RecipeError, unknown
-from featvis.read import parse_toml
+from featvis.read import is_whole_number, parse_toml
 
 if TYPE_CHECKING:
     from featvis.spec.recipe import Recipe
@@ -278,7 +278,7 @@ def _replaced(node: Any, path: Sequence[str], setting: _Setting) -> Any:
 
 
 def _place(entries: list[Any], key: str, setting: _Setting) -> int:
-    if key.isdecimal() and int(key) < len(entries):
+    if is_whole_number(key) and int(key) < len(entries):
         return int(key)
     names = [str(entry.get("name", entry)) if isinstance(entry, dict) else str(entry) for entry in entries]
     if names.count(key) == 1:

@@ -38,6 +38,7 @@ from featvis.objectives.vectors import read_vectors
 from featvis.pages.blocks import PHOTOGRAPH, make_blocks_pages
 from featvis.pages.sprites import encode_webp, make_sprite
 from featvis.plan.make import AnyTarget
+from featvis.read import is_whole_number
 from featvis.results.lock import hold
 from featvis.results.picture import Picture
 from featvis.run.prepare import prepare
@@ -366,7 +367,7 @@ def _name(photo: Photograph) -> str:
 def _called(model: ModelHandle, target: str) -> str:
     """Return what a target is called: its class's first name, or its address."""
     layer, _, unit = target.rpartition(":")
-    if unit.isdecimal() and layer in {one.name for one in model.layers}:
+    if is_whole_number(unit) and layer in {one.name for one in model.layers}:
         labels = model.layer(layer).labels
         if int(unit) < len(labels):
             return labels[int(unit)].split(",")[0]

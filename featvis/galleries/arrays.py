@@ -20,7 +20,7 @@ from typing import Any
 
 from featvis.errors import OutputError, RecipeError, unknown
 from featvis.files import write_whole
-from featvis.read import read_json
+from featvis.read import is_whole_number, read_json
 from featvis.results.fields import is_count, is_number, is_text
 from featvis.results.lock import PRIVATE
 
@@ -252,7 +252,7 @@ def submit(array: Array, tasks: Sequence[Callable[[], Any]], settings: Settings,
         runner = submitit.LocalExecutor(folder=logs)
         gpus = settings.sbatch.get("gpus-per-node", "0")
         runner.update_parameters(
-            timeout_min=minutes or _LONGEST, gpus_per_node=int(gpus) if gpus.isdecimal() else 0
+            timeout_min=minutes or _LONGEST, gpus_per_node=int(gpus) if is_whole_number(gpus) else 0
         )
     else:
         runner = submitit.SlurmExecutor(folder=logs, max_num_timeout=_OFTEN)

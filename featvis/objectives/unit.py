@@ -14,6 +14,7 @@ from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective, copy_with
 from featvis.objectives.shown import Activations
+from featvis.read import is_whole_number
 from featvis.spec.target import Request, Target, expand, parse_request, parse_vectors
 
 
@@ -142,7 +143,7 @@ def as_objective(given: object, what: str) -> Objective:
         return of_target(given)
     if isinstance(given, str) and parse_vectors(given) is None:
         request = parse_request(given)
-        if len(request.layers) == 1 and request.units.isdecimal():
+        if len(request.layers) == 1 and is_whole_number(request.units):
             return of_target(Target(request.layers[0], int(request.units), request.position))
         if len(request.layers) == 1 and not request.is_numeric and request.position is None:
             return Logit(request.units, request.layers[0])

@@ -9,6 +9,7 @@ from featvis.models.handle import ModelHandle
 from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective
 from featvis.objectives.unit import Unit
+from featvis.read import is_whole_number
 from featvis.spec.recipe import Recipe
 
 Size = tuple[int, int]
@@ -157,7 +158,7 @@ def fit_signal(model: ModelHandle, changes: dict[str, Any], recipe: Recipe | str
     """Make a signal's canvas one row, as long as was asked for or as the network's own."""
     for name in ("size", "input_size"):
         length = changes.get(name)
-        length = int(length) if isinstance(length, str) and length.isdecimal() else length
+        length = int(length) if isinstance(length, str) and is_whole_number(length) else length
         if isinstance(length, int) and not isinstance(length, bool):
             changes = {**changes, name: (1, length)}
     size = changes.get("size")

@@ -20,6 +20,9 @@ TIMED = 2
 LARGE = 512 * 512
 """Pixels of a canvas, and of all that a step shows the network: what is larger is not climbed to be timed."""
 SMALL = 256 * 256
+MANY = {"cpu": 4 * LARGE}
+"""Pixels of all lanes and copies, by device: of more, fewer lanes are climbed to be timed."""
+MANY_ELSEWHERE = 64 * LARGE
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
         steps = first.recipe.steps
         redirected = min(first.recipe.redirect_steps, steps)
         seconds = overhead = 0.0
-        timed, times = _smaller(first)
+        fewer, shares = _fewer(first, MANY.get(model.device.type, MANY_ELSEWHERE))
+        timed, times = _smaller(fewer)
+        times *= shares
         before = peak_memory(model.device)
         if redirected:
             step_seconds, overhead = _time_steps(timed, model, weights, redirect_steps=3)
@@ -77,6 +82,16 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
             )
         )
     return costs, int(most)
+
+
+def _fewer(job: Job, most: int) -> tuple[Job, float]:
+    """Return a job of fewer lanes that stands for one of very many, and the quotient of their lanes."""
+    recipe = job.recipe
+    height, width = recipe.size
+    lanes = max(8, most // (height * width * recipe.copies))
+    if lanes >= recipe.lanes or job.wanted[0].mates is not None:  # the pictures of a set need each other
+        return job, 1.0
+    return Job(job.wanted[:lanes]).but(lanes=lanes), recipe.lanes / lanes
 
 
 def _smaller(job: Job) -> tuple[Job, float]:

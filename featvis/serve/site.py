@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from featvis.errors import FeatvisError, OutputError
 from featvis.pages.compose import read_asset, template
-from featvis.read import parse_json
+from featvis.read import is_whole_number, parse_json
 from featvis.serve.asked import LIMITS, TONES, read_asked, read_unit, recipes, tone_of
 from featvis.serve.board import NAME, pack_board, write_code
 from featvis.serve.explorer import PHOTOGRAPHS, Explorer, remember
@@ -243,7 +243,7 @@ def _folder(explorer: Explorer) -> Folder:
 async def _body(request: Request, most: int, reason: str) -> bytes:
     """Read a request's body, and no more of it than may come."""
     told = request.headers.get("content-length", "0")
-    if not told.isdecimal() or int(told) > most:
+    if not is_whole_number(told) or int(told) > most:
         raise OutputError(reason)
     content = bytearray()
     async for part in request.stream():

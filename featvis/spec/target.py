@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from featvis.errors import TargetError, unknown
+from featvis.read import is_whole_number
 
 _SLICE = re.compile(r"^(-?\d*):(-?\d*)(?::(-?\d*))?$")
 _NUMBER = re.compile(r"^[+-]?\d+$")
@@ -170,7 +171,7 @@ def read_target(name: str) -> Target:
     """
     layer, _, unit = name.rpartition(":")
     request = parse_request(f"x:{unit}")
-    if not layer or not request.units.isdecimal():
+    if not layer or not is_whole_number(request.units):
         raise TargetError(f"{name!r} is not LAYER:UNIT or LAYER:UNIT@ROW,COLUMN")
     return Target(layer, int(request.units), request.position)
 
@@ -250,6 +251,8 @@ def _indices(request: Request, units: int, labels: Sequence[str]) -> list[int]:
             continue
         if not part:
             raise TargetError(f"{request.layer}:{request.units}: a unit is missing before or after a comma")
+        if _is_number_or_slice(part):
+            _check_length(f"{request.layer}:{request.units}", part)
         match = _SLICE.match(part)
         if match is not None:
             span = range(*slice(*(int(n) if n else None for n in match.groups())).indices(units))
@@ -276,6 +279,7 @@ def _by_name(request: Request, name: str, labels: Sequence[str], *, required: bo
     if span is not None and name.strip() not in labels:
         if not required:
             return None
+        _check_length(f"{request.layer}:{name}", name)
         right = f"{request.layer}:{int(span[1])}:{int(span[2]) + 1}"
         raise TargetError(f"{request.layer}:{name}: a range is FIRST:END, END not included: {right}")
     if _SPACED.match(name.strip()) and name.strip() not in labels:
@@ -333,7 +337,8 @@ def _is_number_or_slice(part: str) -> bool:
 
 def _check_length(text: str, numbers: str) -> None:
     if re.search(r"\d{19}", numbers):
-        raise TargetError(f"{text!r}: no layer has units or positions beyond 18 digits")
+        shown = text if len(text) <= 80 else f"{text[:40]}…{text[-20:]}"
+        raise TargetError(f"{shown!r}: no layer has units or positions beyond 18 digits")
 
 
 def _check_slice(text: str, part: str) -> None:

@@ -30,7 +30,7 @@ from featvis.pages.quiz import Shown, make_quiz_page
 from featvis.pages.thumbnails import read_picture_size
 from featvis.photographs.photos import list_files, quiet_decoders, read_photo
 from featvis.photographs.record import RECORD
-from featvis.read import parse_json
+from featvis.read import is_whole_number, parse_json
 from featvis.results.manifest import MANIFEST, VIEW, read_manifest
 from featvis.spec.target import synonyms
 from featvis.version import __version__
@@ -252,7 +252,7 @@ def _read_crops(folder: Path) -> Iterator[tuple[tuple[str, int], list[_Crop]]]:
                 found = []
                 break
             found.append(_Crop(file, image, value))
-        if found and layer and number.isdecimal():
+        if found and layer and is_whole_number(number):
             yield (layer, int(number)), found
 
 

@@ -90,8 +90,9 @@ def test_a_recipe_that_is_within_the_bounds_gives_the_same_bytes(made, capsys):
         ({"target": "seeds 0-999999999 of blocks.0.0:0"}, "attempts or lanes"),
         ({"attempt": 400}, "attempts or lanes"),
         ({"target": "blocks.0.0:0@" + "9" * 5000 + ",0"}, "18 digits"),
+        ({"layer": "7" * 5000}, "unknown layer '777"),
         ({"layer": "../../etc"}, "unknown layer"),
-        ({"unit": 10**20}, "out of range"),
+        ({"unit": 10**20}, "18 digits"),
         ({"status": "odd"}, "damaged"),
     ],
 )

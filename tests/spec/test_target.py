@@ -7,7 +7,7 @@ import random
 import pytest
 
 import featvis as fv
-from featvis.spec.target import Target, expand, parse_request
+from featvis.spec.target import Request, Target, expand, parse_request
 
 LABELS = [
     "tench, Tinca tinca",
@@ -177,3 +177,14 @@ def test_whatever_is_typed_only_our_own_error_comes_out():
                 assert 0 <= target.unit < 4
         except fv.TargetError as error:
             assert "\n" not in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("text", ["{n}", "{n}-{n}", "0:{n}", "cat,{n}", "{n}..2", "{n} {n}", "-{n}", "²"])
+def test_numbers_longer_than_python_reads_are_one_line(text):
+    asked = text.format(n="7" * 5000)
+    for read in (
+        lambda: units(f"fc:{asked}", 4, LABELS[:4]),
+        lambda: expand(Request("fc", asked), 4, LABELS[:4]),
+    ):
+        with pytest.raises(fv.TargetError):
+            read()
