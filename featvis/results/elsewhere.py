@@ -42,6 +42,19 @@ def is_address(value: object) -> bool:
     return match is not None and match[1].lower() not in ("http", "https")  # which cannot be listed
 
 
+def refuse_web_page(value: object) -> None:
+    """Refuse an address of the web as a place to write to; as a path it would be a folder named ``http:``.
+
+    Raises:
+        OutputError: it is one.
+    """
+    match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    if match is not None and not is_address(value):
+        raise OutputError(
+            f"nothing can be written to {value}; a folder, or an address such as s3://BUCKET/PATH"
+        )
+
+
 def without_password(address: str) -> str:
     """Return an address as it may be shown.
 

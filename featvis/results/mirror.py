@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from featvis import files
 from featvis.errors import FeatvisError, OutputError
 from featvis.read import parse_json, read_json
-from featvis.results.elsewhere import Claim, Elsewhere, Seen, is_address, path_not_address
+from featvis.results.elsewhere import Claim, Elsewhere, Seen, is_address, path_not_address, refuse_web_page
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -451,6 +451,8 @@ def takes_addresses(*names: str, writes: bool) -> Callable[[Callable[P, R]], Cal
             for name in names:
                 if isinstance(kwargs.get(name), int | float):
                     raise OutputError(f"{name} is a folder or a file, a text or a Path, got {kwargs[name]!r}")
+                if writes:
+                    refuse_web_page(kwargs.get(name))
             if not any(map(_looks_remote, (*args, *kwargs.values()))):
                 return function(*args, **kwargs)
             bound = signature.bind(*args, **kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import featvis as fv
 from featvis.cli.elsewhere import _find, folders_here
 from featvis.results.mirror import CACHE
 
@@ -30,6 +31,12 @@ from featvis.results.mirror import CACHE
 )
 def test_places_are_found(typed, found):
     assert {place: writes for place, (_, writes) in _find(typed.split())} == found
+
+
+@pytest.mark.parametrize("typed", ["--out http://a.b/c", "--out=https://a.b/c", "--zip HTTPS://a.b/c.zip"])
+def test_the_web_cannot_be_written_to(typed):
+    with pytest.raises(fv.OutputError, match="nothing can be written to"):
+        list(_find(["render", "conv:1", *typed.split()]))
 
 
 def test_help_opens_nothing(tmp_path, monkeypatch):
