@@ -200,11 +200,20 @@ class Recipe(_Checked):
     def load(cls, source: str | Path | Mapping[str, Any]) -> Recipe:
         """Read a recipe by name (``portrait``, ``channel``, ``fast`` …), from a TOML file, or its fields.
 
+        A file or table with ``base = "portrait"``, a name or another file, tells only what differs from it.
+
         Raises:
             RecipeError: no such recipe, not TOML, an unknown key or a value out of range.
+
+        >>> Recipe.load({"base": "portrait", "steps": 64}) == Recipe.load("portrait").but(steps=64)
+        True
         """
+        return cls._load(source, ())
+
+    @classmethod
+    def _load(cls, source: str | Path | Mapping[str, Any], above: tuple[Path, ...]) -> Recipe:
         if isinstance(source, Mapping):
-            return cls(**{str(name): value for name, value in source.items()})
+            return cls._from_table({str(name): value for name, value in source.items()}, ())
         if not isinstance(source, str | Path):
             raise RecipeError(
                 "a recipe is fv.Recipe(…), a name, a TOML file or a table of its fields, "
@@ -226,7 +235,25 @@ class Recipe(_Checked):
             raise RecipeError(str(error)) from None
         table.pop("about", None)
         place_statistics(table, path.parent)
-        return cls(**table)
+        if (resolved := path.resolve()) in above:
+            raise RecipeError(f"{path}: its base is, in the end, the file itself")
+        return cls._from_table(table, (*above, resolved))
+
+    @classmethod
+    def _from_table(cls, table: dict[str, Any], above: tuple[Path, ...]) -> Recipe:
+        """Return the recipe of a file's or a mapping's fields, over those of the ``base`` that it names.
+
+        ``above`` are the files that led here, the innermost last.
+        """
+        if "base" not in table:
+            return cls(**table)
+        table = {**table}
+        base = table.pop("base")
+        if not isinstance(base, str):
+            raise RecipeError(f"recipe: base is the name of a recipe or a TOML file, got {base!r}")
+        if base not in recipe_files() and above and (beside := above[-1].parent / expand(base)).is_file():
+            base = str(beside)
+        return cls(**{**cls._load(base, above).to_json(), **table})
 
     @property
     def shown_size(self) -> Size:

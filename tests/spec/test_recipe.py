@@ -208,6 +208,33 @@ def test_run_options_are_no_part_of_a_recipe():
         fv.RunOptions(devise="cpu")
 
 
+def test_a_file_tells_what_differs_from_its_base(tmp_path):
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "first.toml").write_text('base = "portrait"\nsteps = 9\n')
+    (tmp_path / "deeper/second.toml").write_text('about = "x"\nbase = "../first.toml"\nlearning_rate = 0.5\n')
+    second = fv.Recipe.load(tmp_path / "deeper/second.toml")
+    assert second == fv.Recipe.load("portrait").but(steps=9, learning_rate=0.5)
+    assert fv.Recipe.load({"base": str(tmp_path / "first.toml"), "steps": 3}).steps == 3
+
+
+@pytest.mark.parametrize(
+    ("base", "says"),
+    [
+        ('"portait"', "did you mean 'portrait'"),
+        ('"other.toml"', "the file itself"),
+        ('"mine.toml"', "the file itself"),
+        ('"none.toml"', "no recipe file"),
+        ("3", "base is the name"),
+        ('["portrait"]', "base is the name"),
+    ],
+)
+def test_a_base_that_is_none_says_it(tmp_path, monkeypatch, base, says):
+    (tmp_path / "mine.toml").write_text(f"base = {base}\n")
+    (tmp_path / "other.toml").write_text('base = "mine.toml"\n')
+    with pytest.raises(fv.RecipeError, match=says):
+        fv.Recipe.load(tmp_path / "mine.toml")
+
+
 def test_reading_a_request_loads_no_torch():
     code = """
 import sys
