@@ -144,14 +144,24 @@ def read_picture(
     return read_image(photo, channels, say=say)
 
 
-def check_channels(photograph: Tensor, channels: int | None, what: str) -> None:
-    """Raise a CanvasError if a photograph ``(…, C, H, W)`` has other channels than a network takes."""
+def with_channels(photograph: Tensor, channels: int | None, what: str) -> Tensor:
+    """Return a photograph ``(…, C, H, W)`` with the channels that a network takes.
+
+    Where that is one, a grey picture that was read as RGB, three equal channels, is one of them.
+
+    Raises:
+        CanvasError: it has others.
+    """
     shape = tuple(photograph.shape[-3:])
     if channels is None or shape[0] == channels:
-        return
+        return photograph
     if (shape[0], channels) == (3, 1):
-        raise CanvasError(f"{what} of 3 channels, but the network takes 1: fv.load_image(…, channels=1)")
+        grey = photograph[..., :1, :, :]
+        if bool((photograph == grey).all()):
+            return grey
+        raise CanvasError(f"{what} in colour, but the network takes 1 channel: fv.load_image(…, channels=1)")
     _check_shape(shape, (channels,), what, "permute")
+    return photograph
 
 
 def _levels_of(image: Image.Image) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.models.photograph import Photograph, check_channels, read_photograph
+from featvis.models.photograph import Photograph, read_photograph, with_channels
 from featvis.objectives.base import Composite, Objective, copy_with, digest_of, number, spread_over
 from featvis.objectives.resize import Resize
 from featvis.objectives.shown import Activations, Shown, require_shown
@@ -37,8 +37,9 @@ class Accentuation(Composite):
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         info = network.layer(self.layer) if self.layer else None
-        check_channels(self.photograph, network.channels, "accentuation: a photograph")
-        return copy_with(super().bind(network), _info=info, _resized=self.photograph[None])
+        photograph = with_channels(self.photograph, network.channels, "accentuation: a photograph")
+        bound = super().bind(network)
+        return copy_with(bound, photograph=photograph, _info=info, _resized=photograph[None])
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
         shown = require_shown(activations, self)

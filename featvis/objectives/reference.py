@@ -13,7 +13,7 @@ from torch.nn import functional
 from featvis.errors import TargetError
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.network import NetworkAt
-from featvis.models.photograph import Photograph, check_channels, read_photograph
+from featvis.models.photograph import Photograph, read_photograph, with_channels
 from featvis.objectives.base import Objective, copy_with
 from featvis.objectives.shown import Activations, under_reference
 
@@ -40,13 +40,15 @@ class Compared(Objective):
 
     def bind(self, network: NetworkAt) -> Objective:  # noqa: D102
         infos = {name: network.layer(name) for name in self.layers}
-        check_channels(self.photograph, network.channels, f"{type(self).__name__.lower()}: a photograph")
-        read = network.read(self.layers, fitted(self.photograph, network.size))
+        what = f"{type(self).__name__.lower()}: a photograph"
+        photograph = with_channels(self.photograph, network.channels, what)
+        read = network.read(self.layers, fitted(photograph, network.size))
+        seen = copy_with(self, photograph=photograph)
         return copy_with(
-            self,
+            seen,
             _read={name: activation.float() for name, activation in read.items()},
             _infos=infos,
-            references={self._digest: self.photograph} if self.moves else {},
+            references={seen._digest: photograph} if self.moves else {},
         )
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
