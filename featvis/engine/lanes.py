@@ -150,6 +150,8 @@ class Lanes:
         lanes hold then.
         """
         decode, parameters, move = self._decode, self.parameters, self.move
+        # Nothing else gets a gradient: a user's function may hold weights that are still to be trained.
+        climbed = [value for value in parameters.values() if value.requires_grad]
         with self._opened(model, objective) as passes:  # the network: tapped, frozen, truncated, restored
 
             def compute(step: int | Tensor) -> Tensor:
@@ -159,9 +161,10 @@ class Lanes:
                 scores = []
                 for evaluate in passes:  # one, or one for each of the recipe's copies
                     scores += [evaluate(pixels, step) / len(passes)]  # transformed, shown, scored: (lanes,)
-                    torch.autograd.backward(-scores[-1].sum())  # the one minus sign
+                    leaves = climbed if pixels is images else [pixels]
+                    torch.autograd.backward(-scores[-1].sum(), inputs=leaves)  # the one minus sign
                 if pixels is not images:
-                    torch.autograd.backward(images, pixels.grad)
+                    torch.autograd.backward(images, pixels.grad, inputs=climbed)
                 score = torch.stack(scores).detach().sum(0)
                 move(score, step)  # parameters follow their gradients, which are cleared
                 return score
