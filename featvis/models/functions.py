@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,41 @@ def takes_second(function: Callable[..., Any], what: str, first: str, second: st
         takes = ", ".join(required) if placed or required or any_number else "nothing"
         raise UserError(f"{what} is called with {either}; {name_of(function)} takes {takes}") from None
     return both
+
+
+@contextmanager
+def untouched(what: str, values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Refuse a function that writes into what it is given, which others read after it.
+
+    Args:
+        what: what errors call the function.
+        values: what it is given, by the words that errors use for it.
+
+    Raises:
+        UserError: it wrote into one of them, in place.
+
+    >>> given = torch.zeros(2)
+    >>> with untouched("objective 'mine'", {"a['conv']": given}):
+    ...     given += 1
+    Traceback (most recent call last):
+    featvis.errors.UserError: objective 'mine' writes into a['conv'], which others read: .clone() it first
+    """
+
+    def refusal(name: str) -> UserError:
+        return UserError(f"{what} writes into {name}, which others read: .clone() it first")
+
+    kept = {name: value for name, value in values.items() if not value.is_inference()}
+    before = {name: value._version for name, value in kept.items()}
+    try:
+        yield
+    except RuntimeError as error:
+        changed = [name for name, value in kept.items() if value._version != before[name]]
+        if changed or "inplace" in str(error) or "in-place" in str(error):
+            raise refusal((*changed, " or ".join(values))[0]) from error
+        raise
+    for name, value in kept.items():
+        if value._version != before[name]:
+            raise refusal(name)
 
 
 def name_of(function: Callable[..., Any]) -> str:

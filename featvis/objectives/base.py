@@ -105,6 +105,13 @@ class Objective(ABC):
         """
         return self
 
+    def by_itself(self) -> Objective:
+        """Return this objective for a run whose pictures are to depend on nothing but themselves.
+
+        What cannot know whether it compares pictures, a user's function, finds out in the first step.
+        """
+        return self
+
     def place(self) -> tuple[str, tuple[int, int]] | None:
         """Return the layer and the one position of its map that alone is read, or None."""
         return None
@@ -243,6 +250,9 @@ class Composite(Objective):
         inner = [objective.replicated(device, networks) for objective in self.inner]
         same = all(new is old for new, old in zip(inner, self.inner, strict=True))
         return self if same else self.with_inner(inner)
+
+    def by_itself(self) -> Objective:  # noqa: D102
+        return self._change(lambda objective: objective.by_itself())
 
     def place(self) -> tuple[str, tuple[int, int]] | None:  # noqa: D102
         # The part of the canvas that one position sees is enough for one reader only; who reads no layer

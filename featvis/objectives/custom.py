@@ -5,24 +5,50 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+import torch
 from torch import Tensor, nn
 
 from featvis.errors import TargetError, UserError
-from featvis.models.functions import digest_of_function, takes_second
-from featvis.objectives.base import Objective
-from featvis.objectives.shown import Activations, Shown
+from featvis.models.functions import digest_of_function, takes_second, untouched
+from featvis.objectives.base import Objective, copy_with
+from featvis.objectives.shown import Activations
 
 
 class Custom(Objective):
     """A user's function of the activations (and, if it takes two arguments, of the images)."""
 
-    def __init__(self, function: Callable[..., Tensor], layers: Sequence[str], name: str) -> None:
-        self.function, self.layers, self.name = function, tuple(layers), name
+    def __init__(
+        self, function: Callable[..., Tensor], layers: Sequence[str], name: str, *, coupled: bool = False
+    ) -> None:
+        self.function, self.layers, self.name, self.coupled = function, tuple(layers), name, coupled
         self._takes_images = takes_second(function, f"objective {name!r}", "activations", "images")
 
     def score(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: D102
-        own = activations if isinstance(activations, Shown) else _Read(activations, self)
-        return self.function(own, images) if self._takes_images else self.function(own)
+        own = _Read(activations, self)
+        given = {f"activations[{layer!r}]": value for layer, value in own.items()}
+        given |= {"images": images} if self._takes_images else {}
+        with untouched(f"objective {self.name!r}", given):
+            scores = self.function(own, images) if self._takes_images else self.function(own)
+        if self._is_to_judge:
+            self._is_to_judge = False
+            self._judge(scores, [*given.values()])
+        return scores
+
+    def by_itself(self) -> Objective:  # noqa: D102
+        return self if self.coupled else copy_with(self, _is_to_judge=True)
+
+    def _judge(self, scores: Tensor, given: list[Tensor]) -> None:
+        """Refuse a function whose score of the first picture depends on another picture."""
+        read = [value for value in given if value.requires_grad and len(value) > 1]
+        if not read or not isinstance(scores, Tensor) or scores.dim() != 1 or not scores.requires_grad:
+            return
+        slopes = torch.autograd.grad(scores[0], read, retain_graph=True, allow_unused=True)
+        others = [slope[1:].nan_to_num() for slope in slopes if slope is not None]
+        if any(bool(slope.any()) for slope in others):
+            raise UserError(
+                f"objective {self.name!r} compares pictures, so that lanes would change them: say it by "
+                "@fv.objective(…, coupled=True), and the seeds of a call are computed together"
+            )
 
     def kind(self) -> tuple[object, ...]:  # noqa: D102
         return (*super().kind(), id(self.function))
@@ -32,6 +58,8 @@ class Custom(Objective):
 
     def code(self) -> str:  # noqa: D102
         return digest_of_function(self.function)
+
+    _is_to_judge = False
 
 
 class _Read(dict[str, Tensor]):
@@ -54,7 +82,7 @@ class _Read(dict[str, Tensor]):
 
 
 def objective(
-    layers: Sequence[str] | str = (), name: str | None = None
+    layers: Sequence[str] | str = (), name: str | None = None, *, coupled: bool = False
 ) -> Callable[[Callable[..., Tensor]], Custom]:
     """Make an objective of a function: ``activations -> (B,)`` or ``(activations, images) -> (B,)``.
 
@@ -66,10 +94,13 @@ def objective(
         name: what the picture's key and captions say; by default the function's name. Different functions
             in one call need different names; where a folder holds a picture of another function of the
             name, a warning says so and the picture is rendered anew.
+        coupled: whether a picture's score depends on the others, as where pictures are to be unlike each
+            other. Then the ``seeds`` of a call are one set, computed together.
 
     Raises:
         UserError: the decorator was written without parentheses, or the function takes other arguments;
-            once called, the scores' shape is wrong or a layer is read that was not declared.
+            once called, the scores' shape is wrong, a layer is read that was not declared, what is given
+            is written into, or pictures are compared that are not said to be ``coupled``.
 
     >>> import featvis as fv
     >>> @fv.objective(layers=["conv"])
@@ -90,6 +121,6 @@ def objective(
 
     def wrap(function: Callable[..., Tensor]) -> Custom:
         named = name or str(getattr(function, "__name__", "objective"))
-        return Custom(function, wanted, named)
+        return Custom(function, wanted, named, coupled=coupled)
 
     return wrap

@@ -57,7 +57,7 @@ def run_job(job: Job, model: ModelHandle, weights: str, watch: Watch | None = No
         pixels = PixelGradients() if any(wanted.transparency for wanted in job.wanted) else None
         steps = climb(
             model,
-            climbed_objective(job),
+            climbed_objective(job).by_itself(),
             space,
             recipe,
             [wanted.stream for wanted in lanes],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 
 import kornia.augmentation
@@ -23,7 +24,8 @@ def test_a_users_function_gets_numbers_of_its_pictures_own():
     shown_size = []
 
     def shade(images, uniform):
-        shown_size.append(uniform.clone())
+        if bool((uniform != 0.5).any()):  # not the call before the run, which looks at what it does
+            shown_size.append(uniform.clone())
         return images * uniform[:, :1, None, None]
 
     changes = [fv.transform(shade, name="shade", numbers=2)]
@@ -33,6 +35,67 @@ def test_a_users_function_gets_numbers_of_its_pictures_own():
     assert not torch.equal(shown_size[0], shown_size[1])
     alone = fv.render(small(), "norm:2", transforms=changes, **SETTINGS)
     assert np.array_equal(together[2].levels, alone[0].levels)
+
+
+def rotated(images):
+    return torch.rot90(images, 2 * int(torch.randint(2, ())), (2, 3))
+
+
+def scaled(images):
+    return images * random.uniform(0.5, 1) * float(np.random.uniform(0.5, 1))
+
+
+def shifted(images, uniform):
+    return images.roll(int(torch.randint(9, ())), -1) * uniform[:, :1, None, None]
+
+
+@pytest.mark.parametrize("function", [rotated, scaled, shifted, kornia.augmentation.RandomAffine(30.0)])
+def test_a_function_with_chance_of_its_own_is_repeated(function):
+    changes = [fv.transform(function, name="own")]
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    together = fv.render(small(), "norm:0:3", transforms=changes, **SETTINGS)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert np.array_equal(np.random.get_state()[1], states[2])
+    torch.manual_seed(7)
+    random.seed(7)
+    np.random.seed(7)
+    again = fv.render(small(), "norm:2", transforms=changes, seed=0, **SETTINGS)
+    assert np.array_equal(together[2].levels, again[0].levels)
+    changes = [fv.transform(function, name="own")]
+    made = changes[0]
+    images, numbers = torch.rand(8, 3, 16, 24), torch.rand(8, 4)
+    shown = made.apply(images, numbers, None, (16, 24))
+    assert torch.equal(shown[5:6], made.apply(images[5:6], numbers[5:6], None, (16, 24)))
+    assert not made.replayable
+    moved = made.apply(images[:1].repeat(8, 1, 1, 1), numbers, None, (16, 24))
+    assert len({one.numpy().tobytes() for one in moved}) > 1, "each picture has its own draw"
+
+
+def test_a_function_without_chance_may_be_recorded():
+    still = fv.transform(lambda images: images.flip(-1), name="still")
+    still.check((16, 24), (16, 24))
+    assert still.replayable
+
+
+def test_what_others_read_is_not_written_into():
+    def darker(images):
+        return images.mul_(0.5)
+
+    with pytest.raises(fv.UserError, match=r"transform 'darker' writes into its images.*clone"):
+        fv.render(small(), "norm:1", transforms=[fv.transform(darker)], **SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda images: images - images.mean(0),
+        lambda images, uniform: images.roll(1, 0) * uniform[:, :1, None, None],
+    ],
+)
+def test_a_function_that_mixes_pictures_is_refused(function):
+    with pytest.raises(fv.UserError, match="depend on the others of its batch"):
+        fv.render(small(), "norm:1", transforms=[fv.transform(function, name="mixed")], **SETTINGS)
 
 
 def test_the_name_of_a_function_is_in_the_recipe_and_the_key():
