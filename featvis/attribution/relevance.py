@@ -71,7 +71,7 @@ def relevance(
         start=torch.zeros_like(shown),
     )
     # Back from the network's form: each number goes where it was taken from.
-    _, back = torch.func.vjp(form.shown, images.to(pixels.dtype))
+    back = torch.func.vjp(form.shown, images.to(pixels.dtype))[1]
     return back(pixels)[0], torch.zeros(()) if kept is None else kept
 
 
