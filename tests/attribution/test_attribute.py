@@ -268,6 +268,70 @@ def test_of_a_spectrogram_grad_cam_shows_the_largest_of_its_frequencies(chance):
     assert np.allclose(found[0], wanted, atol=1e-6)
 
 
+BURST = slice(180, 204)
+
+
+class Listener(nn.Module):
+    """Finds a burst of alternating samples by correlation; all else is below its threshold."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv1d(1, 1, 24, padding=12), nn.Linear(1, 1, bias=False)
+        with torch.no_grad():
+            self.conv.weight.copy_(burst()[None, None] / 24)
+            self.conv.bias.fill_(-0.3)
+            self.fc.weight.fill_(100)
+
+    def forward(self, signals):
+        return self.fc(torch.relu(self.conv(signals)).mean(2))
+
+
+def burst():
+    return torch.tensor([1.0, 1.0, -1.0, -1.0]).repeat(6)
+
+
+@pytest.fixture(scope="module")
+def heard():
+    """A burst in faint noise, after a step as loud as it."""
+    chance = torch.Generator().manual_seed(2)
+    wave = 0.05 * torch.randn(311, generator=chance)
+    wave[60:120] = 0.9
+    wave[BURST] = burst()
+    image = ((wave.clamp(-1, 1) / 2 + 0.5) * 255).round() / 255
+    return handle(Listener(), (1, 311), 1, signal=True), image[None, None]
+
+
+@pytest.mark.parametrize("method", methods())
+def test_what_fires_in_a_signal_is_pointed_at(heard, method):
+    model, image = heard
+    more = {"extremal": {"steps": 60}}.get(method, {})
+    found = fv.attribute(model, image, "fc:0", method, curves=True, **more)
+    values = found.values[0]
+    near = slice(BURST.start - 12, BURST.stop + 12)  # windows and maps are coarser than samples
+    assert near.start <= int(values.argmax()) < near.stop
+    above = values.clip(min=0)
+    assert above[near].sum() > 0.7 * above.sum()
+    # A blurred signal has nothing of the burst, so there is something to lose and to gain.
+    assert found.numbers["insertion"] > found.numbers["deletion"] + 0.2
+
+
+def test_occlusion_of_a_signal_covers_windows_in_time(heard):
+    model, image = heard
+    found = fv.attribute(model, image, "fc:0", "occlusion", window=20, stride=9)
+    assert (found.numbers["window"], found.numbers["stride"]) == (20, 9)
+    whole, total, times = found.score, torch.zeros(311), torch.zeros(311)
+    for left in range(0, 311 - 20 + 9, 9):
+        covered = image.clone()
+        covered[..., left : left + 20] = 0.5
+        with torch.no_grad():
+            fall = whole - float(model.module(covered[:, :1, :][0][None] * 2 - 1)[0, 0])
+        total[left : left + 20] += fall
+        times[left : left + 20] += 1
+    assert np.allclose(found.values[0], total / times, atol=1e-4 * abs(whole))
+    own = fv.attribute(model, image, "fc:0", "occlusion").numbers
+    assert (own["window"], own["stride"]) == (311 // 7, 311 // 14)
+
+
 @pytest.mark.filterwarnings("ignore:extremal. the mask keeps")
 @pytest.mark.parametrize("method", methods())
 def test_the_network_is_given_back_as_it_was(chance, method):
