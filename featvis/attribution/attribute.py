@@ -60,7 +60,8 @@ def attribute(
         options: the method's own: the keyword parameters of its function.
 
     Returns:
-        The map ``(H, W)``, its numbers, and the photograph as the network was shown it.
+        The map ``(H, W)``, its numbers, and the photograph as the network was shown it. Of a signal it is a
+        row ``(1, T)``; of a video one map for all frames, their sum where the method is signed.
 
     Raises:
         RecipeError: an unknown method or option, or a value out of range.
