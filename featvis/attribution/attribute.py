@@ -21,7 +21,7 @@ from featvis.attribution.register import Outcome, check_options, find_method, me
 from featvis.attribution.result import Attribution
 from featvis.attribution.sanity import randomized
 from featvis.attribution.scoring import find_target, scored
-from featvis.errors import CanvasError, FeatvisWarning, OutputError, TargetError
+from featvis.errors import CanvasError, FeatvisWarning, OutputError, TargetError, UserError
 from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.load import load_model
@@ -60,7 +60,8 @@ def attribute(
         options: the method's own: the keyword parameters of its function.
 
     Returns:
-        The map ``(H, W)``, its numbers, and the photograph as the network was shown it.
+        The map ``(H, W)``, its numbers, and the photograph as the network was shown it. Of a signal it is a
+        row ``(1, T)``; of a video one map for all frames, their sum where the method is signed.
 
     Raises:
         RecipeError: an unknown method or option, or a value out of range.
@@ -198,6 +199,11 @@ def _run(
         outcome = function(score, image, **options)
         values = outcome.values.detach().float()
         numbers = outcome.numbers
+        if tuple(values.shape) != canvas:
+            raise UserError(
+                f"a method returns a map (height, width), here {canvas}; {function.__name__}() returned "
+                f"{tuple(values.shape)}"
+            )
         if not bool(torch.isfinite(values).all()):
             raise TargetError(f"the map of {objective.describe()} is not finite on this photograph")
         if curves:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from featvis.attribution.blur import blur
+from featvis.attribution.blur import blur, shorter_side
 from featvis.attribution.guided import GuidedReLU
 from featvis.attribution.register import Outcome, method
 from featvis.attribution.scoring import Score
@@ -26,7 +26,7 @@ def _captum() -> Any:
 def baseline_of(score: Score, image: Tensor, kind: str) -> Tensor:
     """Return what stands for missing pixels, like ``image``: the mean colour, black, white or a blur."""
     if kind == "blur":
-        return blur(image, min(image.shape[2:]) / 12)
+        return blur(image, shorter_side((image.shape[2], image.shape[3])) / 12)
     level = {"mean": score.model.mean, "black": (0.0,), "white": (1.0,)}[kind]
     colour = torch.tensor(level, dtype=image.dtype, device=image.device).clamp(0, 1)
     return colour[:, None, None].expand_as(image).contiguous()
@@ -123,18 +123,19 @@ def occlusion(
     """Return by how much the score falls when a window over a pixel is covered, ``(H, W)``.
 
     Zeiler and Fergus 2014; the mean over the windows that cover a pixel. By default a window is a seventh of
-    the canvas's shorter side, and half of that from one to the next.
+    the canvas's shorter side (of a signal's length), and half of that from one to the next.
     """
-    size = image.shape[2:]
-    window = min(window or max(1, min(size) // 7), *size)
+    size = (image.shape[2], image.shape[3])
+    window = min(window or max(1, shorter_side(size) // 7), shorter_side(size))
     stride = min(stride or max(1, window // 2), window)
+    windows, strides = ([min(length, side) for side in size] for length in (window, stride))
     found = (
         _captum()
         .Occlusion(score.values)
         .attribute(
             image,
-            sliding_window_shapes=(image.shape[1], window, window),
-            strides=(image.shape[1], stride, stride),
+            sliding_window_shapes=(image.shape[1], *windows),
+            strides=(image.shape[1], *strides),
             baselines=baseline_of(score, image, baseline),
             perturbations_per_eval=BATCH,
         )

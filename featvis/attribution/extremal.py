@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from featvis.attribution.blur import blur
+from featvis.attribution.blur import blur, shorter_side
 from featvis.attribution.register import Outcome, method
 from featvis.attribution.scoring import Score
 
@@ -110,9 +110,9 @@ def extremal(score: Score, image: Tensor, area: float = 0.1, steps: int = 300) -
     By ``steps`` of gradient ascent with momentum .9, on one image ``(1, C, H, W)``.
     """
     size = (image.shape[2], image.shape[3])
-    cell = max(2, round(CELL * min(size)))
+    cell = max(2, round(CELL * shorter_side(size)))
     smooth = SmoothMask(size, cell, SMOOTHNESS * cell, image.device)
-    shown = Pyramid(image, MOST_BLUR * min(size))
+    shown = Pyramid(image, MOST_BLUR * shorter_side(size))
     with torch.no_grad():
         nothing = torch.zeros(size, device=image.device)
         whole, blurred = float(score(shown(nothing + 1))), float(score(shown(nothing)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -43,6 +45,7 @@ def grad_cam(score: Score, image: Tensor, *, layer: str | None = None) -> Outcom
     """Return relu(Σ_c w_c a_c), w_c the mean over the map of ∂score/∂a_c (Selvaraju et al. 2017), enlarged.
 
     A score that reads one position of this very layer weighs its unit alone, so the map is then that unit's.
+    A place of the canvas has the largest of a video's frames, of a signal's frequencies.
     """
     assert layer is not None
     size = (image.shape[2], image.shape[3])
@@ -52,13 +55,19 @@ def grad_cam(score: Score, image: Tensor, *, layer: str | None = None) -> Outcom
     read = activations[layer]
     (gradient,) = torch.autograd.grad(score.objective(activations, watched).sum(), read)
     read, gradient = read.detach().movedim(axis, 1).float(), gradient.movedim(axis, 1).float()
-    weighed = (gradient.mean((2, 3), keepdim=True) * read).sum(1, keepdim=True).clamp(min=0)
-    values = functional.interpolate(weighed, size, mode="bilinear", align_corners=False)[0, 0]
+    places = tuple(range(2, read.dim()))
+    weighed = (gradient.mean(places, keepdim=True) * read).sum(1, keepdim=True).clamp(min=0)
+    sides = weighed.shape[-2:]
+    if size[0] == 1:  # a signal's; in a network of images (T, 1) time goes down
+        sides = torch.Size((1, sides[0] if weighed.dim() == 4 and sides[1] == 1 else sides[1]))
+    maps = weighed.reshape(1, -1, *sides)
+    values = functional.interpolate(maps, size, mode="bilinear", align_corners=False)[0].amax(0)
     return Outcome(values, {"layer": layer})
 
 
 def _is_map(info: LayerInfo) -> bool:
-    if info.kind not in ("map", "map_last"):
+    """Whether a layer gives several positions of the canvas, in a map, in frames or in time."""
+    in_time = info.kind == "signal" and info.grid is not None
+    if info.kind not in ("map", "map_last", "video", "video_last") and not in_time:
         return False
-    height, width = (n for axis, n in enumerate(info.shape) if axis not in (0, info.axis))
-    return height * width > 1
+    return math.prod(info.shape) > info.units

@@ -39,17 +39,18 @@ def relevance(
 ) -> tuple[Tensor, Tensor]:
     """Return the relevance of each pixel's channels, like ``images``, and that which biases keep, a number.
 
-    Both together are the score, but for what ε swallows.
+    Both together are the score, but for what ε swallows. A signal's samples and all frames of a video are
+    pixels as well.
     """
+    form = score.model.form
     mean, std = (
         torch.tensor(values, device=images.device)[:, None, None]
         for values in (score.model.mean, score.model.std)
     )
     with torch.no_grad():
         shown = score.tap.prepare(images)
-        low, high = (
-            ((level - mean) / std).to(shown.dtype).expand_as(shown).contiguous() for level in (0.0, 1.0)
-        )
+        levels = (((level - mean) / std).to(shown.dtype).expand_as(images) for level in (0.0, 1.0))
+        low, high = (form.shown(level).contiguous() for level in levels)
     leaves = [leaf.detach().requires_grad_() for leaf in (shown, low, high)]
     one = torch.ones((), device=images.device, dtype=shown.dtype, requires_grad=True)
     with Relevance(leaves, one, gamma, epsilon):
@@ -69,12 +70,14 @@ def relevance(
         ),
         start=torch.zeros_like(shown),
     )
-    return pixels, torch.zeros(()) if kept is None else kept
+    # Back from the network's form: each number goes where it was taken from.
+    back = torch.func.vjp(form.shown, images.to(pixels.dtype))[1]
+    return back(pixels)[0], torch.zeros(()) if kept is None else kept
 
 
 @method("lrp", about="the score handed down, layer by layer, to the pixels", signed=True)
 def lrp(score: Score, image: Tensor) -> Outcome:
-    """Return the relevance of each pixel, summed over its colours."""
+    """Return the relevance of each pixel, summed over its colours (of a video, of all frames)."""
     pixels, kept = relevance(score, image)
     return Outcome(pixels.sum(1)[0], {"kept_by_biases": float(kept)})
 
@@ -237,9 +240,23 @@ _MOVES = {
     functional.pad,
     torch.flatten,
     Tensor.flatten,
-    Tensor.view,
+    torch.unflatten,
+    Tensor.unflatten,
+    torch.reshape,
     Tensor.reshape,
-    Tensor.permute,
+    Tensor.view,
     torch.permute,
+    Tensor.permute,
+    torch.transpose,
+    Tensor.transpose,
+    torch.movedim,
+    Tensor.movedim,
+    torch.squeeze,
+    Tensor.squeeze,
+    torch.unsqueeze,
+    Tensor.unsqueeze,
+    torch.flip,
+    Tensor.flip,
     Tensor.contiguous,
+    Tensor.__getitem__,
 }

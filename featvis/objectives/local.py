@@ -13,7 +13,7 @@ from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective, copy_with, digest_of, number, vector_of
 from featvis.objectives.pattern import dot_times_cosine
 from featvis.objectives.shown import Activations
-from featvis.objectives.unit import MIDDLE, check_position
+from featvis.objectives.unit import MIDDLE, check_position, place_in_row
 
 Window = tuple[int, int, int, int]
 """(row, column, rows, columns) of a part of a map."""
@@ -70,7 +70,10 @@ class Local(Objective):
         activation = activations[self.layers[0]].movedim(info.axis, 1)
         if self.position is not None:
             row, column = self.position
-            activation = activation[:, :, row : row + 1, column : column + 1]
+            if activation.dim() == 3:
+                activation = activation[:, :, place_in_row(info, row, column), None]
+            else:
+                activation = activation[:, :, row : row + 1, column : column + 1]
         elif self.window is not None:
             row, column, rows, columns = self.window
             activation = activation[:, :, row : row + rows, column : column + columns]

@@ -54,10 +54,8 @@ class Unit(Objective):
         lane, unit, *position = self._where
         # The unit is picked first: the rest of a layer is never copied.
         if self.positions[0] is not None:
-            if activation.dim() == 3:  # tokens, the patches row by row
-                assert info.grid is not None
-                patch = position[0] * info.grid[1] + position[1]
-                return activation[lane, unit, info.prefix + patch].float()
+            if activation.dim() == 3:
+                return activation[lane, unit, place_in_row(info, *position)].float()
             return activation[lane, unit, position[0], position[1]].float()
         picked = activation[lane, unit].float().flatten(1) if activation.dim() > 2 else activation[lane, unit]
         return picked[:, info.prefix :].mean(1) if activation.dim() > 2 else picked.float()
@@ -187,7 +185,7 @@ def neuron(layer: str, unit: int, position: tuple[int, int] | None = None) -> Un
     Args:
         layer: a map.
         unit: from 0 up.
-        position: (row, column), by default the middle (⌊H/2⌋, ⌊W/2⌋).
+        position: (row, column), by default the middle (⌊H/2⌋, ⌊W/2⌋); of a signal (0, step in time).
 
     Raises:
         TargetError: once bound, no such layer, unit or position.
@@ -248,7 +246,10 @@ def check_position(layer: LayerInfo, position: tuple[int, int] | None) -> tuple[
     if position is None:
         return None
     if layer.kind not in ("map", "map_last") and layer.grid is None:
-        raise TargetError(f"{layer.name} has no map, so no position can be given; its shape is {layer.shape}")
+        raise TargetError(
+            f"{layer.name} has no map, so no position can be given, only units, for instance "
+            f"'{layer.name}:0'; its shape is {layer.shape}"
+        )
     height, width = layer.grid or [n for axis, n in enumerate(layer.shape) if axis not in (0, layer.axis)]
     if tuple(position) == MIDDLE:
         return (height // 2, width // 2)
@@ -259,3 +260,9 @@ def check_position(layer: LayerInfo, position: tuple[int, int] | None) -> tuple[
             f"at this canvas (0,0 to {height - 1},{width - 1})"
         )
     return (row, column)
+
+
+def place_in_row(layer: LayerInfo, row: Any, column: Any) -> Any:
+    """Return where positions, numbers or tensors, lie on the one axis of tokens or of steps in time."""
+    assert layer.grid is not None
+    return layer.prefix + row * layer.grid[1] + column

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import featvis as fv
 from featvis.attribution.grad_cam import cam_layer
@@ -14,7 +15,7 @@ from featvis.attribution.result import Attribution
 from featvis.attribution.scoring import find_target, scored
 from featvis.errors import FeatvisWarning, ModelError, OutputError, RecipeError, TargetError, UserError
 from tests.attribution.planted import CORNER, SIDE, SIZE, detector, hits, photograph, share_inside
-from tests.networks import activations_of, small
+from tests.networks import activations_of, handle, seeded, small
 from tests.pages.markup import Page
 
 OPTIONS = {"occlusion": {"window": 7, "stride": 3}}
@@ -150,6 +151,185 @@ def test_grad_cam_reads_the_last_convolutions_map_behind_its_norm_or_the_targets
         cam_layer(network, ("conv1",), "norm")
     with pytest.raises(TargetError, match="no map"):
         cam_layer(network, ("fc",), "pool")
+
+
+class Heard(nn.Module):
+    """Convolutions of any number of axes over what ``turn`` makes of its input, and a classifier."""
+
+    def __init__(self, turn, *inner):
+        super().__init__()
+        self.turn, self.inner, self.fc = turn, nn.Sequential(*inner), nn.Linear(6, 4)
+        with torch.no_grad():
+            self.fc.weight[1].abs_()  # so that a class has a map whatever the chance
+
+    def forward(self, shown):
+        return self.fc(self.inner(self.turn(shown)).flatten(2).mean(2))
+
+
+def plain(shown):
+    return shown
+
+
+WAVES, FRAMES = {"size": (1, 61), "signal": True}, {"size": (18, 23), "frames": 5}
+KINDS = {
+    "signal of 1 channel": (WAVES, 1, plain, nn.Conv1d),
+    "signal of 2 channels": (WAVES, 2, plain, nn.Conv1d),
+    "signal of 3 channels": (WAVES, 3, plain, nn.Conv1d),
+    "waveform": (WAVES, 1, lambda waves: waves.view(len(waves), 1, waves.shape[1]), nn.Conv1d),
+    "waveform as a column": (WAVES, 1, lambda waves: waves.view(len(waves), 1, waves.shape[1], 1), nn.Conv2d),
+    "volume of 1 channel": (FRAMES, 1, plain, nn.Conv3d),
+    "volume of 2 channels": (FRAMES, 2, plain, nn.Conv3d),
+    "video": (FRAMES, 3, lambda shown: shown.transpose(1, 2), nn.Conv3d),
+    "image of 1 channel": ({"size": (18, 23)}, 1, plain, nn.Conv2d),
+    "image of 2 channels": ({"size": (18, 23)}, 2, plain, nn.Conv2d),
+    "image of 3 channels": ({"size": (18, 23)}, 3, plain, nn.Conv2d),
+}
+
+
+def of_kind(kind, chance):
+    """A network of a kind of images, and an image."""
+    told, channels, turn, conv = KINDS[kind]
+    column = kind == "waveform as a column"
+    width = (5, 1) if column else 3
+    network = seeded(
+        lambda: Heard(turn, conv(channels, 5, width), nn.ReLU(), conv(5, 6, width, stride=2), nn.ReLU())
+    )
+    image = torch.rand((channels * told.get("frames", 1), *told["size"]), generator=chance)
+    return handle(network, channels=channels, **told), (image * 255).round() / 255
+
+
+def as_taken(model, image):
+    """An image as the network takes it, by hand."""
+    shown = (image[None] - 0.5) / 0.5
+    if model.signal:
+        return shown[:, :, 0] if model.form.axes == "(B, C, T)" else shown[:, 0, 0]
+    if model.frames is None:
+        return shown
+    videos = torch.stack(torch.chunk(shown, model.frames, 1), 1)  # (B, T, C, H, W)
+    return videos if model.form.axes == "(B, T, C, H, W)" else videos.movedim(1, 2)
+
+
+@pytest.mark.filterwarnings("ignore::featvis.errors.FeatvisWarning")
+@pytest.mark.parametrize("method", methods())
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_method_gives_a_map_of_the_canvas_for_all_that_a_network_takes(kind, method, chance, tmp_path):
+    model, image = of_kind(kind, chance)
+    few = {"steps": 3} if "steps" in methods()[method].options else {}
+    found = fv.attribute(model, image, "fc:2", method, **few)
+    assert found.values.shape == model.input_size
+    assert found.values.dtype == np.float32
+    with torch.no_grad():
+        assert found.score == pytest.approx(float(model.module(as_taken(model, image))[0, 2]), rel=1e-4)
+    for shown in (found.overlay, found.map):
+        assert (shown.height, shown.width) == model.input_size
+    *_, numbers = found.save(tmp_path)
+    assert json.loads(numbers.read_text()) == json.loads(json.dumps(found.to_json()))
+    assert found.to_json()["size"] == list(model.input_size)
+    assert "largest at row" in repr(found)
+    assert len(Page(found._repr_html_()).all("img")) == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_grad_cam_is_that_by_hand_on_all_that_a_network_takes(kind, chance):
+    model, image = of_kind(kind, chance)
+    size, module = model.input_size, model.module.eval()
+    read = {}
+    hook = module.inner.register_forward_hook(lambda *given: read.update(a=given[2]))
+    score = module(as_taken(model, image))[0, 1]
+    hook.remove()
+    (slope,) = torch.autograd.grad(score, read["a"])
+    given = sum(slope[0, unit].mean() * read["a"][0, unit] for unit in range(6)).detach().relu()
+    if model.signal:
+        given = given.flatten()[None, None]
+        wanted = nn.functional.interpolate(given, size[1], mode="linear")[0]
+    else:
+        each = given if given.dim() == 3 else given[None]
+        enlarged = [nn.functional.interpolate(one[None, None], size, mode="bilinear")[0, 0] for one in each]
+        wanted = torch.stack(enlarged).amax(0)
+    found = fv.attribute(model, image, "fc:1", "grad-cam")
+    assert found.numbers["layer"] == "inner"
+    assert np.ptp(found.values) > 0
+    assert np.allclose(found.values, wanted, atol=1e-6)
+
+
+def test_of_a_spectrogram_grad_cam_shows_the_largest_of_its_frequencies(chance):
+    def spectrogram(waves):
+        return waves.unfold(1, 8, 4).abs().transpose(1, 2)[:, None]  # (B, 1, 8, steps in time)
+
+    network = seeded(lambda: Heard(spectrogram, nn.Conv2d(1, 6, 3), nn.ReLU()))
+    image = (torch.rand((1, 1, 60), generator=chance) * 255).round() / 255
+    found = fv.attribute(handle(network, (1, 60), 1, signal=True), image, "fc:1", "grad-cam").values
+    with torch.no_grad():
+        given = network.inner(spectrogram(image[0] * 2 - 1))[0]
+        rows = torch.einsum("c,chw->hw", network.fc.weight[1], given) / given[0].numel()
+        wanted = nn.functional.interpolate(rows[None], 60, mode="linear")[0].amax(0)
+    assert found.shape == (1, 60)
+    assert np.ptp(found) > 0
+    assert np.allclose(found[0], wanted, atol=1e-6)
+
+
+BURST = slice(180, 204)
+
+
+class Listener(nn.Module):
+    """Finds a burst of alternating samples by correlation; all else is below its threshold."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv1d(1, 1, 24, padding=12), nn.Linear(1, 1, bias=False)
+        with torch.no_grad():
+            self.conv.weight.copy_(burst()[None, None] / 24)
+            self.conv.bias.fill_(-0.3)
+            self.fc.weight.fill_(100)
+
+    def forward(self, signals):
+        return self.fc(torch.relu(self.conv(signals)).mean(2))
+
+
+def burst():
+    return torch.tensor([1.0, 1.0, -1.0, -1.0]).repeat(6)
+
+
+@pytest.fixture(scope="module")
+def heard():
+    """A burst in faint noise, after a step as loud as it."""
+    chance = torch.Generator().manual_seed(2)
+    wave = 0.05 * torch.randn(311, generator=chance)
+    wave[60:120] = 0.9
+    wave[BURST] = burst()
+    image = ((wave.clamp(-1, 1) / 2 + 0.5) * 255).round() / 255
+    return handle(Listener(), (1, 311), 1, signal=True), image[None, None]
+
+
+@pytest.mark.parametrize("method", methods())
+def test_what_fires_in_a_signal_is_pointed_at(heard, method):
+    model, image = heard
+    more = {"extremal": {"steps": 60}}.get(method, {})
+    found = fv.attribute(model, image, "fc:0", method, curves=True, **more)
+    values = found.values[0]
+    near = slice(BURST.start - 12, BURST.stop + 12)  # windows and maps are coarser than samples
+    assert near.start <= int(values.argmax()) < near.stop
+    above = values.clip(min=0)
+    assert above[near].sum() > 0.7 * above.sum()
+    # A blurred signal has nothing of the burst, so there is something to lose and to gain.
+    assert found.numbers["insertion"] > found.numbers["deletion"] + 0.2
+
+
+def test_occlusion_of_a_signal_covers_windows_in_time(heard):
+    model, image = heard
+    found = fv.attribute(model, image, "fc:0", "occlusion", window=20, stride=9)
+    assert (found.numbers["window"], found.numbers["stride"]) == (20, 9)
+    whole, total, times = found.score, torch.zeros(311), torch.zeros(311)
+    for left in range(0, 311 - 20 + 9, 9):
+        covered = image.clone()
+        covered[..., left : left + 20] = 0.5
+        with torch.no_grad():
+            fall = whole - float(model.module(covered[:, :1, :][0][None] * 2 - 1)[0, 0])
+        total[left : left + 20] += fall
+        times[left : left + 20] += 1
+    assert np.allclose(found.values[0], total / times, atol=1e-4 * abs(whole))
+    own = fv.attribute(model, image, "fc:0", "occlusion").numbers
+    assert (own["window"], own["stride"]) == (311 // 7, 311 // 14)
 
 
 @pytest.mark.filterwarnings("ignore:extremal. the mask keeps")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
+import featvis as fv
 from featvis.attribution.relevance import relevance
 from featvis.attribution.scoring import find_target, scored
 from tests.attribution.planted import stack
@@ -114,3 +116,111 @@ def test_a_batchnorm_that_no_convolution_can_take_in_keeps_a_share_too(chance):
     image = torch.rand((1, 3, 12, 15), generator=chance)
     pixels, kept, score = relevances(handle(module, (12, 15)), image, "3:1")
     assert float(pixels.double().sum() + kept) == pytest.approx(score, rel=1e-3)
+
+
+class Turned(nn.Module):
+    """Two convolutions of any number of axes over what ``turn`` makes of the images, and a classifier."""
+
+    def __init__(self, conv, channels, turn=lambda shown: shown, bias=True):
+        super().__init__()
+        self.first = conv(channels, 6, 3, padding=1, bias=bias)
+        self.second = conv(6, 5, 3, stride=2, bias=bias)
+        self.fc, self.turn = nn.Linear(5, 4, bias=bias), turn
+
+    def forward(self, shown):
+        found = functional.relu(self.second(torch.relu(self.first(self.turn(shown)))))
+        return self.fc(found.flatten(2).mean(2))
+
+
+SIGNAL, VIDEO = {"signal": True}, {"frames": 4}
+TURNED = {
+    "(B, C, T)": (nn.Conv1d, SIGNAL, lambda shown: shown),
+    "(B, T)": (nn.Conv1d, SIGNAL, lambda shown: shown.view(len(shown), 1, shown.shape[1])),
+    "(B, C, T, H, W)": (nn.Conv3d, VIDEO, lambda shown: shown),
+    "(B, T, C, H, W)": (nn.Conv3d, VIDEO, lambda shown: shown.transpose(1, 2)),
+}
+
+
+@pytest.mark.parametrize(
+    ("axes", "channels"),
+    [(axes, count) for axes in TURNED for count in (1, 2, 3) if axes != "(B, T)" or count == 1],
+)
+@pytest.mark.parametrize("bias", [False, True])
+def test_no_relevance_of_signals_and_videos_is_lost(chance, axes, channels, bias):
+    """All pixels' and the biases' relevance is what the network itself says, run by hand on its own axes."""
+    conv, told, turn = TURNED[axes]
+    size = (1, 37) if told is SIGNAL else (9, 12)
+    frames = told.get("frames", 1)
+    module = seeded(lambda: Turned(conv, channels, turn, bias))
+    model = handle(module, size, channels, **told)
+    assert model.form.axes == axes
+    image = (torch.rand((1, channels * frames, *size), generator=chance) * 255).round() / 255
+    pixels, kept, _ = relevances(model, image, "fc:2")
+    shown = (image - 0.5) / 0.5
+    if told is SIGNAL:
+        shown = shown[:, :, 0] if axes == "(B, C, T)" else shown[:, 0, 0]
+    else:
+        shown = torch.stack(torch.chunk(shown, frames, 1), 2)  # (B, C, T, H, W)
+        shown = shown if axes == "(B, C, T, H, W)" else shown.movedim(2, 1)
+    with torch.no_grad():
+        score = float(module.eval()(shown)[0, 2])
+    assert pixels.shape == image.shape
+    assert (abs(float(kept)) > 0) == bias
+    assert float(pixels.double().sum() + kept) == pytest.approx(score, rel=1e-3)
+    found = fv.attribute(model, image[0], "fc:2", "lrp")
+    assert found.values.shape == size
+    assert np.allclose(found.values, pixels[0].sum(0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        lambda shown: shown[:, None],
+        lambda shown: shown.unsqueeze(1),
+        lambda shown: torch.unsqueeze(shown, 1),
+        lambda shown: shown.view(len(shown), 37).unflatten(1, (1, 37)),
+    ],
+)
+def test_a_waveform_s_relevance_is_that_of_a_signal_of_one_channel(chance, turn):
+    image = torch.rand((1, 1, 1, 37), generator=chance)
+    plain, turned = (
+        handle(seeded(lambda made=made: Turned(nn.Conv1d, 1, made)), (1, 37), 1, signal=True)
+        for made in (lambda shown: shown, turn)
+    )
+    expected, found = (relevances(model, image, "fc:1")[0] for model in (plain, turned))
+    assert torch.allclose(found, expected, atol=1e-6 * float(expected.abs().max()))
+
+
+def test_each_frame_has_its_own_relevance_whatever_the_order_of_axes(chance):
+    """One network in both forms; and what a frame alone is asked of is found in that frame alone."""
+    image = torch.rand((1, 2 * 4, 9, 12), generator=chance)
+    first, last = (
+        handle(seeded(lambda turn=turn: Turned(nn.Conv3d, 2, turn)), (9, 12), 2, frames=4)
+        for turn in (lambda shown: shown, lambda shown: shown.transpose(1, 2))
+    )
+    assert (first.form.axes, last.form.axes) == ("(B, C, T, H, W)", "(B, T, C, H, W)")
+    expected, found = (relevances(model, image, "fc:1")[0] for model in (first, last))
+    assert torch.allclose(found, expected, atol=1e-6 * float(expected.abs().max()))
+
+    class Third(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv3d(2, 3, (1, 3, 3)), nn.Linear(3, 2)
+
+        def forward(self, shown):
+            return self.fc(torch.relu(self.conv(shown))[:, :, 2].mean((2, 3)))
+
+    pixels, _, _ = relevances(handle(seeded(Third), (9, 12), 2, frames=4), image, "fc:1")
+    assert [bool(frame.any()) for frame in torch.chunk(pixels, 4, 1)] == [False, False, True, False]
+
+
+def test_a_network_of_bgr_reads_pixels_between_black_and_white_too(chance):
+    image = torch.rand((1, 3, 12, 15), generator=chance)
+    pixels = []
+    for order in ("rgb", "bgr"):
+        module = seeded(lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3)))
+        if order == "bgr":
+            with torch.no_grad():
+                module[0].weight.copy_(module[0].weight.flip(1))
+        pixels.append(relevances(handle(module, (12, 15), channel_order=order), image, "2:1")[0])
+    assert torch.allclose(*pixels, atol=1e-6 * float(pixels[0].abs().max()))

@@ -250,6 +250,15 @@ def test_what_a_module_of_ones_own_enters_is_there_as_well():
         methods_register._made.pop("brightness")
 
 
+def test_a_method_whose_map_is_not_of_the_canvas_is_told_in_one_line():
+    exec(compile(METHOD.replace("image.mean(1)[0]", "image.mean(1)"), "a notebook", "exec"), {})
+    try:
+        with pytest.raises(fv.UserError, match=r"here \(24, 32\); brightness\(\) returned \(1, 24, 32\)$"):
+            fv.attribute(small(size=(24, 32)), torch.rand(3, 24, 32), "fc:0", "brightness", curves=True)
+    finally:
+        methods_register._made.pop("brightness")
+
+
 def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path):
     (tmp_path / "attribution").mkdir()
     (tmp_path / "attribution" / "mine.py").write_text(

@@ -9,7 +9,7 @@ from torch import nn
 
 import featvis as fv
 from featvis.models.form import find_form, forms_of
-from tests.networks import handle, seeded
+from tests.networks import handle, scores_of, seeded
 
 
 class Called(nn.Module):
@@ -85,6 +85,75 @@ def test_recurrent_networks_take_signals():
     image = torch.rand((2, 1, 1, 48), generator=torch.Generator().manual_seed(1))
     with torch.no_grad(), model.tap(["head"]) as activations:
         torch.testing.assert_close(activations(image)["head"], network(image[:, 0, 0] * 2 - 1))
+
+
+class Stepwise(nn.Module):
+    """A convolution over two channels and what is made of its steps in time: tokens, and a signal again."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.tokens = nn.Conv1d(2, 6, 5, stride=2), nn.Linear(6, 7)
+        self.last = nn.Conv1d(7, 4, 3)
+
+    def forward(self, signals):
+        return self.last(self.tokens(self.conv(signals).transpose(1, 2)).transpose(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("layer", "steps"), [("conv", 22), ("tokens", 22), ("last", 20)], ids=["conv", "tokens", "last"]
+)
+def test_a_neuron_of_a_signal_is_one_step_in_time(layer, steps, chance):
+    network = seeded(Stepwise).eval()
+    model = handle(network, 48, 2, signal=True)
+    image = torch.rand((1, 2, 1, 48), generator=chance)
+    with torch.no_grad():
+        given = network.conv(image[:, :, 0] * 2 - 1)
+        if layer != "conv":
+            given = network.tokens(given.movedim(1, 2)).movedim(2, 1)
+        if layer == "last":
+            given = network.last(given)
+    assert given.shape[2] == steps
+    for step in (0, 3, steps - 1):
+        torch.testing.assert_close(scores_of(model, fv.neuron(layer, 2, (0, step)), image), given[:, 2, step])
+        vector = torch.randn(given.shape[1], generator=chance)
+        for one in (
+            fv.direction_at(layer, vector, (0, step)),
+            fv.weighted(layer, vector, position=(0, step)),
+        ):
+            torch.testing.assert_close(scores_of(model, one, image), given[:, :, step] @ vector)
+    torch.testing.assert_close(scores_of(model, fv.neuron(layer, 2), image), given[:, 2, steps // 2])
+    with pytest.raises(fv.TargetError, match=f"1 rows by {steps} columns"):
+        fv.neuron(layer, 2, (0, steps)).bind(model.at((1, 48)))
+    # A longer signal has more steps.
+    assert fv.neuron(layer, 2, (0, steps)).bind(model.at((1, 52))).positions == ((0, steps),)
+
+
+def test_a_neuron_of_a_signal_is_climbed_where_it_looks(tmp_path):
+    network = seeded(Stepwise)
+    model = handle(network, 48, 2, signal=True)
+    start = torch.full((2, 1, 48), 0.5)
+    told = {
+        "transforms": [],
+        "penalties": [],
+        "steps": 9,
+        "lanes": 1,
+        "space": fv.PixelImage(decorrelate=False),
+    }
+    (picture,) = fv.render(model, "conv:3@0,7", start=start, out=tmp_path, **told)
+    assert picture.score > picture.start_score
+    # The seventh step sees samples 14 to 18 alone.
+    changed = (picture.image != picture.image[:, :, :1]).any(0)[0].nonzero().flatten().tolist()
+    assert changed == [14, 15, 16, 17, 18]
+    with torch.no_grad():
+        own = network.conv(torch.from_numpy(picture.values)[None, :, 0])
+    assert picture.score == pytest.approx(float(own[0, 3, 7]), abs=1e-5)
+
+
+def test_what_stands_along_no_time_has_no_steps():
+    """Linear layers over whole signals: the rows of ``(B, C, units)`` are channels."""
+    model = handle(seeded(lambda: nn.Sequential(nn.Linear(48, 8), nn.ReLU())), 48, 2, signal=True)
+    with pytest.raises(fv.TargetError, match="has no map, so no position can be given, only units"):
+        fv.neuron("0", 3, (0, 1)).bind(model.at((1, 48)))
 
 
 def test_two_channels_are_never_one_waveform():

@@ -45,6 +45,16 @@ def test_c8_one_unit_at_a_position_is_its_neuron(chance):
     torch.testing.assert_close(found, 2 * scores_of(model, fv.neuron("map", 3, (8, 1)), images))
 
 
+@pytest.mark.parametrize("position", [(0, 0), (8, 1), (3, 4)])
+def test_c5_a_direction_at_a_position_of_tokens_is_that_of_its_patch(position, chance):
+    model, images = layouts(), images_of(chance)
+    vector = torch.randn(5, generator=chance)
+    found = scores_of(model, fv.direction_at("tokens", vector, position), images)
+    row, column = position
+    every = activations_of(model, "tokens", images)[:, 2:].unflatten(1, (9, 5))  # behind two prefix tokens
+    torch.testing.assert_close(found, every[:, row, column] @ vector)
+
+
 @pytest.mark.parametrize("power", [0, 2])
 @pytest.mark.parametrize("position", [None, (0, 4), (8, 0)])
 def test_c5_a_direction_at_a_position(position, power, chance):

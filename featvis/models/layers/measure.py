@@ -58,7 +58,8 @@ class LayerInfo:
     """Pixels from one position to the next, (rows, columns)."""
     depth: int = 0
     grid: tuple[int, int] | None = None
-    """Of tokens, the rows and columns of the patches that they stand for, where that is known."""
+    """Of tokens, the rows and columns of the patches that they stand for, where that is known. Of a signal's
+    layers, whose canvas is one row, one row of so many steps in time."""
     fault: str = ""
     """Why its units cannot be climbed, though their axis is clear; empty if they can."""
     mixes: bool = False
@@ -154,6 +155,8 @@ def measure(
             prefix, grid = 0, None
             if kind == "tokens":
                 prefix, grid = patches.of(observation, grown.get(name), told)
+            if grid is None and size[0] == 1:
+                grid = _steps_in_time(kind, observation, grown.get(name), prefix)
             into[name] = LayerInfo(
                 name=name,
                 module=observation.module,
@@ -463,6 +466,16 @@ def _settled(name: str, observation: Observation, axes: dict[str, int]) -> int |
         return None
     last = f"1 to {dims - 1}" if dims > 2 else "1"
     raise ModelError(f"{name}: the units' axis is {last}, or counted from the end, not {axis}; shape {shape}")
+
+
+def _steps_in_time(
+    kind: str, observation: Observation, larger: Observation | None, prefix: int
+) -> tuple[int, int] | None:
+    """Return the one row of a signal's positions; tokens are such if there are more of a longer signal."""
+    if kind == "signal":
+        return 1, observation.shape[2]
+    longer = larger is not None and len(larger.shape) == 3 and larger.shape[1] > observation.shape[1]
+    return (1, observation.shape[1] - prefix) if kind == "tokens" and longer else None
 
 
 def _is_plain_video(run: Any, observation: Observation, larger: Observation | None) -> bool:
