@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featvis.results.elsewhere import is_address, refuse_web_page
+from featvis.results.elsewhere import check_folder_of, is_address
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -62,7 +62,7 @@ def _find(words: Sequence[str]) -> Iterator[tuple[int, tuple[str, bool]]]:
         before = words[place - 1] if place else ""
         option, equals, value = word.partition("=")
         if (equals and option in _TO_WRITE) or before in _TO_WRITE:
-            refuse_web_page(value if equals and option in _TO_WRITE else word)
+            check_folder_of(value if equals and option in _TO_WRITE else word)
         if equals and option in (*_TO_WRITE, *_TO_READ) and is_address(value):
             yield place, (f"{option}=", option in _TO_WRITE and not dry)
         elif is_address(word) and before in (*_TO_WRITE, *_TO_READ):

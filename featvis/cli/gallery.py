@@ -100,7 +100,7 @@ def build(
         raise RecipeError(f"--{next(iter(given)).replace('_', '-')} is an option of --executor slurm")
     note_code(request.source)
     if dry_run:
-        return _dry_run(request, device, limit, began, share, as_json=as_json)
+        return _dry_run(request, device, limit, began, share, prune=prune, as_json=as_json)
     settings = None
     if chosen.entry.galleries:
         from featvis.galleries.arrays import read_settings
@@ -364,6 +364,7 @@ def _dry_run(
     began: float,
     share: Share | None,
     *,
+    prune: bool,
     as_json: bool,
 ) -> int:
     from featvis.galleries.forecast import make_forecast
@@ -382,6 +383,8 @@ def _dry_run(
         f"{wanted}, about {duration(costs.seconds)} "
         f"in all on {costs.device}, memory {costs.memory / 2**30:.1f} GiB; they would go to {request.folder}"
     )
+    if prune:
+        print(f"{count_of(costs.unasked, 'picture')} that the config no longer asks for would be removed")
     if request.photographs is not None:
         print(f"of that about {duration(costs.photographs)} to look through {request.photographs}")
     return 0

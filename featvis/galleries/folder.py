@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from featvis.errors import OutputError
+from featvis.files import check_inside
 from featvis.galleries.plan import GalleryItem, GalleryPlan
 from featvis.plan.wanted import Wanted
 from featvis.results.glance import glance
@@ -37,7 +39,7 @@ class PlannedFolder(Store):
         Raises:
             OutputError: it cannot be written, or holds another network's pictures.
         """
-        self.journals = Journals(folder)
+        self.journals, self.pruned = Journals(folder), set[str]()
         super().__init__(folder, model=top["model"], weights=top["weights"], recipe=top["recipe"])
         self.keys = keys
         self.top["gallery"] = top["gallery"]
@@ -48,8 +50,8 @@ class PlannedFolder(Store):
 
     @property
     def taken(self) -> set[str]:
-        """The layers of which the journals tell."""
-        return self.journals.layers
+        """The layers of which the journals tell, and those that lost pictures."""
+        return self.journals.layers | self.pruned
 
     def enter(self, picture: Picture, file: str) -> None:
         """Enter a picture whose file is there, instead of what is known of it."""
@@ -186,10 +188,20 @@ class GalleryFolder(PlannedFolder):
     def prune(self) -> list[str]:
         """Remove pictures that the config no longer asks for; return their names."""
         gone = [name for name in self.entries if name not in self.plan.pictures]
+        layers = set()
         for name in gone:
-            file = self.entries.pop(name).get("file")
+            entry = self.entries.pop(name)
+            file = entry.get("file")
             if isinstance(file, str) and _is_ours(self.folder / file):
                 (self.folder / file).unlink(missing_ok=True)
+                layers.add(str(entry.get("layer") or ""))
+        self.pruned |= layers  # their sheets still show what is gone
+        for layer in layers - {str(entry.get("layer") or "") for entry in self.entries.values()}:
+            sheet = self.grid_path(layer)
+            check_inside(sheet, self.folder)
+            sheet.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody else's files keep it
+                sheet.parent.rmdir()
         return gone
 
 
@@ -280,15 +292,24 @@ def finished(
 
 def find_missing(folder: Path, plan: GalleryPlan) -> list[GalleryItem]:
     """Return what a folder lacks of a plan; nothing is written."""
-    manifest = None
-    if folder.is_dir():
-        manifest = read_both(folder, Journals(folder).update()) or read_manifest(folder)
-    entries = name_entries((manifest or {}).get("pictures", []))
+    entries = _entries_of(folder)
     return [
         item
         for item in plan.pictures.values()
         if finished(folder, entries.get(item.name), item, lambda line: None) is None
     ]
+
+
+def find_unasked(folder: Path, plan: GalleryPlan) -> list[str]:
+    """Return the names of a folder's pictures that a plan does not ask for: what pruning removes."""
+    return [name for name in _entries_of(folder) if name not in plan.pictures]
+
+
+def _entries_of(folder: Path) -> dict[str, dict[str, Any]]:
+    manifest = None
+    if folder.is_dir():
+        manifest = read_both(folder, Journals(folder).update()) or read_manifest(folder)
+    return name_entries((manifest or {}).get("pictures", []))
 
 
 def _is_of(entry: Mapping[str, Any], picture: Picture) -> bool:

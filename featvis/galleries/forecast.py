@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from featvis.devices import peak_memory
 from featvis.galleries.build import load_network, write_sheets
-from featvis.galleries.folder import GalleryFolder, find_missing
+from featvis.galleries.folder import GalleryFolder, find_missing, find_unasked
 from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
 from featvis.galleries.request import BuildRequest
 from featvis.galleries.shares import Share, share_of
@@ -19,7 +20,7 @@ from featvis.pages.folder import write_pages
 from featvis.photographs.cost import search_seconds
 from featvis.plan.wanted import Job, make_jobs
 from featvis.results.picture import Picture
-from featvis.run.estimate import Cost, estimate
+from featvis.run.estimate import Cost, estimate, stand_in
 from featvis.run.job import picture_of, run_job
 from featvis.run.score import trace_steps
 
@@ -43,6 +44,8 @@ class Forecast:
     device: str
     notes: tuple[str, ...] = ()
     """What a build would say of its folder, each one line."""
+    unasked: int = 0
+    """Pictures in the folder that the config no longer asks for."""
 
 
 def make_forecast(
@@ -73,8 +76,9 @@ def make_forecast(
     costs: list[Cost] = []
     memory = 0
     if missing:
+        idle = peak_memory(model.device)
         _warm_up(missing, model, plan.weights)
-        costs, memory = estimate([item.wanted for item in missing], model, plan.weights)
+        costs, memory = estimate([item.wanted for item in missing], model, plan.weights, idle)
     files = _time_files(plan, missing)
     photographs = 0.0
     if request.photographs is not None:
@@ -90,6 +94,7 @@ def make_forecast(
         memory=memory,
         device=str(model.device),
         notes=plan.notes,
+        unasked=len(find_unasked(request.folder, plan)),
     )
 
 
@@ -99,7 +104,8 @@ def _warm_up(missing: list[GalleryItem], model: ModelHandle, weights: str) -> No
     for job in make_jobs([item.wanted for item in missing]):
         if job.kind not in seen:
             seen.add(job.kind)
-            run_job(Job(job.wanted[: job.recipe.lanes]).but(steps=1), model, weights)
+            first, _ = stand_in(Job(job.wanted[: job.recipe.lanes]), model.device)
+            run_job(first.but(steps=1), model, weights)
 
 
 def _time_files(plan: GalleryPlan, missing: list[GalleryItem]) -> float:

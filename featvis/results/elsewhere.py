@@ -27,6 +27,7 @@ BEAT = 30.0
 STALE = 180.0
 """Seconds without one after which another may write."""
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://.+", re.DOTALL)
+_BEGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _PUT_WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "r2", "tos", "obs"}
 """Where an object appears at once; elsewhere a file is written beside its place, and moved."""
 _PACKAGES = {"smbclient": "smbprotocol", "pyarrow.fs": "pyarrow", "requests": "requests"}
@@ -42,14 +43,13 @@ def is_address(value: object) -> bool:
     return match is not None and match[1].lower() not in ("http", "https")  # which cannot be listed
 
 
-def refuse_web_page(value: object) -> None:
-    """Refuse an address of the web as a place to write to; as a path it would be a folder named ``http:``.
+def check_folder_of(value: object) -> None:
+    """Refuse what looks like an address but names no folder: as a path it would be one named ``http:``.
 
     Raises:
-        OutputError: it is one.
+        OutputError: it is an address of the web, or has nothing behind its ``://``.
     """
-    match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
-    if match is not None and not is_address(value):
+    if isinstance(value, str) and _BEGIN.match(value) and not is_address(value):
         raise OutputError(
             f"nothing can be written to {value}; a folder, or an address such as s3://BUCKET/PATH"
         )
@@ -321,6 +321,15 @@ def _reason(error: BaseException) -> str:
 
 def _endings(schemes: Any) -> list[str]:
     return [f"{scheme}://" for scheme in schemes]
+
+
+def schemes() -> set[str]:
+    """Return the beginnings of addresses that may be read or written: of what is installed, or could be."""
+    try:
+        from fsspec.registry import available_protocols
+    except ImportError:
+        return {*_PUT_WHOLE, "file", "ftp", "memory", "sftp", "smb"}
+    return {*available_protocols()}
 
 
 def path_not_address(path: Path) -> OutputError:

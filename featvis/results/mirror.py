@@ -26,7 +26,15 @@ from filelock import FileLock, Timeout
 from featvis import files
 from featvis.errors import FeatvisError, OutputError
 from featvis.read import parse_json, read_json
-from featvis.results.elsewhere import Claim, Elsewhere, Seen, is_address, path_not_address, refuse_web_page
+from featvis.results.elsewhere import (
+    Claim,
+    Elsewhere,
+    Seen,
+    check_folder_of,
+    is_address,
+    path_not_address,
+    schemes,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -451,15 +459,15 @@ def takes_addresses(*names: str, writes: bool) -> Callable[[Callable[P, R]], Cal
             for name in names:
                 if isinstance(kwargs.get(name), int | float):
                     raise OutputError(f"{name} is a folder or a file, a text or a Path, got {kwargs[name]!r}")
-                if writes:
-                    refuse_web_page(kwargs.get(name))
-            if not any(map(_looks_remote, (*args, *kwargs.values()))):
+            if not any(map(_may_be_remote, (*args, *kwargs.values()))):
                 return function(*args, **kwargs)
             bound = signature.bind(*args, **kwargs)
             with contextlib.ExitStack() as stack:
                 for name in names:
                     value = bound.arguments.get(name)
-                    if isinstance(value, Path) and _looks_remote(value):
+                    if writes:
+                        check_folder_of(value)
+                    if isinstance(value, Path) and _was_remote(value):
                         raise path_not_address(value)
                     if isinstance(value, str) and is_address(value):
                         bound.arguments[name] = stack.enter_context(mirrored(value, writes=writes))
@@ -470,7 +478,11 @@ def takes_addresses(*names: str, writes: bool) -> Callable[[Callable[P, R]], Cal
     return decorate
 
 
-def _looks_remote(value: object) -> bool:
-    if isinstance(value, Path):
-        return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:[\\/]", str(value)) is not None
-    return is_address(value)
+def _may_be_remote(value: object) -> bool:
+    return "://" in value if isinstance(value, str) else isinstance(value, Path) and _was_remote(value)
+
+
+def _was_remote(path: Path) -> bool:
+    """Whether a path was made of an address. A folder here may be called ``run:``, and some are."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):[\\/]", str(path))
+    return match is not None and match[1].lower() in schemes() and not path.exists()

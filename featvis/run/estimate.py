@@ -8,6 +8,8 @@ import statistics
 import time
 from dataclasses import dataclass
 
+import torch
+
 from featvis.devices import peak_memory, wait
 from featvis.engine.lanes import Step
 from featvis.engine.record import recorder_for
@@ -20,9 +22,9 @@ TIMED = 2
 LARGE = 512 * 512
 """Pixels of a canvas, and of all that a step shows the network: what is larger is not climbed to be timed."""
 SMALL = 256 * 256
-MANY = {"cpu": 4 * LARGE}
-"""Pixels of all lanes and copies, by device: of more, fewer lanes are climbed to be timed."""
-MANY_ELSEWHERE = 64 * LARGE
+MANY = {"cpu": (64, 4 * LARGE)}
+"""Lanes, and pixels of all lanes and copies, by device: of more, fewer are climbed to be timed."""
+MANY_ELSEWHERE = (512, 64 * LARGE)
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,16 @@ class Cost:
     seconds: float
 
 
-def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[list[Cost], int]:
+def estimate(
+    wanted: list[Wanted], model: ModelHandle, weights: str, idle: int | None = None
+) -> tuple[list[Cost], int]:
     """Time two steps of each kind of job, and two of those that redirect gradients.
+
+    Args:
+        wanted: the pictures.
+        model: their network.
+        weights: its fingerprint.
+        idle: the peak memory in bytes before anything was computed; None if nothing was.
 
     Returns:
         The cost of each kind, and the peak memory in bytes (of the process, or of the GPU).
@@ -49,6 +59,7 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
         kinds.setdefault(job.kind, []).append(job)
     costs = []
     most = 0.0
+    idle = peak_memory(model.device) if idle is None else idle
     for jobs in kinds.values():
         # A run that stops when its score has settled holds all its pictures in one job; it is counted as if
         # none stopped early.
@@ -58,10 +69,7 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
         steps = first.recipe.steps
         redirected = min(first.recipe.redirect_steps, steps)
         seconds = overhead = 0.0
-        fewer, shares = _fewer(first, MANY.get(model.device.type, MANY_ELSEWHERE))
-        timed, times = _smaller(fewer)
-        times *= shares
-        before = peak_memory(model.device)
+        timed, times = stand_in(first, model.device)
         if redirected:
             step_seconds, overhead = _time_steps(timed, model, weights, redirect_steps=3)
             seconds += redirected * step_seconds * times
@@ -69,7 +77,7 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
             step_seconds, overhead = _time_steps(timed, model, weights, redirect_steps=0)
             seconds += (steps - redirected) * step_seconds * times
         overhead *= times
-        most = max(most, before + (peak_memory(model.device) - before) * times)
+        most = max(most, idle + (peak_memory(model.device) - idle) * times)
         costs.append(
             Cost(
                 layer=", ".join(first.wanted[0].objective.layers),
@@ -84,11 +92,18 @@ def estimate(wanted: list[Wanted], model: ModelHandle, weights: str) -> tuple[li
     return costs, int(most)
 
 
-def _fewer(job: Job, most: int) -> tuple[Job, float]:
+def stand_in(job: Job, device: torch.device) -> tuple[Job, float]:
+    """Return a job that stands for one of very many lanes or a large canvas, and how much more it is."""
+    fewer, lanes = _fewer(job, *MANY.get(device.type, MANY_ELSEWHERE))
+    smaller, pixels = _smaller(fewer)
+    return smaller, lanes * pixels
+
+
+def _fewer(job: Job, most: int, pixels: int) -> tuple[Job, float]:
     """Return a job of fewer lanes that stands for one of very many, and the quotient of their lanes."""
     recipe = job.recipe
     height, width = recipe.size
-    lanes = max(8, most // (height * width * recipe.copies))
+    lanes = min(most, max(8, pixels // (height * width * recipe.copies)))
     if lanes >= recipe.lanes or job.wanted[0].mates is not None:  # the pictures of a set need each other
         return job, 1.0
     return Job(job.wanted[:lanes]).but(lanes=lanes), recipe.lanes / lanes

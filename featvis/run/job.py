@@ -87,7 +87,7 @@ def run_job(job: Job, model: ModelHandle, weights: str, watch: Watch | None = No
         levels = to_levels(last.images)
         opacity = pixels.levels if pixels is not None else None
         objective = stack([wanted.objective for wanted in lanes])
-        start_scores, _ = score(model, objective, started, recipe)
+        start_scores, _ = score(model, objective, started, recipe, slopes=False)
         scores, gradients = score(model, objective, levels, recipe)
     seconds = (time.perf_counter() - began) / len(job.wanted)
     pictures = [

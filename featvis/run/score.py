@@ -39,11 +39,14 @@ def score(
     objective: Objective,
     levels: NDArray[np.uint8],
     recipe: Recipe,
+    *,
+    slopes: bool = True,
 ) -> tuple[list[float], list[float]]:
     """Score 8-bit pictures ``(lanes, C, H, W)`` as they are saved: no transforms, no penalties.
 
     Returns:
-        The score of each, and the largest absolute derivative of it by any of its pixels.
+        The score of each, and the largest absolute derivative of it by any of its pixels; without ``slopes``
+        0 for each.
     """
     images = (torch.from_numpy(levels).to(model.device).float() / 255).requires_grad_()
     seen = recipe.shown_size
@@ -61,7 +64,7 @@ def score(
     ):
         scores = ready(read(ready, activations, images, shown), images)
         gradients = torch.zeros_like(scores)
-        if scores.requires_grad:
+        if slopes and scores.requires_grad:
             (gradient,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
             gradients = gradients if gradient is None else gradient.abs().flatten(1).amax(1)
     return scores.detach().tolist(), gradients.tolist()

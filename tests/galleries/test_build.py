@@ -149,6 +149,42 @@ def test_a_changed_recipe_renders_what_changed_alone(tmp_path, ascents):
     assert (outcome.rendered, outcome.stale) == (2, 0), "the new ones took the place of the old"
 
 
+def test_pruning_takes_the_sheets_that_show_what_is_gone(tmp_path, capsys):
+    out = tmp_path / "out"
+    build(write_config(tmp_path, section(["conv1:0:3", "conv2:4,5", "fc:1"])), out)
+    mine = out / "fc/mine.txt"
+    mine.write_text("a note")
+    before = (out / "conv2/grid.png").read_bytes()
+    config = write_config(tmp_path, section(["conv1:0:3", "conv2:4"]))
+    build(config, out)
+    typed = ["gallery", "build", str(config), "--out", str(out), "--prune", "--device", "cpu"]
+    assert main([*typed, "--dry-run"]) == 0
+    assert "2 pictures that the config no longer asks for would be removed" in capsys.readouterr().out
+    assert (out / "fc/grid.png").exists()
+    assert main(typed) == 0
+    assert "fc/grid.png" not in capsys.readouterr().out
+    assert not (out / "fc/grid.png").exists()
+    assert mine.read_text() == "a note"
+    assert (out / "conv2/grid.png").read_bytes() != before
+    build(config, tmp_path / "anew")
+    for layer in ("conv1", "conv2"):
+        assert (out / layer / "grid.png").read_bytes() == (
+            tmp_path / "anew" / layer / "grid.png"
+        ).read_bytes()
+
+
+def test_a_folder_that_is_called_like_an_address_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = write_config(tmp_path, section(["conv1:0:3"]))
+    build(config, "run:/x")
+    assert Path("run:/x/conv1/grid.png").exists()
+    for out in ("s3://", "file://", "http://a.b/c"):
+        with pytest.raises(fv.OutputError, match="nothing can be written to"):
+            build(config, out)
+    with pytest.raises(fv.OutputError, match="as text"):
+        build(config, Path("s3://bucket/gallery"))
+
+
 def test_what_the_config_no_longer_asks_for_is_marked_and_pruned_on_demand(tmp_path, ascents):
     config = write_config(tmp_path, section(["conv1:0:4"]))
     build(config, tmp_path / "out")
