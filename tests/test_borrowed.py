@@ -400,7 +400,6 @@ CHANGES = {
     "no norm": (lambda net: setattr(net, "norm", nn.Identity()), "norm:2"),
     "pruned": (lambda net: prune.ln_structured(net.conv1, "weight", 0.5, 2, 0), "conv2:2"),
     "fewer units": (lambda net: net.fc.weight.set_(net.fc.weight[:2].clone()), "fc:1"),
-    "a hook": (lambda net: net.conv2.register_forward_hook(lambda *told: told[2][:, :, ::2]), "conv2:1@4,11"),
     "weights": (lambda net: nn.init.constant_(net.fc.weight, 2.0), "fc:1"),
 }
 

@@ -17,13 +17,14 @@ _SIDES = 64
 """Numbers of a list that are looked at; longer ones are tables, not settings."""
 
 Outline = dict[tuple[str, str], object]
-"""By module and attribute; under "" of a module which one it is, with its weights, buffers and hooks."""
+"""By module and attribute; under "" of a module which one it is, with its weights and buffers."""
 
 
 def outline_of(module: nn.Module) -> Outline:
     """Return the modules by name, which they are, the shapes of what they hold, and their settings.
 
     Of weights it tells how often they were written. Nothing that is measured depends on the mode.
+    Hooks are left out: most only look on, come and go, and would have all measured anew each time.
 
     >>> from torch import nn
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3))
@@ -41,8 +42,7 @@ def _add(found: Outline, name: str, module: nn.Module) -> None:
     weights = [(key, *_held(one), id(one)) for key, one in module._parameters.items() if one is not None]
     # What is borrowed has its buffers put back, which counts their versions up.
     buffers = [(key, _held(one)[0]) for key, one in module._buffers.items() if one is not None]
-    hooks = (*module._forward_pre_hooks, *module._forward_hooks)
-    found[name, ""] = (id(module), type(module), weights, buffers, hooks)
+    found[name, ""] = (id(module), type(module), weights, buffers)
     for key, value in module.__dict__.items():
         if key not in _EVERY_MODULES and (setting := _setting(value)) is not _NONE:
             found[name, key] = setting
