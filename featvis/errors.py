@@ -71,7 +71,7 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a run. It ends a script as ever; who catches it finds the pictures so far in it."""
 
     def __init__(self, pictures: Sequence[Any] = ()) -> None:
-        super().__init__(f"interrupted with {len(pictures)} pictures")
+        super().__init__(f"interrupted with {count_of(len(pictures), 'picture')}")
         self.pictures = list(pictures)
         """Those that are finished, and those under way as they stand, with status ``stopped``."""
 
@@ -98,6 +98,7 @@ _OTHER_WORDS: dict[str, tuple[str, ...]] = {
     "saliency": ("smoothgrad", "smooth_grad", "gradient", "gradients", "vanilla_gradient"),
     "grad-cam": ("gradcam", "grad_cam", "cam"),
     "warp": ("jitter", "rotate", "random_rotate", "scale", "random_scale", "affine", "random_affine"),
+    "augmentation": ("name", "kind", "type", "aug", "transform"),
     "total_variation": ("tv", "tv_loss"),
     "fourier": ("fft", "fft_image", "spectral"),
     "pixel": ("naive", "rgb", "pixel_image"),

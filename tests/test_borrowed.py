@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import pickle
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import prune
 
 import featvis as fv
 from featvis.objectives.batchnorm import BatchNormStatistics
@@ -373,3 +375,98 @@ def test_a_network_without_parameters_can_be_borrowed():
     model = handle(nn.Sequential(nn.AvgPool2d(2), nn.Flatten()))
     (picture,) = fv.render(model, "0:1", **OPTIONS)
     assert picture.score > picture.start_score
+
+
+class Lora(nn.Module):
+    def __init__(self, base):
+        super().__init__()
+        self.base, self.down, self.up = base, nn.Linear(base.in_features, 2), nn.Linear(2, base.out_features)
+
+    def forward(self, found):
+        return self.base(found) + self.up(self.down(found))
+
+
+def stride_3(net):
+    net.conv2.stride = (3, 3)
+
+
+CHANGES = {
+    "bigger head": (lambda net: setattr(net, "fc", nn.Linear(8, 100)), "fc:50"),
+    "smaller head": (lambda net: setattr(net, "fc", nn.Linear(8, 2)), "fc:1"),
+    "stride": (stride_3, "conv2:1@5,7"),
+    "a layer in another": (lambda net: setattr(net, "fc", nn.Sequential(net.fc, nn.Linear(5, 3))), "fc.1:2"),
+    "low rank": (lambda net: setattr(net, "fc", Lora(net.fc)), "fc.base:3"),
+    "another activation": (lambda net: setattr(net, "relu1", nn.Tanh()), "relu1:2"),
+    "no norm": (lambda net: setattr(net, "norm", nn.Identity()), "norm:2"),
+    "pruned": (lambda net: prune.ln_structured(net.conv1, "weight", 0.5, 2, 0), "conv2:2"),
+    "fewer units": (lambda net: net.fc.weight.set_(net.fc.weight[:2].clone()), "fc:1"),
+    "weights": (lambda net: nn.init.constant_(net.fc.weight, 2.0), "fc:1"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_network_that_its_user_changed_is_measured_anew(change):
+    alter, target = CHANGES[change]
+    model = small()
+    fv.render(model, "fc:4", **OPTIONS)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(1)
+        alter(model.module)
+        if change == "fewer units":
+            model.module.fc.bias.set_(model.module.fc.bias[:2].clone())
+    (picture,) = fv.render(model, target, **OPTIONS)
+    (anew,) = fv.render(handle(model.module), target, **OPTIONS)
+    assert picture.key == anew.key
+    assert picture.recipe == anew.recipe
+    assert (picture.levels == anew.levels).all()
+    layer = target.partition(":")[0]
+    shapes = []
+    hook = model.module.get_submodule(layer).register_forward_hook(lambda *told: shapes.append(told[2].shape))
+    model.module.eval()(torch.zeros(1, 3, 17, 24))
+    hook.remove()
+    assert model.layer(layer).shape == tuple(shapes[0])
+
+
+def test_a_unit_that_is_gone_is_refused_in_one_line():
+    model = small(labels=list("abcde"))
+    fv.render(model, "fc:e", **OPTIONS)
+    model.module.fc = nn.Linear(8, 3)
+    with pytest.raises(fv.TargetError, match="fc has units 0 to 2"):
+        fv.render(model, "fc:4", **OPTIONS)
+    with pytest.raises(fv.TargetError, match="have no names"):  # five names are not those of three units
+        fv.render(model, "fc:e", **OPTIONS)
+
+
+class Counting(Small):
+    """Notes in its own attributes what it did."""
+
+    passes, last = 0, None
+
+    def forward(self, images):
+        self.passes += 1
+        self.last = tuple(images.shape)
+        return super().forward(images)
+
+
+def test_what_a_network_notes_of_itself_is_no_change(monkeypatch):
+    model = handle(seeded(Counting))
+    fv.render(model, "fc:4", **OPTIONS)
+    fv.render(model.copy(), "conv2:0:3", **{**OPTIONS, "size": 20})
+    measured = []
+    for of in ("measure_layers", "trusted_pairs", "lacks_gradient"):
+        monkeypatch.setattr(f"featvis.models.handle.{of}", lambda *told, **named: measured.append(told))
+    fv.render(model, "fc:4", **OPTIONS)
+    model.module.train()(torch.rand(5, 3, 17, 24))
+    fv.render(model.copy(), "fc:4", **OPTIONS)
+    fv.render(pickle.loads(pickle.dumps(model)), "fc:4", **OPTIONS)
+    assert not measured
+
+
+def test_a_network_changed_between_two_steps_is_measured_anew_afterwards():
+    model = small()
+    steps = fv.ascend(model, "fc:1", fv.PixelImage(size=(17, 24)), steps=3)
+    next(steps)
+    model.module.fc = nn.Linear(8, 9)
+    assert model.layer("fc").units == 9
+    steps.close()
+    assert fv.render(model, "fc:8", **OPTIONS)[0].target == "fc:8"

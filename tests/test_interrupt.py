@@ -100,6 +100,13 @@ def test_ctrl_c_holds_what_is_finished_and_what_is_under_way(tmp_path):
     assert [one.png() for one in again] == [one.png() for one in whole]
 
 
+def test_ctrl_c_counts_pictures_in_words():
+    assert [str(fv.Interrupted([None] * count)) for count in (1, 2)] == [
+        "interrupted with 1 picture",
+        "interrupted with 2 pictures",
+    ]
+
+
 def test_ctrl_c_with_patience():
     options = {**OPTIONS, "patience": 50}
     pictures = interrupted(options, at=17)

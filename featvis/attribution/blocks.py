@@ -29,13 +29,14 @@ from featvis.plan.make import AnyTarget
 from featvis.read import open_image
 from featvis.results.manifest import read_manifest
 from featvis.results.sheets import make_sheet
+from featvis.spec.same import SameByValue
 
 _CELL = 48
 """Least side of a place on the sheet, in pixels."""
 
 
-@dataclass(frozen=True, repr=False)
-class Blocks:
+@dataclass(frozen=True, repr=False, eq=False)
+class Blocks(SameByValue):
     """What each unit of a layer contributes to a target's score at each place of a photograph."""
 
     layer: str

@@ -22,15 +22,19 @@ from featvis.models.borrow.loan import with_gradients
 from featvis.models.handle import ModelHandle
 from featvis.models.photograph import Photographs
 from featvis.read import DAMAGED, check_file, parse_json
+from featvis.spec.same import SameByValue
 
 METHODS = ("nmf", "pca")
 NAME = "directions"
 """The name of the tensor in a file of directions."""
 
 
-@dataclass(frozen=True, repr=False)
-class Components:
-    """Directions ``(count, units)`` of a layer, each of length 1, the one that explains most first."""
+@dataclass(frozen=True, repr=False, eq=False)
+class Components(SameByValue):
+    """Directions ``(count, units)`` of a layer, each of length 1, the one that explains most first.
+
+    Two are equal whose fields are, directions and maps by their values.
+    """
 
     layer: str
     method: str

@@ -16,6 +16,7 @@ from torch.nn import functional
 from featvis.attribution.blur import blur, shorter_side
 from featvis.attribution.register import Outcome, method
 from featvis.attribution.scoring import Score
+from featvis.spec.same import SameByValue
 
 LEVELS = 8
 MOST_BLUR = 20 / 224
@@ -38,8 +39,8 @@ MISSED = 0.05
 """A mask that is so far from the area asked for has missed it."""
 
 
-@dataclass(frozen=True)
-class Extremal:
+@dataclass(frozen=True, eq=False)
+class Extremal(SameByValue):
     """The mask ``(H, W)`` in [0, 1], and the scores of the image under it, whole, and blurred."""
 
     mask: Tensor

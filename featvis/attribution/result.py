@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from featvis.notebook import figure, image_tag, plain
 from featvis.notebook import side_by_side as in_rows
 from featvis.results.sheets import make_sheet
 from featvis.results.store import safe_name
+from featvis.spec.same import SameByValue
 
 _QUANTILE = 0.995
 """What is shown at full strength: single pixels far above all others would leave the rest in the dark."""
@@ -28,9 +29,11 @@ _SIDE = 288
 """Pixels of an image's longer side in a notebook."""
 
 
-@dataclass(repr=False)
-class Attribution:
+@dataclass(repr=False, eq=False)
+class Attribution(SameByValue):
     """Where in a photograph a target fires, by one method; from :func:`featvis.attribute`.
+
+    Two are equal whose fields are, the maps and photographs by their values.
 
     >>> import numpy as np
     >>> values, photo = np.eye(8, dtype=np.float32), np.zeros((3, 8, 8), np.uint8)
@@ -38,6 +41,8 @@ class Attribution:
     >>> where.to_json()["largest_at"], where.overlay.size
     ([0, 0], (8, 8))
     """
+
+    _known_by: ClassVar[tuple[str, ...]] = ("method", "target", "model")
 
     method: str
     target: str

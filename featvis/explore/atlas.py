@@ -46,6 +46,7 @@ from featvis.results.picture import Picture
 from featvis.run.prepare import Prepared, prepare
 from featvis.run.render import run_plan
 from featvis.spec.recipe import Recipe
+from featvis.spec.same import SameByValue
 from featvis.spec.target import VectorRequest
 from featvis.version import __version__
 
@@ -74,8 +75,8 @@ class Side:
         return f"{self.model.name} {self.layer}"
 
 
-@dataclass(frozen=True, repr=False)
-class Sheet:
+@dataclass(frozen=True, repr=False, eq=False)
+class Sheet(SameByValue):
     """One grid of one layer: its cells, and what each stands for."""
 
     cells: Cells
@@ -86,8 +87,8 @@ class Sheet:
     pictures: tuple[Picture, ...] = ()
 
 
-@dataclass(frozen=True, repr=False)
-class Atlas:
+@dataclass(frozen=True, repr=False, eq=False)
+class Atlas(SameByValue):
     """A map of activations."""
 
     folder: Path

@@ -44,6 +44,7 @@ from featvis.results.picture import Picture
 from featvis.run.prepare import prepare
 from featvis.run.render import run_plan
 from featvis.spec.recipe import Recipe
+from featvis.spec.same import SameByValue
 from featvis.spec.target import VectorRequest
 from featvis.version import __version__
 
@@ -56,8 +57,8 @@ RIDGE = 1e-2
 """Of the whitening by the photograph's own positions, which are few."""
 
 
-@dataclass(frozen=True, repr=False)
-class LayerBlocks:
+@dataclass(frozen=True, repr=False, eq=False)
+class LayerBlocks(SameByValue):
     """What one layer sees in a photograph, and what that says to the targets."""
 
     layer: str
@@ -88,8 +89,8 @@ class LayerBlocks:
         return self.scores[target] - float(self.contributions[target].sum())
 
 
-@dataclass(frozen=True, repr=False)
-class BuildingBlocks:
+@dataclass(frozen=True, repr=False, eq=False)
+class BuildingBlocks(SameByValue):
     """A photograph taken apart."""
 
     folder: Path

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from featvis.spec.same import SameByValue
+
 Numbers = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Cells:
+@dataclass(frozen=True, eq=False)
+class Cells(SameByValue):
     """The filled cells of one grid, row by row."""
 
     side: int
@@ -96,8 +98,8 @@ def typical(
     return np.asarray([*firsts, *rest][:count], dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class Likeness:
+@dataclass(frozen=True, eq=False)
+class Likeness(SameByValue):
     """How alike the directions of neighbouring cells are, and those of any two."""
 
     neighbours: float

@@ -34,6 +34,7 @@ from featvis.objectives.unit import check_position
 from featvis.photographs.canvases import Canvases
 from featvis.results.sheets import make_sheet
 from featvis.run.render import render
+from featvis.spec.same import SameByValue
 from featvis.spec.target import Target, expand, parse_vectors
 
 _KINDS = ("map", "map_last", "vector")
@@ -42,8 +43,8 @@ _NEAR = 1e-3
 _CELL = 56
 
 
-@dataclass(frozen=True, repr=False)
-class CircuitPath:
+@dataclass(frozen=True, repr=False, eq=False)
+class CircuitPath(SameByValue):
     """How a layer feeds the unit: one kernel for each of its units."""
 
     layer: str
@@ -85,8 +86,8 @@ class CircuitPath:
         return made.resize((made.width * times, made.height * times), Image.Resampling.NEAREST)
 
 
-@dataclass(frozen=True, repr=False)
-class Circuit:
+@dataclass(frozen=True, repr=False, eq=False)
+class Circuit(SameByValue):
     """What feeds a unit, layer by layer; from :func:`featvis.circuit`.
 
     >>> kernels = np.zeros((2, 1, 3), np.float32)

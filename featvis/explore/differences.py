@@ -24,13 +24,14 @@ from featvis.models.photograph import Photograph
 from featvis.plan.make import AnyTarget
 from featvis.results.picture import to_levels
 from featvis.results.sheets import make_sheet
+from featvis.spec.same import SameByValue
 
 _BACK = 4
 """Newton steps by which the held score is brought back after each step."""
 
 
-@dataclass(frozen=True)
-class Driven:
+@dataclass(frozen=True, eq=False)
+class Driven(SameByValue):
     """An image that was driven, and both scores on the way, the first being the start's."""
 
     image: Tensor
@@ -39,8 +40,8 @@ class Driven:
     driven: tuple[float, ...]
 
 
-@dataclass(frozen=True, repr=False)
-class Differentiation:
+@dataclass(frozen=True, repr=False, eq=False)
+class Differentiation(SameByValue):
     """What :func:`featvis.differentiate` found: two images, equal to one network and not to another.
 
     >>> grey = torch.full((3, 2, 2), 0.5)

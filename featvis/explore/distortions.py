@@ -27,13 +27,14 @@ from featvis.models.photograph import Photograph
 from featvis.models.reason import is_resource, reason_of
 from featvis.results.picture import to_levels
 from featvis.results.sheets import make_sheet
+from featvis.spec.same import SameByValue
 
 _SETTLED = 1e-3
 """How far JᵀJv may be from λv, over the largest λ, for an eigenvector that counts as found."""
 
 
-@dataclass(frozen=True, repr=False)
-class Eigendistortions:
+@dataclass(frozen=True, repr=False, eq=False)
+class Eigendistortions(SameByValue):
     """What :func:`featvis.eigendistortions` found: changes that a layer notices most, and least.
 
     >>> flat, one = torch.full((1, 2, 2), 0.5), torch.eye(2).reshape(1, 1, 2, 2) / 2**0.5

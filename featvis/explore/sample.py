@@ -21,6 +21,7 @@ from featvis.photographs.batches import Batch, Batches, Levels
 from featvis.photographs.framing import Frame, Size, frame_middle, frame_whole, least_multiple
 from featvis.photographs.photos import Listing, quiet_decoders, read_ahead, read_photo, resampling
 from featvis.photographs.responses import GRIDDED
+from featvis.spec.same import SameByValue
 
 PATCH = 5
 """A position's patch of the photograph is as wide as so many positions, around its middle."""
@@ -39,8 +40,8 @@ class Shown:
     frame: Frame
 
 
-@dataclass(frozen=True)
-class Sample:
+@dataclass(frozen=True, eq=False)
+class Sample(SameByValue):
     """Activations at random positions of photographs."""
 
     names: tuple[str, ...]

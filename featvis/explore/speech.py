@@ -20,13 +20,14 @@ from featvis.explore.sample import Sample, Shown, Stream
 from featvis.models.handle import ModelHandle
 from featvis.photographs.batches import Levels
 from featvis.photographs.framing import Frame, Size
+from featvis.spec.same import SameByValue
 
 Groups = Sequence[NDArray[np.int64]]
 """Of each cell the numbers of some of a sample's positions."""
 
 
-@dataclass(frozen=True)
-class Speech:
+@dataclass(frozen=True, eq=False)
+class Speech(SameByValue):
     """What groups of positions contribute to each class, the mean over a group's positions."""
 
     layer: str

@@ -22,6 +22,7 @@ from featvis.pages.quiz import hash_of
 from featvis.results.picture import Picture
 from featvis.run.render import render
 from featvis.spec.recipe import Recipe
+from featvis.spec.same import SameByValue
 from featvis.spec.target import Target
 from featvis.version import __version__
 
@@ -30,8 +31,8 @@ _MOST = 400
 """Units of which a walk may render pictures."""
 
 
-@dataclass(frozen=True, repr=False)
-class CircuitWalk:
+@dataclass(frozen=True, repr=False, eq=False)
+class CircuitWalk(SameByValue):
     """Units with what feeds them, the one that was asked for first; from :func:`featvis.walk_circuit`.
 
     >>> walk = CircuitWalk("mine", {"conv2:7": Circuit("mine", "conv2", 7)}, {}, 4)

@@ -59,6 +59,7 @@ from featvis.read import TOML_BYTES, read_file
 from featvis.results.lock import FolderLock
 from featvis.results.manifest import MANIFEST
 from featvis.results.store import safe_name
+from featvis.spec.same import SameByValue
 from featvis.trust.panel import own_network
 from featvis.trust.subjects import read_folder
 from featvis.version import __version__
@@ -155,8 +156,8 @@ class _Layer:
     """How wide its patches are, the median, as a share of their photograph's shorter side."""
 
 
-@dataclass(frozen=True, repr=False)
-class UnitWords:
+@dataclass(frozen=True, repr=False, eq=False)
+class UnitWords(SameByValue):
     """Units with their words, scores and patches; from :func:`featvis.describe_units`.
 
     >>> words = (Word("stripes", 0.8, 0.3), Word("fence", 0.1, 0.2))

@@ -57,7 +57,8 @@ def make_request(
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder")
     if limit is not None and limit < 1:
-        raise RecipeError(f"--limit is at least 1, got {limit}; --dry-run renders nothing")
+        problem = f"limit is at least 1, got {limit}"
+        raise RecipeError(problem, typed=f"--{problem}; --dry-run renders nothing")
     source = gallery.model
     if source.startswith("file:"):
         file, colon, function = source.removeprefix("file:").rpartition(":")
@@ -70,13 +71,15 @@ def make_request(
     if weights is None and gallery.weights is not None:
         weights = gallery.weights if gallery.weights == "none" else str(beside(path, gallery.weights))
     if weights not in (None, "none") and not split_weights(str(weights))[0].is_file():
-        raise WeightsError(f"no weights file {str(weights)!r}; give another by --weights")
+        problem = f"no weights file {str(weights)!r}; give another by"
+        raise WeightsError(f"{problem} weights=…", typed=f"{problem} --weights")
     settings = gallery.examples
     photographs = Path(examples) if examples is not None else None
     if photographs is None and settings is not None and settings.folder is not None:
         photographs = beside(path, settings.folder)
     if photographs is not None and not photographs.is_dir():
-        raise OutputError(f"no folder of photographs {str(photographs)!r}; give another by --examples")
+        problem = f"no folder of photographs {str(photographs)!r}; give another by"
+        raise OutputError(f"{problem} examples=…", typed=f"{problem} --examples")
     count = settings.count if settings is not None else 9
     typed = tuple(text for option, value in options.items() if value for text in (option, value))
     text = read_file(path, TOML_BYTES, "config")

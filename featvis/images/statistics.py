@@ -17,15 +17,18 @@ from featvis.errors import OutputError, RecipeError
 from featvis.files import write_whole
 from featvis.read import DAMAGED, check_file, parse_json, reason_of
 from featvis.spec.pinned import PIN, STATISTICS_BYTES, opened
+from featvis.spec.same import SameByValue
 
 FORMAT = "image statistics 1"  # Another number where the same photographs would give other values
 
 Numbers = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class ImageStatistics:
+@dataclass(frozen=True, eq=False)
+class ImageStatistics(SameByValue):
     """Colour correlation and mean magnitude spectrum of photographs, from :func:`featvis.image_statistics`.
+
+    Two are equal whose fields are, the arrays by their values.
 
     >>> import featvis as fv
     >>> gray = fv.ImageStatistics(np.eye(1), np.full(1, 0.5), np.ones((1, 4, 3)), (4, 4), images=2, skipped=0)

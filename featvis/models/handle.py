@@ -17,7 +17,7 @@ from featvis.devices import full_precision, repeatable
 from featvis.errors import CanvasError, ModelError
 from featvis.models.borrow.fold import Pair, foldable
 from featvis.models.borrow.gather import can_gather
-from featvis.models.borrow.loan import at_rest, own_types
+from featvis.models.borrow.loan import at_rest, own_types, seen_at_rest
 from featvis.models.borrow.moments import MOMENTS_FROM, MOMENTS_OF, layer_of
 from featvis.models.borrow.tap import Tap, borrowed
 from featvis.models.form import IMAGES, Form, find_form, forms_of
@@ -32,6 +32,7 @@ from featvis.models.layers.network import NetworkAt
 from featvis.models.layers.probe import measure_layers, takes_one_size, trusted_pairs
 from featvis.models.layers.receptive import receptive_fields
 from featvis.models.layers.window import Window, find_window
+from featvis.models.outline import Outline, changed, outline_of
 from featvis.models.plain import PlainRun, is_compiled, original_of
 
 Size = tuple[int, int]
@@ -43,7 +44,8 @@ class ModelHandle:
     """A network with its preprocessing; made by :func:`featvis.load_model`.
 
     The network is borrowed: whatever featvis does with it, hooks, ``requires_grad``, train or eval
-    mode and memory format are afterwards exactly as they were.
+    mode and memory format are afterwards exactly as they were. It may be changed between two calls, its
+    weights and its modules: what was measured of it is then measured anew.
 
     >>> import featvis as fv, torch
     >>> model = fv.load_model(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)),
@@ -52,6 +54,8 @@ class ModelHandle:
     [('0', 4, (1, 4, 14, 14))]
     """
 
+    _input_size: Size | None
+    _outline: Outline | None
     _takes_one_size: bool | None
     _form_at: int | None
 
@@ -91,7 +95,7 @@ class ModelHandle:
         self.module = original_of(module)
         self.name = name
         self.mean, self.std = _numbers("mean", mean), _numbers("std", std)
-        self._input_size = input_size
+        self._told_size = input_size
         self.signal, self.sample_rate, self.frames = signal, sample_rate, frames
         self.interpolation = interpolation
         self.labels = tuple(labels)
@@ -117,6 +121,8 @@ class ModelHandle:
     @property
     def input_size(self) -> Size:
         """The canvas that it was made for, (height, width)."""
+        if self._told_size is None:
+            self._notice_changes()
         if self._input_size is None:
             with borrowed(self.module), kept_chance(self.device):
                 for run in self._runs():
@@ -171,7 +177,10 @@ class ModelHandle:
         """Return the layers at this canvas, measured once; a CanvasError names the least side that runs."""
         if self.signal and size[0] != 1:
             raise CanvasError(f"{self.name} takes signals: its canvas is 1xLENGTH, not {size[0]}x{size[1]}")
+        self._notice_changes()
         if size not in self._networks:
+            with at_rest(self.module):
+                before = outline_of(self.module)
             found = measure_layers(
                 self._plain, size, self.name, self.input_size, axes=self.unit_axes, labels=self.labels
             )
@@ -188,6 +197,9 @@ class ModelHandle:
                 found.unread,
                 self.channels,
             )
+            with at_rest(self.module):
+                self._outline = outline_of(self.module)
+            self._written |= changed(before, self._outline)
         return self._networks[size]
 
     @property
@@ -211,6 +223,7 @@ class ModelHandle:
     @property
     def takes_one_size(self) -> bool:
         """Whether the network runs on images of its own input size only."""
+        self._notice_changes()
         if self._takes_one_size is None:
             self._takes_one_size = takes_one_size(self._plain, self.input_size)
         return self._takes_one_size
@@ -228,6 +241,7 @@ class ModelHandle:
         Of one lane, the gradient is also compared with that in the plain layout, which is taken where they
         differ: torch's InstanceNorm of a single image sends back another one in channels_last.
         """
+        self._notice_changes()
         asked = (tuple(layers), size)
         if not layers or (*asked, lanes > 1) in self._reached:
             return
@@ -326,6 +340,7 @@ class ModelHandle:
 
     def window(self, layer: str, position: tuple[int, int], size: Size) -> Window | None:
         """Return the part of a canvas that one position of a layer sees, if it is worth cutting out."""
+        self._notice_changes()
         asked = (layer, position, size)
         if asked not in self._windows:
 
@@ -354,9 +369,12 @@ class ModelHandle:
         if device is not None:
             other.module.to(device)
         other.unit_axes = dict(self.unit_axes)
+        self._notice_changes()
+        measured = self._input_size
         other._forget()
         if module is None:
-            other._form_at = self._form_at
+            other._input_size = measured
+            other._form_at, other._written = self._form_at, set(self._written)
             # What was found out of these very modules, as names and numbers, holds for a copy of them. Found
             # out anew on another device it might come out otherwise, and with it a picture's last bits.
             pairs = self._trusted_pairs() if device is not None else self._pairs
@@ -373,6 +391,9 @@ class ModelHandle:
 
     def _forget(self) -> None:
         """Begin without anything that was measured: it holds for one module on one device."""
+        self._outline = None
+        self._written: set[tuple[str, str]] = set()
+        self._input_size = self._told_size
         self._networks: dict[Size, NetworkAt] = {}
         self._takes_one_size = None
         self._form_at = None
@@ -382,6 +403,24 @@ class ModelHandle:
         self._reached: set[tuple[tuple[str, ...], Size, bool]] = set()
         self._plainly: set[tuple[tuple[str, ...], Size]] = set()
         self._windows: dict[tuple[str, tuple[int, int], Size], Window | None] = {}
+
+    def _notice_changes(self) -> None:
+        """Forget what was measured if the network's user changed its modules or weights since.
+
+        Attributes that its own forward writes, such as a counter, are no change.
+        """
+        now = seen_at_rest(self.module, outline_of)
+        if now is None:
+            return
+        if self._outline is None:
+            self._outline = now
+        elif changed(self._outline, now) - self._written:
+            self._forget()
+            self._outline = now
+
+    def __getstate__(self) -> dict[str, Any]:
+        # In another process the modules are others, though the same was measured of them.
+        return {**self.__dict__, "_outline": None}
 
     def run_once(self, images: Tensor, *, writes: bool = False) -> None:
         """Run the whole network on images ``(B, C, H, W)`` in [0, 1] for what its own hooks note.

@@ -299,7 +299,11 @@ def pick_device(device: str | torch.device) -> torch.device:
         raise ModelError(unknown("device", str(device), _DEVICES, ", ".join(_DEVICES))) from None
     known = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if (chosen.index or 0) >= known.get(chosen.type, 0):
-        raise ModelError(f"no device {str(device)!r} on this machine; --device auto takes what there is")
+        problem = f"no device {str(device)!r} on this machine"
+        raise ModelError(
+            f"{problem}; device='auto' takes what there is",
+            typed=f"{problem}; --device auto takes what there is",
+        )
     return chosen
 
 

@@ -84,5 +84,7 @@ class PlainRun:
     def numbers(self, images: Tensor, *, channels_last: bool = False) -> Tensor:
         """Return every number that the network returns, in a row."""
         leaves = tree_leaves(self(images, channels_last=channels_last))
-        numbers = [leaf.flatten().float() for leaf in leaves if isinstance(leaf, Tensor)]
+        held = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        real = [torch.view_as_real(leaf.resolve_conj()) if leaf.is_complex() else leaf for leaf in held]
+        numbers = [leaf.flatten().float() for leaf in real]
         return torch.cat(numbers) if numbers else images.new_zeros(0)

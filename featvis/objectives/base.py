@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -157,7 +158,7 @@ class Objective(ABC):
         return self.describe()
 
     def __add__(self, other: Objective | float) -> Objective:
-        if isinstance(other, int | float) and other == 0:
+        if isinstance(other, int | float | np.number) and other == 0:
             return self  # so that sum() works
         if not isinstance(other, Objective):
             return NotImplemented
@@ -165,7 +166,11 @@ class Objective(ABC):
 
     __radd__ = __add__
 
+    __array_ufunc__ = None  # a NumPy number on the left leaves the product to __rmul__
+
     def __mul__(self, factor: float) -> Objective:
+        if isinstance(factor, Tensor | np.ndarray | np.generic):
+            factor = _one_number(factor)
         if isinstance(factor, bool) or not isinstance(factor, int | float):
             return NotImplemented
         if not math.isfinite(factor):
@@ -184,6 +189,14 @@ class Objective(ABC):
         if not isinstance(other, Objective):
             return NotImplemented
         return self + other * -1.0
+
+
+def _one_number(factor: Any) -> Any:
+    """Return the number that a tensor or array of one holds."""
+    if math.prod(factor.shape) != 1:
+        kind = f"{type(factor).__name__} of shape {tuple(factor.shape)}"
+        raise UserError(f"an objective's weight is one finite number, got a {kind}")
+    return factor.item()
 
 
 def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:

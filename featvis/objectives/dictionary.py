@@ -19,6 +19,7 @@ from featvis.models.layers.network import NetworkAt
 from featvis.objectives.base import Objective, copy_with, digest_of, spread_over
 from featvis.objectives.shown import Activations
 from featvis.read import DAMAGED, check_file, parse_json, read_json, reason_of
+from featvis.spec.same import SameByValue
 
 _ROLES = {
     "encoder": ("W_enc", "encoder.weight", "enc.weight"),
@@ -34,8 +35,8 @@ _DEAD = -7.0
 """The logarithm (base 10) of the share of samples below which a unit counts as one that never fires."""
 
 
-@dataclass(frozen=True, repr=False)
-class Dictionary:
+@dataclass(frozen=True, repr=False, eq=False)
+class Dictionary(SameByValue):
     """Units of a dictionary over a layer's units; from :func:`featvis.load_dictionary`.
 
     >>> import torch

@@ -19,6 +19,7 @@ from featvis.files import write_whole
 from featvis.models.layers.network import NetworkAt
 from featvis.read import DAMAGED, check_file, parse_json, reason_of
 from featvis.spec.pinned import STATISTICS_BYTES, opened
+from featvis.spec.same import SameByValue
 
 FORMAT = "activation statistics 1"  # Another number where the same photographs would give other values
 
@@ -32,9 +33,11 @@ MOST = 1e12
 """A mean or variance beyond it is of no network; its square hardly fits into float32."""
 
 
-@dataclass(frozen=True, repr=False)
-class ActivationStatistics:
+@dataclass(frozen=True, repr=False, eq=False)
+class ActivationStatistics(SameByValue):
     """Mean and variance of a network's channels over photographs, from :func:`featvis.activation_statistics`.
+
+    Two are equal whose fields are, the layers by their values.
 
     >>> import featvis as fv
     >>> layers = {"conv": np.array([[0.0, 1.0], [4.0, 0.0]])}

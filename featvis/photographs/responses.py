@@ -10,6 +10,7 @@ from torch import Tensor
 
 from featvis.models.layers.measure import LayerInfo
 from featvis.models.layers.receptive import grid_of
+from featvis.spec.same import SameByValue
 
 GRIDDED = ("map", "map_last", "tokens")
 """The kinds of layers whose positions lie in rows and columns."""
@@ -17,8 +18,8 @@ GRIDDED = ("map", "map_last", "tokens")
 _ROW = 2**20  # A place is one number: the row times this, plus the column
 
 
-@dataclass(frozen=True)
-class Responses:
+@dataclass(frozen=True, eq=False)
+class Responses(SameByValue):
     """Of some photographs to some units, each ``(B, units)``."""
 
     values: Tensor

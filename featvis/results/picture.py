@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from featvis.results.mirror import takes_addresses
 from featvis.results.sounds import make_wav
 from featvis.results.views import has_own_view, make_frames, make_view
 from featvis.spec.recipe import recipe_id
+from featvis.spec.same import SameByValue
 
 # A folder of pictures is read without torch; only what gives or takes tensors needs it.
 if TYPE_CHECKING:
@@ -40,11 +41,12 @@ _LINE = 360
 """Pixels that the lines under a single picture have, however small it is."""
 
 
-@dataclass(repr=False)
-class Picture:
+@dataclass(repr=False, eq=False)
+class Picture(SameByValue):
     """One finished picture: its 8-bit values, what it is a picture of, and how it was made.
 
-    Notebooks show it; ``plt.imshow(picture)`` and ``np.asarray(picture)`` take it as an image.
+    Notebooks show it; ``plt.imshow(picture)`` and ``np.asarray(picture)`` take it as an image. Two are equal
+    (``==``, ``in``, in a set) that have the same levels and were made alike: all that their PNGs tell.
 
     >>> import featvis as fv, torch
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
@@ -56,6 +58,8 @@ class Picture:
     >>> np.asarray(picture).shape, picture.to_pil().size
     ((16, 20, 3), (20, 16))
     """
+
+    _known_by: ClassVar[tuple[str, ...]] = ("target", "variant", "key", "seed")
 
     levels: NDArray[np.uint8]
     """``(C, H, W)``, the values that are saved and were scored."""
@@ -78,7 +82,7 @@ class Picture:
     variant: str = "picture"
     """``picture``, ``negative`` (of the objective times -1), or of a set: ``diverse``, ``aligned`` or
     ``pooled``."""
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
     attempt: int = 0
     model: str = ""
     weights: str = ""
@@ -95,11 +99,11 @@ class Picture:
     """The seed of the best of them."""
     evaluations: int = 0
     """Forward and backward passes that it took, its rivals' among ``best_of`` included."""
-    snapshots: dict[int, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+    snapshots: dict[int, NDArray[np.uint8]] = field(default_factory=dict, repr=False, compare=False)
     """Levels after so many steps, if they were asked for; no part of the PNG."""
     encoded: tuple[NDArray[np.uint8], bytes] | None = field(default=None, repr=False, compare=False)
     """Levels and the PNG of them without text; see :meth:`encode`."""
-    transparency: NDArray[np.uint8] | None = field(default=None, repr=False)
+    transparency: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     """How opaque each pixel is, ``(H, W)``: how much the score depended on it over the run; if asked for."""
 
     def __post_init__(self) -> None:
@@ -107,15 +111,15 @@ class Picture:
             steps = self.taken or self.recipe.get("steps") or 0
             self.evaluations = int(steps) * int(self.recipe.get("copies", 1))
 
-    replayed: int | None = None
+    replayed: int | None = field(default=None, compare=False)
     """How many of its steps a GPU replayed; None where nothing is, as on a CPU. Not in the PNG."""
-    function: str = ""
+    function: str = field(default="", compare=False)
     """What tells the user's functions that it was made by from others of their names. Not in the PNG."""
     alpha: bool = False
     """Whether the last channel is alpha; the picture was scored over mid-grey."""
-    preprocessing: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    preprocessing: tuple[tuple[float, ...], tuple[float, ...]] | None = field(default=None, compare=False)
     """Mean and std of the network it was rendered for; not in the PNG, so None for one that was read."""
-    sample_rate: float | None = None
+    sample_rate: float | None = field(default=None, compare=False)
     """Samples a second, of a signal that can be heard; not in the PNG."""
     frames: int | None = None
     """Of a video or volume, how many frames there are; the channels are those of all, frame after frame."""

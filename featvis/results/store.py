@@ -246,7 +246,10 @@ def check_same_network(folder: Path, manifest: Mapping[str, Any], weights: str) 
     """Raise OutputError for a folder that is another network's."""
     if manifest.get("pictures") and manifest.get("weights") != weights:
         what = f"pictures of {manifest.get('model')!r} with other weights"
-        raise OutputError(f"{folder} holds {what}; choose another --out")
+        problem = f"{folder} holds {what}"
+        raise OutputError(
+            f"{problem}; choose another folder, out=…", typed=f"{problem}; choose another --out"
+        )
 
 
 class Place(Protocol):

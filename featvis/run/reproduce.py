@@ -149,8 +149,12 @@ def _unknown(path: Path, described: str, files: Sequence[Path]) -> UserError:
         typed = f"{what}, an objective of Python: fv.reproduce(…, objective=…) reproduces it"
         return UserError(f"{what}; give that objective to reproduce it", typed=typed)
     given = ", ".join(map(str, files))
-    problem = f"{what}, which was not made of {given}" if files else f"{what}, which was made of a file"
+    problem = (
+        f"{what}, which was not made of {given}" if files else f"{what}, which was made of a file or a tensor"
+    )
+    file = "the photograph (or the directions)"
     return UserError(
-        f"{problem}: give made_of=[…], the photograph (or the directions), or the objective",
-        typed=f"{problem}: give the photograph (or the directions) with --start FILE, all of them if several",
+        f"{problem}: give made_of=[…], the file of {file}; of a tensor objective=…, the objective itself",
+        typed=f"{problem}: give {file} with --start FILE, all of them if several; "
+        "of a tensor: fv.reproduce(…, objective=…)",
     )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from featvis.errors import RecipeError, unknown
+from featvis.errors import RecipeError, said_here, unknown
 from featvis.spec.options import Options
 from featvis.spec.register import part
 from featvis.transforms.base import Size, Transform
@@ -54,12 +54,19 @@ class Kornia(Transform):
         known = [name for name in inspect.signature(kinds[self.augmentation]).parameters if name != "kwargs"]
         for name in options:
             if name not in known:
-                raise RecipeError(f"{self.augmentation}: " + unknown("option", name, known))
+                raise RecipeError(self._no_option(name, options[name], known))
         try:
             # A list of a recipe stands where kornia wants a tuple.
             return kinds[self.augmentation](**{name: _tuples(value) for name, value in options.items()})
         except Exception as error:
             raise self._refused(error) from None
+
+    def _no_option(self, name: str, value: Any, known: list[str]) -> str:
+        if said_here(name, ["augmentation"]):
+            return f"kornia: unknown option {name!r}; an augmentation is named so: augmentation={value!r}"
+        problem = f"{self.augmentation}: " + unknown("option", name, known)
+        unsaid = self.augmentation == type(self).augmentation
+        return f"{problem}; another augmentation is named by augmentation" if unsaid else problem
 
     def _refused(self, error: Exception) -> RecipeError:
         return RecipeError(f"{self.augmentation}: {' '.join(str(error).split())[:160]}")

@@ -122,10 +122,9 @@ def _claim(name: str, told: Mapping[str, str], within: set[str], folder: Path) -
         return str(numbers[0])
     if not numbers:
         return plain.replace("_", " ").strip()
-    raise UserError(
-        f"{folder / name}: which of {', '.join(numbers)} is its class is not told; "
-        "give a CSV file of lines FILE,CLASS (--classes)"
-    )
+    problem = f"{folder / name}: which of {', '.join(numbers)} is its class is not told; "
+    problem += "give a CSV file of lines FILE,CLASS"
+    raise UserError(f"{problem}: classes=FILE", typed=f"{problem} (--classes)")
 
 
 def weights_of(folder: str | Path) -> set[str]:

@@ -28,9 +28,11 @@ def own_network(folder: Path, manifest: dict[str, Any], model: ModelHandle | str
     own = load_network_of(folder, manifest) if model is None else load_model(model)
     name, expected = str(manifest.get("model")), str(manifest.get("weights"))
     if (weights := own.fingerprint()) != expected:
+        problem = f"the folder holds pictures of {name!r}, weights {expected[:12]}…; {own.name!r} has "
+        problem += f"{weights[:12]}…: give the network"
         raise ModelError(
-            f"the folder holds pictures of {name!r}, weights {expected[:12]}…; "
-            f"{own.name!r} has {weights[:12]}…: give the network (--model) and --weights that they are of"
+            f"{problem} that they are of: model=…",
+            typed=f"{problem} (--model) and --weights that they are of",
         )
     return own
 

@@ -14,6 +14,7 @@ from featvis.models.handle import ModelHandle
 from featvis.photographs.framing import frame_middle
 from featvis.photographs.photos import list_files, quiet_decoders, read_photo, resampling
 from featvis.results.picture import to_levels
+from featvis.spec.same import SameByValue
 
 NOISE = 16
 PHOTOGRAPHS = 64
@@ -43,8 +44,8 @@ def noise_images(count: int, channels: int, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(to_levels(torch.stack(images).clamp(0, 1))).float() / 255
 
 
-@dataclass(frozen=True)
-class PhotographSample:
+@dataclass(frozen=True, eq=False)
+class PhotographSample(SameByValue):
     """Some photographs of a folder, evenly from its listing."""
 
     folder: Path

@@ -213,8 +213,9 @@ def test_windows_folded_into_the_batch_are_refused():
 
 def test_an_axis_that_cannot_be_told_is_refused_with_the_option_that_settles_it():
     net = seeded(Fixed)
-    with pytest.raises(fv.TargetError, match="--unit-axis"):
+    with pytest.raises(fv.TargetError, match=r"load_model\(…, unit_axis={'strange': 3}\)") as told:
         fv.render(handle(net, (6, 5)), "strange:0", size=(6, 5), **SMALL)
+    assert told.value.typed.endswith("say so with --unit-axis")
     for axis, units in ((1, 3), (3, 5), (-1, 5)):
         for given in (axis, {"strange": axis}):
             model = handle(net, (6, 5), unit_axis=given)
@@ -359,3 +360,26 @@ def test_a_prefix_is_left_out_only_where_there_are_more_tokens():
     model = handle(net, (17, 10))
     assert model.layer("tokens").prefix == 2
     assert model.layer("map").prefix == model.layer("vector").prefix == 0
+
+
+class Spectrum(nn.Module):
+    """What a Fourier layer gives is complex, and what the network gives, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.fourier = self.Fourier()
+
+    class Fourier(nn.Module):
+        def forward(self, found):
+            return torch.fft.fft2(found)
+
+    def forward(self, images):
+        return self.fourier(self.norm(self.conv(images)))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_network_with_complex_layers_draws_no_warning():
+    (picture,) = fv.render(handle(seeded(Spectrum), (9, 12)), "norm:1", size=(9, 12), **SMALL)
+    assert picture.status == "ok"

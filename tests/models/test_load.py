@@ -13,7 +13,7 @@ from torch import nn
 
 import featvis as fv
 from featvis.models.sources import embedded
-from tests.networks import Small, seeded, small
+from tests.networks import Small, handle, seeded, small
 
 SMALL = {"size": (33, 40), "steps": 2, "lanes": 1}
 
@@ -275,3 +275,15 @@ def test_what_is_no_input_size_is_refused(size):
 def test_an_input_size_with_channels_is_told_without_them(size):
     with pytest.raises(fv.ModelError, match=r"not part of it: input_size=\(24, 32\)"):
         fv.load_model(seeded(Small), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=size)
+
+
+def test_a_remedy_is_told_in_the_words_of_python_and_of_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(fv.ModelError, match="; device='auto' takes what there is") as told:
+        handle(nn.Conv2d(3, 4, 3), device="cuda:7")
+    assert "; --device auto takes" in told.value.typed
+    model, other = handle(seeded(Small)), handle(seeded(Small, 2))
+    fv.render(model, "conv1:1", size=(17, 24), steps=1, out=tmp_path)
+    with pytest.raises(fv.OutputError, match="; choose another folder, out=…") as told:
+        fv.render(other, "conv1:1", size=(17, 24), steps=1, out=tmp_path)
+    assert told.value.typed.endswith("; choose another --out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -85,6 +86,22 @@ def test_a_sum_reads_each_layer_once_and_runs_as_deep_as_needed():
 def test_a_weight_that_is_no_number_is_refused(factor):
     with pytest.raises(fv.UserError, match="finite"):
         fv.l1() * factor
+
+
+@pytest.mark.parametrize(
+    "half", [np.float32(0.5), np.array(0.5), torch.tensor(0.5), torch.tensor([0.5], requires_grad=True)]
+)
+def test_a_weight_may_be_a_number_of_torch_or_numpy_on_either_side(half):
+    a = fv.channel("norm", 1)
+    assert (a * half).describe() == (half * a).describe() == (0.5 * a).describe()
+    assert (a / half).describe() == (2 * a).describe()
+
+
+def test_a_tensor_of_several_numbers_is_no_weight():
+    for many in (torch.ones(2), np.ones(3)):
+        for wrong in (lambda a, many=many: a * many, lambda a, many=many: many * a):
+            with pytest.raises(fv.UserError, match=r"one finite number, got a .* of shape"):
+                wrong(fv.l1())
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_a_direction_is_reproduced_from_its_file_under_any_name(tmp_path):
     save_file({"rows": torch.eye(8)}, path)
     (picture,) = fv.render(model, f"norm@{path}:rows:2", size=(17, 24), **OPTIONS)
     saved = picture.save(tmp_path / "mine.png")
-    with pytest.raises(fv.UserError, match=r"made of a file: give made_of"):
+    with pytest.raises(fv.UserError, match=r"made of a file or a tensor: give made_of.*objective="):
         fv.reproduce(saved, model)
     moved = path.rename(tmp_path / "moved.safetensors")
     assert fv.reproduce(saved, model, made_of=[moved]).png() == picture.png()
@@ -88,7 +88,7 @@ def test_what_is_missing_is_said_in_the_callers_words(place, capsys):  # noqa: F
     assert main(["invert", "photo.png", "--layer", "norm", "--steps", "1", *NETWORK, "--out", "out"]) == 0
     typed = ["reproduce", "out/invert-photo-norm.png", *NETWORK]
     for files, said in (
-        ([], "made of a file: give the photograph (or the directions) with --start FILE"),
+        ([], "made of a file or a tensor: give the photograph (or the directions) with --start FILE"),
         (["--start", "art.png"], "was not made of art.png"),
         (["--start", "none.png"], "none.png"),
         (["--start", "net.py"], "net.py is no readable photograph"),

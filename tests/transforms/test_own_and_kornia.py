@@ -196,6 +196,7 @@ def test_the_generators_come_back_also_after_a_failure():
     [
         ({"augmentation": "RandomElastic"}, "did you mean .*'RandomElasticTransform'"),
         ({"augmentation": "RandomRotation", "degree": 5.0}, "did you mean 'degrees'"),
+        ({"degrees": 5.0}, "another augmentation is named by augmentation"),
         ({"augmentation": "RandomCrop", "size": [8, 8]}, "into .*keeps their size"),
     ],
 )
@@ -203,6 +204,11 @@ def test_mistakes_with_kornia_are_one_line(told, line):
     with pytest.raises(fv.RecipeError, match=line) as caught:
         fv.render(small(), "norm:1", recipe=fv.Recipe(**SETTINGS, transforms=[{"name": "kornia", **told}]))
     assert "\n" not in str(caught.value)
+
+
+def test_an_augmentation_that_is_named_otherwise_is_told_by_which_option():
+    with pytest.raises(fv.RecipeError, match=r"'name'; .*: augmentation='RandomPerspective'$"):
+        fv.Kornia(name="RandomPerspective", p=1.0)
 
 
 def test_without_kornia_one_line_says_what_to_install(monkeypatch):

@@ -46,7 +46,7 @@ def test_names_say_of_which_class_an_image_is(names, claims, tmp_path):
 def test_a_name_with_several_numbers_needs_a_table(tmp_path):
     for name in ("001_263.png", "002_5.png"):
         paint(tmp_path / "images" / name, "red")
-    with pytest.raises(fv.UserError, match=r"which of 001, 263 is its class is not told.*--classes"):
+    with pytest.raises(fv.UserError, match=r"which of 001, 263 is its class is not told.*classes=FILE"):
         read_claimed(tmp_path / "images")
     table = tmp_path / "classes.csv"
     table.write_text("\ufeffclass,file\n2,001_263.png\n\nred, 002_5\n", "utf-8")

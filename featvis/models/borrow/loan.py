@@ -224,6 +224,18 @@ def at_rest(module: nn.Module) -> AbstractContextManager[Loan]:
     return lent(module, None)
 
 
+def seen_at_rest(module: nn.Module, look: Callable[[nn.Module], _Value]) -> _Value | None:
+    """Return what ``look`` sees of a network as its user gave it; None while anyone has it changed.
+
+    Unlike :func:`at_rest` it waits for no one and sets no one's loan aside.
+    """
+    with _turn:  # nobody borrows it meanwhile
+        made = [loan for loan in _live if loan.is_made and loan._change is not None]
+        if made and any(Loan(module, None)._meets(loan) for loan in made):
+            return None
+        return look(module)
+
+
 @contextmanager
 def as_usual() -> Iterator[None]:
     """Compute with gradients and in float32, whatever the caller has set for what it does itself."""

@@ -30,6 +30,10 @@ KINDS = {
 }
 
 
+WHICH_AXIS = "which axis holds the units"
+"""What a kind ends with that its user can settle."""
+
+
 @dataclass(frozen=True)
 class LayerInfo:
     """One layer as a run through the network showed it."""
@@ -424,7 +428,7 @@ def _kind(
     if dims == 2:
         return "vector", 1
     if dims > 5:
-        return f"unclear: {dims} axes; say which holds the units with --unit-axis", 0
+        return f"unclear: of its {dims} axes it is not told {WHICH_AXIS}", 0
     moved: list[int] = []
     if larger is not None and larger.shape[0] == 2 and len(larger.shape) == dims:
         moved = [axis for axis in range(1, dims) if shape[axis] != larger.shape[axis]]
@@ -443,10 +447,7 @@ def _kind(
         return "map", 1
     if dims == 4 and larger is None and shape[1] == shape[2] != shape[3]:
         return "map_last", 3
-    return (
-        f"unclear: shape {(1, *shape[1:])} does not tell which axis holds the units; say so with --unit-axis",
-        0,
-    )
+    return f"unclear: shape {(1, *shape[1:])} does not tell {WHICH_AXIS}", 0
 
 
 def _settled(name: str, observation: Observation, axes: dict[str, int]) -> int | None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from featvis.errors import TargetError
 from featvis.models.known import unknown_layer
 from featvis.models.layers.answer import modules_of
-from featvis.models.layers.measure import LayerInfo
+from featvis.models.layers.measure import WHICH_AXIS, LayerInfo
 from featvis.models.layers.returned import Output
 from featvis.spec.target import Request, parse_request
 
@@ -128,7 +128,14 @@ class NetworkAt:
         """Return the layer called ``name``; a TargetError says why its units cannot be climbed."""
         layer = self.find(name)
         if not layer.is_clear:
-            raise TargetError(f"layer {name!r}: {layer.kind.removeprefix('unclear: ')}")
+            problem = f"layer {name!r}: {layer.kind.removeprefix('unclear: ')}"
+            if not problem.endswith(WHICH_AXIS):
+                raise TargetError(problem)
+            settled = f"load_model(…, unit_axis={{{name!r}: {len(layer.shape) - 1}}})"
+            raise TargetError(
+                f"{problem}; say so: {settled}, if it is the last",
+                typed=f"{problem}; say so with --unit-axis",
+            )
         if layer.fault:
             raise TargetError(f"layer {name!r} {layer.fault}")
         if (lacking := self.first_without_weights(layer)) is not None:

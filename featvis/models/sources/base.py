@@ -73,7 +73,8 @@ def refusal(name: str, pretrained: bool, error: Exception) -> ModelError:
     if not pretrained:
         return ModelError(f"{name} could not be built: {reason}")
     how = "downloaded" if isinstance(error, OSError) else "read"
+    problem = f"the weights of {name} could not be {how} ({reason}); give"
     return WeightsError(
-        f"the weights of {name} could not be {how} ({reason}); "
-        "give --weights FILE, or --weights none for random ones"
+        f"{problem} weights=FILE, or weights='none' for random ones",
+        typed=f"{problem} --weights FILE, or --weights none for random ones",
     )
