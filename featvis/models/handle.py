@@ -391,7 +391,7 @@ class ModelHandle:
 
     def _forget(self) -> None:
         """Begin without anything that was measured: it holds for one module on one device."""
-        self._outline = None
+        self._outline, self._calls = None, 0
         self._written: set[tuple[str, str]] = set()
         self._input_size = self._told_size
         self._networks: dict[Size, NetworkAt] = {}
@@ -404,13 +404,22 @@ class ModelHandle:
         self._plainly: set[tuple[tuple[str, ...], Size]] = set()
         self._windows: dict[tuple[str, tuple[int, int], Size], Window | None] = {}
 
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """Look for changes once, and not for each of a thousand targets: meanwhile nobody makes any."""
+        self._notice_changes()
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+
     def _notice_changes(self) -> None:
         """Forget what was measured if the network's user changed its modules or weights since.
 
         Attributes that its own forward writes, such as a counter, are no change.
         """
-        now = seen_at_rest(self.module, outline_of)
-        if now is None:
+        if self._calls or (now := seen_at_rest(self.module, outline_of)) is None:
             return
         if self._outline is None:
             self._outline = now
@@ -420,7 +429,7 @@ class ModelHandle:
 
     def __getstate__(self) -> dict[str, Any]:
         # In another process the modules are others, though the same was measured of them.
-        return {**self.__dict__, "_outline": None}
+        return {**self.__dict__, "_outline": None, "_calls": 0}
 
     def run_once(self, images: Tensor, *, writes: bool = False) -> None:
         """Run the whole network on images ``(B, C, H, W)`` in [0, 1] for what its own hooks note.

@@ -114,45 +114,47 @@ def make_plan(
         raise TargetError("nothing to render: no target was given")
     together: dict[str, tuple[Objective, Recipe]] = {}
     functions: dict[str, Objective] = {}
-    for objective, name in (named for target in requested for named in _objectives(model, target, notes)):
-        used = own or default_recipe(model, objective, recipes, changes)
-        if asked.isdisjoint(("size", "start", "input_size")) and not model.signal:
-            used, note = fit_canvas(model, used, asked)
-            notes |= dict.fromkeys([note] if note else [])
-        used = fit_frames(model, fit_input(model, used), ours=our_space)
-        network = network_for(model, used)
-        bound = objective.bind(network)
-        fitted = fit_penalties(network, used, bound) if ours else used
-        notes |= dict.fromkeys(filter(None, [what_would_help(network, used, fitted, bound)]))
-        used = fitted
-        used = with_diversity(used) if diverse else used
-        shared = shared_by(used.space)
-        pooled = pooled_by(used) if shared is None and not bound.coupled else None
-        coupled = coupled_by(bound, used) if shared is None and pooled is None else None
-        if any(network.find(layer_of(layer)).mixes for layer in bound.layers):
-            if any(why is not None for why in (coupled, shared, pooled)):
-                raise ModelError(
-                    f"{model.name} mixes the pictures of a batch (BatchNorm without running statistics?), so "
-                    f"that no set of pictures can be rendered of {', '.join(bound.layers)}"
-                )
-            if used.lanes > 1:
-                used = used.but(lanes=1)
-                notes[f"{model.name} mixes the pictures of a batch, so each is rendered by itself"] = None
-        if coupled is not None:
-            used = for_set(used, coupled, seeds, changes.get("lanes"))
-        kind = (used.model_dump_json(), bound.layers)
-        if kind not in checked:  # a thousand classes share one recipe and one layer
-            _check_parts(model, used, bound, beginning)
-            checked.add(kind)
-        name = name or bound.describe()
-        _check_one_function(functions, name, bound)
-        if shared is not None or pooled is not None:
-            together.setdefault(name, (bound, used))
-            continue
-        mates = (seed, seeds) if coupled is not None else None
-        name = name if mates is None else name_set(name, *mates)
-        for number in range(seed, seed + seeds):
-            wanted.setdefault((name, number), wanted_of(bound, name, used, number, beginning, mates))
+    with model.unchanging():
+        for objective, name in (named for target in requested for named in _objectives(model, target, notes)):
+            used = own or default_recipe(model, objective, recipes, changes)
+            if asked.isdisjoint(("size", "start", "input_size")) and not model.signal:
+                used, note = fit_canvas(model, used, asked)
+                notes |= dict.fromkeys([note] if note else [])
+            used = fit_frames(model, fit_input(model, used), ours=our_space)
+            network = network_for(model, used)
+            bound = objective.bind(network)
+            fitted = fit_penalties(network, used, bound) if ours else used
+            notes |= dict.fromkeys(filter(None, [what_would_help(network, used, fitted, bound)]))
+            used = fitted
+            used = with_diversity(used) if diverse else used
+            shared = shared_by(used.space)
+            pooled = pooled_by(used) if shared is None and not bound.coupled else None
+            coupled = coupled_by(bound, used) if shared is None and pooled is None else None
+            if any(network.find(layer_of(layer)).mixes for layer in bound.layers):
+                if any(why is not None for why in (coupled, shared, pooled)):
+                    raise ModelError(
+                        f"{model.name} mixes the pictures of a batch (BatchNorm without running "
+                        f"statistics?), so that no set of pictures can be rendered of "
+                        f"{', '.join(bound.layers)}"
+                    )
+                if used.lanes > 1:
+                    used = used.but(lanes=1)
+                    notes[f"{model.name} mixes the pictures of a batch, so each is rendered by itself"] = None
+            if coupled is not None:
+                used = for_set(used, coupled, seeds, changes.get("lanes"))
+            kind = (used.model_dump_json(), bound.layers)
+            if kind not in checked:  # a thousand classes share one recipe and one layer
+                _check_parts(model, used, bound, beginning)
+                checked.add(kind)
+            name = name or bound.describe()
+            _check_one_function(functions, name, bound)
+            if shared is not None or pooled is not None:
+                together.setdefault(name, (bound, used))
+                continue
+            mates = (seed, seeds) if coupled is not None else None
+            name = name if mates is None else name_set(name, *mates)
+            for number in range(seed, seed + seeds):
+                wanted.setdefault((name, number), wanted_of(bound, name, used, number, beginning, mates))
     if together:
         if diverse and len(together) > 1:
             raise RecipeError("a diverse set is of one target, an aligned one of all: leave out diverse")

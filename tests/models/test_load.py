@@ -192,7 +192,7 @@ def test_pretrained_weights_that_were_downloaded_before_load_offline(hub):
 def test_offline_the_missing_weights_are_one_clear_error_at_once(hub):
     began = time.perf_counter()
     with pytest.raises(
-        fv.WeightsError, match=r"could not be downloaded.*--weights FILE, or --weights none"
+        fv.WeightsError, match=r"could not be downloaded.*weights=FILE, or weights='none'"
     ) as caught:
         fv.load_model(f"torchvision:{NET}")
     assert time.perf_counter() - began < 10
