@@ -141,7 +141,7 @@ def build(
 
             with progress() as shown:
                 what = f"{request.gallery.title or request.config.stem}, a gallery of {request.gallery.model}"
-                report = None if shown is None else Announced(shown, what, request.folder, limit)
+                report = None if shown is None else Announced(shown, what, request.folder)
                 outcome = run(
                     request,
                     lock,
