@@ -178,7 +178,7 @@ def _tell(outcome: BuildResult, share: Share | None, took: str, *, as_json: bool
             f"{count_of(outcome.missing, 'picture')} of {outcome.total} by {outcome.submitted}, to {folder}"
         )
         print(f"featvis gallery status {folder}")
-        print("the last of them makes the pages; the same command without --detach waits for them")
+        print("the last to end makes the pages; the same command without --detach waits until then")
     else:
         print(_summary(outcome, took))
         _print_pages(folder)
@@ -248,8 +248,7 @@ def status(folder: Path, config: GalleryConfigOrNone = None, as_json: options.As
     kinds = ("done", "missing", "dead", "failed", "stale")
     print(f"{folder}: " + ", ".join(f"{getattr(counts, kind)} {kind}" for kind in kinds))
     if counts.jobs is not None:
-        begun = "" if counts.shards else "; none has begun"
-        print(f"submitted: {counts.jobs}{begun}")
+        print(f"submitted: {counts.jobs}{_how_far(counts)}")
     elif counts.planned is None:
         print("what its config asks for is not told here: no build has planned it, or the manifest was lost")
     if counts.planned is not None and counts.seconds_left is not None and counts.missing + counts.failed:
@@ -341,6 +340,13 @@ def _print_pages(folder: Path) -> None:
 
 def _pace(counts: Status) -> str:
     return "" if counts.per_minute is None else f", {counts.per_minute:.3g} pictures a minute"
+
+
+def _how_far(counts: Status) -> str:
+    """Say of jobs that were submitted whether they are at work, as far as that is known."""
+    if counts.jobs_at_work == 0:
+        return "; none is at work any more, what is missing is submitted by the same command"
+    return "" if counts.shards else "; none has begun"
 
 
 def _shard_line(one: Shard) -> str:

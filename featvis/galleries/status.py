@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from featvis.errors import OutputError, count_of
-from featvis.galleries.arrays import read_array
+from featvis.galleries.arrays import Array, read_array
 from featvis.pages.entries import read_list, read_table
 from featvis.results.journal import Journals, Told, read_agreed, read_both
 from featvis.results.lock import DRIVER, members
@@ -52,6 +52,8 @@ class Status:
     """Pictures a minute of all that are at work; None where none is, or none has made any."""
     jobs: str | None = None
     """The jobs that were submitted for it, whose pictures are not merged yet."""
+    jobs_at_work: int | None = None
+    """How many of them are at work; None where none were submitted, or the folder cannot tell."""
 
 
 def read_status(folder: Path) -> Status:
@@ -96,6 +98,7 @@ def read_status(folder: Path) -> Status:
         shards=shards,
         per_minute=None if pace is None else 60 * pace,
         jobs=None if array is None else f"{count_of(array.count, 'job')} ({array.told})",
+        jobs_at_work=None if array is None else _at_work(array, held),
         **kinds,
     )
 
@@ -113,10 +116,17 @@ def _is_stale(name: str, entry: Mapping[str, Any], keys: Mapping[str, str] | Non
     return key is None or key not in (entry.get("key"), entry.get("asked_key"))
 
 
+def _at_work(array: Array, held: set[str]) -> int | None:
+    """Return how many jobs are at work, of those that hold their part or whose processes are seen."""
+    seen, writing = array.seen(), sum(name.endswith(f"-{array.name}") for name in held)
+    return max(seen or 0, writing) if seen is not None or writing else None
+
+
 def _shard(told: Told, held: set[str]) -> Shard:
     failed = sum(noted.failed for noted in told.noted.values())
+    stopped = sum(noted.stopped for noted in told.noted.values())
     times = [noted.at for noted in told.noted.values()] + ([] if told.began is None else [told.began])
-    done = len(told.noted) - failed
+    done = len(told.noted) - failed - stopped
     return Shard(told.name, told.name in held, told.wanted, done, failed, max(times, default=None))
 
 
@@ -126,7 +136,7 @@ def _pace(writing: list[Told]) -> float | None:
     paces = []
     for told in writing:
         since = max(told.began or 0.0, now - RECENT)
-        count = sum(noted.at >= since for noted in told.noted.values())
+        count = sum(noted.at >= since and not noted.stopped for noted in told.noted.values())
         paces.append(count / max(now - since, 1.0))
     return sum(paces) or None
 

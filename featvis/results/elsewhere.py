@@ -220,7 +220,7 @@ class Claim:
         raise OutputError(f"others are beginning to write to {place.told}; try again")
 
     def _content(self) -> bytes:
-        told = {"process": os.getpid(), "host": _host(), "at": time.time(), "own": self._own}
+        told = {"process": os.getpid(), "host": this_host(), "at": time.time(), "own": self._own}
         return json.dumps(told).encode()
 
     def _read(self) -> dict[str, Any]:
@@ -233,7 +233,7 @@ class Claim:
         at, process = other.get("at"), other.get("process")
         if not isinstance(at, int | float) or not isinstance(process, int):
             return True  # let go of just now, or no lock of ours
-        return time.time() - at > STALE or (other.get("host") == _host() and not _is_alive(process))
+        return time.time() - at > STALE or (other.get("host") == this_host() and not _is_alive(process))
 
     def beat(self) -> None:
         """Say now and then that the writer is at work.
@@ -269,7 +269,7 @@ def _table(content: bytes) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _host() -> str:
+def this_host() -> str:
     """Return what machine this is, and which of its containers: their processes are counted apart."""
     try:
         return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
