@@ -12,7 +12,7 @@ from typing import Any
 from featvis.errors import OutputError, count_of
 from featvis.galleries.arrays import Array, read_array
 from featvis.pages.entries import read_list, read_table
-from featvis.results.journal import Journals, Told, read_agreed, read_both
+from featvis.results.journal import Agreed, Journals, Told, read_agreed, read_both
 from featvis.results.lock import DRIVER, members
 from featvis.results.manifest import name_entries, read_manifest
 from featvis.results.mirror import is_there
@@ -60,16 +60,9 @@ def read_status(folder: Path) -> Status:
     """Count what a folder holds of what its last build planned, and its shards' journals tell of."""
     if not folder.is_dir():
         raise no_gallery(folder)
-    journals, agreed = Journals(folder).update(), read_agreed(folder)
-    array = read_array(folder)
-    manifest = read_both(folder, journals) or read_manifest(folder)
-    if manifest is None and array is not None:
-        manifest = {"pictures": []}  # none of its jobs has begun
-    if manifest is None:
-        raise no_gallery(folder)
-    entries = name_entries(manifest["pictures"])
+    journals, agreed, array = Journals(folder).update(), read_agreed(folder), read_array(folder)
+    _, entries, names = _read_planned(folder, journals, agreed, array)
     keys = agreed.keys if agreed is not None else None
-    names = dict.fromkeys(keys) if keys is not None else _planned(manifest)
     counted = {name: entry for name, entry in entries.items() if name in names} if names else entries
     missing = [name for name in names if name not in entries]
     kinds = {"done": 0, "dead": 0, "failed": 0, "missing": len(missing)}
@@ -101,6 +94,25 @@ def read_status(folder: Path) -> Status:
         jobs_at_work=None if array is None else _at_work(array, held),
         **kinds,
     )
+
+
+def read_planned(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], dict[str, None]]:
+    """Return a folder's manifest with its shards' journals, its entries by name, and what was planned."""
+    if not folder.is_dir():
+        raise no_gallery(folder)
+    return _read_planned(folder, Journals(folder).update(), read_agreed(folder), read_array(folder))
+
+
+def _read_planned(
+    folder: Path, journals: Journals, agreed: Agreed | None, array: Array | None
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]], dict[str, None]]:
+    manifest = read_both(folder, journals) or read_manifest(folder)
+    if manifest is None and array is not None:
+        manifest = {"pictures": []}  # none of its jobs has begun
+    if manifest is None:
+        raise no_gallery(folder)
+    names = _planned(manifest) if agreed is None else dict.fromkeys(agreed.keys)
+    return manifest, name_entries(manifest["pictures"]), names
 
 
 def no_gallery(folder: Path) -> OutputError:
