@@ -16,7 +16,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -354,16 +353,27 @@ def _apart(logs: Path) -> Iterator[None]:
     from submitit.local import local
 
     logs.mkdir(parents=True, exist_ok=True)
+    begun: list[subprocess.Popen[bytes]] = []
     with (logs / "processes.err").open("ab") as log:
-        apart = partial(
-            subprocess.Popen, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-        begin = local.subprocess  # submitit itself has no option for it
-        local.subprocess = SimpleNamespace(Popen=apart)
+
+        def begin(command: Any, **told: Any) -> subprocess.Popen[bytes]:
+            begun.append(
+                subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **told
+                )
+            )
+            return begun[-1]
+
+        before = local.subprocess  # submitit itself has no option for it
+        local.subprocess = SimpleNamespace(Popen=begin)
         try:
             yield
+        except KeyboardInterrupt:  # nobody else knows of them yet
+            for process in begun:
+                process.send_signal(signal.SIGINT)
+            raise
         finally:
-            local.subprocess = begin
+            local.subprocess = before
 
 
 _KINDS: Mapping[str, Callable[[Any], bool]] = {

@@ -298,7 +298,16 @@ class _Driver:
         return plan
 
     def run(self) -> BuildResult:
-        """Submit what is missing and wait, until nothing is missing that has not failed."""
+        """Submit what is missing and wait, until nothing is missing that has not failed; Ctrl-C cancels."""
+        try:
+            return self._run()
+        except KeyboardInterrupt:
+            with contextlib.suppress(OutputError):
+                if self._at_work() is not None:
+                    self._cancel()
+            raise
+
+    def _run(self) -> BuildResult:
         missing = self._missing()
         total = len(self.plan.pictures)
         self.asked = {item.name for item in missing}
@@ -415,6 +424,7 @@ class _Driver:
         for path in (self.folder / PRIVATE / JOBS).glob("*.txt"):
             path.unlink(missing_ok=True)
         write_array(self.folder, array)  # before, so that a kill in between leaves no jobs unknown
+        self.array = array
         try:
             submit(array, tasks, self.settings, self.folder / PRIVATE / JOBS)
         except OutputError:
@@ -425,7 +435,6 @@ class _Driver:
             if known is not None and known.name == array.name:
                 array.ended = known.ended  # those that were as fast as that
             write_array(self.folder, array)
-        self.array = array
         pictures = count_of(len(items), "picture")
         self.say(f"{pictures} in {count_of(count, 'job')} ({array.told}), to {self.folder}")
 
@@ -443,7 +452,7 @@ class _Driver:
         return sum(member.name.endswith(f"-{name}") and member.is_held() for member in members(self.folder))
 
     def _wait(self, items: list[GalleryItem]) -> None:
-        """Wait until the jobs have ended; Ctrl-C cancels them."""
+        """Wait until the jobs have ended."""
         assert self.array is not None
         lacking = {item.name for item in items}
         own = f"-{self.array.name}"  # others tell of what was under way or failed before
@@ -453,23 +462,19 @@ class _Driver:
         began = said = time.monotonic()
         looked = 0.0
         state: tuple[int, int] | None = (0, self.array.count)
-        try:
-            while True:
-                if time.monotonic() - looked >= self.settings.every:
-                    state, looked = self._at_work(), time.monotonic()
-                if state is None:
-                    return
-                lacking -= self.journals.update().fresh
-                if not lacking and not self._writing():
-                    return
-                if time.monotonic() - said >= _SAY:
-                    said = time.monotonic()
-                    done = len(items) - len(lacking)
-                    self.say(self._progress(done, len(items), state, said - began))
-                time.sleep(min(2.0, self.settings.every))
-        except KeyboardInterrupt:
-            self._cancel()
-            raise
+        while True:
+            if time.monotonic() - looked >= self.settings.every:
+                state, looked = self._at_work(), time.monotonic()
+            if state is None:
+                return
+            lacking -= self.journals.update().fresh
+            if not lacking and not self._writing():
+                return
+            if time.monotonic() - said >= _SAY:
+                said = time.monotonic()
+                done = len(items) - len(lacking)
+                self.say(self._progress(done, len(items), state, said - began))
+            time.sleep(min(2.0, self.settings.every))
 
     def _cancel(self) -> None:
         """End the jobs, and wait a moment until those in processes here have kept what is under way."""

@@ -168,6 +168,21 @@ def test_processes_here_say_nothing_on_the_terminal(tmp_path, capfd):
     assert (tmp_path / "jobs" / "processes.err").read_text().split() == ["True", "KeyboardInterrupt"]
 
 
+def test_processes_that_are_begun_end_with_a_ctrl_c_while_others_are(tmp_path):
+    local = pytest.importorskip("submitit.local.local", reason="submitit is not installed")
+    begun = []
+
+    def begin():
+        with arrays._apart(tmp_path / "jobs"):
+            begun.append(local.subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
+    assert begun[0].wait(10) != 0
+    assert local.subprocess is subprocess
+
+
 ONE_LINE = [
     (["--executor", "slurm"], "--workers 8"),
     (["--executor", "slurm", "--workers", "2"], "no sbatch on this machine"),
@@ -420,6 +435,24 @@ def test_what_was_under_way_is_not_told_as_made(tmp_path, submitted, capsys):
     said = capsys.readouterr().out
     assert "submitted: 1 job (process 7_0); none is at work any more" in said
     assert "ended, 2 made of 3 pictures" in said
+
+
+@pytest.mark.parametrize("where", ["_left", "_wait", "_problems"])
+def test_ctrl_c_at_any_moment_cancels_the_jobs(tmp_path, submitted, monkeypatch, where):
+    config, out = write_config(tmp_path, section(["conv1:6:9"]), BRIEF), tmp_path / "out"
+    cancelled = []
+    monkeypatch.setattr(cluster.Array, "at_work", lambda self: None if cancelled else (1, 0))
+    monkeypatch.setattr(cluster.Array, "cancel", lambda self: cancelled.append(self.name))
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster._Driver, "_wait", lambda *_: None)
+    monkeypatch.setattr(cluster._Driver, where, stop)
+    options = {"workers": 1, "cluster": "local", "every": 0.01}
+    with pytest.raises(KeyboardInterrupt):
+        fv.build_gallery(config, out=out, executor="slurm", executor_options=options)
+    assert cancelled == [read_array(out).name]
 
 
 def test_what_failed_before_is_waited_for(tmp_path, submitted, monkeypatch):
