@@ -379,7 +379,7 @@ def _how_far(counts: Status) -> str:
     """Say of jobs that were submitted whether they are at work, as far as that is known."""
     if counts.jobs_at_work == 0:
         return "; none is at work any more, what is missing is submitted by the same command"
-    return "" if counts.shards else "; none has begun"
+    return "" if counts.jobs_begun else "; none has begun"
 
 
 def _shard_line(one: Shard) -> str:

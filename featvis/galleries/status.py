@@ -54,6 +54,8 @@ class Status:
     """The jobs that were submitted for it, whose pictures are not merged yet."""
     jobs_at_work: int | None = None
     """How many of them are at work; None where none were submitted, or the folder cannot tell."""
+    jobs_begun: bool = False
+    """Whether any of them has begun."""
 
 
 def read_status(folder: Path) -> Status:
@@ -92,6 +94,7 @@ def read_status(folder: Path) -> Status:
         per_minute=None if pace is None else 60 * pace,
         jobs=None if array is None else f"{count_of(array.count, 'job')} ({array.told})",
         jobs_at_work=None if array is None else _at_work(array, held),
+        jobs_begun=array is not None and any(one.name.endswith(f"-{array.name}") for one in shards),
         **kinds,
     )
 

@@ -21,7 +21,7 @@ from featvis.cli import main
 from featvis.errors import FeatvisWarning, OutputError, RecipeError
 from featvis.galleries import arrays, cluster
 from featvis.galleries import build as building
-from featvis.galleries.arrays import Array, Settings, read_array, read_settings
+from featvis.galleries.arrays import Array, Settings, read_array, read_settings, write_array
 from featvis.galleries.status import read_status
 from featvis.results.elsewhere import this_host
 from featvis.results.lock import members
@@ -435,6 +435,11 @@ def test_what_was_under_way_is_not_told_as_made(tmp_path, submitted, capsys):
     said = capsys.readouterr().out
     assert "submitted: 1 job (process 7_0); none is at work any more" in said
     assert "ended, 2 made of 3 pictures" in said
+    (out / json.loads(last)["entry"]["file"]).unlink()
+    detached(config, out, workers=1)
+    write_array(out, replace(read_array(out), host="another"))
+    assert main(["gallery", "status", str(out)]) == 0
+    assert "submitted: 1 job (process 7_0); none has begun\n" in capsys.readouterr().out, "of these jobs"
 
 
 @pytest.mark.parametrize("where", ["_left", "_wait", "_problems"])
