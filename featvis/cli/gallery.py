@@ -26,11 +26,12 @@ from featvis.cli.output import (
     warn,
 )
 from featvis.cli.typed import Command
-from featvis.errors import Interrupted, OutputError, RecipeError, count_of
+from featvis.errors import Interrupted, OutputError, RecipeError, UserError, count_of
 from featvis.run.executors.register import DEFAULT, choose_executor
 
 if TYPE_CHECKING:
     from featvis.galleries.build import BuildResult
+    from featvis.galleries.compare import Difference
     from featvis.galleries.request import BuildRequest
     from featvis.galleries.shares import Share
     from featvis.galleries.status import Shard, Status
@@ -141,7 +142,7 @@ def build(
 
             with progress() as shown:
                 what = f"{request.gallery.title or request.config.stem}, a gallery of {request.gallery.model}"
-                report = None if shown is None else Announced(shown, what, request.folder, limit)
+                report = None if shown is None else Announced(shown, what, request.folder)
                 outcome = run(
                     request,
                     lock,
@@ -178,7 +179,7 @@ def _tell(outcome: BuildResult, share: Share | None, took: str, *, as_json: bool
             f"{count_of(outcome.missing, 'picture')} of {outcome.total} by {outcome.submitted}, to {folder}"
         )
         print(f"featvis gallery status {folder}")
-        print("the last of them makes the pages; the same command without --detach waits for them")
+        print("the last to end makes the pages; the same command without --detach waits until then")
     else:
         print(_summary(outcome, took))
         _print_pages(folder)
@@ -229,7 +230,7 @@ def merge(folder: Path, as_json: options.AsJson = False) -> int:
 def status(folder: Path, config: GalleryConfigOrNone = None, as_json: options.AsJson = False) -> int:
     """Say what a gallery holds and lacks. Says how long the rest will take.
 
-    A config is compared with the one that the gallery was built from.
+    A config is compared with the one that the gallery was built from: how many pictures it adds.
 
     Args:
         folder: A gallery's folder.
@@ -243,13 +244,16 @@ def status(folder: Path, config: GalleryConfigOrNone = None, as_json: options.As
     counts = read_status(folder)
     same = config is None or is_copy(folder, Path(config))
     if as_json:
-        print_json({"folder": str(folder), **asdict(counts), "same_config": None if config is None else same})
+        told = {"folder": str(folder), **asdict(counts), "same_config": None if config is None else same}
+        if config is not None and not same:
+            found, why = _compare(config, folder)
+            told["difference"] = {"unknown": why} if found is None else asdict(found)
+        print_json(told)
         return 0
     kinds = ("done", "missing", "dead", "failed", "stale")
     print(f"{folder}: " + ", ".join(f"{getattr(counts, kind)} {kind}" for kind in kinds))
     if counts.jobs is not None:
-        begun = "" if counts.shards else "; none has begun"
-        print(f"submitted: {counts.jobs}{begun}")
+        print(f"submitted: {counts.jobs}{_how_far(counts)}")
     elif counts.planned is None:
         print("what its config asks for is not told here: no build has planned it, or the manifest was lost")
     if counts.planned is not None and counts.seconds_left is not None and counts.missing + counts.failed:
@@ -257,8 +261,36 @@ def status(folder: Path, config: GalleryConfigOrNone = None, as_json: options.As
     for one in counts.shards:
         print(_shard_line(one))
     if not same:
-        print(f"{config} is not what the folder was built from; build it with --dry-run to see what it lacks")
+        print(f"{config} is not what the folder was built from{_difference(str(config), folder)}")
     return 0
+
+
+def _compare(config: str, folder: Path) -> tuple[Difference | None, str]:
+    """Compare a config with the one that a folder was built from, or say why that cannot be."""
+    from featvis.galleries.compare import compare_config
+    from featvis.galleries.request import make_request
+
+    try:
+        request = make_request(config, folder)
+        Network(request.gallery.model)
+        note_code(request.source)
+        return compare_config(request), ""
+    except UserError as error:
+        return None, error.typed
+
+
+def _difference(config: str, folder: Path) -> str:
+    """Say how many pictures another config adds to a gallery, and how many it no longer asks for."""
+    found, why = _compare(config, folder)
+    if found is None:
+        return f"; in how many pictures is not known: {why}"
+    parts = [f"for {count_of(found.added, 'more picture')}"] if found.added else []
+    parts += [f"no longer for {found.dropped}"] if found.dropped else []
+    if found.changed:
+        parts.append(f"for {found.changed} of those that are there by another recipe")
+    if found.changed is None and not parts:
+        return "; how its pictures differ is not known without its weights"
+    return f": it asks {', '.join(parts)}" if parts else "; it asks for the same pictures"
 
 
 @app.command("pages", cls=Command)
@@ -341,6 +373,13 @@ def _print_pages(folder: Path) -> None:
 
 def _pace(counts: Status) -> str:
     return "" if counts.per_minute is None else f", {counts.per_minute:.3g} pictures a minute"
+
+
+def _how_far(counts: Status) -> str:
+    """Say of jobs that were submitted whether they are at work, as far as that is known."""
+    if counts.jobs_at_work == 0:
+        return "; none is at work any more, what is missing is submitted by the same command"
+    return "" if counts.jobs_begun else "; none has begun"
 
 
 def _shard_line(one: Shard) -> str:

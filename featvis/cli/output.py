@@ -91,19 +91,19 @@ def warn(line: str) -> None:
 class Announced:
     """What shows how a run goes on, which says first what a long one does, how long it takes and where to."""
 
-    def __init__(self, report: Report, what: str, folder: Path, most: int | None = None) -> None:
-        self._report, self._what, self._folder, self._most = report, what, folder, most
+    def __init__(self, report: Report, what: str, folder: Path) -> None:
+        self._report, self._what, self._folder = report, what, folder
         self._pictures = self._steps = self._taken = 0
         self._first = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._report, name)
 
-    def begin(self, total: int, done: int, steps: int) -> None:
+    def begin(self, total: int, done: int, steps: int, most: int | None = None) -> None:
         """Begin: how many pictures there are, how many are done, how many steps the rest takes."""
         left = total - done
-        self._pictures, self._steps = left if self._most is None else min(left, self._most), steps
-        self._report.begin(total, done, steps)
+        self._pictures, self._steps = left if most is None else min(left, most), steps
+        self._report.begin(total, done, steps, most)
 
     def step(self, step: Step) -> None:
         """Count a step; after a few the time that all take is known."""

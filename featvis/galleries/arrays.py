@@ -13,14 +13,17 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from featvis.errors import OutputError, RecipeError, unknown
+from featvis.errors import FeatvisWarning, OutputError, RecipeError, unknown
 from featvis.files import write_whole
 from featvis.read import is_whole_number, read_json
+from featvis.results.elsewhere import this_host
 from featvis.results.fields import is_count, is_number, is_text
 from featvis.results.lock import PRIVATE
 
@@ -31,6 +34,10 @@ JOBS = "jobs"
 _TOOLS = ("sbatch", "srun", "squeue", "scancel")
 _LONGEST = 7 * 24 * 60
 """Minutes that a job may take where nobody says how long."""
+_MOMENT = 5.0
+"""Seconds after which what was submitted is listed."""
+_SHOWN = 8
+"""How many processes are told by their numbers."""
 _OFTEN = 1000
 """How often a job that reaches its time limit, or is preempted, begins again."""
 _BEFORE = 90
@@ -57,8 +64,8 @@ def read_settings(options: Mapping[str, Any]) -> Settings:
     Raises:
         RecipeError: one is missing or no right value, or this machine cannot submit jobs.
 
-    >>> read_settings({"workers": 4, "cluster": "local", "cpus_per_task": 2}).sbatch
-    {'cpus-per-task': '2'}
+    >>> read_settings({"workers": 4, "cluster": "local", "gpus_per_node": 2}).sbatch
+    {'gpus-per-node': '2'}
     """
     given = {str(name).replace("_", "-"): value for name, value in options.items() if value is not None}
     workers = given.pop("workers", None)
@@ -86,14 +93,35 @@ def read_settings(options: Mapping[str, Any]) -> Settings:
             raise RecipeError(f"no option of sbatch: {name}={text!r}")
         if name in _OURS:
             raise RecipeError(f"{name} is featvis' own option of sbatch")
-    sbatch = {name: "" if value in (True, "true") else str(value) for name, value in given.items()}
+    sbatch = {name: "" if value is True or value == "true" else str(value) for name, value in given.items()}
     settings = Settings(workers, cluster, detach, float(every), sbatch)
     _minutes(settings)
+    if cluster == "local":
+        _warn_of_unread(sbatch)
     _check_here(settings)
     return settings
 
 
 _OURS = ("array", "job-name", "output", "error", "open-mode", "signal", "nodes", "ntasks", "ntasks-per-node")
+
+
+_READ_HERE = ("time", "gpus-per-node")
+"""Options of ``sbatch`` that jobs in processes here have, too."""
+
+
+def _warn_of_unread(sbatch: Mapping[str, str]) -> None:
+    """Say which options do nothing in processes here; a cluster's own it checks itself."""
+    if unread := [name for name in sbatch if name not in _READ_HERE]:
+        it = "it" if len(unread) == 1 else "them"
+        warnings.warn(
+            f"cluster 'local' does nothing with {', '.join(unread)}; of sbatch's options it reads "
+            f"{' and '.join(_READ_HERE)}, only a cluster checks {it}",
+            FeatvisWarning,
+            stacklevel=3,
+        )
+    gpus = sbatch.get("gpus-per-node", "0")
+    if not is_whole_number(gpus):
+        raise RecipeError(f"gpus-per-node is a whole number where cluster is 'local', got {gpus!r}")
 
 
 def _check_here(settings: Settings) -> None:
@@ -178,57 +206,94 @@ class Array:
     """Their numbers; empty for a moment while they are submitted."""
     ended: list[int] = field(default_factory=list)
     """Which of its tasks have ended by themselves, counted from 1."""
+    host: str = ""
+    """Where processes run that are no cluster's jobs; they have numbers there only."""
+    cancelled: bool = False
+    """Whether who submitted them told them to end."""
+    logs: Path | None = field(default=None, repr=False)
+    """The folder of theirs, by which a process is known from another one that has its number since."""
     _own: list[Any] = field(default_factory=list, repr=False)
     """Those that this process submitted, as submitit knows them."""
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain data."""
-        told = asdict(self)
-        del told["_own"]
-        return told
+        return {name: getattr(self, name) for name in (*_KINDS, *_LATER)}
 
     @property
     def told(self) -> str:
         """What a person calls it."""
-        number = self.jobs[0].partition("_")[0] if self.jobs else self.name
-        return f"job {number}" if self.cluster == "slurm" else f"processes {', '.join(self.jobs[:8])}"
+        if self.cluster == "slurm":
+            return f"job {self.jobs[0].partition('_')[0] if self.jobs else f'featvis-{self.name}'}"
+        kind = "processes" if self._are else "process"
+        if not self.jobs:  # killed while they were submitted
+            return f"{kind} of array {self.name}"
+        return f"{kind} {', '.join(self.jobs[:_SHOWN])}" + (" …" if len(self.jobs) > _SHOWN else "")
+
+    @property
+    def said(self) -> str:
+        """The same with its verb: what follows are words such as "cancelled"."""
+        return f"{self.told} {'are' if self._are else 'is'}"
+
+    @property
+    def _are(self) -> bool:
+        return self.cluster == "local" and self.count > 1
 
     def at_work(self) -> tuple[int, int] | None:
         """Return how many of its jobs run and how many wait; None if all have ended."""
         if self.cluster == "local":
-            running = sum(map(self._is_alive, range(len(self.jobs))))
+            running = len(self._alive())
             return (running, 0) if running else None
         command = ["squeue", "--noheader", "--array", "--name", f"featvis-{self.name}", "--format", "%T"]
         states = _ask(command).split()
         if not states:
             # What was submitted just now may not be listed yet.
-            return (0, self.count) if time.time() - self.submitted < 5 else None
+            return (0, self.count) if time.time() - self.submitted < _MOMENT else None
         running = sum(state in ("RUNNING", "COMPLETING") for state in states)
         return running, len(states) - running
+
+    def seen(self) -> int | None:
+        """Return how many of its jobs are at work; None if that is not seen without asking a cluster."""
+        if self.cluster == "local" and self.host == this_host():
+            begins = not self.jobs and time.time() - self.submitted < _MOMENT
+            return None if begins else len(self._alive())
+        return 0 if self.cancelled or len(self.ended) >= self.count else None
+
+    def _alive(self) -> list[int]:
+        """Return which of its processes are at work, by their places."""
+        return [place for place in range(len(self.jobs)) if self._is_alive(place)]
 
     def _is_alive(self, place: int) -> bool:
         if self._own:
             return not self._own[place].done()
+        if self.host != this_host():
+            return False
         job = self.jobs[place]
         if Path("/proc/self/stat").exists():
             with contextlib.suppress(OSError):
-                told = Path(f"/proc/{job}/cmdline").read_bytes()  # empty for one that has ended
-                return b"submitit" in told
+                words = Path(f"/proc/{job}/cmdline").read_bytes().split(b"\0")  # none of one that has ended
+                return b"submitit.local._local" in words and any(map(self._is_its_folder, words))
             return False
         with contextlib.suppress(OSError, ValueError):
             os.kill(int(job), 0)
             return True
         return False
 
+    def _is_its_folder(self, word: bytes) -> bool:
+        try:
+            return self.logs is not None and os.path.samefile(os.fsdecode(word), self.logs)
+        except OSError:
+            return False
+
     def cancel(self) -> None:
         """End its jobs."""
+        self.cancelled = True
         if self.cluster == "slurm":
             with contextlib.suppress(OutputError):
                 _ask(["scancel", "--name", f"featvis-{self.name}"])
             return
-        for job in self.jobs:
+        for place in self._alive():
             with contextlib.suppress(OSError, ValueError):
-                os.kill(int(job), signal.SIGINT)
+                os.kill(int(self.jobs[place]), signal.SIGINT)
 
 
 def submit(array: Array, tasks: Sequence[Callable[[], Any]], settings: Settings, logs: Path) -> None:
@@ -250,10 +315,8 @@ def submit(array: Array, tasks: Sequence[Callable[[], Any]], settings: Settings,
     minutes = _minutes(settings)
     if settings.cluster == "local":
         runner = submitit.LocalExecutor(folder=logs)
-        gpus = settings.sbatch.get("gpus-per-node", "0")
-        runner.update_parameters(
-            timeout_min=minutes or _LONGEST, gpus_per_node=int(gpus) if is_whole_number(gpus) else 0
-        )
+        gpus = int(settings.sbatch.get("gpus-per-node", "0"))
+        runner.update_parameters(timeout_min=minutes or _LONGEST, gpus_per_node=gpus)
     else:
         runner = submitit.SlurmExecutor(folder=logs, max_num_timeout=_OFTEN)
         rest = {name: value or True for name, value in settings.sbatch.items() if name != "time"}
@@ -267,7 +330,7 @@ def submit(array: Array, tasks: Sequence[Callable[[], Any]], settings: Settings,
             additional_parameters=rest,
         )
     try:
-        with runner.batch():
+        with _apart(logs) if settings.cluster == "local" else contextlib.nullcontext(), runner.batch():
             submitted = [runner.submit(task) for task in tasks]
     except subprocess.CalledProcessError as error:
         reason = " ".join(str(error.stderr or error.output or error).split())[-300:]
@@ -280,6 +343,39 @@ def submit(array: Array, tasks: Sequence[Callable[[], Any]], settings: Settings,
     array.jobs = [str(job.job_id) for job in submitted]
 
 
+@contextlib.contextmanager
+def _apart(logs: Path) -> Iterator[None]:
+    """Let submitit begin processes that a terminal's Ctrl-C does not reach, and that say nothing on it.
+
+    Who submitted them tells them to end; what they say is in their logs. And nothing that reads what the
+    command says waits for them.
+    """
+    from submitit.local import local
+
+    logs.mkdir(parents=True, exist_ok=True)
+    begun: list[subprocess.Popen[bytes]] = []
+    with (logs / "processes.err").open("ab") as log:
+
+        def begin(command: Any, **told: Any) -> subprocess.Popen[bytes]:
+            begun.append(
+                subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **told
+                )
+            )
+            return begun[-1]
+
+        before = local.subprocess  # submitit itself has no option for it
+        local.subprocess = SimpleNamespace(Popen=begin)
+        try:
+            yield
+        except KeyboardInterrupt:  # nobody else knows of them yet
+            for process in begun:
+                process.send_signal(signal.SIGINT)
+            raise
+        finally:
+            local.subprocess = before
+
+
 _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "name": lambda value: is_text(value) and re.fullmatch("[0-9a-f]{8}", value) is not None,
     "cluster": lambda value: value in CLUSTERS,
@@ -288,6 +384,11 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "jobs": lambda value: isinstance(value, list) and all(map(is_text, value)),
     "ended": lambda value: isinstance(value, list) and all(map(is_count, value)),
 }
+_LATER: Mapping[str, Callable[[Any], bool]] = {
+    "host": is_text,
+    "cancelled": lambda value: isinstance(value, bool),
+}
+"""What those that were submitted by an earlier version do not tell."""
 
 
 def read_array(folder: Path) -> Array | None:
@@ -298,7 +399,8 @@ def read_array(folder: Path) -> Array | None:
         return None
     if not isinstance(told, dict) or not all(is_right(told.get(name)) for name, is_right in _KINDS.items()):
         return None
-    return Array(**{name: told[name] for name in _KINDS})
+    later = {name: told[name] for name, is_right in _LATER.items() if is_right(told.get(name))}
+    return Array(**{name: told[name] for name in _KINDS}, **later, logs=folder / PRIVATE / JOBS)
 
 
 def write_array(folder: Path, array: Array) -> None:

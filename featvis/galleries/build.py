@@ -127,7 +127,7 @@ def run_build(
     folder.write_manifest()
     if report is not None:
         steps = sum(job.recipe.steps for job in make_jobs([item.wanted for item in chosen]))
-        report.begin(total, result.existing, steps)
+        report.begin(total, result.existing, steps, limit)
     changed = _render(folder, lock, chosen, result, chosen_executor, report, say) | folder.taken
     result.missing = len(missing) - len(chosen)
     return finish_build(request, folder, changed, result, prune=prune, say=say)
@@ -283,7 +283,7 @@ def render_part(
         journal.begin(total, result.existing)
         if report is not None:
             steps = sum(job.recipe.steps for job in make_jobs([item.wanted for item in chosen]))
-            report.begin(total, result.existing, steps)
+            report.begin(total, result.existing, steps, limit)
         chosen_executor = choose_executor(executor or request.gallery.executor or DEFAULT)
         _render(folder, lock, chosen, result, chosen_executor, report, say)
     result.dead = _dead(folder)

@@ -42,6 +42,7 @@ from featvis.galleries.plan import GalleryItem, GalleryPlan, plan_gallery
 from featvis.galleries.request import BuildRequest, make_request
 from featvis.models.borrow.loan import with_gradients
 from featvis.plan.wanted import bundles
+from featvis.results.elsewhere import this_host
 from featvis.results.journal import JOURNAL, Journals, Told, read_agreed
 from featvis.results.lock import (
     DRIVER,
@@ -62,6 +63,8 @@ _PATIENCE = 180.0
 """Seconds that a task waits for its share, which the machine may still hold where it began before."""
 _TRIES = 10
 """How often a task may begin without finishing a picture in between, preempted or at its time limit."""
+_LEAVE = 10.0
+"""Seconds that processes have to end which were told to."""
 _SAY = 15.0
 """Seconds between two lines of progress."""
 
@@ -295,13 +298,22 @@ class _Driver:
         return plan
 
     def run(self) -> BuildResult:
-        """Submit what is missing and wait, until nothing is missing that has not failed."""
+        """Submit what is missing and wait, until nothing is missing that has not failed; Ctrl-C cancels."""
+        try:
+            return self._run()
+        except KeyboardInterrupt:
+            with contextlib.suppress(OutputError):
+                if self._at_work() is not None:
+                    self._cancel()
+            raise
+
+    def _run(self) -> BuildResult:
         missing = self._missing()
         total = len(self.plan.pictures)
         self.asked = {item.name for item in missing}
         result = BuildResult(self.folder, total=total, existing=total - len(missing))
         if self.array is not None and self._at_work() is not None:
-            self.say(f"{self.array.told} of this folder is at work already; nothing more is submitted")
+            self.say(f"{self.array.said} at work in this folder already; nothing more is submitted")
             if self.settings.detach:
                 result.missing, result.submitted = len(missing), self.array.told
                 return result
@@ -385,7 +397,10 @@ class _Driver:
     def _submit(self, items: list[GalleryItem]) -> None:
         parts = bundles([item.wanted for item in items])
         count = min(self.settings.workers, len(parts))
-        array = Array(secrets.token_hex(4), self.settings.cluster, count, time.time())
+        place = self.folder / PRIVATE / JOBS
+        array = Array(
+            secrets.token_hex(4), self.settings.cluster, count, time.time(), host=this_host(), logs=place
+        )
         tasks = [
             Task(
                 config=self.request.named,
@@ -409,6 +424,7 @@ class _Driver:
         for path in (self.folder / PRIVATE / JOBS).glob("*.txt"):
             path.unlink(missing_ok=True)
         write_array(self.folder, array)  # before, so that a kill in between leaves no jobs unknown
+        self.array = array
         try:
             submit(array, tasks, self.settings, self.folder / PRIVATE / JOBS)
         except OutputError:
@@ -419,7 +435,6 @@ class _Driver:
             if known is not None and known.name == array.name:
                 array.ended = known.ended  # those that were as fast as that
             write_array(self.folder, array)
-        self.array = array
         pictures = count_of(len(items), "picture")
         self.say(f"{pictures} in {count_of(count, 'job')} ({array.told}), to {self.folder}")
 
@@ -437,31 +452,47 @@ class _Driver:
         return sum(member.name.endswith(f"-{name}") and member.is_held() for member in members(self.folder))
 
     def _wait(self, items: list[GalleryItem]) -> None:
-        """Wait until the jobs have ended; Ctrl-C cancels them."""
+        """Wait until the jobs have ended."""
         assert self.array is not None
         lacking = {item.name for item in items}
-        lacking -= set[str]().union(*(told.noted for told in self.journals.update().told.values()))
+        own = f"-{self.array.name}"  # others tell of what was under way or failed before
+        lacking -= set[str]().union(
+            *(told.ended for name, told in self.journals.update().told.items() if name.endswith(own))
+        )
         began = said = time.monotonic()
         looked = 0.0
         state: tuple[int, int] | None = (0, self.array.count)
-        try:
-            while True:
-                if time.monotonic() - looked >= self.settings.every:
-                    state, looked = self._at_work(), time.monotonic()
-                if state is None:
-                    return
-                lacking -= self.journals.update().fresh
-                if not lacking and not self._writing():
-                    return
-                if time.monotonic() - said >= _SAY:
-                    said = time.monotonic()
-                    done = len(items) - len(lacking)
-                    self.say(self._progress(done, len(items), state, said - began))
-                time.sleep(min(2.0, self.settings.every))
-        except KeyboardInterrupt:
-            self.array.cancel()
-            self.say(f"{self.array.told} is cancelled")
-            raise
+        while True:
+            if time.monotonic() - looked >= self.settings.every:
+                state, looked = self._at_work(), time.monotonic()
+            if state is None:
+                return
+            lacking -= self.journals.update().fresh
+            if not lacking and not self._writing():
+                return
+            if time.monotonic() - said >= _SAY:
+                said = time.monotonic()
+                done = len(items) - len(lacking)
+                self.say(self._progress(done, len(items), state, said - began))
+            time.sleep(min(2.0, self.settings.every))
+
+    def _cancel(self) -> None:
+        """End the jobs, and wait a moment until those in processes here have kept what is under way."""
+        array = self.array
+        assert array is not None
+        array.cancel()
+        with contextlib.suppress(OutputError), FolderLock(self.folder, beside=True):
+            known = read_array(self.folder)
+            if known is not None and known.name == array.name:
+                array.ended = known.ended
+                write_array(self.folder, array)
+        until = time.monotonic() + _LEAVE
+        while array.cluster == "local" and self._at_work() is not None:
+            if time.monotonic() > until:
+                self.say(f"{array.said} told to end, and at work still")
+                return
+            time.sleep(0.05)
+        self.say(f"{array.said} cancelled")
 
     def _progress(self, done: int, wanted: int, state: tuple[int, int], seconds: float) -> str:
         from featvis.run.progress import duration

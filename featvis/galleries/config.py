@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    TypeAdapter,
     ValidationError,
     WithJsonSchema,
     field_validator,
@@ -21,6 +22,7 @@ from featvis.pages.entries import read_list
 from featvis.read import expand, read_toml
 from featvis.spec.options import AtLeastOne, AtLeastTwo, Count, Positive
 from featvis.spec.recipe import Recipe, config_files, place_statistics
+from featvis.spec.register import first_complaint
 from featvis.spec.target import parse_request, parse_vectors
 
 COPY = "gallery.toml"  # The copy of the config that a folder was built from
@@ -248,19 +250,33 @@ def _placed(address: Any, folder: Path) -> Any:
 
 def _complaint(error: ValidationError) -> str:
     """Say the first complaint in one line, with the nearest right key of the table that it is about."""
-    first = error.errors(include_url=False)[0]
+    first = first_complaint(error)
     place = list(first["loc"])
     kind: type[BaseModel] = Gallery
     where = ""
     if place[:1] == ["sections"] and len(place) > 1:
-        kind, where, place = Section, f"section {int(place[1]) + 1}: ", place[2:]
+        kind, where, place = Section, f"section {int(place[1]) + 1}", place[2:]
     elif place[:1] == ["examples"] and len(place) > 1:
-        kind, where, place = Photographs, "examples: ", place[1:]
+        kind, where, place = Photographs, "examples", place[1:]
+    where += ": " if where and place else ""
     name = ".".join(str(part) for part in place)
     if first["type"] == "extra_forbidden":
         return where + unknown("key", name, kind.model_fields, "keys: " + ", ".join(kind.model_fields))
     if first["type"] == "missing":
         hint = "; write [[sections]] with targets = [...]" if name == "sections" else ""
         return f"{where}{name} is missing{hint}"
-    message = first["msg"][0].lower() + first["msg"][1:]
-    return f"{where}{name}: {message}, got {first.get('input')!r}"
+    value = first.get("input")
+    hint = _in_a_list(kind, place, value) if first["type"] == "tuple_type" else ""
+    return f"{where}{name}: {first['msg']}{hint}, got {value!r}"
+
+
+def _in_a_list(kind: type[BaseModel], place: list[Any], value: Any) -> str:
+    """Return how a value is written that is right, but for the list that it is to stand in."""
+    if len(place) != 1:
+        return ""
+    try:
+        annotation: Any = kind.model_fields[place[0]].annotation
+        TypeAdapter(annotation).validate_python([value])
+        return f": [{json.dumps(value)}]"
+    except (ValidationError, TypeError, RecipeError):
+        return ""

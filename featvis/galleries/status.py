@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from featvis.errors import OutputError, count_of
-from featvis.galleries.arrays import read_array
+from featvis.galleries.arrays import Array, read_array
 from featvis.pages.entries import read_list, read_table
-from featvis.results.journal import Journals, Told, read_agreed, read_both
+from featvis.results.journal import Agreed, Journals, Told, read_agreed, read_both
 from featvis.results.lock import DRIVER, members
 from featvis.results.manifest import name_entries, read_manifest
 from featvis.results.mirror import is_there
@@ -52,22 +52,19 @@ class Status:
     """Pictures a minute of all that are at work; None where none is, or none has made any."""
     jobs: str | None = None
     """The jobs that were submitted for it, whose pictures are not merged yet."""
+    jobs_at_work: int | None = None
+    """How many of them are at work; None where none were submitted, or the folder cannot tell."""
+    jobs_begun: bool = False
+    """Whether any of them has begun."""
 
 
 def read_status(folder: Path) -> Status:
     """Count what a folder holds of what its last build planned, and its shards' journals tell of."""
     if not folder.is_dir():
         raise no_gallery(folder)
-    journals, agreed = Journals(folder).update(), read_agreed(folder)
-    array = read_array(folder)
-    manifest = read_both(folder, journals) or read_manifest(folder)
-    if manifest is None and array is not None:
-        manifest = {"pictures": []}  # none of its jobs has begun
-    if manifest is None:
-        raise no_gallery(folder)
-    entries = name_entries(manifest["pictures"])
+    journals, agreed, array = Journals(folder).update(), read_agreed(folder), read_array(folder)
+    _, entries, names = _read_planned(folder, journals, agreed, array)
     keys = agreed.keys if agreed is not None else None
-    names = dict.fromkeys(keys) if keys is not None else _planned(manifest)
     counted = {name: entry for name, entry in entries.items() if name in names} if names else entries
     missing = [name for name in names if name not in entries]
     kinds = {"done": 0, "dead": 0, "failed": 0, "missing": len(missing)}
@@ -96,8 +93,29 @@ def read_status(folder: Path) -> Status:
         shards=shards,
         per_minute=None if pace is None else 60 * pace,
         jobs=None if array is None else f"{count_of(array.count, 'job')} ({array.told})",
+        jobs_at_work=None if array is None else _at_work(array, held),
+        jobs_begun=array is not None and any(one.name.endswith(f"-{array.name}") for one in shards),
         **kinds,
     )
+
+
+def read_planned(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], dict[str, None]]:
+    """Return a folder's manifest with its shards' journals, its entries by name, and what was planned."""
+    if not folder.is_dir():
+        raise no_gallery(folder)
+    return _read_planned(folder, Journals(folder).update(), read_agreed(folder), read_array(folder))
+
+
+def _read_planned(
+    folder: Path, journals: Journals, agreed: Agreed | None, array: Array | None
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]], dict[str, None]]:
+    manifest = read_both(folder, journals) or read_manifest(folder)
+    if manifest is None and array is not None:
+        manifest = {"pictures": []}  # none of its jobs has begun
+    if manifest is None:
+        raise no_gallery(folder)
+    names = _planned(manifest) if agreed is None else dict.fromkeys(agreed.keys)
+    return manifest, name_entries(manifest["pictures"]), names
 
 
 def no_gallery(folder: Path) -> OutputError:
@@ -113,10 +131,17 @@ def _is_stale(name: str, entry: Mapping[str, Any], keys: Mapping[str, str] | Non
     return key is None or key not in (entry.get("key"), entry.get("asked_key"))
 
 
+def _at_work(array: Array, held: set[str]) -> int | None:
+    """Return how many jobs are at work, of those that hold their part or whose processes are seen."""
+    seen, writing = array.seen(), sum(name.endswith(f"-{array.name}") for name in held)
+    return max(seen or 0, writing) if seen is not None or writing else None
+
+
 def _shard(told: Told, held: set[str]) -> Shard:
     failed = sum(noted.failed for noted in told.noted.values())
+    stopped = sum(noted.stopped for noted in told.noted.values())
     times = [noted.at for noted in told.noted.values()] + ([] if told.began is None else [told.began])
-    done = len(told.noted) - failed
+    done = len(told.noted) - failed - stopped
     return Shard(told.name, told.name in held, told.wanted, done, failed, max(times, default=None))
 
 
@@ -126,7 +151,7 @@ def _pace(writing: list[Told]) -> float | None:
     paces = []
     for told in writing:
         since = max(told.began or 0.0, now - RECENT)
-        count = sum(noted.at >= since for noted in told.noted.values())
+        count = sum(noted.at >= since and not noted.stopped for noted in told.noted.values())
         paces.append(count / max(now - since, 1.0))
     return sum(paces) or None
 

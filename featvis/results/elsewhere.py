@@ -30,6 +30,7 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://.+", re.DOTALL)
 _BEGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _PUT_WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "r2", "tos", "obs"}
 """Where an object appears at once; elsewhere a file is written beside its place, and moved."""
+_SUCH_AS = "give a folder, or an address such as s3://BUCKET/PATH"
 _PACKAGES = {"smbclient": "smbprotocol", "pyarrow.fs": "pyarrow", "requests": "requests"}
 
 
@@ -50,9 +51,7 @@ def check_folder_of(value: object) -> None:
         OutputError: it is an address of the web, or has nothing behind its ``://``.
     """
     if isinstance(value, str) and _BEGIN.match(value) and not is_address(value):
-        raise OutputError(
-            f"nothing can be written to {value}; a folder, or an address such as s3://BUCKET/PATH"
-        )
+        raise OutputError(f"nothing can be written to {value}; {_SUCH_AS}")
 
 
 def without_password(address: str) -> str:
@@ -102,8 +101,11 @@ class Elsewhere:
                 raise OutputError(f"{self.told}: {_reason(error)}") from None
             package = _PACKAGES.get(missing, missing.partition(".")[0])
             raise OutputError(f"{self.told} needs {package}: pip install {package}") from None
+        except (TypeError, AttributeError) as error:  # what stands for its address is not all that it needs
+            raise OutputError(f"{self.told}: {_lacks(scheme, error)}") from None
         except Exception as error:  # of whatever package reads such addresses
-            raise OutputError(f"{self.told}: {_reason(error)}") from None
+            reason = _lacks(scheme, error) if "target_protocol" in str(error) else _reason(error)
+            raise OutputError(f"{self.told}: {reason}") from None
         self._root = str(root).rstrip("/")
         self._whole = scheme in _PUT_WHOLE
 
@@ -218,7 +220,7 @@ class Claim:
         raise OutputError(f"others are beginning to write to {place.told}; try again")
 
     def _content(self) -> bytes:
-        told = {"process": os.getpid(), "host": _host(), "at": time.time(), "own": self._own}
+        told = {"process": os.getpid(), "host": this_host(), "at": time.time(), "own": self._own}
         return json.dumps(told).encode()
 
     def _read(self) -> dict[str, Any]:
@@ -231,7 +233,7 @@ class Claim:
         at, process = other.get("at"), other.get("process")
         if not isinstance(at, int | float) or not isinstance(process, int):
             return True  # let go of just now, or no lock of ours
-        return time.time() - at > STALE or (other.get("host") == _host() and not _is_alive(process))
+        return time.time() - at > STALE or (other.get("host") == this_host() and not _is_alive(process))
 
     def beat(self) -> None:
         """Say now and then that the writer is at work.
@@ -267,7 +269,7 @@ def _table(content: bytes) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _host() -> str:
+def this_host() -> str:
     """Return what machine this is, and which of its containers: their processes are counted apart."""
     try:
         return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
@@ -311,8 +313,18 @@ def _seconds(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
+def _lacks(scheme: str, error: Exception) -> str:
+    """Return why a kind of address leads nowhere by itself, from what its package says to programmers."""
+    names = re.findall(r"'(\w+)'", str(error)) if "__init__() missing" in str(error) else []
+    if not names:
+        return f"{scheme}:// is no kind of place by itself; {_SUCH_AS}"
+    return f"{scheme}:// needs {' and '.join(names)}, which this address does not tell; {_SUCH_AS}"
+
+
 def _reason(error: BaseException) -> str:
     """Return what an error of somebody else's says, in one line."""
+    if isinstance(error, NotImplementedError) and not str(error):
+        return "nothing that is installed can do that there"
     if isinstance(error, OSError) and error.strerror:
         return str(error.strerror)
     text = " ".join(str(error).split())

@@ -158,6 +158,8 @@ class Noted:
     at: float
     """When it was written, in seconds since 1970."""
     failed: bool
+    stopped: bool
+    """Whether it lies there as it stood when its writer was interrupted."""
     where: int
     """The byte of the journal that it begins with."""
 
@@ -184,11 +186,16 @@ class Told:
     """How often it began since it wrote a picture last."""
     _read: int = 0
 
+    @property
+    def ended(self) -> set[str]:
+        """The names of the pictures that are made or failed, not of those that were under way."""
+        return {name for name, noted in self.noted.items() if not noted.stopped}
+
     def update(self, is_inside: Inside) -> set[str]:
         """Read what was written since the last time; a line that is not whole yet is left for the next.
 
         Returns:
-            The names of the pictures that it tells of.
+            The names of the pictures that it says are made or failed.
         """
         fresh = set[str]()
         with contextlib.suppress(OSError), self.path.open("rb") as stream:
@@ -198,7 +205,8 @@ class Told:
                     break
                 where, self._read = self._read, self._read + len(line)
                 told = _parse(line)
-                if told is not None and (name := self._take(told, where, is_inside)) is not None:
+                name = None if told is None else self._take(told, where, is_inside)
+                if name is not None and not self.noted[name].stopped:
                     fresh.add(name)
         return fresh
 
@@ -225,7 +233,8 @@ class Told:
             return None
         name = picture_name(entry)
         self.in_vain = 0
-        self.noted[name] = Noted(at, entry.get("status") == "failed", where)
+        status = entry.get("status")
+        self.noted[name] = Noted(at, status == "failed", status == "stopped", where)
         self.layers.add(str(entry.get("layer")))
         if is_table(told.get("recipe")):
             self.recipes[str(entry.get("recipe"))] = told["recipe"]
@@ -253,7 +262,7 @@ class Journals:
         self.told: dict[str, Told] = {}
         """By the writers' names."""
         self.fresh = set[str]()
-        """The names of the pictures that were read the last time."""
+        """The names of the pictures that the last reading found made or failed."""
 
     def update(self) -> Journals:
         """Read what was written since the last time; return itself."""

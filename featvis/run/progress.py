@@ -54,6 +54,7 @@ class Report:
         self._pictures_done: list[Picture] = []
         self._crew: int | None = None
         self._made = 0  # pictures that this run has finished
+        self._most: int | None = None  # How many it makes, where it leaves some for another
 
     def __enter__(self) -> Report:
         return self
@@ -68,12 +69,19 @@ class Report:
             took = duration(time.perf_counter() - self._began)
             self._draw(f"{ended}{self._pictures()}, {took}", self._sheet(None))
 
-    def begin(self, total: int, done: int, steps: int) -> None:
-        """Begin: how many pictures there are, how many are done, how many steps the rest takes."""
+    def begin(self, total: int, done: int, steps: int, most: int | None = None) -> None:
+        """Begin: how many pictures there are, how many are done, how many steps the rest takes.
+
+        Of the rest only the first ``most`` are made now; the steps are theirs.
+        """
         self._total, self._done, self._steps = total, done, steps
+        self._most = most if most is not None and most < total - done else None
         self._began = self._shown_at = time.perf_counter()
         if done:
             self.say(f"{done} of {count_of(total, 'picture')} {'is' if total == 1 else 'are'} there already")
+        if self._most is not None:
+            verb = "is" if self._most == 1 else "are"
+            self.say(f"{self._most} of {count_of(total - done, 'missing picture')} {verb} made now")
         if self._live and steps:
             self._bar = Progress(
                 TextColumn("{task.fields[pictures]}"),
@@ -142,7 +150,7 @@ class Report:
         speed = f"{60 * self._made / (now - self._began):.3g} pictures/min"
         if self._crew is not None:
             speed = f"{count_of(self._crew, 'worker')}, {speed}"
-        left = self._total - self._done
+        left = (self._total if self._most is None else self._most) - self._counted
         if self._bar is not None:
             total = self._made + left
             self._bar.update(
@@ -171,8 +179,13 @@ class Report:
         else:
             print(line, file=self._stream, flush=True)
 
+    @property
+    def _counted(self) -> int:
+        """How many pictures are done of those that are counted: all, or those that are made now."""
+        return self._done if self._most is None else self._made
+
     def _pictures(self) -> str:
-        return f"{self._done} of {count_of(self._total, 'picture')}"
+        return f"{self._counted} of {count_of(self._most or self._total, 'picture')}"
 
     def _draw(self, line: str, sheet: str = "", share: float | None = None) -> None:
         """Draw the notebook's area: the notes, a bar unless the run is over, a line, the sheet."""

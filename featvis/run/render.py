@@ -41,8 +41,11 @@ from featvis.transforms.base import Transform
 class Reporter(Protocol):
     """What a run calls as it goes on; :class:`featvis.run.progress.Report` shows it."""
 
-    def begin(self, total: int, done: int, steps: int) -> None:
-        """Called first: how many pictures there are, how many are done, how many steps the rest takes."""
+    def begin(self, total: int, done: int, steps: int, most: int | None = None) -> None:
+        """Called first: how many pictures there are, how many are done, how many steps the rest takes.
+
+        ``most`` of the rest are made, where a gallery's build leaves some for another.
+        """
 
     def step(self, step: Step) -> None:
         """Called with every step."""

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import sys
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -209,7 +210,7 @@ def _scan(files: tuple[Path, ...]) -> dict[str, type[BaseModel]]:
 
 def one_line(error: ValidationError, what: str, known: list[str]) -> str:
     """Say the first complaint of a pydantic error in one line, with the nearest right key."""
-    first = error.errors(include_url=False)[0]
+    first = first_complaint(error)
     where = ".".join(str(place) for place in first["loc"])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         options_known = "options: " + ", ".join(known) if known else "it has no options"
@@ -218,8 +219,61 @@ def one_line(error: ValidationError, what: str, known: list[str]) -> str:
     place = f"{what}: {where}" if where else what
     if first["type"] == "value_error":
         return f"{place}: {first['ctx']['error']}"
-    message = first["msg"][0].lower() + first["msg"][1:]
-    return f"{place}: {message}, got {got!r}" if first["type"] != "missing" else f"{place} is missing"
+    return f"{place}: {first['msg']}, got {got!r}" if first["type"] != "missing" else f"{place} is missing"
+
+
+_KINDS_OF_ERROR = {
+    "tuple_type": "input should be a list",
+    "list_type": "input should be a list",
+    "dict_type": "input should be a table",
+    "model_type": "input should be a table",
+    "model_attributes_type": "input should be a table",
+}
+"""What pydantic says by the names of Python's types, in words that whoever writes TOML has, too."""
+_ALTERNATIVE = re.compile(r"(str|int|float|bool|constrained-\w+|(dict|tuple|list|literal|function)[-\[].*)")
+"""What stands in the place of a complaint for one of several types that a field takes."""
+
+
+def first_complaint(error: ValidationError) -> dict[str, Any]:
+    """Return the first complaint of a pydantic error as ``ValidationError.errors`` does, in a user's words.
+
+    Of a field that takes several types all are told that do not fit, or what is wrong inside the one that
+    does.
+    """
+    found: list[dict[str, Any]] = [dict(one) for one in error.errors(include_url=False)]
+    place = next((at for at, part in enumerate(found[0]["loc"]) if _is_alternative(part)), None)
+    if place is None:
+        return {**found[0], "msg": _in_words(found[0])}
+    field = found[0]["loc"][:place]
+    of_it = [
+        one
+        for one in found
+        if one["loc"][:place] == field and len(one["loc"]) > place and _is_alternative(one["loc"][place])
+    ]
+    inside = [one for one in of_it if len(one["loc"]) > place + 1]
+    first = inside[0] if inside else of_it[0]
+    said = dict.fromkeys(_in_words(one).partition(", ")[0] for one in of_it)
+    message = " or ".join(said).replace(" or input should be ", " or ")
+    return {
+        **first,
+        "loc": (*field, *first["loc"][place + 1 :]),
+        "msg": _in_words(first) if inside else message,
+    }
+
+
+def _is_alternative(part: object) -> bool:
+    return isinstance(part, str) and _ALTERNATIVE.fullmatch(part) is not None
+
+
+def _in_words(complaint: Mapping[str, Any]) -> str:
+    said = str(complaint["msg"])
+    words = _KINDS_OF_ERROR.get(complaint["type"], said[0].lower() + said[1:])
+    return re.sub(r"^(tuple|list|dictionary) should have (.*?)( after validation)?, not", _has_too, words)
+
+
+def _has_too(match: re.Match[str]) -> str:
+    kind = "table" if match[1] == "dictionary" else "list"
+    return f"{kind} should have {match[2]}, not"
 
 
 def _shown(value: Any) -> str:

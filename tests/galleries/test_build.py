@@ -328,6 +328,56 @@ def test_the_repositorys_configs_fit_their_network(lite0, name):
         assert kinds >= {"Conv2dSame", "Conv2d", "BatchNormAct2d", "Sequential", "Linear"}
 
 
+BRIEF = RECIPE.replace("steps = 3", "steps = 1")
+OTHERS = [
+    # what the other config says: what it adds, drops and changes, and how that is said
+    (section(["conv1:0:5"]), BRIEF, (2, 2, 0), ": it asks for 2 more pictures, no longer for 2"),
+    (section(["conv1:1:4", "fc:0,1", "conv1:6"]), BRIEF, (1, 0, 0), ": it asks for 1 more picture"),
+    (section(["conv1:1:4", "fc:0"], seeds=2), BRIEF, (4, 1, 0), "for 4 more pictures, no longer for 1"),
+    (
+        section(["conv?:1:5", "fc:all"]),
+        RECIPE,
+        (9, 1, 4),
+        "for 9 more pictures, no longer for 1, for 4 of those that are there by another recipe",
+    ),
+    (section(["conv1:6", "fc:0", "conv1:1:4"]), BRIEF, (0, 0, 0), "; it asks for the same pictures"),
+]
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A gallery of five pictures of which four are made."""
+    place = tmp_path_factory.mktemp("few")
+    config = write_config(place, section(["conv1:1:4", "fc:0", "conv1:6"]), BRIEF)
+    build(config, place / "out", limit=4)
+    return place / "out"
+
+
+@pytest.mark.parametrize(("sections", "recipe", "counts", "said"), OTHERS)
+def test_status_tells_how_many_pictures_another_config_adds(
+    few, sections, recipe, counts, said, tmp_path, capsys
+):
+    other = write_config(tmp_path, sections, recipe)
+    assert main(["gallery", "status", str(few), str(other)]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith(f"{other} is not what the folder was built from")
+    assert line.endswith(said)
+    assert main(["gallery", "status", str(few), str(other), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["difference"] == dict(zip(("added", "dropped", "changed"), counts, strict=True))
+
+
+def test_what_another_network_s_config_adds_is_not_known(few, tmp_path, capsys):
+    other = write_config(tmp_path, section(["conv1:0"]))
+    other.with_name("net.py").unlink()
+    assert main(["gallery", "status", str(few), str(other)]) == 0
+    assert "in how many pictures is not known: " in capsys.readouterr().out
+    other.write_text('model = "vgg16"\n' + section(["features.0:0"]))
+    assert main(["gallery", "status", str(few), str(other)]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.endswith("is not known: it is of vgg16, the folder of file:net.py:make")
+
+
 @pytest.mark.slow
 def test_vgg16s_config_asks_for_64_units_of_five_layers(vgg16_weights):
     from tests.galleries.test_config import REPOSITORY

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -17,10 +18,12 @@ from PIL import Image
 
 import featvis as fv
 from featvis.cli import main
-from featvis.errors import OutputError, RecipeError
+from featvis.errors import FeatvisWarning, OutputError, RecipeError
 from featvis.galleries import arrays, cluster
 from featvis.galleries import build as building
-from featvis.galleries.arrays import Settings, read_array, read_settings
+from featvis.galleries.arrays import Array, Settings, read_array, read_settings, write_array
+from featvis.galleries.status import read_status
+from featvis.results.elsewhere import this_host
 from featvis.results.lock import members
 from featvis.run.executors.register import choose_executor
 from tests.galleries.one_node import Cluster, lacks
@@ -36,9 +39,9 @@ PATIENCE = 600.0
 
 def test_options_of_an_array(monkeypatch):
     monkeypatch.setattr(arrays, "_check_here", lambda settings: None)
-    given = {"workers": 8, "partition": "gpu", "cpus_per_task": 2, "exclusive": True, "time": "1-2"}
+    given = {"workers": 8, "partition": "gpu", "cpus_per_task": 1, "exclusive": True, "time": "1-2"}
     told = read_settings(given)
-    assert told.sbatch == {"partition": "gpu", "cpus-per-task": "2", "exclusive": "", "time": "1-2"}
+    assert told.sbatch == {"partition": "gpu", "cpus-per-task": "1", "exclusive": "", "time": "1-2"}
     assert (told.workers, told.cluster, told.detach) == (8, "slurm", False)
 
 
@@ -90,12 +93,94 @@ def test_a_wrong_option_of_an_array_is_told_before_anything_is_submitted(
 
 def test_options_behind_a_colon_are_read_as_those_of_a_table(monkeypatch):
     monkeypatch.setattr(arrays, "_check_here", lambda settings: None)
-    text = choose_executor("slurm:workers=2,cluster=local,every=0.5,partition=gpu", galleries=True)
+    text = choose_executor("slurm:workers=2,cluster=slurm,every=0.5,partition=gpu", galleries=True)
     table = choose_executor(
-        {"name": "slurm", "workers": 2, "cluster": "local", "every": 0.5, "partition": "gpu"}, galleries=True
+        {"name": "slurm", "workers": 2, "cluster": "slurm", "every": 0.5, "partition": "gpu"}, galleries=True
     )
     assert read_settings(text.options) == read_settings(table.options)
-    assert read_settings(text.options) == Settings(2, "local", every=0.5, sbatch={"partition": "gpu"})
+    assert read_settings(text.options) == Settings(2, "slurm", every=0.5, sbatch={"partition": "gpu"})
+
+
+def test_options_that_do_nothing_in_processes_here_are_told(monkeypatch):
+    monkeypatch.setattr(arrays, "_check_here", lambda settings: None)
+    given = {"workers": 2, "cluster": "local", "time": 90, "nope": 1, "partition": "gpu"}
+    with pytest.warns(FeatvisWarning, match=r"^cluster 'local' does nothing with nope, partition; "):
+        read_settings(given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_settings({**given, "cluster": "slurm"})
+        read_settings({"workers": 2, "cluster": "local", "time": 90, "gpus_per_node": 1})
+    with pytest.raises(RecipeError, match="gpus-per-node is a whole number"):
+        read_settings({"workers": 2, "cluster": "local", "gpus_per_node": "a100:1"})
+
+
+@pytest.mark.parametrize(
+    ("of", "count", "jobs", "said"),
+    [
+        ("local", 1, ["7"], "process 7 is"),
+        ("local", 2, ["7", "8"], "processes 7, 8 are"),
+        ("local", 9, list("123456789"), "processes 1, 2, 3, 4, 5, 6, 7, 8 … are"),
+        ("local", 2, [], "processes of array 0a1b2c3d are"),
+        ("slurm", 1, ["7_0"], "job 7 is"),
+        ("slurm", 2, ["7_0", "7_1"], "job 7 is"),
+        ("slurm", 2, [], "job featvis-0a1b2c3d is"),
+    ],
+)
+def test_one_job_and_several_are_told_in_words_that_fit(of, count, jobs, said):
+    assert Array("0a1b2c3d", of, count, 0.0, jobs=jobs).said == said
+
+
+def test_a_process_is_known_by_its_folder_and_not_by_its_number(tmp_path, monkeypatch):
+    """Numbers are given again, and are those of one machine."""
+    logs, other = tmp_path / "jobs", tmp_path / "other"
+    for place in (logs, other):
+        place.mkdir()
+    nap = [sys.executable, "-c", "import time; time.sleep(60)", "submitit.local._local"]
+    processes = [subprocess.Popen([*nap, place]) for place in (logs, other)]
+    jobs = [str(one.pid) for one in processes] + [str(os.getpid())]
+    array = Array("0a1b2c3d", "local", 3, 0.0, jobs=jobs, host=this_host(), logs=logs)
+    try:
+        end = time.monotonic() + 10
+        while array.seen() != 1 and time.monotonic() < end:
+            time.sleep(0.01)  # it is a copy of this process for a moment
+        assert (array.seen(), array.at_work()) == (1, (1, 0))
+        assert replace(array, host="another").seen() is None
+        assert replace(array, host="another").at_work() is None
+        array.cancel()
+        processes[0].wait(10)
+        assert (array.seen(), array.at_work(), array.cancelled) == (0, None, True)
+        assert processes[1].poll() is None
+        assert replace(array, host="another").seen() == 0, "it was cancelled"
+    finally:
+        for one in processes:
+            one.kill()
+            one.wait()
+
+
+def test_processes_here_say_nothing_on_the_terminal(tmp_path, capfd):
+    """And its Ctrl-C does not reach them, which would end them twice."""
+    local = pytest.importorskip("submitit.local.local", reason="submitit is not installed")
+    code = "import os, sys; print(os.getsid(0) == os.getpid()); sys.exit('KeyboardInterrupt')"
+    with arrays._apart(tmp_path / "jobs"):
+        local.subprocess.Popen([sys.executable, "-c", code]).wait()
+    assert local.subprocess is subprocess
+    assert capfd.readouterr() == ("", "")
+    assert (tmp_path / "jobs" / "processes.err").read_text().split() == ["True", "KeyboardInterrupt"]
+
+
+def test_processes_that_are_begun_end_with_a_ctrl_c_while_others_are(tmp_path):
+    local = pytest.importorskip("submitit.local.local", reason="submitit is not installed")
+    begun = []
+
+    def begin():
+        with arrays._apart(tmp_path / "jobs"):
+            begun.append(local.subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
+    assert begun[0].wait(10) != 0
+    assert local.subprocess is subprocess
 
 
 ONE_LINE = [
@@ -334,6 +419,71 @@ def test_a_task_that_cannot_begin_has_ended_too(tmp_path, submitted):
     assert not (tmp_path / "other" / "index.html").exists()
 
 
+def test_what_was_under_way_is_not_told_as_made(tmp_path, submitted, capsys):
+    config, out = write_config(tmp_path, section(["conv1:6:9"]), BRIEF), tmp_path / "out"
+    detached(config, out, workers=1)
+    with cluster.hold_driver(out):
+        assert submitted[0][0]() == ""
+    (journal,) = (out / ".featvis").glob("task-*.jsonl")
+    *before, last = journal.read_text().splitlines(keepends=True)
+    assert '"status": "ok"' in last
+    journal.write_text("".join([*before, last.replace('"status": "ok"', '"status": "stopped"')]))
+    told = read_status(out)
+    assert (told.done, told.missing, [one.done for one in told.shards]) == (2, 1, [2])
+    assert (told.jobs, told.jobs_at_work) == ("1 job (process 7_0)", 0)
+    assert main(["gallery", "status", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "submitted: 1 job (process 7_0); none is at work any more" in said
+    assert "ended, 2 made of 3 pictures" in said
+    (out / json.loads(last)["entry"]["file"]).unlink()
+    detached(config, out, workers=1)
+    write_array(out, replace(read_array(out), host="another"))
+    assert main(["gallery", "status", str(out)]) == 0
+    assert "submitted: 1 job (process 7_0); none has begun\n" in capsys.readouterr().out, "of these jobs"
+
+
+@pytest.mark.parametrize("where", ["_left", "_wait", "_problems"])
+def test_ctrl_c_at_any_moment_cancels_the_jobs(tmp_path, submitted, monkeypatch, where):
+    config, out = write_config(tmp_path, section(["conv1:6:9"]), BRIEF), tmp_path / "out"
+    cancelled = []
+    monkeypatch.setattr(cluster.Array, "at_work", lambda self: None if cancelled else (1, 0))
+    monkeypatch.setattr(cluster.Array, "cancel", lambda self: cancelled.append(self.name))
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster._Driver, "_wait", lambda *_: None)
+    monkeypatch.setattr(cluster._Driver, where, stop)
+    options = {"workers": 1, "cluster": "local", "every": 0.01}
+    with pytest.raises(KeyboardInterrupt):
+        fv.build_gallery(config, out=out, executor="slurm", executor_options=options)
+    assert cancelled == [read_array(out).name]
+
+
+def test_what_failed_before_is_waited_for(tmp_path, submitted, monkeypatch):
+    """Else it is submitted a second time before the job has begun."""
+    config, out = write_config(tmp_path, FEW, BRIEF), tmp_path / "out"
+    detached(config, out, workers=1)
+    with cluster.hold_driver(out):
+        assert submitted[0][0]() == ""
+    (journal,) = (out / ".featvis").glob("task-*.jsonl")
+    journal.write_text(re.sub(r'"at": [\d.]+', '"at": 1.0', journal.read_text()))
+    looks = iter([(0, 1), (0, 1), (0, 1)])
+
+    def at_work(self):
+        state = next(looks, None)
+        if state is None and not self.ended:
+            self.ended = [1]
+            submitted[-1][0]()
+        return state
+
+    monkeypatch.setattr(cluster.Array, "at_work", at_work)
+    options = {"workers": 1, "cluster": "local", "every": 0.01}
+    told = fv.build_gallery(config, out=out, executor="slurm", executor_options=options)
+    assert len(submitted) == 2
+    assert list(told.failed) == ["odd:2"]
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     return write_config(tmp_path_factory.mktemp("cluster"), UNITS, SLOW)
@@ -423,7 +573,9 @@ def test_jobs_on_this_machine(config, whole, tmp_path):
     out, local = tmp_path / "out", ("--workers", "3", "--slurm-cluster", "local")
     first = Driver(config, out, *local).until_some_are_made()
     assert first.kill(signal.SIGINT) == 130
-    assert "is cancelled" in first.said()
+    assert "are cancelled" in first.said()
+    assert "Traceback" not in first.said()
+    assert read_status(out).jobs_at_work == 0
     assert "the same command goes on from there" in first.said()
     # Those that were under way lie there as they stood, and are made whole.
     before = {name: png for name, png in pngs(out).items() if fv.load_picture(out / name).status == "ok"}
@@ -435,7 +587,7 @@ def test_jobs_on_this_machine(config, whole, tmp_path):
     signaled(one, signal.SIGKILL)
     second.kill()
     third = Driver(config, out, *local)
-    third.until(lambda: "is at work already; nothing more is submitted" in third.said())
+    third.until(lambda: "at work in this folder already; nothing more is submitted" in third.said())
     signaled(other, signal.SIGCONT)
     assert " pictures in " in third.end(), "what the one that was killed left is submitted again"
     assert same(out, whole)
@@ -448,7 +600,7 @@ def test_jobs_that_nobody_waits_for(config, whole, tmp_path):
     pytest.importorskip("submitit", reason="submitit is not installed")
     out = tmp_path / "out"
     said = Driver(config, out, "--workers", "3", "--slurm-cluster", "local", "--detach").end()
-    assert "the last of them makes the pages" in said
+    assert "the last to end makes the pages" in said
     assert not (out / "index.html").exists()
 
     def logs(kind):
@@ -508,7 +660,7 @@ def test_an_array_on_slurm(config, whole, tmp_path, slurm):
     slurm.ask("scontrol", "requeue", array.jobs[number])  # it waits a while before it begins again
     second = Driver(config, out, "--workers", "4", environment=environment)
     said = second.end()
-    assert f"job {array.jobs[0].split('_')[0]} of this folder is at work already" in said
+    assert f"job {array.jobs[0].split('_')[0]} is at work in this folder already" in said
     assert " pictures in " in said, "what the one that was killed left is submitted again"
     log = slurm.place / "slurmctld.log"
     assert "Requeuing JobId" in log.read_text(errors="replace")

@@ -99,7 +99,24 @@ BAD = {
     ),
     "no targets": ("[[sections]]\ntitle = 'x'\n", "section 1: targets is missing"),
     "empty targets": ("[[sections]]\ntargets = []\n", "at least one"),
-    "targets as text": ('[[sections]]\ntargets = "a:0"\n', "section 1: targets"),
+    "targets as text": (
+        '[[sections]]\ntargets = "a:0"\n',
+        """section 1: targets: input should be a list: ["a:0"], got 'a:0'""",
+    ),
+    "targets as a table": ("[[sections]]\ntargets = {a = 0}\n", "targets: input should be a list, got"),
+    "a section as text": ("sections = ['a:0']\n", "section 1: input should be a table, got 'a:0'"),
+    "recipe as a list": ("recipe = [3]\n" + S, "recipe: input should be a table, got [3]"),
+    "three sides of a recipe": ("[recipe]\nsize = [1, 2, 3]\n" + S, "size: list should have at most 2 items"),
+    "of two kinds neither": (
+        "unit_axis = 'x'\n" + S,
+        "unit_axis: input should be a valid integer or a table, got 'x'",
+    ),
+    "of two kinds, inside one": (
+        "unit_axis = {a = 'x'}\n" + S,
+        "unit_axis.a: input should be a valid integer",
+    ),
+    "executor": ("executor = 3\n" + S, "executor: input should be a valid string or a table, got 3"),
+    "examples as text": ("examples = 'x'\n" + S, "examples: input should be a table, got 'x'"),
     "address": ('[[sections]]\ntargets = ["blocks.3:"]\n', "names no units"),
     "range": ('[[sections]]\ntargets = ["blocks.3:8:2"]\n', "holds no unit"),
     "position": ('[[sections]]\ntargets = ["blocks.3:8@x"]\n', "ROW,COLUMN"),
@@ -137,6 +154,7 @@ def test_mistakes_are_said_in_one_line(tmp_path, name):
     assert isinstance(caught.value, RecipeError | TargetError)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not re.search("tuple|dict|NoneType|instance of", str(caught.value).removeprefix(str(tmp_path)))
     assert str(caught.value).startswith(str(tmp_path / "gallery.toml")), "which file it is about"
 
 

@@ -131,6 +131,19 @@ def test_a_sign_of_life_that_cannot_be_given_is_no_loss_for_a_while(place, monke
     [
         ("s5://bucket/path", "unknown kind of address 's5://'; did you mean 's3://'"),
         ("s3://bucket/path", "s3://bucket/path needs s3fs: pip install s3fs"),
+        (
+            "github://x/y",
+            "github://x/y: github:// needs org and repo, which this address does not tell; give",
+        ),
+        ("reference://x/y", "reference://x/y: reference:// needs fo, which"),
+        (
+            "simplecache://x/y",
+            "simplecache://x/y: simplecache:// is no kind of place by itself; give a folder",
+        ),
+        (
+            "dir://x/y",
+            "dir://x/y: dir:// is no kind of place by itself; give a folder, or an address such as s3",
+        ),
     ],
 )
 def test_what_nothing_reads_is_one_true_line(address, line, monkeypatch):
@@ -139,6 +152,15 @@ def test_what_nothing_reads_is_one_true_line(address, line, monkeypatch):
     with pytest.raises(OutputError) as caught:
         Elsewhere(address)
     assert str(caught.value).startswith(line)
+
+
+def test_a_place_that_can_only_be_read_says_so(place, monkeypatch):
+    def refuse(*_, **__):
+        raise NotImplementedError
+
+    monkeypatch.setattr(place._files, "pipe_file", refuse)
+    with pytest.raises(OutputError, match=r"^cannot write .*: nothing that is installed can do that there$"):
+        place.put("a.json", b"new")
 
 
 def test_passwords_are_not_shown():

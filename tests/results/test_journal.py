@@ -75,10 +75,11 @@ def test_only_what_was_appended_is_read(tmp_path, writers, parsed):
 
 
 def test_who_waits_for_jobs_reads_each_line_once(tmp_path, writers, parsed, monkeypatch):
-    """As many looks as one likes do not cost more than what was appended."""
-    first, _ = writers
+    """As many looks as one likes do not cost more than what was appended; other writers' failures are old."""
+    first = Journal(tmp_path / PRIVATE / f"task-1-of-2-0123abcd{JOURNAL}")
     for number in range(5):
         first.add(entry(number, "failed"), RECIPE, {})
+    writers[0].add(entry(5, "failed"), RECIPE, {})
 
     class Item:
         def __init__(self, number):
@@ -98,8 +99,21 @@ def test_who_waits_for_jobs_reads_each_line_once(tmp_path, writers, parsed, monk
     monkeypatch.setattr(driver, "_writing", lambda: 0)
     monkeypatch.setattr(cluster.time, "sleep", look)
     driver._wait([Item(number) for number in range(12)])
+    first.close()
     assert next(looks) == 27, "it ends with the last of what was asked"
-    assert len(parsed) == 12
+    assert len(parsed) == 13
+
+
+def test_what_was_under_way_is_not_among_what_has_ended(tmp_path, writers):
+    first, _ = writers
+    for number, status in enumerate(("ok", "stopped", "failed", "dead")):
+        first.add(entry(number, status), RECIPE, {})
+    journals = Journals(tmp_path).update()
+    ended = {name(0), name(2), name(3)}
+    assert journals.fresh == journals.told["shard-1-of-2"].ended == ended
+    first.add(entry(1), RECIPE, {})
+    assert journals.update().fresh == {name(1)}
+    assert journals.told["shard-1-of-2"].ended == {*ended, name(1)}
 
 
 def test_a_torn_line_is_left_for_the_next_time(tmp_path, writers):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 import featvis as fv
-from featvis.run.progress import Report
+from featvis.run.progress import Report, duration
 from tests.networks import small
 from tests.pages.markup import Page
 from tests.test_notebook import Stream, kernel  # noqa: F401
@@ -101,3 +102,31 @@ def test_a_stream_that_is_no_terminal_gets_lines():
         report.begin(5, 2, 10)
         report.say("something")
     assert stream.getvalue() == "2 of 5 pictures are there already\nsomething\n"
+
+
+def test_of_a_limit_what_is_made_now_is_counted(monkeypatch):
+    """The time that is left is theirs, too."""
+    now = iter(range(0, 1000, 20))
+    monkeypatch.setattr("featvis.run.progress.time.perf_counter", lambda: float(next(now)))
+    made = SimpleNamespace(target="conv:0")
+    for most, lines in (
+        (
+            3,
+            [
+                "2 of 9 pictures are there already",
+                "3 of 7 missing pictures are made now",
+                "1 of 3 pictures, ",
+            ],
+        ),
+        (7, ["2 of 9 pictures are there already", "3 of 9 pictures, "]),
+        (None, ["2 of 9 pictures are there already", "3 of 9 pictures, "]),
+    ):
+        stream = io.StringIO()
+        with Report(stream) as report:
+            report.begin(9, 2, 0, most)
+            report.picture(made)
+        said = stream.getvalue().splitlines()
+        assert len(said) == len(lines)
+        assert all(line.startswith(begin) for line, begin in zip(said, lines, strict=True)), said
+        left = 40 if most == 3 else 120
+        assert said[-1].endswith(f"about {duration(left)} left")
