@@ -11,6 +11,8 @@ from featvis.pages.words import say_number
 
 _WIDTH, _HEIGHT = 380, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 16, 40
+_DIGIT = 7
+"""Width of a tick's digit, at 12 pixels."""
 _ENDS = ("first image", "saved picture")
 
 
@@ -31,10 +33,12 @@ def make_trace(
     last = steps if steps is not None and steps > 0 else len(scores)
     ticks = _ticks(min([*scores, *told]), max([*scores, *told]))
     low, high = min(ticks[0], *scores, *told), max(ticks[-1], *scores, *told)
-    across, down = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+    numbers = [f"{tick:g}".replace("-", "−") for tick in ticks]
+    left = max(_LEFT, 24 + _DIGIT * max(map(len, numbers)))  # the axis' name stands beside them
+    across, down = _WIDTH - left - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
     def column(fraction: float) -> str:
-        return f"{_LEFT + across * fraction:.1f}"
+        return f"{left + across * fraction:.1f}"
 
     def row(value: float) -> str:
         return f"{_TOP + down * (1 - (value - low) / (high - low)):.1f}"
@@ -44,8 +48,8 @@ def make_trace(
         Markup(
             '<line x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>'
             '<text x="{3}" y="{2}" dy="4" text-anchor="end">{4}</text>'
-        ).format(_LEFT, _WIDTH - _RIGHT, row(tick), _LEFT - 6, f"{tick:g}".replace("-", "−"))
-        for tick in ticks
+        ).format(left, _WIDTH - _RIGHT, row(tick), left - 6, number)
+        for tick, number in zip(ticks, numbers, strict=True)
     ]
     foot = _HEIGHT - _BOTTOM + 16
     marks = [(0.0, 0, "start"), (0.5, last // 2, "middle"), (1.0, last, "end")]
@@ -89,7 +93,7 @@ def make_trace(
         told=description,
         grid=Markup("").join(grid),
         dots=Markup("").join(dots),
-        middle=_LEFT + across / 2,
+        middle=left + across / 2,
         bottom=_HEIGHT - 6,
         centre=_TOP + down / 2,
         points=points,

@@ -373,9 +373,13 @@ class _Gather:
         for _ in range(self.count):
             for name, maker in makers:
                 asked[name] += islice(maker, 1)
-        if lacking := [name for name, made in asked.items() if not made]:
-            why = f"no photographs to choose from are recorded in {', '.join(lacking)}"
+        lacking = [source for source in self.sources if not asked[source.name]]
+        if none := [source.name for source in lacking if not source.crops]:
+            why = f"no photographs to choose from are recorded in {', '.join(none)}"
             self.tell(f"choice: {why} (`featvis gallery build CONFIG --examples PHOTOS` records them)")
+        if few := [source.name for source in lacking if source.crops]:
+            why = "none of the photographs is known to excite a unit less than its best ones"
+            self.tell(f"choice: in {', '.join(few)} {why}; search more of them, or keep fewer for each unit")
         return [question for made in asked.values() for question in made]
 
     def _pairs(

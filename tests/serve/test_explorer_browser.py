@@ -236,6 +236,51 @@ def test_contrast_and_saturation_are_knobs_where_the_recipe_has_them(page, expec
     expect(saturation).to_be_disabled()
 
 
+def test_the_unit_beside_a_class_by_name_is_beside_it(page, expect):
+    draw(page, "classifier", "tabby", size=32, steps=2)
+    expect(page.locator("#told")).to_contain_text("classifier:281: done")
+    page.get_by_role("button", name="Next unit").click()
+    expect(page.locator("#told")).to_contain_text("classifier:282: done")
+    page.locator("#unit").fill("volcano")
+    page.get_by_role("button", name="Previous unit").click()
+    expect(page.locator("#told")).to_contain_text("classifier:979: done")
+
+
+def test_back_to_a_held_picture_is_back_to_its_unit(page, expect):
+    draw(page, "blocks.3", 3, size=32, steps=2)
+    expect(page.locator("#now figcaption")).to_contain_text("blocks.3:3")
+    page.get_by_role("button", name="Hold for comparison").click()
+    draw(page, "blocks.4", 7, size=32, steps=2)
+    expect(page.locator("#now figcaption")).to_contain_text("blocks.4:7")
+    page.get_by_role("button", name="Back to its settings").click()
+    expect(page.locator("#now figcaption")).to_contain_text("blocks.3:3")
+    assert page.locator("#layer").input_value() == "blocks.3"
+    assert page.locator("#unit").input_value() == "3"
+
+
+def test_the_photograph_that_was_chosen_last_is_shown(page, expect, tmp_path):
+    for name, size in (("first", (64, 64)), ("last", (96, 64))):
+        Image.new("RGB", size, "olive").save(tmp_path / f"{name}.png")
+    answers = []
+
+    def late(route):
+        if answers:
+            return route.continue_()
+        answers.append(route)  # the first waits until the second is there
+        return None
+
+    page.route("**/api/photographs?*", late)
+    page.set_input_files("#file", tmp_path / "first.png")
+    until(lambda: answers)
+    page.set_input_files("#file", tmp_path / "last.png")
+    expect(page.locator("#seen")).to_contain_text("places")
+    wide = "document.querySelector('#photo').naturalWidth > document.querySelector('#photo').naturalHeight"
+    page.wait_for_function(wide)
+    answers[0].continue_()
+    page.wait_for_timeout(1500)
+    assert page.evaluate(wide)
+
+
 @pytest.mark.parametrize(
     "page",
     [

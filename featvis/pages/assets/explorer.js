@@ -9,8 +9,10 @@
   let growing = null; // What cancels the picture under way
   let searching = null; // What cancels the search under way
   let shown = null; // The finished picture that is shown
+  let drawn = null; // What was typed for it, and the unit that it is of
   let photograph = null;
   let asked = 0; // How often places were asked for: only the last answer counts
+  let opened = 0; // How often a photograph was chosen, or another network: likewise
 
   const make = (name, fields = {}, ...children) => {
     const made = Object.assign(document.createElement(name), fields);
@@ -21,12 +23,10 @@
     at.textContent = text;
     at.classList.toggle("wrong", wrong);
   };
+  const gone = (error) => (error.name === "AbortError" ? error : new Error("featvis serve does not answer; it was ended"));
   const ask = async (path, options = {}) => {
     let answer;
-    try { answer = await fetch(path, options); } catch (error) {
-      if (error.name === "AbortError") throw error;
-      throw new Error("featvis serve does not answer; it was ended");
-    }
+    try { answer = await fetch(path, options); } catch (error) { throw gone(error); }
     if (answer.ok) return answer;
     const text = await answer.text();
     let reason = text.trim();
@@ -52,6 +52,8 @@
   const loadLayers = async () => {
     say(`Loading ${network.value} …`);
     const name = network.value;
+    layers = []; // Those of another network are none of this one's
+    layer.replaceChildren();
     try {
       const found = await json(`/api/layers?network=${encodeURIComponent(name)}`);
       if (name !== network.value) return;
@@ -93,7 +95,8 @@
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (;;) {
-      const { value, done } = await reader.read();
+      let value, done;
+      try { ({ value, done } = await reader.read()); } catch (error) { throw gone(error); }
       if (done) return;
       text += value;
       const parts = text.split("\n\n");
@@ -146,6 +149,7 @@
         if (data.step === 1) say(`${body.target}: grows, ${data.steps} steps`);
       } else if (kind === "done") {
         shown = data;
+        drawn = { layer: data.layer, unit: data.unit, text: body.target.slice(data.layer.length + 1) };
         bar.value = 1;
         $("now").replaceChildren(picture(data), caption(data));
         say(`${data.target}: done, score ${number(data.score)}`);
@@ -169,10 +173,17 @@
     settle(false);
     say("Stopped.");
   };
+  // A class may be named: by one of its names, or in words that the drawn picture answered.
+  const placeOf = (text, one) => {
+    if (/^\d+$/.test(text)) return Number(text);
+    if (drawn && drawn.layer === one.name && drawn.text === text) return drawn.unit;
+    const name = text.toLowerCase();
+    return Math.max(0, one.labels.findIndex((label) => label.toLowerCase().split(",").some((part) => part.trim() === name)));
+  };
   const turn = (by) => {
     const one = current();
     if (!one) return;
-    const place = /^\d+$/.test(unit.value.trim()) ? Number(unit.value) : 0;
+    const place = placeOf(unit.value.trim(), one);
     unit.value = String((place + by + one.units) % one.units);
     draw();
   };
@@ -305,17 +316,19 @@
   const send = (file) => file && open(`/api/photographs?network=${encodeURIComponent(network.value)}`, file);
   const open = async (path, body) => {
     say("Reading …", false, $("seen"));
+    const own = ++opened;
     try {
       const read = await json(path, { method: "POST", body });
+      if (own !== opened) return;
       photograph = read.id;
       $("photo").src = read.image;
       $("canvas").hidden = false;
       $("place-units").replaceChildren();
       $("place-title").hidden = true;
       await loadPlaces();
-      if (!body) $("photograph").scrollIntoView({ block: "start" });
+      if (!body && own === opened) $("photograph").scrollIntoView({ block: "start" });
     } catch (error) {
-      say(error.message, true, $("seen"));
+      if (own === opened) say(error.message, true, $("seen"));
     }
   };
 
@@ -345,7 +358,14 @@
     const one = shown;
     $("held").replaceChildren(picture(one), caption(one));
     $("back").hidden = false;
-    $("back").onclick = () => {
+    $("back").onclick = async () => {
+      if (network.value !== one.network) {
+        network.value = one.network;
+        await changeNetwork();
+      }
+      layer.value = one.layer;
+      showUnits();
+      unit.value = one.target.slice(one.layer.length + 1);
       for (const [id, name] of KNOBS) $(id).value = one.asked[name] ?? "";
       $("recipe").value = one.asked.recipe;
       showTone();
@@ -375,14 +395,16 @@
   $("stop").addEventListener("click", stop);
   $("pin").addEventListener("click", pin);
   $("hold").addEventListener("click", hold);
-  network.addEventListener("change", () => {
+  const changeNetwork = async () => {
     stop();
     photograph = null;
+    opened += 1;
     $("canvas").hidden = true;
     $("place-title").hidden = true;
     $("place-units").replaceChildren();
-    loadLayers();
-  });
+    await loadLayers();
+  };
+  network.addEventListener("change", changeNetwork);
   layer.addEventListener("change", () => { showUnits(); draw(); loadPlaces(); });
   $("recipe").addEventListener("change", showTone);
   for (const id of ["unit", "recipe", ...KNOBS.map(([id]) => id)]) $(id).addEventListener("change", draw);
