@@ -31,6 +31,8 @@ _PATIENCE = 0.1
 """Seconds: a command that is just ending removes its lock file, and the lock is tried once more."""
 WAIT = 600.0
 """Seconds that is waited for who holds a folder for a moment only: a shard that begins, a merge."""
+NAMELESS = 10.0
+"""Seconds that is waited for who holds a folder and has not said yet who it is."""
 _PASSING = "for a moment"
 
 
@@ -167,13 +169,14 @@ class FolderLock:
         return self
 
     def _acquire(self) -> None:
-        until = time.monotonic() + WAIT
+        began = time.monotonic()
         while True:
             try:
                 self._lock.acquire()
                 return
             except Timeout:
-                if _is_passing(self._path) and time.monotonic() < until:
+                told = _read(self._path)
+                if time.monotonic() - began < (WAIT if told.endswith(_PASSING) else 0 if told else NAMELESS):
                     continue
                 other = f"another command ({_holder(self._path)}) is writing to {self._folder}"
                 raise OutputError(f"{other}; wait until it has ended, or end it") from None
@@ -200,10 +203,6 @@ def _read(path: Path) -> str:
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return path.read_text("utf-8").strip()
     return ""
-
-
-def _is_passing(path: Path) -> bool:
-    return _read(path).endswith(_PASSING)
 
 
 def _holder(path: Path) -> str:

@@ -7,9 +7,11 @@ import math
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
+from filelock import FileLock
 
 import featvis as fv
 from featvis.cli import main
@@ -19,6 +21,7 @@ from featvis.galleries.config import load_gallery
 from featvis.galleries.plan import plan_gallery
 from featvis.galleries.shares import Share, parse_share, share_of
 from featvis.galleries.status import read_status
+from featvis.results import lock as locks
 from featvis.results.journal import Journals, read_agreed
 from featvis.results.lock import LOCK, PRIVATE, FolderLock, Member, hold, hold_beside, members
 from tests.galleries.planted import RECIPE, manifest, pngs, section, strays, write_config
@@ -280,6 +283,21 @@ def test_many_that_begin_at_once_get_in_one_after_the_other(tmp_path):
     for one in several:
         one.communicate()
     assert [one.returncode for one in several] == [0] * 6
+
+
+def test_who_has_not_said_yet_who_it_is_is_waited_for(tmp_path, monkeypatch):
+    """Between taking a lock and naming its holder a busy machine may let a second pass."""
+    lock = FileLock(tmp_path / LOCK, thread_local=False)
+    lock.acquire()
+    later = threading.Timer(0.5, lock.release)
+    later.start()
+    with hold_beside(tmp_path, "shard-1-of-2", Share(1, 2).excludes):
+        assert not lock.is_locked
+    lock.acquire()
+    monkeypatch.setattr(locks, "NAMELESS", 0.3)
+    with pytest.raises(OutputError, match="process unknown"), FolderLock(tmp_path):
+        pass
+    lock.release()
 
 
 def test_shards_of_another_config_or_version_are_refused(config, sharded, capsys):
