@@ -10,7 +10,7 @@ from featvis.trust.transfer import summarize, transfer
 from tests.part import takes_all
 
 CLASSES = 20
-FEWER = 8
+FEWER = 6
 """Where not all were asked for."""
 
 

@@ -20,7 +20,7 @@ SECONDS = 120
 
 def pytest_generate_tests(metafunc):
     if metafunc.function is test_many_random_networks:
-        metafunc.parametrize("number", part_of(range(10, 300), 3, metafunc.config))
+        metafunc.parametrize("number", part_of(range(10, 300), 6, metafunc.config))
 
 
 @pytest.fixture
