@@ -61,19 +61,19 @@
     for (const { name, page, named, objectives, units } of told.layers) {
       const layer = { name, page: address(page), named, objectives, gallery, units: [] };
       gallery.layers.push(layer);
-      for (const [number, title, label, path, status, faults, praise, rows] of units) {
+      for (const [number, title, label, path, status, faults, praise, rows, said = []] of units) {
         const unit = {
           layer, number, label, status, faults, praise,
           name: title,
           short: label ? label.split(",")[0].trim() : number === null ? title : String(number),
           get page() { return address(path); },
-          get text() { return (this.words ??= plain([name, title, label, ...faults, ...praise].join(" "))); },
+          get text() { return (this.words ??= plain([name, title, label, ...faults, ...praise, ...said].join(" "))); },
           get names() { return (this.synonyms ??= label ? plain(label).split(",").map((one) => one.trim()) : []); },
         };
-        unit.pictures = rows.map(([file, height, width, score, what, recipe, seed]) => ({
+        unit.pictures = rows.map(([file, height, width, score, what, recipe, seed, view]) => ({
           unit, file, height, width, score, what, seed,
           recipe: told.recipes[recipe],
-          get url() { return address(file); },
+          get url() { return address(view ?? file); },
           get thumbnail() { return address(file.replace(/([^/]*)\.[^./]*$/, "thumbs/$1.webp")); },
         }));
         layer.units.push(unit);
@@ -166,7 +166,7 @@
   // Full screen, and the slide show: a dialog over the page.
   const SECONDS = 4;
   const viewer = (() => {
-    let dialog, image, caption, link, play, list = [], at = 0, timer, before;
+    let dialog, image, caption, link, play, list = [], at = 0, timer, before, isShown = false;
     const isPlaying = () => timer !== undefined;
     const stop = () => {
       clearInterval(timer);
@@ -207,11 +207,18 @@
       at = (place + list.length) % list.length;
       show();
     };
-    const closed = () => {
+    // All of it before the dialog is gone: a browser says "close" some time later, and an address that is written then
+    // calls off a way to another page that a key has taken meanwhile.
+    const close = () => {
+      if (!isShown) return;
+      isShown = false;
       stop();
-      image.removeAttribute("src");
       writeState({ show: "" });
+      dialog.close();
+      image.removeAttribute("src");
       if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
+      // The body takes no focus: without this the next key would come to what is hidden.
+      dialog.blur();
       before?.focus();
     };
     const full = () => {
@@ -230,16 +237,21 @@
         h("div", { class: "stage" }, image),
         h("div", { class: "bar" }, caption,
           h("p", { class: "buttons" }, button("← Before", () => go(at - 1)), play, button("After →", () => go(at + 1)), smooth,
-            root.requestFullscreen ? button("Whole screen", full) : null, button("Close", () => dialog.close()))));
+            root.requestFullscreen ? button("Whole screen", full) : null, button("Close", close))));
       startSmooth(smooth);
       document.body.append(dialog);
-      dialog.addEventListener("close", closed);
+      // A phone's way back, or a screen reader's.
+      dialog.addEventListener("cancel", (event) => {
+        event.preventDefault();
+        close();
+      });
+      dialog.addEventListener("close", close);
       dialog.addEventListener("keydown", (event) => {
-        if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+        if (!isShown || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
         const onButton = event.target instanceof Element && event.target.closest("button, a") !== null;
         const ways = {
           ArrowRight: () => go(at + 1), ArrowLeft: () => go(at - 1), Home: () => go(0), End: () => go(list.length - 1),
-          f: full, p: () => play.click(), " ": onButton ? undefined : () => play.click(),
+          f: full, p: () => play.click(), Escape: close, " ": onButton ? undefined : () => play.click(),
         };
         if (!ways[event.key]) return;
         event.preventDefault();
@@ -255,6 +267,7 @@
         at = Math.max(0, list.findIndex((picture) => picture.file === file));
         before = document.activeElement;
         if (!dialog.open) dialog.showModal();
+        isShown = true;
         dialog.focus();
         show();
         if (playing) start();
@@ -299,7 +312,7 @@
       const name = unit.label || unit.layer.objectives ? "" : `${unit.layer.name} `;
       return h("li", {}, h("a", { href: unit.page },
         picture
-          ? h("img", { src: picture.thumbnail, alt: "", loading: "lazy", decoding: "async", class: Math.max(picture.width, picture.height) < 64 ? "coarse" : null })
+          ? h("img", { src: picture.thumbnail, width: picture.width, height: picture.height, alt: "", loading: "lazy", decoding: "async", class: Math.max(picture.width, picture.height) < 64 ? "coarse" : null })
           : h("span", { class: "blank" }),
         h("span", { class: "line" }, h("span", { class: "number" }, name && h("span", { class: "layer-name" }, name), unit.short)),
         ...unit.faults.map((words) => h("span", { class: "mark verdict" }, words))));
@@ -460,6 +473,48 @@
       byId("full").click();
     });
     byId("save-figure").addEventListener("click", () => saveFigure(image, byId("caption").textContent));
+  };
+
+  // A video or volume: one frame at a time, cut out of the sheet of all, stepped through or played.
+  const FRAMES_A_SECOND = 8;
+  const startFilm = () => {
+    const sheet = document.querySelector("img[data-frames]");
+    if (!sheet) return;
+    const [frames, high, wide] = ["frames", "frameHeight", "frameWidth"].map((name) => Number(sheet.dataset[name]));
+    const columns = Math.ceil(Math.sqrt(frames));
+    const rows = Math.ceil(frames / columns);
+    const percent = (value) => `${(100 * value).toFixed(4)}%`;
+    const image = h("img", { src: sheet.src, alt: "", class: Math.max(high, wide) < 512 ? "coarse" : null });
+    Object.assign(image.style, { width: percent((columns * (wide + 1) - 1) / wide), height: percent((rows * (high + 1) - 1) / high) });
+    const box = h("div", { class: "frame", role: "img" }, image);
+    Object.assign(box.style, { width: `${wide * Math.max(1, Math.floor(448 / Math.max(high, wide)))}px`, aspectRatio: `${wide} / ${high}` });
+    const told = h("output", { for: "frame" });
+    const range = h("input", { type: "range", id: "frame", min: 1, max: frames, value: 1, "aria-label": "Frame" });
+    const show = () => {
+      const place = Number(range.value) - 1;
+      Object.assign(image.style, {
+        left: percent(-(place % columns) * (wide + 1) / wide), top: percent(-Math.floor(place / columns) * (high + 1) / high),
+      });
+      told.textContent = `${place + 1} of ${frames}`;
+      box.setAttribute("aria-label", `Frame ${place + 1} of ${frames}`);
+    };
+    let timer;
+    const stop = () => {
+      clearInterval(timer);
+      timer = undefined;
+      play.textContent = "Play";
+    };
+    const play = h("button", { type: "button", on: { click: () => {
+      if (timer !== undefined) { stop(); return; }
+      play.textContent = "Pause";
+      timer = setInterval(() => {
+        range.value = String(Number(range.value) % frames + 1);
+        show();
+      }, 1000 / FRAMES_A_SECOND);
+    } } }, "Play");
+    range.addEventListener("input", () => { stop(); show(); });
+    show();
+    byId("figure").prepend(h("div", { class: "film" }, box, h("div", { class: "film-controls" }, play, range, told)));
   };
 
   const offer = (content, name) => {
@@ -753,6 +808,7 @@
     startSearch();
     startCards();
     startLarge();
+    startFilm();
     startCopies();
     startCompare();
   });
