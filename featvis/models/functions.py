@@ -6,6 +6,8 @@ import dis
 import functools
 import hashlib
 import inspect
+import pickle
+import random
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -94,6 +96,14 @@ def untouched(what: str, values: Mapping[str, Tensor]) -> Iterator[None]:
     for name, value in kept.items():
         if value._version != before[name]:
             raise refusal(name)
+
+
+def chance_of(device: torch.device) -> tuple[object, ...]:
+    """Return where torch's, NumPy's and Python's own generators stand; who draws moves one of them."""
+    states = [torch.get_rng_state()]
+    states += [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    told = [state.numpy().tobytes() for state in states]
+    return (*told, random.getstate(), pickle.dumps(np.random.get_state()))
 
 
 def name_of(function: Callable[..., Any]) -> str:

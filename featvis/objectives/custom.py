@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from featvis.errors import TargetError, UserError
-from featvis.models.functions import digest_of_function, takes_second, untouched
+from featvis.models.functions import chance_of, digest_of_function, takes_second, untouched
 from featvis.objectives.base import Objective, copy_with
 from featvis.objectives.shown import Activations
 
@@ -27,15 +27,31 @@ class Custom(Objective):
         own = _Read(activations, self)
         given = {f"activations[{layer!r}]": value for layer, value in own.items()}
         given |= {"images": images} if self._takes_images else {}
+        before = chance_of(images.device) if self._is_to_judge else ()
         with untouched(f"objective {self.name!r}", given):
-            scores = self.function(own, images) if self._takes_images else self.function(own)
+            scores = self._call(own, images)
         if self._is_to_judge:
             self._is_to_judge = False
-            self._judge(scores, [*given.values()])
+            if chance_of(images.device) != before:  # it, or another thread
+                self._check_again(scores, _Read(activations, self), images)
+            if not self.coupled:
+                self._judge(scores, [*given.values()])
         return scores
 
+    def _call(self, own: _Read, images: Tensor) -> Tensor:
+        return self.function(own, images) if self._takes_images else self.function(own)
+
+    def _check_again(self, scores: Tensor, own: _Read, images: Tensor) -> None:
+        """Refuse a function that scores the same pictures otherwise when it is called once more."""
+        again = self._call(own, images)
+        if isinstance(again, Tensor) and not torch.equal(again.nan_to_num(), scores.nan_to_num()):
+            raise UserError(
+                f"objective {self.name!r} draws random numbers, so that none of its pictures could be made "
+                "again: draw them once, before the call"
+            )
+
     def by_itself(self) -> Objective:  # noqa: D102
-        return self if self.coupled else copy_with(self, _is_to_judge=True)
+        return copy_with(self, _is_to_judge=True)
 
     def _judge(self, scores: Tensor, given: list[Tensor]) -> None:
         """Refuse a function whose score of the first picture depends on another picture."""
@@ -100,7 +116,8 @@ def objective(
     Raises:
         UserError: the decorator was written without parentheses, or the function takes other arguments;
             once called, the scores' shape is wrong, a layer is read that was not declared, what is given
-            is written into, or pictures are compared that are not said to be ``coupled``.
+            is written into, random numbers are drawn, or pictures are compared that are not said to be
+            ``coupled``.
 
     >>> import featvis as fv
     >>> @fv.objective(layers=["conv"])

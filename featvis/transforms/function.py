@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from featvis.errors import RecipeError, UserError
-from featvis.models.functions import digest_of_function, takes_second, untouched
+from featvis.models.functions import chance_of, digest_of_function, takes_second, untouched
 from featvis.spec import register
 from featvis.transforms.base import Size, Transform
 
@@ -138,9 +137,9 @@ class _Called(Transform):
 
     def _call_watched(self, images: Tensor, values: Tensor) -> Any:
         """Call it, and know from then on whether it draws numbers of its own."""
-        before = _chance(images.device)
+        before = chance_of(images.device)
         shown = self._call(images, values)
-        type(self).draws = _chance(images.device) != before
+        type(self).draws = chance_of(images.device) != before
         return shown
 
     def _call_each(self, images: Tensor, values: Tensor) -> Any:
@@ -159,14 +158,6 @@ class _Called(Transform):
 
 _ONE_AT_A_TIME = threading.Lock()
 """All threads draw from the same generators."""
-
-
-def _chance(device: torch.device) -> tuple[object, ...]:
-    """Return where torch's, NumPy's and Python's own generators stand."""
-    states = [torch.get_rng_state()]
-    states += [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    told = [state.numpy().tobytes() for state in states]
-    return (*told, random.getstate(), pickle.dumps(np.random.get_state()))
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -113,3 +116,22 @@ def test_weights_of_a_function_get_no_gradient():
     for _ in fv.ascend(small(), probed, fv.PixelImage(size=(17, 24)), steps=2):
         pass
     assert probe.weight.grad is None
+
+
+@pytest.mark.parametrize("draw", [lambda: torch.rand(()), lambda: np.random.rand(), random.random])
+@pytest.mark.parametrize("coupled", [False, True])
+def test_a_function_that_draws_is_refused(draw, coupled):
+    goal = fv.objective(["norm"], name="drawn", coupled=coupled)(
+        lambda seen: seen["norm"].mean((1, 2, 3)) * draw()
+    )
+    with pytest.raises(fv.UserError, match="'drawn' draws random numbers"):
+        fv.render(small(), goal, seeds=2, **SETTINGS)
+
+
+def test_a_generator_of_its_own_that_begins_anew_is_no_chance():
+    def weighed(seen):
+        torch.manual_seed(3)
+        return (seen["norm"] * torch.rand(seen["norm"].shape[1:])).mean((1, 2, 3))
+
+    first, again = (fv.render(small(), fv.objective(["norm"])(weighed), **SETTINGS)[0] for _ in range(2))
+    assert first == again
